@@ -1,0 +1,42 @@
+# Two commands on a fresh machine with Python >= 3.11, pip and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Also isolated builds obey the constraints, so no resolver can pull in another torch.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+INSTALL := $(BIN)/python -m pip install --quiet
+
+.PHONY: demo test lint bench results schema clean
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) --editable ".[$*]"
+	@touch $@
+
+demo: $(VENV)/.installed-all  ## the main job on a synthetic cohort
+	$(BIN)/scan2gene demo
+
+test: $(VENV)/.installed-test  ## the whole suite
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-lint  ## style, types, one-way imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-bench  ## speed beside the named peers; writes benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/preprocess.py
+
+results: $(VENV)/.installed-all  ## the real-data runs behind docs/results/
+	$(BIN)/python studies/results.py
+
+schema: $(VENV)/.installed-all  ## docs/study.schema.json, for editors
+	$(BIN)/scan2gene schema > docs/study.schema.json
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,163 @@
+"""Command line: one thin verb per stage."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scan2gene import __version__
+from scan2gene.core.errors import Scan2GeneError
+
+app = typer.Typer(
+    name="scan2gene",
+    help="From MRI scans and a label table to networks, figures and a report. Research software, not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; default runs/<study name>.")]
+
+_VERBS = {
+    "curate": "Index the scans and join them with the labels: cohort.csv, labels.csv, exclusions.csv.",
+    "preprocess": "Make model-ready volumes.",
+    "split": "Divide patients into parts and folds.",
+    "train": "Train every model on every fold.",
+    "predict": "Write the prediction table.",
+    "evaluate": "Compute metrics with intervals.",
+    "report": "Write report.html.",
+}
+
+
+@app.command()
+def run(study: StudyFile, out: Out = None) -> None:
+    """Do every stage of a study that is not done yet, up to the report."""
+    from scan2gene.pipeline import run as run_study
+
+    folder = run_study(study, out)
+    _print_results(folder)
+
+
+@app.command()
+def index(
+    scans: Annotated[list[Path], typer.Argument(help="Folders or files with DICOM or NIfTI.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Table to write.")] = Path("series.csv"),
+) -> None:
+    """List every series below some folders, rejects with their reason."""
+    from scan2gene.core.tables import write_csv
+    from scan2gene.imaging.index import index as index_scans
+
+    table = index_scans(scans)
+    write_csv(out, table)
+    for row in table[table["status"] != "ok"].itertuples():
+        typer.echo(f"rejected  {row.path}: {row.reason}")
+    typer.echo(f"{len(table)} series, {(table['status'] == 'ok').sum()} ok; written to {out}")
+
+
+def _stage_verb(stage: str, description: str) -> None:
+    def verb(study: StudyFile, out: Out = None) -> None:
+        from scan2gene.pipeline import run as run_study
+
+        run_study(study, out, until=stage)
+
+    app.command(stage, help=f"{description} Stages before it are done first where needed.")(verb)
+
+
+for _stage, _description in _VERBS.items():
+    _stage_verb(_stage, _description)
+
+
+@app.command()
+def new(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe; `scan2gene new list` shows them.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default <recipe>.yaml.")] = None,
+) -> None:
+    """Write a commented study file to start from."""
+    from scan2gene.recipes import recipe_text, recipes
+
+    if recipe == "list":
+        for name, title in recipes().items():
+            typer.echo(f"{name:<20}{title}")
+        return
+    text = recipe_text(recipe)
+    path = out or Path(f"{recipe}.yaml")
+    if path.exists():
+        raise Scan2GeneError(f"{path} exists and is not overwritten. Name another file with -o.")
+    path.write_text(text, encoding="utf-8")
+    typer.echo(f"{path} written. Change the lines marked EDIT, then: scan2gene run {path}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scans and results.")] = Path("runs/demo"),
+    patients: Annotated[int, typer.Option(min=20, help="Synthetic patients.")] = 80,
+    effect: Annotated[float, typer.Option(min=0, help="Planted effect; 0 is a cohort without any signal.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Run the main job on synthetic patients whose best reachable AUROC is known."""
+    from scan2gene.demo import run_demo
+
+    folder, best = run_demo(out, patients, effect, seed)
+    _print_results(folder)
+    typer.echo(f"No classifier can exceed an expected AUROC of {best:.3f} on these synthetic patients.")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from scan2gene.core.study import Study
+
+    typer.echo(json.dumps(Study.model_json_schema(), indent=2))
+
+
+def _print_results(folder: Path) -> None:
+    """AUROC of every run and target, and where the report lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from scan2gene.core.tables import read_csv
+
+    metrics = read_csv(folder / "metrics.csv")
+    table = Table("run", "split", "target", "patients", "positive", "AUROC", "95 % interval")
+    for row in metrics[metrics["metric"] == "auroc"].itertuples():
+        value = "cannot be estimated" if row.value != row.value else f"{row.value:.3f}"
+        between = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason)
+        table.add_row(row.run_id, row.split, row.target, f"{row.n:.0f}", f"{row.n_positive:.0f}", value, between)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit()
+    os.environ["SCAN2GENE_DEBUG"] = "1" if debug else ""
+
+
+def main() -> None:
+    """Entry point: errors a user can mend are one message, exit status 1; --debug shows the trace."""
+    try:
+        app()
+    except Scan2GeneError as error:
+        if os.environ.get("SCAN2GENE_DEBUG"):
+            raise
+        sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:
+        if os.environ.get("SCAN2GENE_DEBUG") or error.name not in ("torch", "lightning_fabric", "sklearn"):
+            raise
+        sys.exit(f"error: {error.name} is not installed. Networks need: pip install 'scan2gene[train]'")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")
+
+
+if __name__ == "__main__":
+    main()

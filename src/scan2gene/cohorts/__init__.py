@@ -1,0 +1,1 @@
+"""Label tables, curation and patient-level splits."""

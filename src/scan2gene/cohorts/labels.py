@@ -1,0 +1,151 @@
+"""Label tables as people have them: CSV, TSV or Excel, to one long table of known values."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from scan2gene.core.errors import CohortError
+from scan2gene.core.study import Target, unknown_name
+from scan2gene.core.tables import LABEL_COLUMNS
+
+# Spellings of "not known" met in public cohorts; they become null, never 0.
+MISSING = frozenset(
+    {"", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not reported", "[not available]", "missing"}
+)
+_SHOWN = 5  # how many offending cells of one kind a message quotes
+
+
+def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
+    """Read a label table as text.
+
+    Args:
+        path: .csv, .tsv, .txt (separator found by itself, BOM allowed) or .xlsx.
+        patient_column: Must be one of its columns; empty ids are dropped.
+
+    Returns:
+        All columns as stripped text, plus `row`, the line of the file or sheet.
+
+    Raises:
+        CohortError: Unreadable, no such column, or merge-conflict markers inside.
+    """
+    if not path.is_file():
+        raise CohortError(f"there is no label table {path}")
+    try:
+        table = _read_excel(path) if path.suffix.lower() in (".xlsx", ".xls") else _read_text(path)
+    except CohortError:
+        raise
+    except Exception as error:  # parsers raise many kinds
+        raise CohortError(f"{path.name} is not a readable table: {error}") from error
+    table.columns = [str(c).strip() for c in table.columns]
+    if patient_column not in table.columns:
+        columns = [c for c in table.columns if not c.startswith("Unnamed")]
+        raise CohortError(f"{path.name}: patient_column {unknown_name(patient_column, columns)}")
+    table = table.fillna("").astype(str).apply(lambda column: column.str.strip())
+    table["row"] = range(2, len(table) + 2)  # line 1 holds the column names
+    return table[table[patient_column] != ""].reset_index(drop=True)
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith(("<<<<<<<", ">>>>>>>")):
+            raise CohortError(f"{path.name}:{number} holds a merge-conflict marker; resolve the conflict first")
+    first = text.partition("\n")[0]
+    separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    from io import StringIO
+
+    return pd.read_csv(StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+
+
+def _read_excel(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_excel(path, dtype=str, keep_default_na=False)
+    except ImportError:
+        raise CohortError(f"{path.name}: Excel tables need `pip install openpyxl`") from None
+
+
+def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str, Target], source: str) -> pd.DataFrame:
+    """Known label values, one row per patient and target.
+
+    Args:
+        table: From `read_label_table`.
+        patient_column: Column of patient ids.
+        targets: Name -> which column and which values.
+        source: File name, for messages and the `source` column.
+
+    Returns:
+        Columns `LABEL_COLUMNS`; value 0 or 1; a patient without a known value has no row.
+
+    Raises:
+        CohortError: A missing column, a value that is neither positive, negative nor
+            unknown, or contradicting rows; every such cell is listed.
+    """
+    rows, troubles = [], []
+    for name, target in targets.items():
+        column = target.column or name
+        if column not in table.columns:
+            raise CohortError(f"target {name}: column {unknown_name(column, table.columns.drop('row'))}")
+        meaning = dict.fromkeys(MISSING | {_canonical(v) for v in target.unknown}, None)
+        meaning |= {_canonical(v): 1 for v in target.positive} | {_canonical(v): 0 for v in target.negative}
+        values = table[column].map(_canonical)
+        strange = values[~values.isin(meaning.keys())]
+        if len(strange):
+            counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(_SHOWN).items())
+            troubles.append(
+                f"{source}, target {name}: {counts} of column {column} is neither positive nor negative. "
+                f"Name it in targets.{name}.positive, .negative or .unknown."
+            )
+            continue
+        known = table.assign(value=values.map(meaning)).dropna(subset=["value"])
+        for patient, group in known.groupby(patient_column, sort=True):
+            if group["value"].nunique() > 1:
+                cells = " and ".join(
+                    f"{name}={v:.0f} at {source}:{r}" for v, r in zip(group.value, group.row, strict=True)
+                )
+                troubles.append(f"patient {patient} has {cells}. Delete one row, or list {patient} in exclude.csv.")
+            else:
+                where = f"{source}:{group['row'].iloc[0]}"
+                rows.append((patient, "", name, float(group["value"].iloc[0]), where))
+    if troubles:
+        raise CohortError("\n".join(troubles))
+    return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
+
+
+def patient_values(table: pd.DataFrame, patient_column: str, columns: Iterable[str]) -> pd.DataFrame:
+    """First non-empty value of some columns per patient, as text; index patient_id.
+
+    Raises:
+        CohortError: A column does not exist.
+    """
+    columns = list(columns)
+    for column in columns:
+        if column not in table.columns:
+            raise CohortError(f"the label table has no column {unknown_name(column, table.columns.drop('row'))}")
+    kept = table[[patient_column, *columns]].where(lambda t: t != "")
+    return kept.groupby(patient_column)[columns].first()
+
+
+def parse_number(text: object) -> float | None:
+    """A number out of a cell: '54', '054Y', '48 years 131 days' (in years), '3,5'; else None."""
+    if text is None or str(text).strip().lower() in MISSING:
+        return None
+    cell = str(text).strip().lower().replace(",", ".")
+    years = re.fullmatch(r"(\d+) years?(?: (\d+) days?)?", cell)
+    if years:
+        return int(years[1]) + int(years[2] or 0) / 365.25
+    number = re.fullmatch(r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*y?", cell)
+    return float(number[1]) if number else None
+
+
+def _canonical(value: object) -> str:
+    """Comparable spelling: case and spaces ignored, 1 = 1.0 = '1'."""
+    text = str(value).strip().lower()
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text

@@ -1,0 +1,105 @@
+"""Patient-level splits, stratified over several targets at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.errors import CohortError
+from scan2gene.core.study import Split
+from scan2gene.core.tables import SPLIT_COLUMNS
+
+
+def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Split], seed: int) -> pd.DataFrame:
+    """Divide patients by every split of the study.
+
+    Args:
+        cohort: patient_id and site per exam.
+        labels: Long label table.
+        splits: The study's list.
+        seed: Same seed and cohort, same split.
+
+    Returns:
+        Columns `SPLIT_COLUMNS`: one part per patient within each split, repeat and fold.
+
+    Raises:
+        CohortError: Too few patients, or a site is missing where sites are left out.
+    """
+    patients = sorted(cohort["patient_id"].unique())
+    wide = labels.pivot(index="patient_id", columns="target", values="value").reindex(patients)
+    site = cohort.drop_duplicates("patient_id").set_index("patient_id")["site"].reindex(patients)
+    rows = []
+    for number, split in enumerate(splits):
+        for repeat, fold, test in _tests(split, wide, site, seed + 1000 * number):
+            rest = np.flatnonzero(~test)
+            # the seed moves with the fold, so validation sets differ from fold to fold
+            inner_seed = seed + 1000 * number + 100 * repeat + fold + 1
+            fractions = [1 - split.validation_fraction, split.validation_fraction]
+            validation = rest[stratified_parts(wide.to_numpy()[rest], fractions, inner_seed) == 1]
+            part = np.where(test, "test", "train").astype(object)
+            part[validation] = "validation"
+            rows += [(split.name, p, repeat, fold, q) for p, q in zip(patients, part, strict=True)]
+    return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def _tests(split: Split, wide: pd.DataFrame, site: pd.Series, seed: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(repeat, fold, which patients are tested) of one split."""
+    n = len(wide)
+    if split.kind == "leave_one_site_out":
+        if site.isna().any():
+            lacking = ", ".join(site[site.isna()].index[:5])
+            raise CohortError(
+                f"split {split.name} needs the site of every patient; none for {lacking}. See site_column."
+            )
+        names = sorted(site.unique())
+        if len(names) < 2:
+            raise CohortError(f"split {split.name} needs two sites at least, found {names}")
+        for fold, name in enumerate(names):
+            yield 0, fold, (site == name).to_numpy()
+        return
+    folds = split.folds if split.kind == "kfold" else round(1 / split.test_fraction)
+    if n < 2 * folds:
+        raise CohortError(f"split {split.name}: {n} patients are too few; at least {2 * folds} are needed")
+    for repeat in range(split.repeats):
+        if split.kind == "kfold":
+            parts = stratified_parts(wide.to_numpy(), [1 / folds] * folds, seed + 100 * repeat)
+            for fold in range(folds):
+                yield repeat, fold, parts == fold
+        else:
+            fractions = [1 - split.test_fraction, split.test_fraction]
+            yield repeat, 0, stratified_parts(wide.to_numpy(), fractions, seed + 100 * repeat) == 1
+
+
+def stratified_parts(values: np.ndarray, fractions: Sequence[float], seed: int) -> np.ndarray:
+    """Divide rows so that every class of every target is spread in proportion.
+
+    Args:
+        values: (N, T) 0, 1 or NaN for unknown.
+        fractions: Wanted share of each part, sum 1.
+        seed: Breaks ties.
+
+    Returns:
+        (N,) part of each row.
+
+    Source: Sechidis, Tsoumakas & Vlahavas 2011, "On the stratification of multi-label
+    data": the rarest class goes first, to the part that still lacks it most. Each
+    target counts as three classes: positive, negative and unknown.
+    """
+    rng = np.random.default_rng(seed)
+    share = np.asarray(fractions, float)
+    classes = np.concatenate([values == 1, values == 0, np.isnan(values)], axis=1)  # (N, 3T)
+    wanted = np.outer(classes.sum(axis=0), share)  # (3T, parts)
+    room = share * len(values)
+    part = np.full(len(values), -1)
+    while (part < 0).any():
+        left = classes[part < 0].sum(axis=0)
+        rarest = int(np.argmin(np.where(left > 0, left, np.inf)))
+        for row in rng.permutation(np.flatnonzero((part < 0) & classes[:, rarest])):
+            order = np.lexsort((rng.random(len(share)), -room, -wanted[rarest]))
+            chosen = int(order[0])
+            part[row] = chosen
+            wanted[classes[row], chosen] -= 1
+            room[chosen] -= 1
+    return part

@@ -1,0 +1,127 @@
+"""Plain functions of affines (4, 4), voxel index -> RAS+ mm.
+
+Axis codes follow nibabel: the letter names the direction in which the index grows,
+so 'RAS' grows towards right, anterior, superior.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scan2gene.core.errors import GeometryError
+from scan2gene.core.volume import Volume
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+OBLIQUE_DEGREES = 30.0  # a slice normal further than this from every axis is called oblique
+_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
+
+
+def axis_map(affine: np.ndarray) -> list[tuple[int, int]]:
+    """For each voxel axis its nearest world axis (0, 1, 2) and its sign.
+
+    The assignment is one to one: the strongest alignment is taken first, so that an
+    oblique volume cannot claim one world axis twice.
+    """
+    direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    strength = np.abs(direction)
+    result: list[tuple[int, int]] = [(0, 1)] * 3
+    for _ in range(3):
+        world, voxel = np.unravel_index(int(np.argmax(strength)), (3, 3))
+        result[voxel] = (int(world), 1 if direction[world, voxel] > 0 else -1)
+        strength[world, :] = -1
+        strength[:, voxel] = -1
+    return result
+
+
+def axis_codes(affine: np.ndarray) -> str:
+    """Axis codes of an affine, e.g. 'LAS'."""
+    return "".join(_LETTERS[world][sign > 0] for world, sign in axis_map(affine))
+
+
+def plane(affine: np.ndarray) -> str:
+    """Name of the plane of slices along the last axis: axial, coronal, sagittal or oblique."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    normal = np.abs(normal / np.linalg.norm(normal))
+    world = int(np.argmax(normal))
+    if np.degrees(np.arccos(min(1.0, float(normal[world])))) > OBLIQUE_DEGREES:
+        return "oblique"
+    return ("sagittal", "coronal", "axial")[world]
+
+
+def reoriented(volume: Volume, axes: str) -> Volume:
+    """Permute and flip axes so that `volume.orientation == axes`; no voxel is interpolated.
+
+    Args:
+        volume: Array (I, J, K).
+        axes: Three letters, one of each pair L/R, P/A, I/S, e.g. 'LAS'.
+
+    Raises:
+        GeometryError: `axes` does not name three different axes.
+    """
+    wanted = []
+    for letter in axes:
+        matches = [(w, 1 if p[1] == letter else -1) for w, p in enumerate(_LETTERS) if letter in p]
+        wanted += matches
+    if len(axes) != 3 or sorted(w for w, _ in wanted) != [0, 1, 2]:
+        raise GeometryError(f"axes must hold one letter of each pair L/R, P/A, I/S, such as 'LAS'; got {axes!r}")
+    current = axis_map(volume.affine)
+    array, affine = volume.array, np.eye(4)
+    order = [next(v for v in range(3) if current[v][0] == world) for world, _ in wanted]
+    array = array.transpose(*order, *range(3, array.ndim))
+    affine[:3, :3] = volume.affine[:3, :3][:, order]
+    affine[:3, 3] = volume.affine[:3, 3]
+    for axis, (_, sign) in enumerate(wanted):
+        if current[order[axis]][1] != sign:
+            affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            array = np.flip(array, axis)
+    return Volume(np.ascontiguousarray(array), affine, volume.kind)
+
+
+def cropped(volume: Volume, start: np.ndarray, stop: np.ndarray, fill: float = 0.0) -> Volume:
+    """Voxels start..stop-1 along each axis; what lies outside the array is `fill`.
+
+    Args:
+        volume: Array (I, J, K).
+        start: (3,) first index, may be negative.
+        stop: (3,) one past the last index, may exceed the shape.
+        fill: Value of voxels that the array does not hold.
+    """
+    start, stop = np.asarray(start, int), np.asarray(stop, int)
+    if (stop <= start).any():
+        raise GeometryError(f"the crop is empty: from {start.tolist()} to {stop.tolist()}")
+    low, high = np.maximum(start, 0), np.minimum(stop, volume.shape)
+    array = np.full(tuple(stop - start), fill, dtype=volume.array.dtype)
+    if (high > low).all():
+        target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+        source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        array[target] = volume.array[source]
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ start
+    return Volume(array, affine, volume.kind)
+
+
+def to_sitk(volume: Volume):
+    """SimpleITK image (LPS) of a volume; voxels are shared order (k, j, i)."""
+    import SimpleITK as sitk
+
+    array = volume.array
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    lps = LPS_TO_RAS @ volume.affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def from_sitk(image, kind) -> Volume:
+    """Volume of a SimpleITK image, LPS turned to RAS+."""
+    import SimpleITK as sitk
+
+    lps = np.eye(4)
+    lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
+    lps[:3, 3] = image.GetOrigin()
+    return Volume(sitk.GetArrayFromImage(image).T, LPS_TO_RAS @ lps, kind)

@@ -1,0 +1,289 @@
+"""The study file: one YAML that says everything a run depends on.
+
+Unknown keys are refused. A run may override any part of `preprocess`, `data` and
+`train`, so that one study is a comparison.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scan2gene.core.errors import StudyError
+from scan2gene.core.files import value_hash
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    """Base of every part of the study file: unknown keys refused, values frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Plugin(Section):
+    """A function by its name, with keyword options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+class Role(Section):
+    """Which series plays a role in an exam. All patterns must be found (case ignored)."""
+
+    match: dict[str, Pattern] = Field(description="column of series.csv -> regular expression that must be found")
+    kind: Literal["intensity", "label"] = Field(
+        "intensity", description="label: a mask, resampled by nearest neighbour"
+    )
+    optional: bool = Field(
+        False, description="an exam without this role is kept; its channel is zero and marked absent"
+    )
+
+
+class Target(Section):
+    """A binary label: which values of a column count as positive and as negative."""
+
+    column: str = Field("", description="default: the target's own name")
+    positive: list[str | int | float] = ["1"]
+    negative: list[str | int | float] = ["0"]
+    unknown: list[str | int | float] = Field([], description="values that mean 'not known', e.g. Indeterminate")
+
+
+class Cohort(Section):
+    """Where scans and labels lie and how they are joined."""
+
+    scans: list[str] = Field(min_length=1, description="folders or files, relative to the study file")
+    labels: str = Field(description="CSV, TSV or Excel table, one row per patient")
+    patient_column: str = "patient_id"
+    patient_pattern: Pattern | None = Field(
+        None, description="group 1 is the patient id in a scan's path; needed for NIfTI, which carries none"
+    )
+    site_column: str | None = Field(None, description="column of the label table: institution, for splits by site")
+    clinical: list[str] = Field([], description="numeric columns kept for clinical baselines, e.g. age")
+    include: dict[str, Pattern] = Field({}, description="series are kept only where these patterns are found")
+    exclude: dict[str, Pattern] = Field({}, description="series are left out where one of these patterns is found")
+    exclude_file: str | None = Field(None, description="CSV with patient_id or series_id and reason")
+    roles: dict[Name, Role] = Field(min_length=1)
+
+
+class Split(Section):
+    """How patients are divided; always by patient, stratified over all targets."""
+
+    name: Name
+    kind: Literal["holdout", "kfold", "leave_one_site_out"]
+    folds: int = Field(5, ge=2, description="kfold only")
+    repeats: int = Field(1, ge=1, description="kfold and holdout: repeated with other seeds")
+    test_fraction: float = Field(0.2, gt=0, lt=1, description="holdout only")
+    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of what is not test")
+
+
+class Data(Section):
+    """What the network sees."""
+
+    roles: list[Name] = Field([], description="input channels, in this order; default: every intensity role")
+    batch_size: int = Field(8, ge=1)
+    flip_axes: list[Literal["i", "j", "k"]] = Field([], description="voxel axes flipped at random in training")
+    shift_voxels: int = Field(0, ge=0, description="random shift in training, at most this many voxels per axis")
+
+
+class Train(Section):
+    """The optimisation. Defaults are those of the BRCA study."""
+
+    epochs: int = Field(100, ge=1)
+    patience: int = Field(15, ge=1, description="early stopping: epochs without a better validation loss")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    plateau_factor: float = Field(0.1, gt=0, lt=1, description="ReduceLROnPlateau: rate is multiplied by this")
+    plateau_patience: int = Field(5, ge=0, description="ReduceLROnPlateau: epochs without improvement")
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+
+class Evaluate(Section):
+    """Intervals and the ledger."""
+
+    bootstrap: int = Field(2000, ge=100, description="patient-bootstrap draws behind every 95 % interval")
+    ledger: str | None = Field(None, description="CSV to which every evaluation of a real cohort is appended")
+
+
+class Run(Section):
+    """One model, and whatever it changes of the study."""
+
+    name: Name
+    model: Plugin
+    preprocess: list[Plugin] | None = None
+    data: dict[str, Any] = Field({}, description="keys of `data` that this run changes")
+    train: dict[str, Any] = Field({}, description="keys of `train` that this run changes")
+
+
+class Study(Section):
+    """A whole study: cohort, targets, preprocessing, splits, training, runs."""
+
+    name: Name
+    question: str = Field(description="in plain words; stands at the head of the report")
+    seed: int = Field(2026, ge=0)
+    cohort: Cohort
+    targets: dict[Name, Target] = Field(min_length=1)
+    preprocess: list[Plugin] = []
+    splits: list[Split] = Field([Split(name="cv", kind="kfold")], min_length=1)
+    data: Data = Data()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    runs: list[Run] = Field(min_length=1)
+    licences: list[str] = Field([], description="licence notes of the data; printed in the report")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        for what, names in (("runs", [r.name for r in self.runs]), ("splits", [s.name for s in self.splits])):
+            twice = {n for n in names if names.count(n) > 1}
+            if twice:
+                raise ValueError(f"{what} must have different names; {sorted(twice)} appear twice")
+        for run in self.runs:
+            view = for_run(self, run)
+            unknown = [r for r in view.data.roles if r not in self.cohort.roles]
+            if unknown:
+                raise ValueError(f"data.roles of run {run.name!r}: {unknown_name(unknown[0], self.cohort.roles)}")
+            if not input_roles(view):
+                raise ValueError("no role has kind 'intensity', so a network has nothing to look at")
+        return self
+
+
+def for_run(study: Study, run: Run) -> Study:
+    """The study as one run sees it, its overrides applied and checked."""
+    return study.model_copy(
+        update={
+            "preprocess": study.preprocess if run.preprocess is None else run.preprocess,
+            "data": Data.model_validate(study.data.model_dump() | run.data),
+            "train": Train.model_validate(study.train.model_dump() | run.train),
+        }
+    )
+
+
+def input_roles(study: Study) -> list[str]:
+    """Roles that become channels, in channel order."""
+    return study.data.roles or [n for n, r in study.cohort.roles.items() if r.kind == "intensity"]
+
+
+def study_hash(study: Study) -> str:
+    """Hash of everything the study file says; of paths only the last part, so that it travels."""
+    values = study.model_dump(mode="json")
+    cohort = values["cohort"]
+    cohort["scans"] = [Path(p).name for p in cohort["scans"]]
+    cohort["labels"] = Path(cohort["labels"]).name
+    values["evaluate"].pop("ledger")
+    return value_hash(values)
+
+
+def load_study(path: Path | str) -> Study:
+    """Read and check a study file; relative paths in it are taken from its folder.
+
+    Raises:
+        StudyError: Not YAML, an unknown key, a bad value; each with its line and the mend.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StudyError(f"there is no study file {path}. `scan2gene new RECIPE` writes one.")
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise StudyError(f"{path} holds no study: expected keys such as name, cohort, targets, runs.")
+    lines: dict[tuple, int] = {}
+    _collect_lines(node, (), lines, path)
+    try:
+        study = Study.model_validate(values)
+    except ValidationError as error:
+        raise StudyError("\n".join(_explain(e, lines, path) for e in error.errors())) from None
+    return _anchored(study, path.parent)
+
+
+def _anchored(study: Study, folder: Path) -> Study:
+    def anchor(p: str | None) -> str | None:
+        return None if p is None else str((folder / Path(p).expanduser()).resolve())
+
+    cohort = study.cohort.model_copy(
+        update={
+            "scans": [anchor(p) for p in study.cohort.scans],
+            "labels": anchor(study.cohort.labels),
+            "exclude_file": anchor(study.cohort.exclude_file),
+        }
+    )
+    evaluate = study.evaluate.model_copy(update={"ledger": anchor(study.evaluate.ledger)})
+    return study.model_copy(update={"cohort": cohort, "evaluate": evaluate})
+
+
+def _collect_lines(node: yaml.Node | None, where: tuple, lines: dict[tuple, int], path: Path) -> None:
+    """Fill `lines` with the line of every key; a key given twice is an error, YAML would keep the last."""
+    if node is None:
+        return
+    lines.setdefault(where, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*where, key.value)
+            if here in lines:
+                raise StudyError(f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is given twice.")
+            lines[here] = key.start_mark.line + 1
+            _collect_lines(value, here, lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _collect_lines(value, (*where, index), lines, path)
+
+
+def _explain(error: Any, lines: dict[tuple, int], path: Path) -> str:
+    loc = tuple(error["loc"])
+    known = loc
+    while known not in lines:
+        known = known[:-1]
+    where = ".".join(str(part) for part in loc) or "study"
+    head = f"{path}:{lines[known]}: {where}"
+    if error["type"] == "extra_forbidden":
+        return f"{head}: unknown key. {unknown_name(str(loc[-1]), _valid_keys(loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{head} is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{head}: {message}" + (
+        f" (got {error['input']!r})" if isinstance(error["input"], str | int | float) else ""
+    )
+
+
+def _valid_keys(loc: tuple) -> list[str]:
+    """Keys of the section at `loc`, walked through the model's fields."""
+    model: Any = Study
+    for part in loc:
+        if isinstance(part, int) or not hasattr(model, "model_fields") or part not in model.model_fields:
+            continue  # a list position or the name of a role or target: the section class stays
+        annotation = model.model_fields[part].annotation
+        found = [c for c in _classes(annotation) if issubclass(c, Section)]
+        model = found[0] if found else model
+    return list(model.model_fields)
+
+
+def _classes(annotation: Any) -> list[type]:
+    if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
+        return [annotation]
+    return [c for a in getattr(annotation, "__args__", ()) for c in _classes(a)]
+
+
+def unknown_name(name: str, valid: Any) -> str:
+    """'x' is unknown. Valid: ... Did you mean ...?"""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{name!r} is not known; valid: {', '.join(names)}.{hint}"

@@ -1,0 +1,1 @@
+"""The prepared cohort as tensors, and augmentation on the device."""

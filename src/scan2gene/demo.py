@@ -1,0 +1,40 @@
+"""The main job on synthetic patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scan2gene.core.console import say
+from scan2gene.core.files import value_hash, write_text
+from scan2gene.core.rundir import is_done, mark_done
+from scan2gene.phantom.exams import write_cohort
+from scan2gene.phantom.patients import best_auroc
+from scan2gene.pipeline import run
+from scan2gene.recipes import recipe_text
+
+
+def run_demo(out: Path, patients: int, effect: float, seed: int) -> tuple[Path, float]:
+    """Write a synthetic breast cohort as DICOM and run the recipe `demo` on it.
+
+    Args:
+        out: Gets `cohort/`, `demo.yaml` and `run/`.
+        patients: How many.
+        effect: Planted effect, in standard deviations; 0 for none.
+        seed: Of the cohort.
+
+    Returns:
+        The run directory, and the best AUROC that any classifier can reach.
+    """
+    key = value_hash([patients, effect, seed])
+    cohort = out / "cohort"
+    if not is_done(out, "cohort", key):
+        if cohort.exists():
+            import shutil
+
+            shutil.rmtree(out)  # another demo's cohort and everything made from it
+        write_cohort(cohort, patients, effect, "breast", ("t1c",), seed, troubles=True)
+        mark_done(out, "cohort", key, [cohort / "labels.csv"])
+    say("cohort", f"{patients} synthetic patients with planted effect {effect:g} in {cohort}")
+    study = out / "demo.yaml"
+    write_text(study, recipe_text("demo"))
+    return run(study, out / "run"), best_auroc(effect)

@@ -1,0 +1,1 @@
+"""Metrics, thresholds and intervals: tables in, tables out, no torch."""

@@ -1,0 +1,132 @@
+"""Metrics as functions of (y_true, y_score), each also for many weightings at once.
+
+`weights` (..., N) makes a metric a function of how often each row counts; a bootstrap of
+thousands of draws is then one call. Undefined values are NaN here and reasons upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def auroc(y_true: Array, y_score: Array, weights: Array | None = None, groups: Array | None = None) -> Any:
+    """Area under the ROC curve: the share of (positive, negative) pairs in the right order, ties half.
+
+    Args:
+        y_true: (N,) 0 or 1.
+        y_score: (N,) higher means more positive.
+        weights: (..., N) >= 0; default 1.
+        groups: (N,) compare only within a group, such as the fold: scores of different
+            networks share no scale.
+
+    Returns:
+        (...) in [0, 1], NaN without a pair.
+
+    Source: Hanley & McNeil 1982.
+    """
+    weights = _weights(y_true, weights)
+    groups = np.zeros(len(y_true)) if groups is None else groups
+    concordant = np.zeros(weights.shape[:-1])
+    pairs = np.zeros(weights.shape[:-1])
+    for group in np.unique(groups):
+        inside = groups == group
+        y, w = y_true[inside], weights[..., inside]
+        order, first, last = _blocks(y_score[inside])
+        positive, negative = (w * (y == 1))[..., order], (w * (y == 0))[..., order]
+        below = np.concatenate([np.zeros((*negative.shape[:-1], 1)), np.cumsum(negative, axis=-1)], axis=-1)
+        rank = (below[..., first] + below[..., last + 1]) / 2  # negatives below, those tied count half
+        concordant += (positive * rank).sum(axis=-1)
+        pairs += positive.sum(axis=-1) * negative.sum(axis=-1)
+    return _ratio(concordant, pairs)
+
+
+def average_precision(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Area under the precision-recall steps: sum of precision times growth of recall.
+
+    Args:
+        y_true: (N,) 0 or 1.
+        y_score: (N,).
+        weights: (..., N).
+    """
+    weights = _weights(y_true, weights)
+    order, _, last = _blocks(-y_score)
+    ends = np.unique(last)
+    hits = np.cumsum((weights * (y_true == 1))[..., order], axis=-1)[..., ends]
+    flagged = np.cumsum(weights[..., order], axis=-1)[..., ends]
+    growth = np.diff(hits, axis=-1, prepend=0)
+    precision = np.divide(hits, flagged, out=np.zeros_like(hits), where=flagged > 0)
+    return _ratio((growth * precision).sum(axis=-1), hits[..., -1])
+
+
+def brier(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Mean squared difference of probability and truth; lower is better."""
+    weights = _weights(y_true, weights)
+    return _ratio((weights * (y_score - y_true) ** 2).sum(axis=-1), weights.sum(axis=-1))
+
+
+def accuracy(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Share of right decisions; `y_score` holds decisions 0 or 1, as below."""
+    weights = _weights(y_true, weights)
+    return _ratio((weights * (y_score == y_true)).sum(axis=-1), weights.sum(axis=-1))
+
+
+def precision(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Share of positive decisions that are right."""
+    weights = _weights(y_true, weights)
+    flagged = weights * (y_score == 1)
+    return _ratio((flagged * (y_true == 1)).sum(axis=-1), flagged.sum(axis=-1))
+
+
+def recall(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Share of positives that were found (sensitivity)."""
+    positive = _weights(y_true, weights) * (y_true == 1)
+    return _ratio((positive * (y_score == 1)).sum(axis=-1), positive.sum(axis=-1))
+
+
+def specificity(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Share of negatives that were left alone."""
+    negative = _weights(y_true, weights) * (y_true == 0)
+    return _ratio((negative * (y_score == 0)).sum(axis=-1), negative.sum(axis=-1))
+
+
+def f1(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """2 TP / (2 TP + FP + FN)."""
+    weights = _weights(y_true, weights)
+    hits = (weights * (y_score == 1) * (y_true == 1)).sum(axis=-1)
+    wrong = (weights * (y_score != y_true)).sum(axis=-1)
+    return _ratio(2 * hits, 2 * hits + wrong)
+
+
+# metric -> (function, what it scores: the probability or the decision at the threshold)
+METRICS: dict[str, tuple[Callable[..., Any], str]] = {
+    "auroc": (auroc, "prob"),
+    "average_precision": (average_precision, "prob"),
+    "brier": (brier, "prob"),
+    "accuracy": (accuracy, "decision"),
+    "precision": (precision, "decision"),
+    "recall": (recall, "decision"),
+    "f1": (f1, "decision"),
+    "specificity": (specificity, "decision"),
+}
+
+
+def _weights(y_true: Array, weights: Array | None) -> Array:
+    return np.ones(len(y_true)) if weights is None else np.asarray(weights, dtype=float)
+
+
+def _ratio(above: Array, below: Array) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)[()]
+
+
+def _blocks(score: Array) -> tuple[Array, Array, Array]:
+    """Sorting order, and for each sorted row the first and last position of its tied block."""
+    order = np.argsort(score, kind="stable")
+    _, inverse, counts = np.unique(score[order], return_inverse=True, return_counts=True)
+    end = np.cumsum(counts) - 1
+    return order, (end - counts + 1)[inverse], end[inverse]

@@ -1,0 +1,1 @@
+"""Scans in: DICOM and NIfTI to `Volume`, and the series index."""

@@ -1,0 +1,1 @@
+"""Synthetic patients with a planted, known signal, written as real DICOM."""

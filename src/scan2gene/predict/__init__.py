@@ -1,0 +1,1 @@
+"""The only forward pass, and the prediction table."""

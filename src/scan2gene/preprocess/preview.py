@@ -1,0 +1,75 @@
+"""Pictures of what preprocessing did: middle slices and histograms, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.errors import Scan2GeneError
+from scan2gene.core.files import atomic_path
+from scan2gene.core.geometry import reoriented
+from scan2gene.core.volume import Volume
+from scan2gene.imaging.index import read_volume
+from scan2gene.imaging.nifti import read_nifti
+
+EXAMS = 3
+
+
+def write_previews(
+    store: Path, manifest: pd.DataFrame, cohort: pd.DataFrame, paths: Mapping[str, str], roles: Sequence[str]
+) -> list[Path]:
+    """One PNG per exam for the first `EXAMS` prepared exams, in `store/preview/`.
+
+    Pictures carry no patient id: they may end up in a report that is passed on.
+    """
+    ready = manifest[manifest["status"] == "ok"].set_index(["exam_id", "role"])["file"]
+    written: list[Path] = []
+    for exam in cohort.to_dict("records"):
+        shown = [r for r in roles if (exam["exam_id"], r) in ready.index]
+        if not shown or len(written) == EXAMS:
+            continue
+        try:
+            pairs = [
+                (r, read_volume(paths[exam[f"role:{r}"]]), read_nifti(store / ready[(exam["exam_id"], r)]))
+                for r in shown
+            ]
+        except Scan2GeneError:
+            continue  # the manifest already says why
+        path = store / "preview" / f"{len(written) + 1}.png"
+        _draw(path, pairs)
+        written.append(path)
+    return written
+
+
+def _draw(path: Path, pairs: list[tuple[str, Volume, Volume]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.6, 2.5 * len(pairs)), layout="constrained")
+    axes = figure.subplots(len(pairs), 4, squeeze=False, width_ratios=[1, 1, 0.8, 0.8])
+    for row, (role, before, after) in zip(axes, pairs, strict=True):
+        for column, (name, volume) in enumerate((("before", before), ("after", after))):
+            _slice(row[column], volume, f"{role}, {name}  {'x'.join(map(str, volume.shape))}")
+            _histogram(row[2 + column], volume, f"{name}: {volume.array.min():.4g} to {volume.array.max():.4g}")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def _slice(axis, volume: Volume, title: str) -> None:
+    """Middle axial slice as radiologists look at it: patient's right on the left, anterior up."""
+    grey = volume if volume.array.ndim == 3 else volume.with_array(volume.array[..., 0])
+    standing = reoriented(grey, "LPS")
+    plane = standing.array[:, :, standing.shape[2] // 2].T.astype(float)
+    low, high = np.percentile(plane, [1, 99.5])
+    i, j, _ = standing.spacing_mm
+    axis.imshow(plane, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=j / i, interpolation="nearest")
+    axis.set_title(title, fontsize=8)
+    axis.set_axis_off()
+
+
+def _histogram(axis, volume: Volume, title: str) -> None:
+    axis.hist(volume.array.ravel(), bins=64, color="#4a6fa5", log=True)
+    axis.set_title(title, fontsize=8)
+    axis.tick_params(labelsize=6)

@@ -1,0 +1,1 @@
+"""Classical models: what a network must beat."""

@@ -1,0 +1,115 @@
+"""Train one run on one fold: a network, or a classical baseline."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.errors import CohortError, StudyError
+from scan2gene.core.files import write_json
+from scan2gene.core.study import Run, Study, input_roles, unknown_name
+from scan2gene.data.cohort import CohortTensors
+from scan2gene.models import MODELS
+from scan2gene.predict.forward import forward
+from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
+
+
+def is_classical(run: Run) -> bool:
+    """True for a model that looks at table columns, not at images."""
+    return run.model.name in CLASSICAL
+
+
+def check_model(study: Study, run: Run) -> None:
+    """Refuse an unknown model or option before any work starts.
+
+    Raises:
+        StudyError: With the valid names.
+    """
+    known = MODELS | CLASSICAL
+    if run.model.name not in known:
+        raise StudyError(f"run {run.name}: model {unknown_name(run.model.name, known)}")
+    parameters = inspect.signature(known[run.model.name]).parameters.values()
+    valid = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "depth"]
+    for option in run.model.options:
+        if option not in valid:
+            raise StudyError(f"run {run.name}, model {run.model.name}: option {unknown_name(option, valid)}")
+    if is_classical(run):
+        columns = run.model.options.get("columns")
+        if not columns:
+            raise StudyError(f"run {run.name}: model clinical needs options.columns, out of {study.cohort.clinical}")
+        for column in columns:
+            if column not in study.cohort.clinical:
+                raise StudyError(
+                    f"run {run.name}: column {unknown_name(column, study.cohort.clinical)} See cohort.clinical."
+                )
+
+
+def train_fold(
+    study: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
+    fold: Mapping[str, Any], folder: Path, key: str,
+) -> None:  # fmt: skip
+    """Fit one model on the training part, choose its checkpoint on the validation part.
+
+    Args:
+        study: As the run sees it (`for_run`).
+        run: Model and options.
+        data: Tensors, or cohort.csv for a classical model.
+        targets: (N, T) labels of `data`'s exams, NaN where unknown.
+        parts: patient_id -> train, validation, test.
+        fold: split, repeat, fold.
+        folder: Gets the checkpoint and history.csv. What another configuration left there goes.
+        key: Names everything that decides the result.
+
+    Raises:
+        CohortError: The training or validation part has no usable exam.
+    """
+    config = folder / "config.json"
+    if config.exists() and json.loads(config.read_text())["key"] != key:
+        shutil.rmtree(folder)
+    write_json(config, {"key": key, **fold, "model": run.model.model_dump(), "targets": list(study.targets)})
+    exams = data if isinstance(data, pd.DataFrame) else data.exams
+    part = exams["patient_id"].map(parts).to_numpy()
+    known = ~np.isnan(targets).all(axis=1)
+    train, validation = (np.flatnonzero((part == p) & known) for p in ("train", "validation"))
+    if len(train) < 2 or len(validation) < 1:
+        raise CohortError(
+            f"split {fold['split']} fold {fold['fold']}: {len(train)} training and {len(validation)} validation exams "
+            "could be prepared; that is too few to train"
+        )
+    if isinstance(data, pd.DataFrame):
+        columns = run.model.options["columns"]
+        fitted = CLASSICAL[run.model.name](clinical_columns(data, columns)[train], targets[train], **run.model.options)
+        write_json(folder / "model.json", fitted)
+        return
+    from scan2gene.train.loop import fit_network
+
+    seed = study.seed * 31 + int(fold["repeat"]) * 101 + int(fold["fold"])
+    fit_network(
+        lambda: build_network(study, run), data, train, validation, study.data, study.train, seed, folder, dict(fold)
+    )
+
+
+def build_network(study: Study, run: Run) -> Any:
+    """The run's network with random weights."""
+    return MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
+
+
+def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path) -> dict[str, np.ndarray]:
+    """Logits of every exam by the fold's checkpoint: exam_id -> (T,)."""
+    if isinstance(data, pd.DataFrame):
+        fitted = json.loads((folder / "model.json").read_text())
+        logits = clinical_logits(fitted, clinical_columns(data, fitted["columns"]))
+        return dict(zip(data["exam_id"], logits, strict=True))
+    import torch
+
+    model = build_network(study, run)
+    model.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
+    logits = forward(model, data, range(len(data.exams)), study.data.batch_size)
+    return dict(zip(data.exams["exam_id"], logits, strict=True))
