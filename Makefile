@@ -20,8 +20,9 @@ $(VENV)/.installed-%: $(VENV)/.made pyproject.toml constraints.txt
 demo: $(VENV)/.installed-all  ## the main job on a synthetic cohort
 	$(BIN)/scan2gene demo
 
+# One thread per worker: two workers on two cores would else fight for them.
 test: $(VENV)/.installed-test  ## the whole suite
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-lint  ## style, types, one-way imports
 	$(BIN)/ruff check .

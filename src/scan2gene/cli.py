@@ -132,19 +132,27 @@ def _print_results(folder: Path) -> None:
     typer.echo(f"Report: {folder / 'report.html'}")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit()
     os.environ["SCAN2GENE_DEBUG"] = "1" if debug else ""
 
 
 def main() -> None:
-    """Entry point: errors a user can mend are one message, exit status 1; --debug shows the trace."""
+    """Entry point: an error is one message and exit status 1; --debug, anywhere, shows the trace."""
+    if "--debug" in sys.argv[2:]:
+        sys.argv.remove("--debug")
+        sys.argv.insert(1, "--debug")
     try:
         app()
     except Scan2GeneError as error:
@@ -157,6 +165,10 @@ def main() -> None:
         sys.exit(f"error: {error.name} is not installed. Networks need: pip install 'scan2gene[train]'")
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from here")
+    except Exception as error:
+        if os.environ.get("SCAN2GENE_DEBUG"):
+            raise
+        sys.exit(f"error: unexpected {type(error).__name__}: {error}\nThis is a fault of scan2gene; --debug shows where.")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,12 @@ class Job:
     out: Path
     tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
 
+    started: float = 0.0  # of the stage that is running
+
+    def done(self, stage: str, key: str, files: list[Path]) -> None:
+        """Stamp a stage with its inputs' hash, its files and the seconds it took."""
+        mark_done(self.out, stage, key, files, seconds=round(time.perf_counter() - self.started, 1))
+
     def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         """A CSV of the run directory."""
         return read_csv(self.out / name, columns)
@@ -65,8 +71,8 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
     write_json(out / "study.json", study.model_dump(mode="json"))
     job = Job(study, out)
     for name, stage in STAGES.items():
-        started = time.perf_counter()
-        say(name, f"{stage(job)}  ({time.perf_counter() - started:.1f} s)")
+        job.started = time.perf_counter()
+        say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
         if name == until:
             break
     return out
@@ -91,7 +97,7 @@ def _index(job: Job) -> str:
     key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
     if not is_done(job.out, "index", key):
         write_csv(job.out / "series.csv", index(scans))
-        mark_done(job.out, "index", key, [job.out / "series.csv"])
+        job.done("index", key, [job.out / "series.csv"])
     status = job.table("series.csv")["status"].value_counts()
     return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected"
 
@@ -112,7 +118,7 @@ def _curate(job: Job) -> str:
         for path, table in zip(files, (curated.cohort, curated.labels, curated.exclusions), strict=False):
             write_csv(path, table)
         write_json(files[-1], curated.flow)
-        mark_done(job.out, "curate", key, files)
+        job.done("curate", key, files)
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
     left = len(job.table("exclusions.csv"))
@@ -138,7 +144,7 @@ def _preprocess(job: Job) -> str:
         if not is_done(job.out, stage, key):
             manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess)
             pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
-            mark_done(job.out, stage, key, [store / "manifest.csv", *pictures])
+            job.done(stage, key, [store / "manifest.csv", *pictures])
         status = read_csv(store / "manifest.csv")["status"].value_counts()
         told.append(f"{store.name}: {status.get('ok', 0)} volumes, {status.get('failed', 0)} failed")
     return "; ".join(told) or "no network, nothing to prepare"
@@ -161,7 +167,7 @@ def _split(job: Job) -> str:
     if not is_done(job.out, "split", key):
         cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
         write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
-        mark_done(job.out, "split", key, [path])
+        job.done("split", key, [path])
     table = job.table("split.csv", SPLIT_COLUMNS)
     return ", ".join(
         f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)
@@ -215,7 +221,7 @@ def _predict(job: Job) -> str:
                 prediction_rows(one.name, fold, parts, cohort, labels, list(job.study.targets), logits, failed)
             )
         write_parquet(target, pd.concat(tables, ignore_index=True))
-        mark_done(job.out, "predict", key, [target])
+        job.done("predict", key, [target])
     table = pd.read_parquet(target, columns=["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
 
@@ -240,7 +246,7 @@ def _evaluate(job: Job) -> str:
             write_json(job.out / "experiments" / name / "results.json", result)
         if settings.ledger:
             append_ledger(Path(settings.ledger), job.study, found.metrics)
-        mark_done(job.out, "evaluate", key, files)
+        job.done("evaluate", key, files)
     metrics = job.table("metrics.csv")
     return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
 
@@ -261,15 +267,18 @@ def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
 def _report(job: Job) -> str:
     from scan2gene.report.page import write_report
 
-    inputs = ["metrics.csv", "results.json", "predictions.parquet", "flow.json", "exclusions.csv", "series.csv"]
+    inputs = sorted(p for pattern in ("*.csv", "*.json", "*.parquet", "experiments/*/*/history.csv", "store/*/*.csv")
+                    for p in job.out.glob(pattern))  # fmt: skip
     key = stage_key(
-        version=__version__, files={n: file_hash(job.out / n) for n in inputs}, study=job.study.model_dump(mode="json")
+        version=__version__,
+        files={str(p.relative_to(job.out)): file_hash(p) for p in inputs},
+        study=job.study.model_dump(mode="json"),
     )
     path = job.out / "report.html"
     if not is_done(job.out, "report", key):
         stores = {one.name: store for one, (_, store) in _run_stores(job)}
         write_text(path, write_report(job.study, job.out, stores))
-        mark_done(job.out, "report", key, [path])
+        job.done("report", key, [path])
     return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
 
 

@@ -72,10 +72,11 @@ def _with_patients(series: pd.DataFrame, rules: Cohort) -> pd.DataFrame:
         # searched from the scan folder down, so that a pattern never hits the folders above it
         roots = "|".join(re.escape(str(p)) for p in sorted(rules.scans, key=len, reverse=True))
         below = series["path"].str.replace(f"^(?:{roots})", "", regex=True)
-        found = below.str.extract(f"({rules.patient_pattern})")
-        if found.shape[1] < 2:
+        pattern = re.compile(rules.patient_pattern)
+        if not pattern.groups:
             raise CohortError("cohort.patient_pattern needs one group in brackets around the patient id")
-        series = series.assign(patient_id=found[1].where(found[1].notna(), series["patient_id"]))
+        found = [(match := pattern.search(path)) and match[1] for path in below]
+        series = series.assign(patient_id=[f or own for f, own in zip(found, series["patient_id"], strict=True)])
     return series
 
 
@@ -236,8 +237,8 @@ def _join_labels(
     flow.append({"step": "patients", "kept": cohort["patient_id"].nunique(), "unit": "patients", "left_out": {}})
     if cohort.empty:
         raise CohortError(
-            f"no scanned patient is in the label table. Scans have ids such as {exams['patient_id'].iloc[0]!r}, "
-            f"the table such as {table[rules.patient_column].iloc[0]!r}; see cohort.patient_pattern."
+            f"no scanned patient has a label. Scans have ids such as {exams['patient_id'].iloc[0]!r}, "
+            f"the label table such as {next(iter(sorted(listed)), 'none')!r}; see cohort.patient_pattern."
         )
     site = values[rules.site_column] if rules.site_column else pd.Series(dtype=str)
     cohort.insert(2, "site", cohort["patient_id"].map(site))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +32,8 @@ def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
         All columns as stripped text, plus `row`, the line of the file or sheet.
 
     Raises:
-        CohortError: Unreadable, no such column, or merge-conflict markers inside.
+        CohortError: Unreadable, no such column, no row, more cells than columns, or
+            merge-conflict markers inside.
     """
     if not path.is_file():
         raise CohortError(f"there is no label table {path}")
@@ -43,30 +45,45 @@ def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
         raise CohortError(f"{path.name} is not a readable table: {error}") from error
     table.columns = [str(c).strip() for c in table.columns]
     if patient_column not in table.columns:
-        columns = [c for c in table.columns if not c.startswith("Unnamed")]
+        columns = [c for c in table.columns if c and not c.startswith("Unnamed")]
         raise CohortError(f"{path.name}: patient_column {unknown_name(patient_column, columns)}")
     table = table.fillna("").astype(str).apply(lambda column: column.str.strip())
-    table["row"] = range(2, len(table) + 2)  # line 1 holds the column names
-    return table[table[patient_column] != ""].reset_index(drop=True)
+    table["row"] = table.index
+    table = table[table[patient_column] != ""].reset_index(drop=True)
+    if table.empty:
+        raise CohortError(f"{path.name} holds no row with a {patient_column}")
+    return table
 
 
 def _read_text(path: Path) -> pd.DataFrame:
+    """Cells as text; the index is the line on which a row begins."""
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(("<<<<<<<", ">>>>>>>")):
             raise CohortError(f"{path.name}:{number} holds a merge-conflict marker; resolve the conflict first")
     first = text.partition("\n")[0]
     separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    from io import StringIO
-
-    return pd.read_csv(StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
+    header = next(reader, [])
+    rows, begins, begin = [], [], reader.line_num + 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise CohortError(f"{path.name}:{begin} has more cells than the header; quote text that holds {separator!r}")
+        rows.append([*cells[: len(header)], *[""] * (len(header) - len(cells))])
+        begins.append(begin)
+        begin = reader.line_num + 1  # quoted text may span lines
+    names = [f"{n}.{header[:i].count(n)}" if n in header[:i] else n for i, n in enumerate(header)]
+    return pd.DataFrame(rows, columns=names, index=begins, dtype=str)
 
 
 def _read_excel(path: Path) -> pd.DataFrame:
+    """Cells as text; the index is the line of the sheet."""
     try:
-        return pd.read_excel(path, dtype=str, keep_default_na=False)
+        table = pd.read_excel(path, dtype=str, keep_default_na=False)
     except ImportError:
         raise CohortError(f"{path.name}: Excel tables need `pip install openpyxl`") from None
+    table.index = pd.RangeIndex(2, len(table) + 2)
+    return table
 
 
 def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str, Target], source: str) -> pd.DataFrame:
@@ -83,7 +100,7 @@ def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str
 
     Raises:
         CohortError: A missing column, a value that is neither positive, negative nor
-            unknown, or contradicting rows; every such cell is listed.
+            unknown (or named as both), or contradicting rows; every such cell is listed.
     """
     rows, troubles = [], []
     for name, target in targets.items():
@@ -91,7 +108,11 @@ def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str
         if column not in table.columns:
             raise CohortError(f"target {name}: column {unknown_name(column, table.columns.drop('row'))}")
         meaning = dict.fromkeys(MISSING | {_canonical(v) for v in target.unknown}, None)
-        meaning |= {_canonical(v): 1 for v in target.positive} | {_canonical(v): 0 for v in target.negative}
+        classes = [{_canonical(v) for v in named} for named in (target.positive, target.negative)]
+        both = sorted(classes[0] & classes[1])
+        if both:
+            raise CohortError(f"targets.{name}: {both[0]!r} is listed both as positive and as negative")
+        meaning |= dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)
         values = table[column].map(_canonical)
         strange = values[~values.isin(meaning.keys())]
         if len(strange):

@@ -34,7 +34,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented; NaN is an error, since JSON has none."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, default=str) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars as numbers, anything else as text."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else str(value)
 
 
 def file_hash(path: Path) -> str:

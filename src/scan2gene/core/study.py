@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.files import value_hash
@@ -26,7 +26,14 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("YAML reads a bare yes, no, on, off, true or false as a truth value; quote it, such as 'yes'")
+    return value
+
+
 Pattern = Annotated[str, AfterValidator(_compiles)]
+LabelValue = Annotated[str | int | float, BeforeValidator(_no_truth_value)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -59,9 +66,9 @@ class Target(Section):
     """A binary label: which values of a column count as positive and as negative."""
 
     column: str = Field("", description="default: the target's own name")
-    positive: list[str | int | float] = ["1"]
-    negative: list[str | int | float] = ["0"]
-    unknown: list[str | int | float] = Field([], description="values that mean 'not known', e.g. Indeterminate")
+    positive: list[LabelValue] = ["1"]
+    negative: list[LabelValue] = ["0"]
+    unknown: list[LabelValue] = Field([], description="values that mean 'not known', e.g. Indeterminate")
 
 
 class Cohort(Section):
@@ -121,14 +128,24 @@ class Evaluate(Section):
     ledger: str | None = Field(None, description="CSV to which every evaluation of a real cohort is appended")
 
 
+def _keys_of(section: type[Section]) -> AfterValidator:
+    """Check overrides where they stand, so that a mistake is named with its line."""
+
+    def check(values: dict[str, Any]) -> dict[str, Any]:
+        section.model_validate(values)
+        return values
+
+    return AfterValidator(check)
+
+
 class Run(Section):
     """One model, and whatever it changes of the study."""
 
     name: Name
     model: Plugin
     preprocess: list[Plugin] | None = None
-    data: dict[str, Any] = Field({}, description="keys of `data` that this run changes")
-    train: dict[str, Any] = Field({}, description="keys of `train` that this run changes")
+    data: Annotated[dict[str, Any], _keys_of(Data)] = Field({}, description="keys of `data` that this run changes")
+    train: Annotated[dict[str, Any], _keys_of(Train)] = Field({}, description="keys of `train` that this run changes")
 
 
 class Study(Section):
@@ -185,6 +202,7 @@ def study_hash(study: Study) -> str:
     cohort = values["cohort"]
     cohort["scans"] = [Path(p).name for p in cohort["scans"]]
     cohort["labels"] = Path(cohort["labels"]).name
+    cohort["exclude_file"] = cohort["exclude_file"] and Path(cohort["exclude_file"]).name
     values["evaluate"].pop("ledger")
     return value_hash(values)
 
@@ -269,7 +287,8 @@ def _valid_keys(loc: tuple) -> list[str]:
     for part in loc:
         if isinstance(part, int) or not hasattr(model, "model_fields") or part not in model.model_fields:
             continue  # a list position or the name of a role or target: the section class stays
-        annotation = model.model_fields[part].annotation
+        holder = Study if model is Run and part in ("data", "train") else model  # a run's overrides are plain dicts
+        annotation = holder.model_fields[part].annotation
         found = [c for c in _classes(annotation) if issubclass(c, Section)]
         model = found[0] if found else model
     return list(model.model_fields)

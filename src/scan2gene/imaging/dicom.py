@@ -92,7 +92,8 @@ def series_grid(headers: list[Any]) -> tuple[list[int], tuple[int, int, int], np
     if np.abs(orientations - orientations[0]).max() > ORIENTATION_TOLERANCE:
         raise ScanError("slices of different orientation in one series, such as a localiser")
     row, column = orientations[0, :3], orientations[0, 3:]
-    if abs(row @ column) > ORIENTATION_TOLERANCE or abs(np.linalg.norm(row) - 1) > 0.01:
+    lengths = np.linalg.norm([row, column], axis=1)
+    if abs(row @ column) > ORIENTATION_TOLERANCE or np.abs(lengths - 1).max() > 0.01:
         raise ScanError("the row and column directions are not perpendicular unit vectors")
     normal = np.cross(row, column)
     positions = np.array([[float(v) for v in h.ImagePositionPatient] for h in headers])  # (N, 3)

@@ -15,7 +15,7 @@ from scan2gene.core.errors import GeometryError, ScanError
 from scan2gene.core.geometry import axis_codes, plane
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import dicom
-from scan2gene.imaging.nifti import is_nifti, read_nifti
+from scan2gene.imaging.nifti import is_nifti, label_array, read_nifti
 
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 SERIES_COLUMNS = (
@@ -37,7 +37,8 @@ def index(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     Raises:
         ScanError: A path does not exist.
     """
-    files = list(_scan_files([paths] if isinstance(paths, str | Path) else paths))
+    # folders may overlap: a file counts once
+    files = list(dict.fromkeys(_scan_files([paths] if isinstance(paths, str | Path) else paths)))
     rows: list[dict[str, Any]] = []
     headers: list[tuple[Path, Any]] = []
     for path in track(files, "index", len(files)):
@@ -66,8 +67,7 @@ def read_volume(path: str | Path, kind: str = "intensity") -> Volume:
     Raises:
         ScanError: Nothing there, more than one series, or not a regular readable volume.
     """
-    folder, mark, uid = str(path).rpartition("#")
-    location = Path(folder if mark and not Path(path).exists() else path)
+    location, uid = split_row_path(path)
     if not location.exists():
         raise ScanError(f"there is no scan at {location}")
     if is_nifti(location):
@@ -81,13 +81,21 @@ def read_volume(path: str | Path, kind: str = "intensity") -> Volume:
             if file == location:
                 raise  # a bad neighbour in a folder is the index's business, not this series'
     groups = dicom.group_series(found)
-    wanted = uid.rpartition("/")[0] if mark else next(iter(groups), "")
-    if wanted not in groups or (not mark and len(groups) > 1):
+    wanted = next(iter(groups), "") if uid is None else uid
+    if wanted not in groups or (uid is None and len(groups) > 1):
         raise ScanError(f"{location} holds {len(groups)} series; name one as FOLDER#SeriesInstanceUID/0 (see `index`)")
     volume = dicom.read_series([file for file, _ in groups[wanted]])
     if kind == "label":
-        return Volume(np.rint(volume.array).astype(np.uint8), volume.affine, "label")
+        return Volume(label_array(volume.array), volume.affine, "label")
     return volume
+
+
+def split_row_path(path: str | Path) -> tuple[Path, str | None]:
+    """A row's path as file or folder and, for DICOM, SeriesInstanceUID; a '#' may also belong to a name."""
+    folder, mark, series = str(path).rpartition("#")
+    if not mark or Path(path).exists():
+        return Path(path), None
+    return Path(folder), series.rpartition("/")[0]
 
 
 def fingerprint(paths: Iterable[str | Path]) -> list[tuple[str, int, int]]:

@@ -22,7 +22,8 @@ def read_nifti(path: Path, kind: Kind = "intensity") -> Volume:
     """Read a 3D NIfTI: array (I, J, K) float32 (labels keep integers), slope and intercept applied.
 
     Raises:
-        ScanError: Not a NIfTI, cut short, not 3D, or with values that are not finite.
+        ScanError: Not a NIfTI, cut short, not 3D, with values that are not finite, or a
+            label outside 0 to 255.
     """
     import nibabel as nib
 
@@ -35,8 +36,22 @@ def read_nifti(path: Path, kind: Kind = "intensity") -> Volume:
         colours = np.stack([array[n] for n in array.dtype.names], axis=-1).astype(np.float32)
         return Volume(colours, image.affine)
     array = _squeezed(array)
-    array = np.rint(array).astype(np.uint8) if kind == "label" else array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ScanError("voxels that are not finite numbers")
+    array = label_array(array) if kind == "label" else array.astype(np.float32)
     return Volume(array, image.affine, kind)
+
+
+def label_array(array: np.ndarray) -> np.ndarray:
+    """Whole numbers as uint8.
+
+    Raises:
+        ScanError: A value outside 0 to 255, which would turn into another label.
+    """
+    labels = np.rint(array)
+    if labels.min() < 0 or labels.max() > 255:
+        raise ScanError(f"mask values run from {labels.min():g} to {labels.max():g}; they must be whole, 0 to 255")
+    return labels.astype(np.uint8)
 
 
 def _squeezed(array: np.ndarray) -> np.ndarray:

@@ -12,9 +12,6 @@ from torch import Tensor, nn
 
 from scan2gene.models.head import RoleAwareHead
 
-LAYOUTS = {10: ("basic", (1, 1, 1, 1)), 18: ("basic", (2, 2, 2, 2)), 34: ("basic", (3, 4, 6, 3))} | {
-    50: ("bottleneck", (3, 4, 6, 3))
-}
 STAGE_CHANNELS = (64, 128, 256, 512)
 
 
@@ -68,6 +65,15 @@ def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv3d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm3d(outputs))
 
 
+# depth -> block and how many of it per stage
+LAYOUTS: dict[int, tuple[type[Basic] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    10: (Basic, (1, 1, 1, 1)),
+    18: (Basic, (2, 2, 2, 2)),
+    34: (Basic, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
+
+
 class ResNet3D(nn.Module):
     """See the file's header."""
 
@@ -76,8 +82,7 @@ class ResNet3D(nn.Module):
 
     def __init__(self, in_channels: int, num_outputs: int, depth: int, dropout: float):
         super().__init__()
-        kind, repeats = LAYOUTS[depth]
-        block: type[Basic | Bottleneck] = {"basic": Basic, "bottleneck": Bottleneck}[kind]
+        block, repeats = LAYOUTS[depth]
         self.conv1 = nn.Conv3d(in_channels, STAGE_CHANNELS[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(STAGE_CHANNELS[0])
         self.maxpool = nn.MaxPool3d(3, stride=2, padding=1)

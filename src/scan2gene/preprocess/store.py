@@ -24,7 +24,7 @@ from scan2gene.core.files import value_hash
 from scan2gene.core.study import Plugin, Role, unknown_name
 from scan2gene.core.tables import write_csv
 from scan2gene.core.volume import Volume
-from scan2gene.imaging.index import fingerprint, read_volume
+from scan2gene.imaging.index import fingerprint, read_volume, split_row_path
 from scan2gene.imaging.nifti import write_nifti
 from scan2gene.preprocess import GEOMETRIC, STEPS
 
@@ -128,7 +128,7 @@ def _one_exam(
     base = {"patient_id": exam["patient_id"], "exam_id": exam["exam_id"]}
     sources = {r: paths[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
     try:
-        evidence = [(r, fingerprint([p.rpartition("#")[0] or p])) for r, p in sources.items()]
+        evidence = [(r, fingerprint([split_row_path(p)[0]])) for r, p in sources.items()]
         key = value_hash([recipe_id, evidence])[:8]
         files = {r: folder / f"{_slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
         if all(f.exists() for f in files.values()):

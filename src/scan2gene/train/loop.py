@@ -146,7 +146,7 @@ def _epoch(
 def _batches(order: Tensor, size: int) -> list[Tensor]:
     """Batches of `size`; a last single exam joins the batch before, as batch statistics need two."""
     parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
+    if size > 1 and len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 

@@ -1,0 +1,174 @@
+"""Who is in the study, who was left out and why, and what their scans are like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.study import for_run, input_roles
+from scan2gene.core.tables import PARTS
+from scan2gene.report import figures
+from scan2gene.report.inputs import Inputs, split_text
+from scan2gene.report.redaction import grouped
+
+CLASSES = (("positive", 1.0), ("negative", 0.0), ("unknown", None))
+MAX_REASONS = 12
+MAX_VALUES = 10
+MAX_DISTINCT = 8  # more distinct numbers than this are shown in bins
+
+
+def cohort(inputs: Inputs) -> dict[str, Any]:
+    """Flow diagram, classes by part and by site, exclusions."""
+    steps = [step | {"left_out": _shortened(grouped(step["left_out"].items(), inputs.hide))} for step in inputs.flow]
+    return {
+        "flow": figures.flow_diagram(steps, "Flow of series, exams and patients into the study"),
+        "steps": steps,
+        "parts": [_class_by_part(inputs, split.name) for split in inputs.study.splits],
+        "sites": _class_by_site(inputs),
+        "exclusions": _exclusions(inputs),
+        "n_patients": inputs.cohort["patient_id"].nunique(),
+        "n_exams": len(inputs.cohort),
+    }
+
+
+def _shortened(reasons: list[tuple[str, int]], limit: int = MAX_REASONS) -> list[tuple[str, int]]:
+    if len(reasons) <= limit:
+        return reasons
+    rest = reasons[limit - 1 :]
+    return [*reasons[: limit - 1], (f"{len(rest)} other reasons", sum(n for _, n in rest))]
+
+
+def _is_class(values: pd.Series, value: float | None) -> pd.Series:
+    return values.isna() if value is None else values == value
+
+
+def _class_by_part(inputs: Inputs, split: str) -> dict[str, Any]:
+    """Patients per target, class and part; a range where the folds differ."""
+    table = inputs.split[inputs.split["split"] == split]
+    wide = inputs.wide_labels()
+    rows = []
+    for target in inputs.study.targets:
+        values = table["patient_id"].map(wide[target])
+        for name, value in CLASSES:
+            hit = table[_is_class(values, value)]
+            counts = hit.groupby(["repeat", "fold", "part"]).size().unstack("part", fill_value=0)
+            counts = counts.reindex(pd.MultiIndex.from_tuples(inputs.folds(split)), fill_value=0)
+            cells = [_range(counts.get(p, pd.Series(0, counts.index))) for p in PARTS]
+            if any(c != "0" for c in cells) or name != "unknown":
+                rows.append({"target": target, "class": name, "cells": cells})
+    return {"split": split, "what": split_text(inputs.study, split), "folds": len(inputs.folds(split)), "rows": rows}
+
+
+def _range(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _class_by_site(inputs: Inputs) -> dict[str, Any] | None:
+    """Patients per site and class; None when the study knows no sites."""
+    site = inputs.cohort.drop_duplicates("patient_id").set_index("patient_id")["site"]
+    if site.isna().all():
+        return None
+    wide = inputs.wide_labels()
+    site = site.reindex(wide.index).fillna("not given")
+    rows, warnings = [], []
+    for name, members in wide.groupby(site):
+        counts = [[int(_is_class(members[t], v).sum()) for _, v in CLASSES] for t in wide.columns]
+        rows.append({"site": name, "n": len(members), "counts": counts})
+        for target, (positive, negative, _) in zip(wide.columns, counts, strict=True):
+            if (positive == 0) != (negative == 0) and wide[target].nunique() == 2:
+                only = "negative" if positive == 0 else "positive"
+                warnings.append(f"{name} has only {only} patients for {target}")
+    return {"rows": rows, "targets": list(wide.columns), "warnings": warnings if len(rows) > 1 else []}
+
+
+def _exclusions(inputs: Inputs) -> list[dict[str, Any]]:
+    """Stage, reason, count, in the order in which the stages first appear."""
+    rows = []
+    for stage, part in inputs.exclusions.groupby("stage", sort=False):
+        counts = part["reason"].fillna("no reason given").value_counts()
+        reasons = _shortened(grouped(counts.items(), inputs.hide), 30)
+        rows.append({"stage": stage, "reasons": reasons, "n": len(part)})
+    return rows
+
+
+def scans(inputs: Inputs) -> dict[str, Any]:
+    """What the images that networks see are like: one list of values per non-empty column."""
+    views = [for_run(inputs.study, run) for run in inputs.study.runs]
+    roles = list(dict.fromkeys(role for view in views for role in input_roles(view)))
+    used = inputs.cohort.melt("patient_id", [f"role:{r}" for r in roles], value_name="series_id").dropna()
+    series = used.merge(inputs.series.drop(columns="patient_id"), on="series_id", how="inner")
+    columns: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
+        ("In-plane spacing (mm)", _in_plane),
+        ("Slice spacing (mm)", lambda s: _binned(s["spacing_k_mm"])),
+        ("Slice thickness in the header (mm)", lambda s: _binned(s["SliceThickness"])),
+        ("Plane", lambda s: s["plane"]),
+        ("Orientation of the voxel axes", lambda s: s["orientation"]),
+        ("Manufacturer", lambda s: s["Manufacturer"]),
+        ("Field strength (T)", lambda s: _binned(s["MagneticFieldStrength"])),
+        ("Study description", lambda s: _free_text(s["StudyDescription"], inputs)),
+    ]
+    wide = inputs.wide_labels()
+    lists = [_values(name, read(series), series, wide) for name, read in columns if len(series)]
+    targets = list(wide.columns) if len(wide.columns) <= 2 else []  # more columns than fit beside the bars
+    return {"lists": [found for found in lists if found], "roles": roles, "n": len(series), "targets": targets}
+
+
+def _values(name: str, values: pd.Series, series: pd.DataFrame, wide: pd.DataFrame) -> dict[str, Any] | None:
+    if values.isna().all():
+        return None
+    values = values.fillna("not given")
+    counts = values.value_counts(sort=False)
+    order = sorted(counts.index, key=lambda v: (v == "not given", *_rank(v, counts[v])))
+    if len(order) > MAX_VALUES:
+        rare = set(sorted(order, key=lambda v: -counts[v])[MAX_VALUES - 1 :])
+        values = values.mask(values.isin(rare), f"{len(rare)} other values")
+        counts = values.value_counts(sort=False)
+        order = [v for v in order if v not in rare] + [f"{len(rare)} other values"]
+    rows = []
+    for value in order:
+        labels = wide.loc[series.loc[values == value, "patient_id"].unique()]
+        shares = [(int((labels[t] == 1).sum()), int(labels[t].notna().sum())) for t in wide.columns]
+        rows.append(
+            {"value": value, "n": int(counts[value]), "share": counts[value] / counts.max(), "positive": shares}
+        )
+    return {"name": name, "rows": rows}
+
+
+def _rank(value: str, count: int) -> tuple[float, float, str]:
+    """Numbers by size, words by how often they occur."""
+    head = value.split("–")[0].split(" × ")[0]
+    try:
+        return (0, float(head), value)
+    except ValueError:
+        return (1, -count, value)
+
+
+def _in_plane(series: pd.DataFrame) -> pd.Series:
+    i, j = (pd.to_numeric(series[f"spacing_{axis}_mm"], errors="coerce") for axis in "ij")
+    if (i - j).abs().max() < 0.005:
+        return _binned(i)
+    return pd.Series(
+        [f"{a:.2f} × {b:.2f}" if a == a and b == b else None for a, b in zip(i, j, strict=True)], series.index
+    )
+
+
+def _binned(column: pd.Series) -> pd.Series:
+    """Numbers as text: themselves while they are few, else in bins of equal width."""
+    numbers = pd.to_numeric(column, errors="coerce").round(2)
+    if numbers.nunique() <= MAX_DISTINCT:
+        return numbers.map(lambda v: f"{v:g}", na_action="ignore").astype(object)
+    edges = np.histogram_bin_edges(numbers.dropna(), bins=MAX_DISTINCT)
+    where = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, MAX_DISTINCT - 1)
+    text = [f"{edges[b]:.2f}–{edges[b + 1]:.2f}" for b in where]
+    return pd.Series(text, column.index, dtype=object).where(numbers.notna())
+
+
+def _free_text(column: pd.Series, inputs: Inputs) -> pd.Series:
+    """Descriptions seen more than once; what stands in one header only may name a person."""
+    text = column.map(inputs.hide, na_action="ignore")
+    once = text.map(text.value_counts()) == 1
+    return text.mask(once, "in one series only") if once.sum() else text

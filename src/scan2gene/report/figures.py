@@ -1,0 +1,274 @@
+"""Figures as SVG text drawn by hand: small, the same on every machine, in the page's own font.
+
+Colours are Okabe & Ito's, told apart by colour-blind readers; every figure also has a text
+alternative, and shape or position always says what colour says.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from scan2gene.report.verdict import CHANCE, Scored, interval, number
+
+BLUE, VERMILLION, SKY, GREY, INK = "#0072B2", "#D55E00", "#56B4E9", "#8a8f98", "#1d2430"
+RULE = "#d9dde3"
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One line of a forest plot; a heading has no `scored` and no `missing`."""
+
+    label: str
+    scored: Scored | None = None
+    baseline: bool = False
+    missing: str = ""
+
+
+def forest(rows: Sequence[ForestRow], title: str) -> Markup:
+    """AUROC and 95 % interval of every run on one scale from 0 to 1, with chance marked."""
+    left, right, height = 230, 660, 26
+    bottom = 14 + height * len(rows)
+
+    def x(value: float) -> float:
+        return left + value * (right - left)
+
+    scale = (0, 0.25, CHANCE, 0.75, 1)
+    body = [_line(x(v), 8, x(v), bottom, INK if v == CHANCE else RULE, "4 3" if v == CHANCE else "") for v in scale]
+    body += [_text(x(v), bottom + 17, f"{v:g}", "middle", GREY, 12) for v in scale]
+    body.append(_text(x(CHANCE), bottom + 34, "chance", "middle", INK, 12))
+    for index, row in enumerate(rows):
+        y = 14 + height * (index + 0.5)
+        if row.scored is None and not row.missing:
+            body.append(_text(0, y + 4, _short(row.label, 34), weight=600))
+            continue
+        body.append(_text(14, y + 4, _short(row.label, 32)))
+        body += _estimate(row, x, y, right)
+    told = "; ".join(f"{r.label} {_told(r)}" if r.scored or r.missing else f"{r.label}:" for r in rows)
+    return _svg(860, bottom + 44, title, told, body)
+
+
+def _estimate(row: ForestRow, x: Callable[[float], float], y: float, right: float) -> list[str]:
+    value = row.scored.estimate if row.scored else None
+    if value is None or value.value is None:
+        return [_text(right + 20, y + 4, "cannot be estimated", fill=GREY)]
+    marks = []
+    if value.low is not None and value.high is not None:
+        marks.append(_line(x(value.low), y, x(value.high), y, VERMILLION if row.baseline else BLUE, width=2.5))
+    if row.baseline:  # a square, so that colour is not needed
+        marks.append(
+            f'<rect x="{x(value.value) - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" fill="#fff" '
+            f'stroke="{VERMILLION}" stroke-width="2.5"/>'
+        )
+    else:
+        marks.append(f'<circle cx="{x(value.value):.1f}" cy="{y:.1f}" r="5.5" fill="{BLUE}"/>')
+    return [*marks, _text(right + 20, y + 4, _told(row), cls="num")]
+
+
+def _told(row: ForestRow) -> str:
+    found = row.scored.estimate if row.scored else None
+    if found is None or found.value is None:
+        return "cannot be estimated"
+    if found.low is None or found.high is None:
+        return f"{number(found.value)} (no interval)"
+    return f"{number(found.value)} ({interval(found.low, found.high)})"
+
+
+def roc(folds: Sequence[tuple[np.ndarray, np.ndarray]], title: str, told: str) -> Markup:
+    """ROC curves: a thin line per fold, and the mean over folds weighted by their pairs.
+
+    Args:
+        folds: (y_true, score) of each fold's test patients, both classes present.
+        title: Of the figure.
+        told: Text alternative.
+    """
+    low, high, top = 46, 236, 10
+    span = high - low
+
+    def points(fpr: np.ndarray, tpr: np.ndarray) -> str:
+        return _path(low + fpr * span, top + (1 - tpr) * span)
+
+    body = [f'<rect x="{low}" y="{top}" width="{span}" height="{span}" fill="none" stroke="{RULE}"/>']
+    body.append(_line(low, top + span, high, top, GREY, "4 3"))
+    several = len(folds) > 1
+    for y_true, score in folds:
+        body.append(_stroke(points(*roc_points(y_true, score)), SKY if several else BLUE, 1 if several else 2.2))
+    if several:
+        body.append(_stroke(points(*mean_roc(folds)), BLUE, 2.4))
+    for v in (0, 0.5, 1):
+        body.append(_text(low + v * span, top + span + 15, f"{v:g}", "middle", GREY, 11))
+        body.append(_text(low - 6, top + (1 - v) * span + 4, f"{v:g}", "end", GREY, 11))
+    body.append(_text(low + span / 2, top + span + 31, "1 − specificity", "middle", GREY, 11))
+    middle = top + span / 2
+    turned = f'<g transform="rotate(-90 11 {middle:.0f})">{_text(11, middle, "sensitivity", "middle", GREY, 11)}</g>'
+    return _svg(248, top + span + 38, title, told, [*body, turned])
+
+
+def roc_points(y_true: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (1 - specificity, sensitivity) of the ROC curve, from (0, 0) to (1, 1)."""
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.diff(score[order]) != 0, True)  # ties move together
+    positives, negatives = np.cumsum(y_true[order] == 1)[last], np.cumsum(y_true[order] == 0)[last]
+    return np.append(0, negatives / negatives[-1]), np.append(0, positives / positives[-1])
+
+
+def mean_roc(folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean sensitivity at each specificity; the area below is the AUROC over within-fold pairs.
+
+    Each fold weighs as many (positive, negative) pairs as it holds.
+    """
+    pairs = np.array([(y == 1).sum() * (y == 0).sum() for y, _ in folds], float)
+    curves = [roc_points(y, s) for y, s in folds]
+    corners = np.unique(np.concatenate([fpr for fpr, _ in curves]).round(9))
+    corners = corners if len(corners) <= 1000 else np.linspace(0, 1, 1001)
+    # just left and right of every corner, so that vertical stretches stay vertical
+    sides = np.stack([corners - 1e-7, corners + 1e-7], axis=1).ravel()
+    tpr = [np.interp(sides, fpr + np.arange(len(fpr)) * 1e-12, tpr, left=0) for fpr, tpr in curves]
+    return np.repeat(corners, 2), np.average(tpr, axis=0, weights=pairs)
+
+
+def losses(fits: Sequence[dict[str, np.ndarray]], title: str, told: str) -> Markup:
+    """Training and validation loss by epoch, a pair of lines per fit, a dot at each best epoch.
+
+    Args:
+        fits: epoch, train_loss, validation_loss (arrays) and best (its epoch) of each fit.
+        title: Of the figure.
+        told: Text alternative.
+    """
+    left, right, top, bottom = 46, 330, 10, 180
+    values = np.concatenate([np.r_[f["train_loss"], f["validation_loss"]] for f in fits])
+    values = values[np.isfinite(values)]
+    floor, roof = float(values.min()), float(np.quantile(values, 0.995))  # one wild first epoch must not flatten all
+    roof = max(roof, floor + 1e-6)
+    last = max(int(f["epoch"][-1]) for f in fits)
+
+    def x(epoch: Any) -> Any:
+        return left + (np.asarray(epoch, float) - 1) / max(last - 1, 1) * (right - left)
+
+    def y(loss: Any) -> Any:
+        return bottom - np.clip((np.asarray(loss, float) - floor) / (roof - floor), 0, 1) * (bottom - top)
+
+    body = [_line(left, bottom, right, bottom, GREY), _line(left, top, left, bottom, GREY)]
+    for v in _ticks(floor, roof):
+        body += [_line(left, y(v), right, y(v), RULE), _text(left - 6, y(v) + 4, f"{v:g}", "end", GREY, 11)]
+    for epoch in sorted({1, (last + 1) // 2, last}):
+        body.append(_text(x(epoch), bottom + 16, str(epoch), "middle", GREY, 11))
+    thin = 1.6 if len(fits) < 4 else 1
+    for fit in fits:
+        body.append(_stroke(_path(x(fit["epoch"]), y(fit["train_loss"])), SKY, thin))
+        body.append(_stroke(_path(x(fit["epoch"]), y(fit["validation_loss"])), VERMILLION, thin, "5 2"))
+    for fit in fits:
+        at = float(fit["validation_loss"][fit["epoch"] == fit["best"]][0])
+        body.append(f'<circle cx="{x(fit["best"]):.1f}" cy="{y(at):.1f}" r="3.4" fill="{VERMILLION}" stroke="#fff"/>')
+    body.append(_text((left + right) / 2, bottom + 32, "epoch", "middle", GREY, 11))
+    return _svg(344, bottom + 40, title, told, body)
+
+
+def flow_diagram(steps: Sequence[dict[str, Any]], title: str) -> Markup:
+    """Boxes from top to bottom: what was kept; beside each step, what left and why.
+
+    Args:
+        steps: step, kept, unit, left_out (list of (reason, count), already fit to print).
+        title: Of the figure.
+    """
+    body: list[str] = []
+    told = []
+    y = 4.0
+    for index, step in enumerate(steps):
+        lines = [w for reason, n in step["left_out"] for w in textwrap.wrap(f"{n:,} × {reason}", 64)]
+        gone = sum(n for _, n in step["left_out"])
+        if index:
+            gap = max(26, 20 + 17 * (len(lines) + 1) if lines else 0)
+            body.append(_arrow(150, y, 150, y + gap))
+            if lines:
+                body += _left_out(lines, f"left out: {gone:,}", y + 6, 17 * (len(lines) + 1) + 8)
+            y += gap
+        label = "in the study" if step["step"] == step["unit"] else step["step"]
+        body.append(f'<rect x="10" y="{y:.1f}" width="280" height="46" rx="5" fill="#eef4f9" stroke="{BLUE}"/>')
+        body.append(_text(150, y + 20, f"{step['kept']:,} {step['unit']}", "middle", weight=600))
+        body.append(_text(150, y + 37, _short(label, 42), "middle", "#4a525e", 12))
+        y += 46
+        told.append(f"{step['step']}: {step['kept']} {step['unit']}" + (f", {gone} left out" if gone else ""))
+    return _svg(800, y + 6, title, "; ".join(told), body)
+
+
+def _left_out(lines: Sequence[str], head: str, y: float, height: float) -> list[str]:
+    middle = y + height / 2
+    body = [_arrow(150, middle, 330, middle)]
+    body.append(
+        f'<rect x="332" y="{y:.1f}" width="458" height="{height:.1f}" rx="5" fill="#fff" stroke="{GREY}" '
+        'stroke-dasharray="4 3"/>'
+    )
+    body.append(_text(344, y + 18, head, weight=600, size=12))
+    return body + [_text(344, y + 18 + 17 * (i + 1), line, size=12) for i, line in enumerate(lines)]
+
+
+def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
+    dx, dy = np.sign(x2 - x1), np.sign(y2 - y1)
+    tip = [(x2, y2), (x2 - 7 * dx - 4 * dy, y2 - 7 * dy - 4 * dx), (x2 - 7 * dx + 4 * dy, y2 - 7 * dy + 4 * dx)]
+    head = " ".join(f"{a:.1f},{b:.1f}" for a, b in tip)
+    return _line(x1, y1, x2 - 5 * dx, y2 - 5 * dy, GREY, width=1.5) + f'<polygon points="{head}" fill="{GREY}"/>'
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round values between two ends, four to six of them."""
+    step = 10 ** np.floor(np.log10(high - low))
+    step *= next(f for f in (0.1, 0.2, 0.25, 0.5, 1) if (high - low) / (step * f) <= 6)
+    first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
+    return [float(round(v * step, 10)) for v in np.arange(first, last + 1)]
+
+
+def _svg(width: float, height: float, title: str, told: str, body: Sequence[str]) -> Markup:
+    label = escape(f"{title}. {told}")
+    return Markup(
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
+        f'aria-label="{label}"><title>{escape(title)}</title>{"".join(body)}</svg>'
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "", width: float = 1) -> str:
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {ends} stroke="{colour}" stroke-width="{width:g}"{dashed}/>'
+
+
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    anchor: str = "start",
+    fill: str = INK,
+    size: int = 13,
+    weight: int = 400,
+    cls: str = "",
+) -> str:
+    kind = f' class="{cls}"' if cls else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" '
+        f'font-weight="{weight}"{kind}>{escape(text)}</text>'
+    )
+
+
+def _path(x: np.ndarray, y: np.ndarray) -> str:
+    """Points as SVG wants them; points amid a straight level or vertical stretch are dropped."""
+    keep = np.ones(len(x), bool)
+    if len(x) > 2:
+        level = (np.diff(y)[:-1] == 0) & (np.diff(y)[1:] == 0)
+        upright = (np.diff(x)[:-1] == 0) & (np.diff(x)[1:] == 0)
+        keep[1:-1] = ~(level | upright)
+    finite = keep & np.isfinite(x) & np.isfinite(y)
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[finite], y[finite], strict=True))
+
+
+def _stroke(points: str, colour: str, width: float, dash: str = "") -> str:
+    dashed = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width:g}"{dashed}/>'
+
+
+def _short(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,112 @@
+"""Everything the page is made from, read once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.core.errors import RunError
+from scan2gene.core.study import Run, Study
+from scan2gene.core.tables import EXCLUSION_COLUMNS, LABEL_COLUMNS, METRIC_COLUMNS, SPLIT_COLUMNS, read_csv
+from scan2gene.report.redaction import Redaction, redaction
+
+_PREDICTION_COLUMNS = [
+    "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "target", "y_true", "prob",
+    "status", "reason",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A finished run directory as tables."""
+
+    study: Study
+    out: Path
+    stores: dict[str, Path]
+    series: pd.DataFrame
+    cohort: pd.DataFrame
+    labels: pd.DataFrame
+    exclusions: pd.DataFrame
+    flow: list[dict[str, Any]]
+    split: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: pd.DataFrame
+    thresholds: list[dict[str, Any]]
+    results: dict[str, Any]
+    stamps: list[dict[str, Any]]
+    hide: Redaction
+
+    def folds(self, split: str) -> list[tuple[int, int]]:
+        """(repeat, fold) of a split, in order."""
+        rows = self.split.loc[self.split["split"] == split, ["repeat", "fold"]].drop_duplicates()
+        return sorted(rows.itertuples(index=False, name=None))
+
+    def history(self, run: str, split: str) -> Iterator[tuple[int, int, pd.DataFrame]]:
+        """(repeat, fold, history.csv) of a run's fits that have one; a baseline has none."""
+        for repeat, fold in self.folds(split):
+            path = self.out / "experiments" / run / f"{split}-r{repeat}-f{fold}" / "history.csv"
+            if path.exists():
+                yield repeat, fold, pd.read_csv(path)
+
+    def wide_labels(self) -> pd.DataFrame:
+        """patient_id x target: 1, 0, or null where unknown; every patient of the cohort has a row."""
+        wide = self.labels.pivot(index="patient_id", columns="target", values="value")
+        return wide.reindex(index=self.cohort["patient_id"].unique(), columns=list(self.study.targets))
+
+
+def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
+    """Read a run directory.
+
+    Raises:
+        RunError: A file is missing or was written by another version.
+    """
+    series, cohort = read_csv(out / "series.csv"), read_csv(out / "cohort.csv")
+    labels = read_csv(out / "labels.csv", LABEL_COLUMNS)
+    exclusions = read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS)
+    if not (out / "predictions.parquet").exists():
+        raise RunError(f"predictions.parquet is missing in {out.name}. Run the stage predict first.")
+    predictions = pd.read_parquet(out / "predictions.parquet", columns=_PREDICTION_COLUMNS)
+    return Inputs(
+        study=study,
+        out=out,
+        stores=stores,
+        series=series,
+        cohort=cohort,
+        labels=labels,
+        exclusions=exclusions,
+        flow=_read_json(out / "flow.json"),
+        split=read_csv(out / "split.csv", SPLIT_COLUMNS),
+        predictions=predictions[predictions["variant"] == "original"],
+        metrics=read_csv(out / "metrics.csv", METRIC_COLUMNS),
+        thresholds=_read_json(out / "thresholds.json"),
+        results=_read_json(out / "results.json"),
+        stamps=[_read_json(p) for p in sorted((out / "stages").glob("*.json"))],
+        hide=redaction(study, out, (series, cohort, labels, exclusions)),
+    )
+
+
+def baseline_columns(run: Run) -> tuple[str, ...]:
+    """Columns of a clinical baseline; empty for every other model."""
+    return tuple(run.model.options.get("columns", ())) if run.model.name == "clinical" else ()
+
+
+def split_text(study: Study, name: str) -> str:
+    """What a split is, in words."""
+    split = next(s for s in study.splits if s.name == name)
+    again = f", {split.repeats} times" if split.repeats > 1 else ""
+    if split.kind == "kfold":
+        return f"{split.folds}-fold cross-validation by patient{again}"
+    if split.kind == "holdout":
+        return f"{split.test_fraction:.0%} of the patients held out for testing{again}"
+    return "each site tested once by networks that never saw it"
+
+
+def _read_json(path: Path) -> Any:
+    if not path.exists():
+        raise RunError(f"{path.name} is missing in {path.parent.name}. Run the stage that writes it first.")
+    return json.loads(path.read_text(encoding="utf-8"))

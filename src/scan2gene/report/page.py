@@ -1,0 +1,81 @@
+"""One offline HTML page about a finished run.
+
+Only files of the run directory are read. Nothing on the page loads anything, names a
+patient or tells where on a machine the data lay.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+from pathlib import Path
+from typing import Any
+
+from scan2gene.core.study import Study
+from scan2gene.report import cohort, making, results
+from scan2gene.report.inputs import read_inputs
+from scan2gene.report.verdict import interval, number
+
+SECTIONS = (
+    ("answer", "Answer"),
+    ("metrics", "All metrics"),
+    ("cohort", "Cohort"),
+    ("scans", "Scans"),
+    ("preprocessing", "Preprocessing"),
+    ("training", "Training"),
+    ("failures", "Failures"),
+    ("reading", "How to read this"),
+    ("reproduce", "Reproduce"),
+)
+MARKS = {"better": "▲", "worse": "▼", "chance": "●", "unknown": "○"}  # shape says what colour says
+
+
+def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
+    """Tell what a run found, on whom, how, and what is not known.
+
+    Args:
+        study: The study.
+        out: Its finished run directory.
+        stores: Run name -> store folder (manifest.csv, preview/*.png) of every network.
+
+    Returns:
+        The page as HTML text, without scripts or links to anything outside it.
+
+    Raises:
+        RunError: A file of the run directory is missing.
+    """
+    inputs = read_inputs(study, out, stores)
+    found = results.scores(inputs)
+    return _template().render(
+        study=study,
+        sections=SECTIONS,
+        marks=MARKS,
+        answer=results.answer(inputs, found),
+        metrics=results.metrics(inputs, found),
+        forests=results.forests(inputs, found),
+        rocs=results.roc_panels(inputs, found),
+        cohort=cohort.cohort(inputs),
+        scans=cohort.scans(inputs),
+        stores=making.preprocessing(inputs),
+        training=making.training(inputs),
+        failures=making.failures(inputs),
+        reproduce=making.reproduce(inputs),
+    )
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+    )
+    environment.filters |= {"number": number, "thousands": lambda n: f"{n:,}"}
+    environment.globals |= {"interval": interval}
+    source = importlib.resources.files("scan2gene.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def _printable(value: Any) -> Any:
+    """A missing value is said in words, whatever a section forgot."""
+    missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+    return "not known" if missing else value

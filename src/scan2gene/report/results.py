@@ -1,0 +1,205 @@
+"""The answer, the metric tables and the figures about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.study import Run
+from scan2gene.evaluate.evaluate import to_patients
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.metrics import METRICS
+from scan2gene.report import figures, verdict
+from scan2gene.report.inputs import Inputs, baseline_columns, split_text
+from scan2gene.report.verdict import Scored
+
+METRIC_NAMES = {
+    "auroc": ("AUROC", "chance 0.5"),
+    "average_precision": ("Average precision", "see prevalence"),
+    "brier": ("Brier score", "lower is better"),
+    "accuracy": ("Accuracy", ""),
+    "precision": ("Precision", "PPV"),
+    "recall": ("Recall", "sensitivity"),
+    "f1": ("F1", ""),
+    "specificity": ("Specificity", ""),
+}
+
+Scores = dict[tuple[str, str, str, str], Scored]
+
+
+def scores(inputs: Inputs) -> Scores:
+    """(run, split, target, metric) -> figure; a figure that cannot be estimated has its reason."""
+    found: Scores = {}
+    for row in inputs.metrics.to_dict("records"):
+        value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
+        reason = "" if pd.isna(row["reason"]) else inputs.hide(row["reason"])
+        key = (row["run_id"], row["split"], row["target"], row["metric"])
+        found[key] = Scored(Estimate(value, low, high, reason), int(row["n"]), int(row["n_positive"]))
+    return found
+
+
+def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
+    """Sentences by target and split, the AUROC tables, and how many comparisons were made."""
+    study = inputs.study
+    targets, kinds, compared = [], [], 0
+    for target in study.targets:
+        splits = []
+        for split in study.splits:
+            baseline = verdict.best_baseline(
+                [
+                    (r.name, baseline_columns(r), found.get((r.name, split.name, target, "auroc")))
+                    for r in study.runs
+                    if baseline_columns(r)
+                ]
+            )
+            said = [_sentence(inputs, run, split.name, target, found, baseline) for run in study.runs]
+            kinds += [s.kind for s in said]
+            compared += sum(bool(s.comparison) for s in said)
+            splits.append({"name": split.name, "what": split_text(study, split.name), "sentences": said})
+        targets.append({"name": target, "splits": splits})
+    return {
+        "targets": targets,
+        "tables": [_auroc_table(inputs, found, split.name) for split in study.splits],
+        "comparisons": verdict.multiplicity(kinds, compared),
+    }
+
+
+def _sentence(
+    inputs: Inputs, run: Run, split: str, target: str, found: Scores, baseline: verdict.Baseline | None
+) -> verdict.Sentence:
+    scored = found.get((run.name, split, target, "auroc"))
+    folds = inputs.results.get(run.name, {}).get(split, {}).get(target, {}).get("auroc_by_fold", [])
+    repeats = len({f["repeat"] for f in folds}) or 1
+    unpaired = round(sum(f["n"] for f in folds if f["auroc"] is None) / repeats)
+    return verdict.sentence(run.name, scored, None if baseline_columns(run) else baseline, unpaired)
+
+
+def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
+    targets = list(inputs.study.targets)
+    rows = []
+    for run in inputs.study.runs:
+        cells = [found.get((run.name, split, t, "auroc")) for t in targets]
+        rows.append({"run": run.name, "model": _model_text(run), "cells": cells})
+    return {"split": split, "what": split_text(inputs.study, split), "targets": targets, "rows": rows}
+
+
+def _model_text(run: Run) -> str:
+    columns = baseline_columns(run)
+    return f"clinical baseline: {', '.join(columns)}" if columns else run.model.name
+
+
+def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
+    """All eight metrics per split and target, with reasons as notes, and figures by fold."""
+    failed = _failed_exams(inputs)
+    tables = []
+    for split in inputs.study.splits:
+        for target in inputs.study.targets:
+            notes: list[str] = []
+            rows = [_metric_row(run.name, split.name, target, found, failed, notes) for run in inputs.study.runs]
+            tables.append({"split": split.name, "target": target, "rows": rows, "notes": notes})
+    return {
+        "names": [METRIC_NAMES[m] for m in METRICS],
+        "tables": tables,
+        "folds": _fold_rows(inputs),
+        "fallbacks": _fallbacks(inputs),
+    }
+
+
+def _metric_row(
+    run: str, split: str, target: str, found: Scores, failed: dict[Any, int], notes: list[str]
+) -> dict[str, Any]:
+    cells, sizes = [], None
+    for metric in METRICS:
+        scored = found.get((run, split, target, metric))
+        estimate = scored.estimate if scored else Estimate(None, reason="no test patients")
+        sizes = scored or sizes
+        note = 0
+        if estimate.low is None:
+            reason = estimate.reason or "no interval was computed"
+            if reason not in notes:
+                notes.append(reason)
+            note = notes.index(reason) + 1
+        beside = ""
+        if metric == "average_precision" and scored and scored.n:
+            beside = f"prevalence {verdict.number(scored.n_positive / scored.n)}"
+        cells.append({"estimate": estimate, "note": note, "beside": beside})
+    return {"run": run, "cells": cells, "sizes": sizes, "failed": failed.get((run, split, target), 0)}
+
+
+def _fallbacks(inputs: Inputs) -> list[tuple[str, str, int, int]]:
+    """(split, target, thresholds that could not be chosen, all thresholds), where there are such."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for row in inputs.thresholds:
+        lacking, total = counts.get((row["split"], row["target"]), (0, 0))
+        counts[row["split"], row["target"]] = [lacking + bool(row["reason"]), total + 1]
+    return [(*key, lacking, total) for key, (lacking, total) in counts.items() if lacking]
+
+
+def _failed_exams(inputs: Inputs) -> dict[Any, int]:
+    """(run, split, target) -> test exams without a prediction, each counted once."""
+    table = inputs.predictions
+    lost = table[(table["part"] == "test") & (table["status"] != "ok")]
+    return lost.groupby(["run_id", "split", "target"])["exam_id"].nunique().to_dict()
+
+
+def _fold_rows(inputs: Inputs) -> list[dict[str, Any]]:
+    rows = []
+    for run in inputs.study.runs:
+        for split in inputs.study.splits:
+            for target, result in inputs.results.get(run.name, {}).get(split.name, {}).items():
+                if len(result["auroc_by_fold"]) > 1:
+                    rows += [
+                        {"run": run.name, "split": split.name, "target": target, **f} for f in result["auroc_by_fold"]
+                    ]
+    return rows
+
+
+def forests(inputs: Inputs, found: Scores) -> list[Any]:
+    """A forest plot per split."""
+    drawn = []
+    for split in inputs.study.splits:
+        rows: list[figures.ForestRow] = []
+        for target in inputs.study.targets:
+            rows.append(figures.ForestRow(target))
+            for run in inputs.study.runs:
+                scored = found.get((run.name, split.name, target, "auroc"))
+                missing = "" if scored else "no test patients"
+                rows.append(figures.ForestRow(run.name, scored, bool(baseline_columns(run)), missing))
+        drawn.append(figures.forest(rows, f"AUROC with 95 % intervals, split {split.name}"))
+    return drawn
+
+
+def roc_panels(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
+    """ROC curves of every run, by split and target; why where there is none."""
+    table = inputs.predictions
+    patients = to_patients(table[table["part"] == "test"])
+    known = patients.dropna(subset=["y_true", "prob"])
+    groups = dict(iter(known.groupby(["run_id", "split", "target"])))
+    panels = []
+    for split in inputs.study.splits:
+        for target in inputs.study.targets:
+            curves = [_roc(groups, run.name, split.name, target, found) for run in inputs.study.runs]
+            panels.append({"split": split.name, "target": target, "curves": curves})
+    return panels
+
+
+def _roc(groups: dict[Any, pd.DataFrame], run: str, split: str, target: str, found: Scores) -> dict[str, Any]:
+    rows = groups.get((run, split, target))
+    folds: list[tuple[np.ndarray, np.ndarray]] = []
+    skipped = 0
+    for _, part in rows.groupby(["repeat", "fold"]) if rows is not None else ():
+        y, prob = part["y_true"].to_numpy(), part["prob"].to_numpy()
+        if 0 < y.sum() < len(y):
+            folds.append((y, prob))
+        else:
+            skipped += 1
+    if not folds:
+        return {"run": run, "svg": "", "note": "no curve: no test set holds both classes"}
+    scored = found.get((run, split, target, "auroc"))
+    value = scored.estimate.value if scored else None
+    told = f"{len(folds)} fold(s)" + ("" if value is None else f", AUROC {verdict.number(value)}")
+    note = f"{skipped} fold(s) with one class only have no curve" if skipped else ""
+    return {"run": run, "svg": figures.roc(folds, f"ROC curve of {run}, {target}, split {split}", told), "note": note,
+            "auroc": value, "several": len(folds) > 1}  # fmt: skip

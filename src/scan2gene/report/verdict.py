@@ -1,0 +1,157 @@
+"""Plain sentences from figures, by small rules that anyone can check.
+
+Nothing here tests a hypothesis: an interval is compared with 0.5 and with one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scan2gene.evaluate.intervals import Estimate
+
+CHANCE = 0.5
+FEW = 10  # patients of the rarer class below which an interval is only a rough guide
+
+Kind = Literal["better", "worse", "chance", "unknown"]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One figure on test patients: the estimate, and how many patients are behind it."""
+
+    estimate: Estimate
+    n: int
+    n_positive: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The best clinical baseline of a split and target: its run, its columns, its AUROC."""
+
+    run: str
+    columns: tuple[str, ...]
+    auroc: float
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What is said of one run: the verdict, the figures, the comparison, a caution."""
+
+    run: str
+    kind: Kind
+    verdict: str
+    figures: str
+    comparison: str
+    caution: str
+
+
+def number(value: float) -> str:
+    """Three decimals, so that an interval that just misses 0.5 is seen to do so."""
+    return f"{value:.3f}"
+
+
+def interval(low: float, high: float) -> str:
+    """An interval as text."""
+    return f"{number(low)}–{number(high)}"
+
+
+def against_chance(auroc: Estimate) -> tuple[Kind, str]:
+    """Compare an AUROC's 95 % interval with 0.5.
+
+    Returns:
+        The kind, and the words that follow the run's name.
+    """
+    if auroc.low is None or auroc.high is None:
+        return "unknown", f"cannot be estimated, because {auroc.reason or 'no interval was computed'}"
+    if auroc.low > CHANCE:
+        return "better", "is better than chance"
+    if auroc.high < CHANCE:
+        return "worse", "is worse than chance, look for a fault"
+    return "chance", "is not distinguishable from chance"
+
+
+def against_baseline(auroc: Estimate, baseline: Baseline | None) -> str:
+    """Say whether a network's interval lies above the best clinical baseline's AUROC.
+
+    Empty without a baseline or without an interval. An interval above a baseline that is
+    itself at or below chance is no merit while the interval includes 0.5, and is not called one.
+    """
+    if baseline is None or auroc.low is None or auroc.high is None:
+        return ""
+    alone = f"{_listed(baseline.columns)} alone"
+    its = f"{number(baseline.auroc)}, the AUROC of run {baseline.run}"
+    if auroc.low <= baseline.auroc:
+        return f"It does not show more than {alone}: its interval does not lie above {its} (by overlap, not a test)."
+    if auroc.low <= CHANCE:
+        return f"Nothing follows from a comparison with {alone} ({its}), which is itself below chance."
+    return f"Its interval lies above {its} ({alone}; by overlap, not a test)."
+
+
+def sentence(run: str, scored: Scored | None, baseline: Baseline | None = None, unpaired: int = 0) -> Sentence:
+    """The sentence about one run, split and target.
+
+    Args:
+        run: Its name.
+        scored: Its AUROC on test patients; None when there is none.
+        baseline: The best clinical baseline, for a network.
+        unpaired: Test patients in folds whose test set has one class; no pair holds them.
+    """
+    if scored is None:
+        return Sentence(run, "unknown", "cannot be estimated, because it has no test patients", "", "", "")
+    auroc = scored.estimate
+    kind, verdict = against_chance(auroc)
+    if auroc.value is None:
+        return Sentence(run, kind, verdict, "", "", "")
+    who = f"{scored.n} test patients, {scored.n_positive} positive"
+    spread = "no interval" if auroc.low is None or auroc.high is None else (
+        f"95 % interval {interval(auroc.low, auroc.high)}"
+    )  # fmt: skip
+    rarer = min(scored.n_positive, scored.n - scored.n_positive)
+    cautions = [f"Only {rarer} patients in the rarer class: a rough guide."] if rarer < FEW else []
+    if unpaired:
+        cautions.append(f"{unpaired} of these were tested in folds with one class only and do not count in the AUROC.")
+    figures = f"AUROC {number(auroc.value)} ({spread}), {who}"
+    return Sentence(run, kind, verdict, figures, against_baseline(auroc, baseline), " ".join(cautions))
+
+
+def best_baseline(candidates: Sequence[tuple[str, Sequence[str], Scored | None]]) -> Baseline | None:
+    """The clinical baseline with the highest AUROC; None when none has a value.
+
+    Args:
+        candidates: Run, its columns, its AUROC.
+    """
+    known = [
+        Baseline(run, tuple(columns), scored.estimate.value)
+        for run, columns, scored in candidates
+        if scored is not None and scored.estimate.value is not None
+    ]
+    return max(known, key=lambda b: b.auroc, default=None)
+
+
+def multiplicity(kinds: Sequence[Kind], with_baseline: int) -> str:
+    """How many comparisons were made, none of them adjusted.
+
+    Args:
+        kinds: One verdict per run, split and target.
+        with_baseline: How many intervals were held against a clinical baseline.
+    """
+    made = sum(k != "unknown" for k in kinds)
+    if made == 0:
+        return "No comparison with chance could be made."
+    text = f"{made} comparison{'s' * (made > 1)} with chance"
+    if with_baseline:
+        text += f" and {with_baseline} with a clinical baseline"
+    text += f" {'were' if made + with_baseline > 1 else 'was'} made, unadjusted."
+    if made > 1:
+        expected = f", here about {made * 0.05:.1f} of {made}" if made >= 10 else ""
+        text += (
+            f" Where there is nothing to learn, one interval in 20 still misses 0.5 by luck{expected}; "
+            "and the best of several runs looks better than it is."
+        )
+    return text
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,78 @@
+"""`make results`: the real-data runs behind docs/results/, written as they came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+import scan2gene
+from scan2gene.core.files import write_text
+from scan2gene.core.study import load_study, study_hash
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+DATA = ROOT.parent / "shared" / "data"
+
+
+def tcga_lgg() -> None:
+    """Run studies/tcga-lgg.yaml; its table, per-fold figures and training summary go to docs/results/."""
+    path = ROOT / "studies" / "tcga-lgg.yaml"
+    study = load_study(path)
+    out = scan2gene.run(study, ROOT / "runs" / study.name)
+    metrics = pd.read_csv(out / "metrics.csv")
+    metrics.round(4).to_csv(RESULTS / "tcga-lgg-metrics.csv", index=False)
+    auroc = metrics[metrics["metric"] == "auroc"]
+    order = [r.name for r in study.runs]
+    lines = [
+        "# TCGA-LGG: IDH, TP53, ATRX and COC2 from FLAIR, T1 and T1 with contrast",
+        "",
+        f"Written by `make results` from `studies/tcga-lgg.yaml` (study hash `{study_hash(study)}`, seed {study.seed}).",
+        "AUROC with 95 % BCa patient-bootstrap interval on test patients; within-fold pairs only. Nothing is adjusted",
+        f"for the {len(auroc)} comparisons on this page. All metrics: `tcga-lgg-metrics.csv`.",
+        "",
+    ]
+    for split in [s.name for s in study.splits]:
+        part = auroc[auroc["split"] == split]
+        names = list(study.targets)
+        counts = part.drop_duplicates("target").set_index("target")
+        heads = [f"{t} ({counts.loc[t, 'n_positive']}/{counts.loc[t, 'n']})" for t in names]
+        lines += [f"## Split `{split}`", "", "| run | " + " | ".join(heads) + " |", "|---|" + "---|" * len(names)]
+        for run in order:
+            row = part[part["run_id"] == run].set_index("target")
+            lines.append(f"| {run} | " + " | ".join(_cell(row.loc[t]) for t in names) + " |")
+        lines.append("")
+    lines += _training(out, order)
+    write_text(RESULTS / "tcga-lgg.md", "\n".join(lines) + "\n")
+
+
+def _cell(row: pd.Series) -> str:
+    if pd.isna(row["value"]):
+        return str(row["reason"])
+    return f"{row['value']:.2f} ({row['low']:.2f}-{row['high']:.2f})" if pd.notna(row["low"]) else f"{row['value']:.2f}"
+
+
+def _training(out: Path, order: list[str]) -> list[str]:
+    lines = ["## Training", "", "| run | fits | best epochs | seconds in all |", "|---|---|---|---|"]
+    for run in order:
+        histories = [pd.read_csv(p) for p in sorted((out / "experiments" / run).glob("*/history.csv"))]
+        stamps = [json.loads(p.read_text()) for p in sorted((out / "stages").glob(f"train__{run}__*.json"))]
+        best = ", ".join(str(int(h.loc[h["best"] == 1, "epoch"].max())) for h in histories) or "no epochs"
+        lines.append(f"| {run} | {len(stamps)} | {best} | {sum(s['seconds'] for s in stamps):.0f} |")
+    return lines
+
+
+def gbm_exam() -> None:
+    """Check one DICOM exam from index to prepared volume."""
+    from gbm_exam import compare, markdown
+
+    write_text(RESULTS / "gbm-exam.md", markdown(compare(DATA / "tcia_brain_tumor_progression_dicom")))
+
+
+if __name__ == "__main__":
+    if not DATA.is_dir():
+        sys.exit(f"the real data is not at {DATA.name}; `make results` needs ../shared/data beside the repository")
+    gbm_exam()
+    tcga_lgg()

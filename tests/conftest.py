@@ -1,0 +1,25 @@
+"""What every test may use: the real data beside the repository, and hypothesis without files or deadlines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("scan2gene", deadline=None, database=None, max_examples=50)
+settings.load_profile("scan2gene")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data. Absent: a skip, or a failure where SCAN2GENE_REQUIRE_DATA is set."""
+    if not SHARED_DATA.is_dir():
+        reason = f"the real data is not at {SHARED_DATA}"
+        if os.environ.get("SCAN2GENE_REQUIRE_DATA"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return SHARED_DATA

@@ -1,0 +1,81 @@
+"""Small cohorts and studies that the integration tests run for real."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from scan2gene.cli import main
+from scan2gene.phantom.exams import write_cohort
+from scan2gene.recipes import recipe_text
+
+
+def phantom_study(folder: Path, patients: int, effect: float, organ: str = "breast", seed: int = 1, **train) -> Path:
+    """A synthetic cohort and the demo's lesion run on it; returns the study file."""
+    sequences = ("t1c",) if organ == "breast" else ("flair", "t1c")
+    write_cohort(folder / "cohort", patients, effect, organ, sequences, seed, troubles=True)
+    study = yaml.safe_load(recipe_text("demo"))
+    study["runs"] = [r for r in study["runs"] if r["name"] in ("light-lesion", "age")]
+    if organ == "brain":
+        del study["cohort"]["include"]
+        study["cohort"]["exclude"] = {"StudyDescription": "BIOPSY"}
+        study["cohort"]["roles"] = {
+            "flair": {"match": {"SeriesDescription": "FLAIR"}},
+            "t1c": {"match": {"SeriesDescription": "T1.*POST"}, "optional": True},
+            "mask": study["cohort"]["roles"]["mask"],
+        }
+    study["train"] |= train
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    return path
+
+
+def nifti_study(folder: Path, patients: int = 24, **changes) -> Path:
+    """A cohort of tiny NIfTI volumes, quick enough to spoil in many ways; returns the study file."""
+    rng = np.random.default_rng(0)
+    for n in range(patients):
+        array = rng.normal(100, 10, (12, 12, 10)).astype(np.float32)
+        target = folder / "scans" / f"P{n:03d}" / "t1.nii.gz"
+        target.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(array, np.eye(4)), target)
+    rows = [{"patient_id": f"P{n:03d}", "gene": n % 2, "age": 40 + n} for n in range(patients)]
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    study = {
+        "name": "tiny",
+        "question": "Is there anything to see?",
+        "cohort": {
+            "scans": ["scans"],
+            "labels": "labels.csv",
+            "patient_pattern": r"(P\d+)",
+            "clinical": ["age"],
+            "roles": {"t1": {"match": {"path": "t1"}}},
+        },
+        "targets": {"gene": {}},
+        "preprocess": [{"name": "crop_or_pad", "options": {"shape": [8, 8, 8]}}, {"name": "zscore"}],
+        "splits": [{"name": "holdout", "kind": "holdout", "test_fraction": 0.3}],
+        "train": {"epochs": 2},
+        "evaluate": {"bootstrap": 100},
+        "runs": [{"name": "light", "model": {"name": "light_cnn"}}],
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
+    return path
+
+
+def edit(path: Path, **changes) -> None:
+    """Replace top-level keys of a study file."""
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes, sort_keys=False))
+
+
+def shell(monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
+    """Run the command line; the message it ends with, empty when it succeeds."""
+    monkeypatch.setattr(sys, "argv", ["scan2gene", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return "" if stop.value.code in (0, None) else str(stop.value.code)

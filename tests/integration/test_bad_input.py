@@ -1,0 +1,149 @@
+"""Bad input gives one clear message, or a row with its reason; never a traceback."""
+
+from __future__ import annotations
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import scan2gene
+from tests.integration.road import edit, nifti_study, shell
+
+
+def test_bad_exams_are_set_aside_and_the_cohort_goes_on(tmp_path):
+    study = nifti_study(tmp_path, 30)
+    scans = tmp_path / "scans"
+    whole = gzip.decompress((scans / "P001" / "t1.nii.gz").read_bytes())
+    (scans / "P001" / "t1.nii.gz").unlink()
+    (scans / "P001" / "t1.nii").write_bytes(whole[: len(whole) // 2])
+    nib.save(nib.Nifti1Image(np.full((12, 12, 10), 7.0, np.float32), np.eye(4)), scans / "P002" / "t1.nii.gz")
+    (scans / "P003" / "t1.dcm").write_text("no scan at all")
+    (scans / "P004" / "t1.nii.gz").write_bytes(b"")
+    labels = pd.read_csv(tmp_path / "labels.csv")
+    labels.loc[len(labels)] = ["P777", 1, 50]
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    out = scan2gene.run(study, tmp_path / "run")
+    left = pd.read_csv(out / "exclusions.csv", keep_default_na=False)
+    assert left["reason"].str.contains("not a readable NIfTI").sum() == 2
+    assert left["reason"].str.contains("not a readable DICOM").sum() == 1
+    assert left.loc[left["patient_id"] == "P777", "reason"].tolist() == ["labelled patient without a usable scan"]
+    table = pd.read_parquet(out / "predictions.parquet").set_index("patient_id")
+    assert table.loc["P002", "status"] == "failed"
+    assert "every voxel has the same value" in table.loc["P002", "reason"]
+    assert set(table.index) == {f"P{n:03d}" for n in range(30)} - {"P001", "P004"}
+    assert (table.drop("P002")["status"] == "ok").all()
+
+
+def test_contradicting_labels_are_all_listed(tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    with (tmp_path / "labels.csv").open("a") as stream:
+        stream.write("P001,0,41\nP006,1,46\nP002,0,42\n")
+    message = shell(monkeypatch, "curate", study, "-o", tmp_path / "run")
+    assert message.startswith("error: ")
+    assert "patient P001 has gene=1 at labels.csv:3 and gene=0 at labels.csv:26" in message
+    assert "patient P006" in message
+    assert "P002" not in message  # said twice, but the same
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 3}, ["epochs: unknown key", "valid:"]),
+        ({"train": {"epoch": 3}}, ["train.epoch: unknown key", "Did you mean 'epochs'?"]),
+        ({"train": {"epochs": 0}}, ["train.epochs", "greater than or equal to 1"]),
+        ({"runs": [{"name": "a", "model": {"name": "resnet11"}}]}, ["resnet11", "Did you mean 'resnet1"]),
+        ({"runs": [{"name": "a", "model": {"name": "resnet10", "options": {"dept": 3}}}]}, ["option 'dept'", "dropout"]),
+        ({"preprocess": [{"name": "zscor"}]}, ["'zscor' is not known", "Did you mean 'zscore'?"]),
+        ({"preprocess": [{"name": "resample", "options": {"mm": 1}}]}, ["option 'mm'", "spacing_mm"]),
+        ({"preprocess": [{"name": "resize"}]}, ["resize needs the option 'shape'"]),
+        ({"targets": {"gene": {"positive": [1], "negative": [2]}}}, ["neither positive nor negative", "'0' in 12 row(s)"]),
+        ({"targets": {"gene": {"positive": [0, 1], "negative": [7]}}}, ["0 negative patients", "nothing to tell apart"]),
+        ({"targets": {"tp53": {}}}, ["column 'tp53' is not known", "gene"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_study_file_is_explained(changes, said, tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    edit(study, **changes)
+    message = shell(monkeypatch, "run", study, "-o", tmp_path / "run")
+    assert message.startswith("error: ")
+    assert "Traceback" not in message
+    for part in said:
+        assert part in message
+
+
+def test_an_error_names_file_and_line(tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    text = study.read_text().replace("epochs: 2", "epochs: 2\n  patients: 3")
+    study.write_text(text)
+    line = text.splitlines().index("  patients: 3") + 1
+    assert f"study.yaml:{line}: train.patients: unknown key" in shell(monkeypatch, "run", study)
+
+
+@pytest.mark.parametrize("text", ["", "a: [1", "- 1\n- 2\n", "name: x\nname: y\n", "\xff\xfe"])
+def test_what_is_no_study_is_refused(text, tmp_path, monkeypatch):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    assert shell(monkeypatch, "run", path).startswith("error: ")
+
+
+def test_missing_files_are_named(tmp_path, monkeypatch):
+    assert "there is no study file" in shell(monkeypatch, "run", tmp_path / "nothing.yaml")
+    assert "there is no folder or file" in shell(monkeypatch, "index", tmp_path / "nothing")
+    study = nifti_study(tmp_path)
+    (tmp_path / "labels.csv").unlink()
+    assert "there is no label table" in shell(monkeypatch, "run", study, "-o", tmp_path / "run")
+
+
+def test_a_split_is_never_changed_silently(tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    assert shell(monkeypatch, "split", study, "-o", tmp_path / "run") == ""
+    edit(study, seed=7)
+    message = shell(monkeypatch, "split", study, "-o", tmp_path / "run")
+    assert "never changed silently" in message
+    assert "-o" in message
+
+
+def test_debug_shows_the_trace(tmp_path, monkeypatch):
+    import sys
+
+    from scan2gene.cli import main
+    from scan2gene.core.errors import StudyError
+
+    monkeypatch.setattr(sys, "argv", ["scan2gene", "--debug", "run", str(tmp_path / "no.yaml")])
+    with pytest.raises(StudyError):
+        main()
+
+
+def test_every_recipe_is_a_valid_study(tmp_path, monkeypatch):
+    from scan2gene.pipeline import check, load_study
+    from scan2gene.recipes import recipes
+
+    assert len(recipes()) >= 3
+    for name in recipes():
+        assert shell(monkeypatch, "new", name, "-o", tmp_path / f"{name}.yaml") == ""
+        check(load_study(tmp_path / f"{name}.yaml"))
+    assert "exists and is not overwritten" in shell(monkeypatch, "new", "demo", "-o", tmp_path / "demo.yaml")
+    assert "Did you mean" in shell(monkeypatch, "new", "demos")
+
+
+def test_the_published_schema_is_the_code_s(request):
+    import json
+
+    from scan2gene.core.study import Study
+
+    published = json.loads((request.config.rootpath / "docs" / "study.schema.json").read_text())
+    assert published == Study.model_json_schema()
+
+
+def test_shipped_studies_are_valid(request):
+    from scan2gene.pipeline import check, load_study
+
+    files = sorted((request.config.rootpath / "studies").glob("*.yaml"))
+    assert files
+    for path in files:
+        check(load_study(path))
+        assert yaml.safe_load(path.read_text())["name"] == path.stem

@@ -1,0 +1,33 @@
+"""Killed half-way and started again, a study ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+
+import scan2gene
+from tests.integration.road import phantom_study
+
+
+def test_kill_in_training_then_go_on(tmp_path):
+    study = phantom_study(tmp_path, 24, effect=2.0, seed=5, epochs=12)
+    command = [sys.executable, "-m", "scan2gene.cli", "run", str(study), "-o", str(tmp_path / "killed")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "killed").glob("experiments/light-lesion/cv-r0-f2/last.pt")):
+        assert process.poll() is None, "the study ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = tmp_path / "killed" / "experiments" / "light-lesion" / "cv-r0-f0" / "best.pt"
+    stamp = done.stat().st_mtime_ns
+    scan2gene.run(study, tmp_path / "killed")
+    assert done.stat().st_mtime_ns == stamp  # finished folds are not trained again
+    scan2gene.run(study, tmp_path / "whole")
+    one, two = (pd.read_parquet(tmp_path / d / "predictions.parquet") for d in ("killed", "whole"))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)

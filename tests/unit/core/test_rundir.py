@@ -1,0 +1,59 @@
+"""A stage is done only for the inputs it was made from, and only while its outputs exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from scan2gene.core.rundir import is_done, mark_done, read_stamp, stage_key
+
+
+@pytest.fixture
+def finished(tmp_path):
+    (tmp_path / "series.csv").write_text("x")
+    mark_done(tmp_path, "index", "k1", [tmp_path / "series.csv"], seconds=3)
+    return tmp_path
+
+
+def test_a_finished_stage_is_done(finished):
+    assert is_done(finished, "index", "k1")
+    assert read_stamp(finished, "index") == {"stage": "index", "key": "k1", "outputs": ["series.csv"], "seconds": 3}
+
+
+def test_a_stage_that_never_ran_is_not_done(finished):
+    assert not is_done(finished, "curate", "k1")
+    assert read_stamp(finished, "curate") is None
+
+
+def test_other_inputs_undo_a_stage(finished):
+    assert not is_done(finished, "index", "k2")
+
+
+def test_a_lost_output_undoes_a_stage(finished):
+    (finished / "series.csv").unlink()
+    assert not is_done(finished, "index", "k1")
+
+
+def test_a_damaged_stamp_means_not_done(finished):
+    stamp = finished / "stages" / "index.json"
+    stamp.write_text(stamp.read_text()[:20])
+    assert not is_done(finished, "index", "k1")
+
+
+def test_a_run_directory_can_be_moved(finished, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("other") / "run"
+    finished.rename(elsewhere)
+    assert is_done(elsewhere, "index", "k1")
+
+
+def test_stages_of_two_runs_do_not_share_a_stamp(tmp_path):
+    (tmp_path / "out").mkdir()
+    mark_done(tmp_path, "train/a", "k", [tmp_path / "out"])
+    assert is_done(tmp_path, "train/a", "k")
+    assert not is_done(tmp_path, "train/b", "k")
+    assert not is_done(tmp_path, "train", "k")
+
+
+def test_the_key_depends_on_names_and_values():
+    keys = {stage_key(a=1, b=2), stage_key(a=2, b=1), stage_key(a=1), stage_key(a=1, b=None)}
+    assert len(keys) == 4
+    assert stage_key(b=2, a=1) in keys

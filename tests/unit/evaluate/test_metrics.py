@@ -1,0 +1,87 @@
+"""Every metric against scikit-learn, with ties and weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from scan2gene.evaluate.metrics import METRICS, auroc
+
+
+@st.composite
+def scored(draw):
+    n = draw(st.integers(4, 40))
+    y = np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), float)
+    y[:2] = 0, 1  # both classes
+    steps = draw(st.lists(st.integers(0, 8), min_size=n, max_size=n))  # coarse, so that ties are common
+    weights = draw(st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    w = np.array(weights, float)
+    w[:2] = 1
+    return y, np.array(steps) / 8, w
+
+
+ORACLES = {
+    "auroc": lambda y, s, w: sk.roc_auc_score(y, s, sample_weight=w),
+    "average_precision": lambda y, s, w: sk.average_precision_score(y, s, sample_weight=w),
+    "brier": lambda y, s, w: sk.brier_score_loss(y, s, sample_weight=w),
+    "accuracy": lambda y, s, w: sk.accuracy_score(y, s, sample_weight=w),
+    "precision": lambda y, s, w: sk.precision_score(y, s, sample_weight=w, zero_division=np.nan),
+    "recall": lambda y, s, w: sk.recall_score(y, s, sample_weight=w),
+    "f1": lambda y, s, w: sk.f1_score(y, s, sample_weight=w),
+    "specificity": lambda y, s, w: sk.recall_score(1 - y, 1 - s, sample_weight=w),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(data=scored())
+@settings(max_examples=60, deadline=None)
+def test_equals_scikit_learn(name, data):
+    y, score, weights = data
+    function, kind = METRICS[name]
+    score = (score >= 0.5).astype(float) if kind == "decision" else score
+    assert function(y, score, weights) == pytest.approx(ORACLES[name](y, score, weights), abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_many_weightings_at_once_equal_one_by_one(name):
+    rng = np.random.default_rng(0)
+    y, score = rng.integers(0, 2, 30).astype(float), rng.random(30).round(1)
+    function, kind = METRICS[name]
+    score = (score >= 0.5).astype(float) if kind == "decision" else score
+    weights = rng.integers(0, 3, (7, 30)).astype(float)
+    np.testing.assert_allclose(function(y, score, weights), [function(y, score, w) for w in weights])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_row_order_does_not_matter(name):
+    rng = np.random.default_rng(1)
+    y, score = rng.integers(0, 2, 25).astype(float), rng.random(25).round(1)
+    function, kind = METRICS[name]
+    score = (score >= 0.5).astype(float) if kind == "decision" else score
+    order = rng.permutation(25)
+    assert function(y[order], score[order]) == pytest.approx(function(y, score), abs=1e-12)
+
+
+def test_auroc_knows_only_ranks_and_turns_over():
+    rng = np.random.default_rng(2)
+    y, score = rng.integers(0, 2, 50).astype(float), rng.normal(size=50)
+    assert auroc(y, np.exp(3 * score)) == pytest.approx(auroc(y, score))
+    assert auroc(y, -score) == pytest.approx(1 - auroc(y, score))
+
+
+def test_grouped_auroc_compares_only_within_a_fold():
+    y = np.array([0, 1, 0, 1, 1, 0, 0], float)
+    score = np.array([0.1, 0.2, 0.8, 0.9, 0.7, 0.75, 0.6])  # second fold's scores all lie higher
+    fold = np.array([0, 0, 1, 1, 1, 1, 1])
+    pairs = [(1, 0), (3, 2), (3, 5), (3, 6), (4, 2), (4, 5), (4, 6)]
+    wanted = np.mean([score[p] > score[n] for p, n in pairs])
+    assert auroc(y, score, groups=fold) == pytest.approx(wanted)
+    assert auroc(y, score) != pytest.approx(wanted)
+
+
+def test_one_class_is_undefined_not_a_number_of_luck():
+    assert np.isnan(auroc(np.ones(5), np.arange(5.0)))
+    assert np.isnan(METRICS["precision"][0](np.array([0.0, 1.0]), np.zeros(2)))

@@ -1,0 +1,187 @@
+"""What is a regular stack of slices and what is refused, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from scan2gene.core.errors import ScanError
+from scan2gene.imaging.index import index, read_volume
+
+ENCODINGS = ["", "_bigendian", "_expb", "_implicit", "_padded", "_RLE", "_jp2klossless", "_jpeg_ls_lossless"]
+
+
+def reason(folder) -> str:
+    """Why the only series of a folder is rejected; reading it must say the same."""
+    (row,) = index(folder).to_dict("records")
+    assert row["status"] == "rejected"
+    with pytest.raises(ScanError) as caught:
+        read_volume(row["path"])
+    assert str(caught.value) == row["reason"]
+    return row["reason"]
+
+
+def stacked(source, folder, n=3):
+    """Copies of one slice, 5 mm apart along z, as one series; the encoding of its pixels stays."""
+    folder.mkdir()
+    for k in range(n):
+        data = pydicom.dcmread(source)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 5 * k]
+        data.save_as(folder / f"{k}.dcm")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sliceincrement", "a slice is missing: a gap of 10.00 mm among slices 5.00 mm apart"),
+        ("sliceorientation", "different"),
+        ("slicecount", "only 2 slice"),
+        ("gantrytilting", "tilted gantry"),
+    ],
+)
+def test_a_series_that_dicom2nifti_refuses_is_refused(shared_data, name, words):
+    assert words in reason(shared_data / "dicom_dicom2nifti" / "failing" / name / "001")
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("dicom_dicom2nifti/philips_enhanced", "multi-frame"),
+        ("dicom_dicom2nifti/hyperfine", "multi-frame"),
+        ("dicom_dicom2nifti/ge/anatomical/001_single_slice", "only 1 slice"),
+        ("dicom_orientations/In/Orientation/cor", "mosaic"),
+        ("dicom_transfer_syntaxes/In", "mosaic"),
+        ("dicom_pydicom/pydicom/dicomdirtests/98892003/MR700", "different orientation"),
+    ],
+)
+def test_what_is_not_read_yet_is_refused_and_not_misread(shared_data, folder, words):
+    rows = index(shared_data / folder)
+    rows = rows[rows["format"] == "dicom"]
+    assert len(rows) >= 1
+    for row in rows.itertuples():
+        assert words in row.reason
+        with pytest.raises(ScanError):
+            read_volume(row.path)
+
+
+def test_a_regular_series_is_accepted_with_slices_in_spatial_order(write_series):
+    shuffled = [(0, 0, z) for z in (6.0, 0.0, 12.0, 3.0, 9.0)]
+    folder = write_series(positions=shuffled)
+    volume = read_volume(folder)
+    pixels = [pydicom.dcmread(folder / f"{k:03d}.dcm").pixel_array for k in (1, 3, 0, 4, 2)]
+    np.testing.assert_array_equal(volume.array, np.stack(pixels, axis=-1).transpose(1, 0, 2))
+    assert volume.array.dtype == np.float32
+    np.testing.assert_allclose(volume.spacing_mm, (0.75, 1.5, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("z", "words"),
+    [
+        ([0, 3, 6, 12, 15], "a slice is missing"),
+        ([0, 3, 6, 6, 9], "several slices at one position"),
+        ([0, 3, 6.4, 9, 12], "unequal slice spacing"),
+        ([0, 0, 0, 0, 0], "several slices at one position"),
+    ],
+)
+def test_an_irregular_stack_is_refused(write_series, z, words):
+    assert words in reason(write_series(positions=[(0, 0, v) for v in z]))
+
+
+def test_rounding_in_the_positions_is_forgiven(write_series):
+    z = [0, 3.02, 5.99, 9.01, 12]
+    (row,) = index(write_series(positions=[(0, 0, v) for v in z])).to_dict("records")
+    assert row["status"] == "ok"
+    assert row["spacing_k_mm"] == 3.0
+
+
+def test_sheared_slices_are_refused(write_series):
+    assert "tilted gantry" in reason(write_series(positions=[(0, 0.4 * k, 3 * k) for k in range(5)]))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "words"),
+    [
+        ("Rows", 4, "different size"),
+        ("PixelSpacing", [1.5, 1.5], "different size or pixel spacing"),
+        ("ImageOrientationPatient", [0, 1, 0, 0, 0, -1], "different orientation"),
+        ("ImagePositionPatient", None, "no ImagePositionPatient"),
+        ("PixelSpacing", None, "no PixelSpacing"),
+        ("NumberOfFrames", 2, "multi-frame"),
+    ],
+)
+def test_one_odd_slice_refuses_the_series(write_series, keyword, value, words):
+    def spoil(k, data):
+        if k == 3:
+            if value is None:
+                delattr(data, keyword)
+            else:
+                setattr(data, keyword, value)
+
+    assert words in reason(write_series(change=spoil))
+
+
+@pytest.mark.parametrize("orientation", [(1, 0, 0, 0.3, 0.9539, 0), (1.1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0.8, 0)])
+def test_directions_that_are_not_perpendicular_unit_vectors_are_refused(write_series, orientation):
+    assert "perpendicular unit vectors" in reason(write_series(orientation=orientation))
+
+
+def test_another_modality_is_rejected_by_the_index(write_series):
+    (row,) = index(write_series(Modality="CT")).to_dict("records")
+    assert (row["status"], row["reason"]) == ("rejected", "modality CT is not MR")
+
+
+def test_each_slices_own_rescale_is_applied(write_series):
+    def scale(k, data):
+        data.RescaleSlope, data.RescaleIntercept = 0.5 * (k + 1), -10 * k
+
+    folder = write_series(change=scale)
+    stored = [pydicom.dcmread(folder / f"{k:03d}.dcm").pixel_array for k in range(5)]
+    expected = np.stack([s.T * 0.5 * (k + 1) - 10 * k for k, s in enumerate(stored)], axis=-1)
+    np.testing.assert_allclose(read_volume(folder).array, expected, rtol=1e-6)
+
+
+def test_signed_pixels_stay_negative(write_series):
+    def signed(k, data):
+        data.PixelRepresentation = 1
+        data.PixelData = np.full((6, 4), -5, "<i2").tobytes()
+
+    assert (read_volume(write_series(change=signed)).array == -5).all()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_of_one_slice_gives_the_same_voxels(shared_data, tmp_path, encoding):
+    folder = shared_data / "dicom_pydicom" / "pydicom"
+    raw = pydicom.dcmread(folder / "MR_small.dcm").PixelData
+    plain = np.frombuffer(raw, "<i2").reshape(64, 64)  # explicit little endian, uncompressed
+    volume = read_volume(stacked(folder / f"MR_small{encoding}.dcm", tmp_path / "series"))
+    for k in range(3):
+        np.testing.assert_array_equal(volume.array[:, :, k].T, plain)
+
+
+def test_a_truncated_slice_is_refused_when_it_is_decoded(shared_data, tmp_path):
+    folder = stacked(shared_data / "dicom_pydicom" / "pydicom" / "MR_truncated.dcm", tmp_path / "series")
+    with pytest.raises(ScanError, match="cannot be decoded"):
+        read_volume(folder)
+
+
+def test_a_file_cut_short_on_the_way_is_refused(write_series):
+    folder = write_series()
+    whole = (folder / "002.dcm").read_bytes()
+    (folder / "002.dcm").write_bytes(whole[:-9])
+    with pytest.raises(ScanError):
+        read_volume(folder)
+
+
+def test_colour_keeps_its_channels(write_series):
+    rgb = np.random.default_rng(1).integers(0, 255, (5, 6, 4, 3), dtype=np.uint8)
+
+    def colour(k, data):
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", 0
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        data.PixelData = rgb[k].tobytes()
+
+    np.testing.assert_array_equal(read_volume(write_series(change=colour)).array, rgb.transpose(2, 1, 0, 3))

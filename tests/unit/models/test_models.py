@@ -1,0 +1,95 @@
+"""One test list over every network; the residual networks against MONAI's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.nets import resnet10, resnet18, resnet34, resnet50
+
+from scan2gene.models import MODELS
+
+SHAPE = (16, 24, 32)  # D, H, W all different, so that a transposed axis shows
+
+
+@pytest.fixture(params=sorted(MODELS))
+def name(request):
+    return request.param
+
+
+def _network(name: str, roles: int = 2, outputs: int = 3) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return MODELS[name](roles, outputs)
+
+
+def test_logits_features_and_head_fit_together(name):
+    model = _network(name).eval()
+    x = torch.randn(2, 2, *SHAPE)
+    logits = model(x)
+    assert logits.shape == (2, 3)
+    torch.testing.assert_close(model.forward_head(model.forward_features(x)), logits)
+    assert model.spatial_dims == 3
+    assert isinstance(model.get_submodule(model.cam_layer), torch.nn.Module)
+
+
+def test_gradients_reach_every_weight(name):
+    model = _network(name)
+    model(torch.randn(3, 2, *SHAPE), torch.tensor([[1.0, 1], [1, 0], [0, 1]])).square().sum().backward()
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert torch.isfinite(parameter.grad).all()
+
+
+def test_a_batch_of_two_equals_two_batches_of_one(name):
+    model = _network(name).eval()
+    x = torch.randn(2, 2, *SHAPE)
+    apart = torch.cat([model(x[:1]), model(x[1:])])
+    torch.testing.assert_close(model(x), apart, rtol=1e-4, atol=1e-5)
+
+
+def test_an_absent_role_is_not_a_dark_one(name):
+    model = _network(name).eval()
+    x = torch.zeros(1, 2, *SHAPE)
+    assert not torch.equal(model(x, torch.tensor([[1.0, 0.0]])), model(x, torch.tensor([[1.0, 1.0]])))
+    torch.testing.assert_close(model(x), model(x, torch.ones(1, 2)))
+
+
+def test_learns_four_cases_by_heart(name):
+    model = _network(name, roles=1, outputs=1)
+    x = torch.randn(4, 1, *SHAPE)
+    y = torch.tensor([[0.0], [1], [0], [1]])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(60):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss < 0.1:
+            break
+    assert loss < 0.1
+
+
+def test_weights_survive_saving(name, tmp_path):
+    model = _network(name).eval()
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    other = MODELS[name](2, 3).eval()
+    other.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True))
+    x = torch.randn(1, 2, *SHAPE)
+    assert torch.equal(model(x), other(x))
+
+
+def test_light_cnn_has_under_half_a_million_parameters():
+    assert sum(p.numel() for p in MODELS["light_cnn"](3, 4).parameters()) < 500_000
+
+
+@pytest.mark.parametrize(
+    ("name", "monai"), [("resnet10", resnet10), ("resnet18", resnet18), ("resnet34", resnet34), ("resnet50", resnet50)]
+)
+def test_residual_features_equal_monai_with_the_same_weights(name, monai):
+    ours = _network(name).eval()
+    theirs = monai(
+        spatial_dims=3, n_input_channels=2, num_classes=3, conv1_t_stride=2, feed_forward=False, bias_downsample=False
+    ).eval()
+    weights = {k: v for k, v in ours.state_dict().items() if not k.startswith("head.")}
+    theirs.load_state_dict(weights)
+    x = torch.randn(1, 2, 32, 40, 48)
+    torch.testing.assert_close(ours.forward_features(x).mean(dim=(2, 3, 4)), theirs(x), rtol=0, atol=1e-6)
