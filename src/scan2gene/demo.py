@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from scan2gene.core.console import say
+from scan2gene.core.errors import RunError
 from scan2gene.core.files import value_hash, write_text
 from scan2gene.core.rundir import is_done, mark_done
 from scan2gene.phantom.exams import write_cohort
@@ -24,15 +26,19 @@ def run_demo(out: Path, patients: int, effect: float, seed: int) -> tuple[Path, 
 
     Returns:
         The run directory, and the best AUROC that any classifier can reach.
+
+    Raises:
+        RunError: `out` holds another cohort.
     """
     key = value_hash([patients, effect, seed])
-    cohort = out / "cohort"
+    cohort, unfinished = out / "cohort", out / ".cohort-unfinished"
     if not is_done(out, "cohort", key):
         if cohort.exists():
-            import shutil
-
-            shutil.rmtree(out)  # another demo's cohort and everything made from it
-        write_cohort(cohort, patients, effect, "breast", ("t1c",), seed, troubles=True)
+            raise RunError(f"{cohort} holds something else, and nothing is deleted. Name another folder with -o.")
+        if unfinished.exists():  # of a demo that was stopped while it wrote scans
+            shutil.rmtree(unfinished)
+        write_cohort(unfinished, patients, effect, "breast", ("t1c",), seed, troubles=True)
+        unfinished.rename(cohort)
         mark_done(out, "cohort", key, [cohort / "labels.csv"])
     say("cohort", f"{patients} synthetic patients with planted effect {effect:g} in {cohort}")
     study = out / "demo.yaml"

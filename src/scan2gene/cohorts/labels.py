@@ -68,7 +68,9 @@ def _read_text(path: Path) -> pd.DataFrame:
     rows, begins, begin = [], [], reader.line_num + 1
     for cells in reader:
         if any(cell.strip() for cell in cells[len(header) :]):
-            raise CohortError(f"{path.name}:{begin} has more cells than the header; quote text that holds {separator!r}")
+            raise CohortError(
+                f"{path.name}:{begin} has more cells than the header; quote text that holds {separator!r}"
+            )
         rows.append([*cells[: len(header)], *[""] * (len(header) - len(cells))])
         begins.append(begin)
         begin = reader.line_num + 1  # quoted text may span lines

@@ -6,6 +6,8 @@ so 'RAS' grows towards right, anterior, superior.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from scan2gene.core.errors import GeometryError
@@ -76,6 +78,18 @@ def reoriented(volume: Volume, axes: str) -> Volume:
             affine[:3, axis] *= -1
             array = np.flip(array, axis)
     return Volume(np.ascontiguousarray(array), affine, volume.kind)
+
+
+def checked_shape(shape: Sequence[int]) -> np.ndarray:
+    """A shape from a study file as (3,) integers.
+
+    Raises:
+        GeometryError: Not three positive integers.
+    """
+    new = np.asarray(shape)
+    if new.shape != (3,) or not np.issubdtype(new.dtype, np.integer) or not (new >= 1).all():
+        raise GeometryError(f"shape needs three positive integers, got {list(shape)}")
+    return new
 
 
 def cropped(volume: Volume, start: np.ndarray, stop: np.ndarray, fill: float = 0.0) -> Volume:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scan2gene.core.errors import GeometryError
-from scan2gene.core.geometry import cropped
+from scan2gene.core.geometry import checked_shape, cropped
 from scan2gene.core.volume import Volume
 
 
@@ -16,13 +15,13 @@ def crop_or_pad(volume: Volume, *, shape: Sequence[int]) -> Volume:
 
     Args:
         volume: Array (I, J, K).
-        shape: Voxels along i, j, k of the result. New voxels take the volume's minimum.
+        shape: Voxels along i, j, k of the result. New voxels take the volume's minimum,
+            in a mask 0.
 
     Raises:
         GeometryError: The shape is not three positive integers.
     """
-    new = np.asarray(shape)
-    if new.shape != (3,) or not (new >= 1).all():
-        raise GeometryError(f"shape needs three positive integers, got {list(shape)}")
+    new = checked_shape(shape)
     start = (np.asarray(volume.shape) - new) // 2
-    return cropped(volume, start, start + new, fill=float(volume.array.min()))
+    fill = 0.0 if volume.kind == "label" else float(volume.array.min())
+    return cropped(volume, start, start + new, fill)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scan2gene.core.errors import ScanError
-from scan2gene.core.geometry import cropped
+from scan2gene.core.geometry import checked_shape, cropped
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import like
 
@@ -23,10 +23,11 @@ def crop_to_mask(volume: Volume, *, mask: Volume, margin_voxels: int = 4, shape:
         shape: Fixed box size, centred on the mask's box: keeps the scale comparable.
 
     Returns:
-        The cut-out; parts outside the field take the volume's minimum.
+        The cut-out; parts outside the field take the volume's minimum, in a mask 0.
 
     Raises:
         ScanError: The mask is empty.
+        GeometryError: The shape is not three positive integers.
     """
     inside = like(mask, volume).array > 0
     if not inside.any():
@@ -37,6 +38,7 @@ def crop_to_mask(volume: Volume, *, mask: Volume, margin_voxels: int = 4, shape:
     if shape is None:
         start, stop = np.maximum(low - margin_voxels, 0), np.minimum(high + margin_voxels, volume.shape)
     else:
-        start = (low + high - np.asarray(shape)) // 2
-        stop = start + np.asarray(shape)
-    return cropped(volume, start, stop, fill=float(volume.array.min()))
+        start = (low + high - checked_shape(shape)) // 2
+        stop = start + checked_shape(shape)
+    fill = 0.0 if volume.kind == "label" else float(volume.array.min())
+    return cropped(volume, start, stop, fill)

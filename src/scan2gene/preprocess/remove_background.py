@@ -42,6 +42,8 @@ def remove_background(
 
 def _otsu(array: np.ndarray, low: float, high: float) -> float:
     """Threshold that separates two classes with the largest variance between them (Otsu 1979)."""
+    if high <= low:
+        return high
     counts, edges = np.histogram(array, bins=256, range=(low, high))
     weight = np.cumsum(counts)[:-1].astype(float)
     mean = np.cumsum(counts * (edges[:-1] + edges[1:]) / 2)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scan2gene.core.errors import GeometryError
-from scan2gene.core.geometry import from_sitk, to_sitk
+from scan2gene.core.geometry import checked_shape, from_sitk, to_sitk
 from scan2gene.core.volume import Volume
 
 
@@ -51,9 +51,7 @@ def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
     Raises:
         GeometryError: The shape is not three positive integers.
     """
-    new = np.asarray(shape)
-    if new.shape != (3,) or not (new >= 1).all():
-        raise GeometryError(f"shape needs three positive integers, got {list(shape)}")
+    new = checked_shape(shape)
     factor = np.asarray(volume.shape) / new
     if volume.kind == "intensity" and (factor > 1).any():
         from scipy.ndimage import gaussian_filter

@@ -128,7 +128,7 @@ def _one_exam(
     base = {"patient_id": exam["patient_id"], "exam_id": exam["exam_id"]}
     sources = {r: paths[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
     try:
-        evidence = [(r, fingerprint([split_row_path(p)[0]])) for r, p in sources.items()]
+        evidence = [(r, roles[r].kind, fingerprint([split_row_path(p)[0]])) for r, p in sources.items()]
         key = value_hash([recipe_id, evidence])[:8]
         files = {r: folder / f"{_slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
         if all(f.exists() for f in files.values()):

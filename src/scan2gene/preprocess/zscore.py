@@ -24,7 +24,6 @@ def zscore(volume: Volume, *, nonzero: bool = False) -> Volume:
     array = volume.array.astype(np.float32)
     where = array != 0 if nonzero else np.ones(array.shape, bool)
     sample = array[where]
-    std = float(sample.std()) if sample.size else 0.0
-    if std == 0.0:
+    if sample.size == 0 or sample.min() == sample.max():  # rounding gives one value a tiny deviation, not 0
         raise ScanError("all voxels have one value, so intensities cannot be standardised")
-    return volume.with_array(np.where(where, (array - sample.mean()) / std, 0).astype(np.float32))
+    return volume.with_array(np.where(where, (array - sample.mean()) / sample.std(), 0).astype(np.float32))

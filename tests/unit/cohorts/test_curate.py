@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
 
@@ -108,7 +110,12 @@ def test_a_patient_with_one_of_two_targets_known_is_kept(go):
 
 
 def test_the_flow_adds_up(go):
-    rows = [*whole("P1", "P2", "P9"), scan("P3", "T1 SE"), scan("P1", "LOCALIZER"), scan("P1", "T1 x", status="rejected")]
+    rows = [
+        *whole("P1", "P2", "P9"),
+        scan("P3", "T1 SE"),
+        scan("P1", "LOCALIZER"),
+        scan("P1", "T1 x", status="rejected"),
+    ]
     rows[-1]["reason"] = "multi-frame"
     flow = go(rows).flow
     assert [(f["step"], f["kept"]) for f in flow] == [
@@ -120,7 +127,7 @@ def test_the_flow_adds_up(go):
         ("labelled exams", 2),
         ("patients", 2),
     ]
-    for before, after in zip(flow[:4], flow[1:4], strict=False):
+    for before, after in pairwise(flow[:4]):
         assert before["kept"] - after["kept"] == sum(after["left_out"].values())
     assert flow[4]["left_out"] == {"exam lacks flair": 1}
     assert flow[5]["left_out"] == {"patient is not in the label table": 1}
@@ -172,7 +179,10 @@ def test_include_and_exclude_patterns_say_what_they_removed(go):
 
 
 def test_include_on_a_dicom_keyword_spares_a_nifti_that_cannot_have_it(go):
-    mask = [scan(p, "", format="nifti", path=f"/scans/{p}/mask.nii.gz", series_id=f"/scans/{p}/mask.nii.gz") for p in ("P1", "P2")]
+    mask = [
+        scan(p, "", format="nifti", path=f"/scans/{p}/mask.nii.gz", series_id=f"/scans/{p}/mask.nii.gz")
+        for p in ("P1", "P2")
+    ]
     roles = {**ROLES, "mask": {"match": {"path": "mask"}, "kind": "label"}}
     found = go([*whole("P1", "P2"), *mask], roles=roles, include={"SeriesDescription": "t1|flair"})
     assert found.cohort["role:mask"].tolist() == ["/scans/P1/mask.nii.gz", "/scans/P2/mask.nii.gz"]
@@ -195,7 +205,10 @@ def test_a_mask_between_two_exams_of_one_patient_joins_neither(go):
     rows = whole("P1", "P2")
     for row in rows:
         row["path"] = f"/scans/{row['patient_id']}/a/s1#uid/0"
-    rows += [r | {"exam_id": "second", "path": "/scans/P1/b/s1#uid/0", "series_id": "b" + r["series_id"]} for r in whole("P1")]
+    rows += [
+        r | {"exam_id": "second", "path": "/scans/P1/b/s1#uid/0", "series_id": "b" + r["series_id"]}
+        for r in whole("P1")
+    ]
     path = "/scans/P1/mask.nii.gz"
     rows.append(scan("P1", "", format="nifti", path=path, series_id=path, exam_id="/scans/P1"))
     roles = {**ROLES, "mask": {"match": {"path": "mask"}, "kind": "label", "optional": True}}
@@ -237,7 +250,9 @@ def test_a_contradiction_of_an_excluded_patient_is_forgiven_and_of_others_not(go
     assert found.cohort["patient_id"].tolist() == ["P1", "P2"]
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "there is no exclude_file"), ("name\nP1\n", "patient_id or series_id")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "there is no exclude_file"), ("name\nP1\n", "patient_id or series_id")]
+)
 def test_an_unusable_exclude_file_is_refused(go, tmp_path, content, words):
     if content is not None:
         (tmp_path / "exclude.csv").write_text(content)
@@ -257,7 +272,7 @@ def test_labels_of_patients_without_scans_do_not_count_as_a_class(go):
 
 @pytest.mark.parametrize("labels", [LABELS.replace("P", "Q"), "patient_id,IDH,site,age\n"])
 def test_no_patient_in_common_shows_how_ids_look(go, labels):
-    with pytest.raises(CohortError, match="'P1'|no row"):
+    with pytest.raises(CohortError, match=r"'P1'.*'Q1'|no row"):
         go(whole("P1", "P2"), labels)
 
 
@@ -267,7 +282,9 @@ def test_everyone_excluded_is_an_error_in_words(go, tmp_path):
         go(whole("P1", "P2"), exclude_file=str(tmp_path / "exclude.csv"))
 
 
-@pytest.mark.parametrize("rows", [[], [scan("P1", "FLAIR")], [scan("P1", "DWI")], [scan("P1", "T1", status="rejected", reason="r")]])
+@pytest.mark.parametrize(
+    "rows", [[], [scan("P1", "FLAIR")], [scan("P1", "DWI")], [scan("P1", "T1", status="rejected", reason="r")]]
+)
 def test_nothing_left_says_where_to_look(go, rows):
     with pytest.raises(CohortError, match=r"no exam has every required role.*series\.csv"):
         go(rows)

@@ -113,7 +113,9 @@ def test_repeats_and_validation_parts_differ():
     table = make_splits(cohort, labels, KINDS, 7)
     assert held_out(table, "cv", 0) != held_out(table, "cv", 1)
     assert len({held_out(table, "hold", r) for r in range(3)}) == 3
-    validation = table[table["part"] == "validation"].groupby(["split", "repeat", "fold"])["patient_id"].apply(frozenset)
+    validation = (
+        table[table["part"] == "validation"].groupby(["split", "repeat", "fold"])["patient_id"].apply(frozenset)
+    )
     assert validation.nunique() == len(validation)
 
 
@@ -144,6 +146,13 @@ def test_patients_without_any_label_are_spread_too():
     table = make_splits(cohort, labels.iloc[:20], [Split(name="cv", kind="kfold", folds=5)], 3)
     silent = set(cohort["patient_id"]) - set(labels["patient_id"].iloc[:20])
     assert [len(silent & held_out(table, fold=k)) for k in range(5)] == [4] * 5
+
+
+@given(st.integers(20, 80), st.floats(0.05, 0.5), st.integers(2, 6), st.integers(0, 10**6))
+def test_folds_of_one_target_are_of_one_size(n, prevalence, folds, seed):
+    values = (np.arange(n) < round(n * prevalence)).astype(float)[:, None]
+    sizes = np.bincount(stratified_parts(values, [1 / folds] * folds, seed), minlength=folds)
+    assert sizes.max() - sizes.min() <= 1
 
 
 @given(st.integers(0, 10**6), st.integers(12, 60), st.integers(2, 6))

@@ -155,7 +155,9 @@ def test_plane_is_the_world_axis_that_slices_step_along(affine):
     assert plane(affine) == names[nib.aff2axcodes(affine)[2]]
 
 
-@pytest.mark.parametrize(("degrees", "name"), [(29.9, "axial"), (30.1, "oblique"), (45.0, "oblique"), (60.1, "coronal")])
+@pytest.mark.parametrize(
+    ("degrees", "name"), [(29.9, "axial"), (30.1, "oblique"), (45.0, "oblique"), (60.1, "coronal")]
+)
 def test_a_tilt_beyond_30_degrees_is_oblique(degrees, name):
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("x", degrees, degrees=True).as_matrix()

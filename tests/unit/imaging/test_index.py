@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from itertools import pairwise
 
 import nibabel as nib
 import numpy as np
@@ -189,7 +190,7 @@ def test_the_fingerprint_sees_a_changed_an_added_and_a_removed_file(write_series
     seen.append(fingerprint([folder]))
     (folder / "002.dcm").unlink()
     seen.append(fingerprint([folder]))
-    assert all(a != b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a != b for a, b in pairwise(seen))
     assert fingerprint([folder]) == seen[-1]
 
 
