@@ -29,7 +29,7 @@ def tcga_lgg() -> None:
     lines = [
         "# TCGA-LGG: IDH, TP53, ATRX and COC2 from FLAIR, T1 and T1 with contrast",
         "",
-        f"Written by `make results` from `studies/tcga-lgg.yaml` (study hash `{study_hash(study)}`, seed {study.seed}).",
+        f"Written by `make results` from `studies/tcga-lgg.yaml`, study hash `{study_hash(study)}`, seed {study.seed}.",
         "AUROC with 95 % BCa patient-bootstrap interval on test patients; within-fold pairs only. Nothing is adjusted",
         f"for the {len(auroc)} comparisons on this page. All metrics: `tcga-lgg-metrics.csv`.",
         "",

@@ -168,7 +168,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("SCAN2GENE_DEBUG"):
             raise
-        sys.exit(f"error: unexpected {type(error).__name__}: {error}\nThis is a fault of scan2gene; --debug shows where.")
+        sys.exit(
+            f"error: unexpected {type(error).__name__}: {error}\nThis is a fault of scan2gene; --debug shows where."
+        )
 
 
 if __name__ == "__main__":

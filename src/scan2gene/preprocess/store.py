@@ -33,6 +33,10 @@ MANIFEST_COLUMNS = (
 )  # fmt: skip
 
 
+# Read once: a file that is edited while a study runs must not rename that study's store.
+_CODE = {name: inspect.getsource(sys.modules[step.__module__]) for name, step in STEPS.items()}
+
+
 def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
     """Refuse unknown steps, options and mask roles before any work starts.
 
@@ -56,9 +60,7 @@ def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
 
 def recipe_hash(recipe: Sequence[Plugin]) -> str:
     """Hash of a step list: names, options and the code of each step's file."""
-    return value_hash([(s.name, s.options, inspect.getsource(sys.modules[STEPS[s.name].__module__])) for s in recipe])[
-        :8
-    ]
+    return value_hash([(s.name, s.options, _CODE[s.name]) for s in recipe])[:8]
 
 
 def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dict[str, Volume]:
