@@ -57,7 +57,7 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
 
     table = read_label_table(Path(rules.labels), rules.patient_column)
     excluded = _excluded_ids(rules)
-    table = table[~table[rules.patient_column].isin(excluded.keys())].reset_index(drop=True)
+    table = table[~table[rules.patient_column].isin(excluded.keys())]
     labels = target_labels(table, rules.patient_column, study.targets, Path(rules.labels).name)
     cohort = _join_labels(exams, labels, table, rules, out, flow)
     labels = labels[labels["patient_id"].isin(cohort["patient_id"])].reset_index(drop=True)

@@ -29,7 +29,7 @@ def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
         patient_column: Must be one of its columns; empty ids are dropped.
 
     Returns:
-        All columns as stripped text, plus `row`, the line of the file or sheet.
+        All columns as stripped text; the index is the line of the file or sheet.
 
     Raises:
         CohortError: Unreadable, no such column, no row, more cells than columns, or
@@ -48,8 +48,7 @@ def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
         columns = [c for c in table.columns if c and not c.startswith("Unnamed")]
         raise CohortError(f"{path.name}: patient_column {unknown_name(patient_column, columns)}")
     table = table.fillna("").astype(str).apply(lambda column: column.str.strip())
-    table["row"] = table.index
-    table = table[table[patient_column] != ""].reset_index(drop=True)
+    table = table[table[patient_column] != ""]
     if table.empty:
         raise CohortError(f"{path.name} holds no row with a {patient_column}")
     return table
@@ -108,7 +107,7 @@ def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str
     for name, target in targets.items():
         column = target.column or name
         if column not in table.columns:
-            raise CohortError(f"target {name}: column {unknown_name(column, table.columns.drop('row'))}")
+            raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
         meaning = dict.fromkeys(MISSING | {_canonical(v) for v in target.unknown}, None)
         classes = [{_canonical(v) for v in named} for named in (target.positive, target.negative)]
         both = sorted(classes[0] & classes[1])
@@ -128,11 +127,11 @@ def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str
         for patient, group in known.groupby(patient_column, sort=True):
             if group["value"].nunique() > 1:
                 cells = " and ".join(
-                    f"{name}={v:.0f} at {source}:{r}" for v, r in zip(group.value, group.row, strict=True)
+                    f"{name}={v:.0f} at {source}:{r}" for v, r in zip(group["value"], group.index, strict=True)
                 )
                 troubles.append(f"patient {patient} has {cells}. Delete one row, or list {patient} in exclude.csv.")
             else:
-                where = f"{source}:{group['row'].iloc[0]}"
+                where = f"{source}:{group.index[0]}"
                 rows.append((patient, "", name, float(group["value"].iloc[0]), where))
     if troubles:
         raise CohortError("\n".join(troubles))
@@ -148,7 +147,7 @@ def patient_values(table: pd.DataFrame, patient_column: str, columns: Iterable[s
     columns = list(columns)
     for column in columns:
         if column not in table.columns:
-            raise CohortError(f"the label table has no column {unknown_name(column, table.columns.drop('row'))}")
+            raise CohortError(f"the label table has no column {unknown_name(column, table.columns)}")
     kept = table[[patient_column, *columns]].where(lambda t: t != "")
     return kept.groupby(patient_column)[columns].first()
 

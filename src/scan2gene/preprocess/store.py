@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core import geometry
 from scan2gene.core.console import track
 from scan2gene.core.errors import Scan2GeneError, ScanError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.study import Plugin, Role, unknown_name
 from scan2gene.core.tables import write_csv
 from scan2gene.core.volume import Volume
+from scan2gene.imaging import dicom, nifti
 from scan2gene.imaging.index import fingerprint, read_volume, split_row_path
-from scan2gene.imaging.nifti import write_nifti
 from scan2gene.preprocess import GEOMETRIC, STEPS
 
 MANIFEST_COLUMNS = (
@@ -33,8 +34,12 @@ MANIFEST_COLUMNS = (
 )  # fmt: skip
 
 
-# Read once: a file that is edited while a study runs must not rename that study's store.
-_CODE = {name: inspect.getsource(sys.modules[step.__module__]) for name, step in STEPS.items()}
+# All code that decides a stored voxel. Read once: a file that is edited while a study runs
+# must not rename that study's store.
+_CODE = value_hash(
+    [inspect.getsource(sys.modules[m]) for m in sorted({step.__module__ for step in STEPS.values()})]
+    + [inspect.getsource(module) for module in (dicom, geometry, nifti)]
+)
 
 
 def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
@@ -59,8 +64,8 @@ def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
 
 
 def recipe_hash(recipe: Sequence[Plugin]) -> str:
-    """Hash of a step list: names, options and the code of each step's file."""
-    return value_hash([(s.name, s.options, _CODE[s.name]) for s in recipe])[:8]
+    """Hash of a step list: names, options and the code that moves voxels."""
+    return value_hash([_CODE, [(s.name, s.options) for s in recipe]])[:8]
 
 
 def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dict[str, Volume]:
@@ -81,6 +86,8 @@ def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dic
                 raise ScanError(f"{step.name} needs the role {options['mask']!r}, which this exam lacks")
             options["mask"] = current[options["mask"]]
         for role, volume in current.items():
+            if volume.array.ndim == 4 and step.name != "first_channel":
+                raise ScanError(f"{role} is a colour image; put the step first_channel before {step.name}")
             if volume.kind == "intensity" or step.name in GEOMETRIC:
                 current[role] = STEPS[step.name](volume, **options)
     return current
@@ -138,7 +145,7 @@ def _one_exam(
         volumes, lost = _read_roles(sources, roles)
         for role, volume in apply_recipe(volumes, recipe).items():
             stored = volume if volume.array.dtype == np.uint8 else volume.with_array(volume.array.astype(np.float32))
-            write_nifti(stored, files[role])
+            nifti.write_nifti(stored, files[role])
         rows = [base | _described(role, files[role]) for role in volumes]
         return rows + [base | {"role": r, "status": "failed", "reason": why} for r, why in lost.items()]
     except Exception as error:  # one bad exam never stops a cohort

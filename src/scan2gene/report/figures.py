@@ -216,9 +216,9 @@ def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round values between two ends, four to six of them."""
+    """Round values between two different ends, two to seven of them."""
     step = 10 ** np.floor(np.log10(high - low))
-    step *= next(f for f in (0.1, 0.2, 0.25, 0.5, 1) if (high - low) / (step * f) <= 6)
+    step *= next(f for f in (0.2, 0.25, 0.5, 1, 2) if (high - low) / (step * f) <= 6)
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
     return [float(round(v * step, 10)) for v in np.arange(first, last + 1)]
 

@@ -36,7 +36,7 @@ def test_separator_byte_order_mark_and_line_ends_do_not_matter(read, separator, 
     assert table["id"].tolist() == ["P1", "007", "P3"]
     assert table["IDH"].tolist() == ["1", "0", ""]
     assert table["note"].tolist() == ["-", "x", ""]
-    assert table["row"].tolist() == [2, 3, 4]
+    assert table.index.tolist() == [2, 3, 4]
 
 
 def test_a_separator_inside_quotes_stays_text(read):
@@ -46,7 +46,7 @@ def test_a_separator_inside_quotes_stays_text(read):
 
 def test_row_numbers_are_lines_of_the_file_whatever_lies_between(read):
     table = read('id,note,IDH\nP1,,1\n\n,no id,1\nP2,"two\nlines",0\nP3,,1\n\n')
-    assert dict(zip(table["id"], table["row"], strict=True)) == {"P1": 2, "P2": 5, "P3": 7}
+    assert dict(zip(table["id"], table.index, strict=True)) == {"P1": 2, "P2": 5, "P3": 7}
 
 
 def test_trailing_separators_shift_no_column(read):
@@ -72,7 +72,7 @@ def test_excel_gives_what_csv_gives(tmp_path, read):
     sheet.save(tmp_path / "labels.xlsx")
     table = read_label_table(tmp_path / "labels.xlsx", "id")
     assert table["id"].tolist() == ["P1", "7", "P2", "P3"]
-    assert table["row"].tolist() == [2, 3, 4, 6]
+    assert table.index.tolist() == [2, 3, 4, 6]
     assert labels_of(table, IDH=Target()) == {("P1", "IDH"): 1, ("7", "IDH"): 0, ("P3", "IDH"): 1}
 
 
@@ -158,9 +158,9 @@ def test_a_target_without_a_column_is_named(read):
 
 @given(st.permutations(range(6)))
 def test_the_order_of_rows_does_not_matter(order):
-    table = pd.DataFrame(
-        {"id": list("ABCABD"), "IDH": ["1", "0", "", "1", "", "0"], "row": range(2, 8)},
-    ).iloc[list(order)]
+    table = pd.DataFrame({"id": list("ABCABD"), "IDH": ["1", "0", "", "1", "", "0"]}, index=range(2, 8)).iloc[
+        list(order)
+    ]
     assert labels_of(table, IDH=Target()) == {("A", "IDH"): 1, ("B", "IDH"): 0, ("D", "IDH"): 0}
 
 

@@ -89,7 +89,7 @@ def test_semicolons_and_a_header_with_a_trailing_comma_are_read(shared_data):
 
 def test_two_versions_of_one_table_are_refused_with_every_patient_they_disagree_on(shared_data):
     both = pd.concat(gbm_tables(shared_data / "tcga_gbm_mutation_labels"), ignore_index=True)
-    both["row"] = range(2, len(both) + 2)
+    both.index += 2
     genes = ["IDH2_mut", "EGFR_mut", "TP53_mut", "PTEN_mut"]
     with pytest.raises(CohortError) as caught:
         target_labels(both, "TCGA_ID", {g: Target() for g in genes}, "both.csv")
