@@ -41,7 +41,7 @@ def test_separator_byte_order_mark_and_line_ends_do_not_matter(read, separator, 
 
 def test_a_separator_inside_quotes_stays_text(read):
     table = read('id,diagnosis,IDH\nP1,"Glioma, NOS; grade 2",1\n')
-    assert table.loc[0, "diagnosis"] == "Glioma, NOS; grade 2"
+    assert table["diagnosis"].iloc[0] == "Glioma, NOS; grade 2"
 
 
 def test_row_numbers_are_lines_of_the_file_whatever_lies_between(read):
