@@ -33,6 +33,15 @@ def _lesion(patient: Patient) -> tuple[np.ndarray, np.ndarray]:
     return points, signal(patient, points, "t1c") + rng.normal(0, 0.03, len(points))
 
 
+def _field(patient: Patient) -> np.ndarray:
+    """Noisy signal of the whole field of view, every third voxel along each axis."""
+    shape, lps = acquisition_grid(SCANNERS[patient.scanner], patient.organ)
+    ras = LPS_TO_RAS @ lps
+    index = np.stack(np.meshgrid(*[np.arange(0, n, 3) for n in shape], indexing="ij"), -1).reshape(-1, 3)
+    points = (index @ ras[:3, :3].T + ras[:3, 3]).astype(np.float32)
+    return signal(patient, points, "t1c") + np.random.default_rng(patient.seed).normal(0, 0.03, len(points))
+
+
 def _angle(patient: Patient) -> float:
     """Template reader: the stripe angle that fits best."""
     points, values = _lesion(patient)
@@ -52,10 +61,11 @@ def test_a_template_reader_reaches_the_closed_form_auroc(effect):
 
 
 @pytest.mark.parametrize("organ", ["breast", "brain"])
-def test_brightness_and_histogram_know_nothing(organ):
+@pytest.mark.parametrize("where", ["lesion", "field"])
+def test_brightness_and_histogram_know_nothing(where, organ):
     patients = draw_patients(240, 3.0, organ, seed=12)
     y = np.array([p.label for p in patients], float)
-    values = [_lesion(p)[1] for p in patients]
+    values = [_lesion(p)[1] if where == "lesion" else _field(p) for p in patients]
     histogram = np.stack([np.histogram(v, bins=12, range=(0, 1.1), density=True)[0] for v in values])
     moments = np.array([[v.mean(), v.std(), v.min(), v.max()] for v in values])
     for features in (histogram, moments):
