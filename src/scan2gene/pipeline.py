@@ -210,7 +210,9 @@ def _predict(job: Job) -> str:
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     target = job.out / "predictions.parquet"
     work = list(_folds(job))
-    key = stage_key(version=__version__, fits=[k for *_, k in work], order=[str(f) for *_, f, _ in work])
+    key = stage_key(
+        version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work]
+    )
     if not is_done(job.out, "predict", key):
         tables = []
         for one, view, fold, parts, folder, _ in work:
