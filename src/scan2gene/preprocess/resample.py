@@ -19,7 +19,7 @@ def resample(volume: Volume, *, spacing_mm: Sequence[float] = (1.1, 1.1, 3.0)) -
         spacing_mm: Target size along i, j, k; each > 0. Default of the BRCA study.
 
     Returns:
-        Volume (I', J', K'), I' = round(I * old / new), at least 1. Cubic B-spline for
+        Volume (I', J', K'), I' = I * old / new rounded, halves up, at least 1. Cubic B-spline for
         "intensity", held to the input's range; nearest for "label". The dtype is kept.
 
     Raises:
@@ -32,7 +32,8 @@ def resample(volume: Volume, *, spacing_mm: Sequence[float] = (1.1, 1.1, 3.0)) -
     if new.shape != (3,) or not (new > 0).all():
         raise GeometryError(f"spacing_mm needs three positive numbers, got {list(spacing_mm)}")
     old = np.asarray(volume.spacing_mm)
-    shape = np.maximum(1, np.rint(np.asarray(volume.shape) * old / new)).astype(int)
+    # halves go up, and rounding noise in the affine must not decide about a slice
+    shape = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6)).astype(int)
     return _on_grid(volume, shape, new / old, spline=True)
 
 

@@ -26,6 +26,8 @@ METRIC_NAMES = {
     "specificity": ("Specificity", ""),
 }
 
+FEW_SENTENCES = 6  # more than these are folded away behind one line per target and split
+
 Scores = dict[tuple[str, str, str, str], Scored]
 
 
@@ -57,12 +59,21 @@ def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
             said = [_sentence(inputs, run, split.name, target, found, baseline) for run in study.runs]
             kinds += [s.kind for s in said]
             compared += sum(bool(s.comparison) for s in said)
-            splits.append({"name": split.name, "what": split_text(study, split.name), "sentences": said})
+            networks = [s for s, r in zip(said, study.runs, strict=True) if not baseline_columns(r)]
+            splits.append(
+                {
+                    "name": split.name,
+                    "what": split_text(study, split.name),
+                    "sentences": said,
+                    "summary": verdict.summary(networks, baseline) if networks else "",
+                }
+            )
         targets.append({"name": target, "splits": splits})
     return {
         "targets": targets,
         "tables": [_auroc_table(inputs, found, split.name) for split in study.splits],
         "comparisons": verdict.multiplicity(kinds, compared),
+        "brief": len(kinds) > FEW_SENTENCES,
     }
 
 
@@ -81,7 +92,8 @@ def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
     rows = []
     for run in inputs.study.runs:
         cells = [found.get((run.name, split, t, "auroc")) for t in targets]
-        rows.append({"run": run.name, "model": _model_text(run), "cells": cells})
+        kinds = [verdict.against_chance(c.estimate)[0] if c else "unknown" for c in cells]
+        rows.append({"run": run.name, "model": _model_text(run), "cells": list(zip(cells, kinds, strict=True))})
     return {"split": split, "what": split_text(inputs.study, split), "targets": targets, "rows": rows}
 
 

@@ -45,6 +45,7 @@ class Sentence:
     figures: str
     comparison: str
     caution: str
+    beats_baseline: bool = False
 
 
 def number(value: float) -> str:
@@ -113,7 +114,29 @@ def sentence(run: str, scored: Scored | None, baseline: Baseline | None = None, 
     if unpaired:
         cautions.append(f"{unpaired} of these were tested in folds with one class only and do not count in the AUROC.")
     figures = f"AUROC {number(auroc.value)} ({spread}), {who}"
-    return Sentence(run, kind, verdict, figures, against_baseline(auroc, baseline), " ".join(cautions))
+    beats = baseline is not None and auroc.low is not None and auroc.low > max(baseline.auroc, CHANCE)
+    return Sentence(run, kind, verdict, figures, against_baseline(auroc, baseline), " ".join(cautions), beats)
+
+
+def summary(networks: Sequence[Sentence], baseline: Baseline | None) -> str:
+    """What several networks come to on one target and split, in one line.
+
+    Args:
+        networks: Their sentences.
+        baseline: The best clinical baseline, if there is one.
+    """
+    groups = [("Networks better than chance", [s.run for s in networks if s.kind == "better"])]
+    if baseline is not None:
+        alone = f"{_listed(baseline.columns)} alone ({number(baseline.auroc)})"
+        groups.append((f"Above {alone}", [s.run for s in networks if s.beats_baseline]))
+    said = [
+        f"{what}: {len(runs) or 'none'} of {len(networks)}{f' ({_listed(runs)})' if runs else ''}."
+        for what, runs in groups
+    ]
+    for what, kind in (("Worse than chance, look for a fault", "worse"), ("Cannot be estimated", "unknown")):
+        runs = [s.run for s in networks if s.kind == kind]
+        said += [f"{what}: {_listed(runs)}."] if runs else []
+    return " ".join(said)
 
 
 def best_baseline(candidates: Sequence[tuple[str, Sequence[str], Scored | None]]) -> Baseline | None:

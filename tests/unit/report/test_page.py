@@ -192,8 +192,9 @@ def test_a_site_with_one_class_is_pointed_out(page):
 
 
 def test_patients_of_a_fold_with_one_class_are_said_not_to_count(page):
-    assert "40 test patients, 25 positive. Its interval" in flat(page).split("sites – each site")[0]
-    assert "10 of these were tested in folds with one class only" in flat(page).split("sites – each site")[1]
+    sentences = flat(page).split("Each comparison in a sentence")[1]
+    assert "40 test patients, 25 positive. Its interval" in sentences.split("sites – each site")[0]
+    assert "10 of these were tested in folds with one class only" in sentences.split("sites – each site")[1]
 
 
 def test_class_counts_by_part(page):

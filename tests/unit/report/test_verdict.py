@@ -13,6 +13,7 @@ from scan2gene.report.verdict import (
     best_baseline,
     multiplicity,
     sentence,
+    summary,
 )
 
 AGE = Baseline("age", ("age",), 0.60)
@@ -128,3 +129,23 @@ def test_comparisons_are_counted_and_called_unadjusted():
     many = multiplicity(["chance"] * 40 + ["unknown"] * 5, 20)
     assert "40 comparisons with chance and 20 with a clinical baseline were made, unadjusted" in many
     assert "about 2.0 of 40" in many
+
+
+def test_a_summary_counts_networks_and_names_the_exceptions():
+    figures = {"a": (0.62, 0.45, 0.78), "b": (0.75, 0.61, 0.85), "c": (0.3, 0.2, 0.4), "d": (0.9, 0.85, 0.95)}
+    baseline = Baseline("age", ("age",), 0.70)
+    networks = [
+        sentence(run, Scored(Estimate(v, low, high), 76, 30), baseline) for run, (v, low, high) in figures.items()
+    ]
+    text = summary(networks, baseline)
+    assert text == (
+        "Networks better than chance: 2 of 4 (b and d). Above age alone (0.700): 1 of 4 (d). "
+        "Worse than chance, look for a fault: c."
+    )
+    assert summary(networks[:1], None) == "Networks better than chance: none of 1."
+
+
+def test_beating_a_baseline_below_chance_is_no_merit():
+    weak = Baseline("age", ("age",), 0.3)
+    said = sentence("net", Scored(Estimate(0.55, 0.4, 0.7), 76, 30), weak)
+    assert not said.beats_baseline
