@@ -77,7 +77,7 @@ def reoriented(volume: Volume, axes: str) -> Volume:
             affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
             affine[:3, axis] *= -1
             array = np.flip(array, axis)
-    return Volume(np.ascontiguousarray(array), affine, volume.kind)
+    return Volume(array.copy(order="K"), affine, volume.kind)  # memory order kept: a plain, fast copy
 
 
 def checked_shape(shape: Sequence[int]) -> np.ndarray:

@@ -142,16 +142,16 @@ def read_series(paths: list[Path]) -> Volume:
         datasets = [pydicom.dcmread(p) for p in paths]
     except Exception as error:
         raise ScanError(f"not a readable DICOM file ({type(error).__name__})") from error
-    order, shape, affine = series_grid(datasets)
+    order, _, affine = series_grid(datasets)
     array: np.ndarray | None = None
     for k, index in enumerate(order):
         pixels = _pixels(datasets[index])  # (rows, columns) or (rows, columns, channels)
         if array is None:
-            array = np.empty((*shape, *pixels.shape[2:]), dtype=np.float32)
-        array[:, :, k] = pixels.swapaxes(0, 1)
+            array = np.empty((len(order), *pixels.shape), dtype=np.float32)  # (K, J, I), as the files hold it
+        array[k] = pixels
         datasets[index].clear()  # frees the decoded pixels; a series is held once, not twice
     assert array is not None  # series_grid refuses empty series
-    return Volume(array, affine)
+    return Volume(array.swapaxes(0, 2), affine)
 
 
 def _pixels(dataset: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.geometry import checked_shape, from_sitk, to_sitk
 from scan2gene.core.volume import Volume
+from scan2gene.preprocess.spline import resample_spline
 
 
 def resample(volume: Volume, *, spacing_mm: Sequence[float] = (1.1, 1.1, 3.0)) -> Volume:
@@ -25,8 +26,7 @@ def resample(volume: Volume, *, spacing_mm: Sequence[float] = (1.1, 1.1, 3.0)) -
     Raises:
         GeometryError: A spacing is not positive.
 
-    Source: Unser 1999, "Splines: a perfect fit for signal and image processing";
-    computed by SimpleITK.
+    Source: Unser 1999, "Splines: a perfect fit for signal and image processing".
     """
     new = np.asarray(spacing_mm, dtype=float)
     if new.shape != (3,) or not (new > 0).all():
@@ -34,7 +34,11 @@ def resample(volume: Volume, *, spacing_mm: Sequence[float] = (1.1, 1.1, 3.0)) -
     old = np.asarray(volume.spacing_mm)
     # halves go up, and rounding noise in the affine must not decide about a slice
     shape = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6)).astype(int)
-    return _on_grid(volume, shape, new / old, spline=True)
+    if volume.kind == "label":
+        return _on_grid(volume, shape, new / old)
+    array = resample_spline(volume.array, shape, new / old)
+    np.clip(array, volume.array.min(), volume.array.max(), out=array)
+    return Volume(_as(array, volume.array.dtype), _widened(volume.affine, new / old), volume.kind)
 
 
 def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
@@ -59,7 +63,7 @@ def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
 
         smooth = gaussian_filter(volume.array.astype(np.float32), np.maximum(0, (factor - 1) / 2), mode="nearest")
         volume = volume.with_array(_as(smooth, volume.array.dtype))
-    return _on_grid(volume, new, factor, spline=False)
+    return _on_grid(volume, new, factor)
 
 
 def like(volume: Volume, reference: Volume) -> Volume:
@@ -72,26 +76,28 @@ def like(volume: Volume, reference: Volume) -> Volume:
     return from_sitk(sitk.Resample(to_sitk(volume), grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0), volume.kind)
 
 
-def _on_grid(volume: Volume, shape: np.ndarray, factor: np.ndarray, spline: bool) -> Volume:
-    """Resample to `shape` voxels, each `factor` old voxels wide, the outer corner of voxel 0 fixed."""
+def _on_grid(volume: Volume, shape: np.ndarray, factor: np.ndarray) -> Volume:
+    """`shape` voxels, each `factor` old voxels wide: nearest for labels, linear for intensities."""
     import SimpleITK as sitk
 
-    affine = volume.affine.copy()
-    affine[:3, :3] = volume.affine[:3, :3] * factor
-    affine[:3, 3] += volume.affine[:3, :3] @ ((factor - 1) / 2)
+    affine = _widened(volume.affine, factor)
     labels = volume.kind == "label"
     source = volume if labels else volume.with_array(volume.array.astype(np.float32))
-    grid = to_sitk(Volume(np.zeros(tuple(int(n) for n in shape), np.uint8), affine))
-    how = sitk.sitkNearestNeighbor if labels else sitk.sitkBSpline if spline else sitk.sitkLinear
     resampler = sitk.ResampleImageFilter()
-    resampler.SetReferenceImage(grid)
-    resampler.SetInterpolator(how)
+    resampler.SetReferenceImage(to_sitk(Volume(np.zeros(tuple(int(n) for n in shape), np.uint8), affine)))
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor if labels else sitk.sitkLinear)
     resampler.SetUseNearestNeighborExtrapolator(True)  # border half-voxels take the edge value, not 0
     resampler.SetOutputPixelType(sitk.sitkUInt8 if labels else sitk.sitkFloat32)
     array = sitk.GetArrayFromImage(resampler.Execute(to_sitk(source))).T
-    if not labels:
-        array = np.clip(array, volume.array.min(), volume.array.max())
-    return Volume(np.ascontiguousarray(_as(array, volume.array.dtype)), affine, volume.kind)
+    return Volume(_as(array, volume.array.dtype), affine, volume.kind)
+
+
+def _widened(affine: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Affine of voxels `factor` times as wide, the outer corner of voxel 0 fixed."""
+    wide = affine.copy()
+    wide[:3, :3] = affine[:3, :3] * factor
+    wide[:3, 3] += affine[:3, :3] @ ((factor - 1) / 2)
+    return wide
 
 
 def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -27,7 +27,7 @@ from scan2gene.core.tables import write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import dicom, nifti
 from scan2gene.imaging.index import fingerprint, read_volume, split_row_path
-from scan2gene.preprocess import GEOMETRIC, STEPS
+from scan2gene.preprocess import GEOMETRIC, STEPS, spline
 
 MANIFEST_COLUMNS = (
     "patient_id", "exam_id", "role", "file", "shape", "spacing_mm", "dtype", "status", "reason",
@@ -38,7 +38,7 @@ MANIFEST_COLUMNS = (
 # must not rename that study's store.
 _CODE = value_hash(
     [inspect.getsource(sys.modules[m]) for m in sorted({step.__module__ for step in STEPS.values()})]
-    + [inspect.getsource(module) for module in (dicom, geometry, nifti)]
+    + [inspect.getsource(module) for module in (dicom, geometry, nifti, spline)]
 )
 
 
