@@ -23,6 +23,8 @@ app = typer.Typer(
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; default runs/<study name>.")]
 
+INTERRUPTED = 130  # exit status after Ctrl-C, as a shell has it
+
 _VERBS = {
     "curate": "Index the scans and join them with the labels: cohort.csv, labels.csv, exclusions.csv.",
     "preprocess": "Make model-ready volumes.",
@@ -123,6 +125,9 @@ def _print_results(folder: Path) -> None:
     from scan2gene.core.tables import read_csv
 
     metrics = read_csv(folder / "metrics.csv")
+    study = json.loads((folder / "study.json").read_text())
+    order = [run["name"] for run in study["runs"]]  # as the study lists them
+    metrics = metrics.sort_values("run_id", key=lambda names: names.map(order.index), kind="stable")
     table = Table("run", "split", "target", "patients", "positive", "AUROC", "95 % interval")
     for row in metrics[metrics["metric"] == "auroc"].itertuples():
         value = "cannot be estimated" if row.value != row.value else f"{row.value:.3f}"
@@ -163,8 +168,15 @@ def main() -> None:
         if os.environ.get("SCAN2GENE_DEBUG") or error.name not in ("torch", "lightning_fabric", "sklearn"):
             raise
         sys.exit(f"error: {error.name} is not installed. Networks need: pip install 'scan2gene[train]'")
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if os.environ.get("SCAN2GENE_DEBUG"):
+            raise
+        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
     except Exception as error:
         if os.environ.get("SCAN2GENE_DEBUG"):
             raise

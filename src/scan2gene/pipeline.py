@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +16,9 @@ from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.split import make_splits
 from scan2gene.core.console import say
-from scan2gene.core.errors import RunError
+from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
-from scan2gene.core.rundir import is_done, mark_done, read_stamp, stage_key
+from scan2gene.core.rundir import damaged, exclusive, is_done, mark_done, read_stamp, stage_key
 from scan2gene.core.study import Run, Study, for_run, input_roles, load_study, study_hash
 from scan2gene.core.tables import (
     LABEL_COLUMNS,
@@ -68,14 +69,29 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
     check(study)
     out = Path(out) if out is not None else Path("runs") / study.name
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "study.json", study.model_dump(mode="json"))
-    job = Job(study, out)
-    for name, stage in STAGES.items():
-        job.started = time.perf_counter()
-        say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
-        if name == until:
-            break
+    with exclusive(out):
+        _refuse_another_split(study, out)
+        write_json(out / "study.json", study.model_dump(mode="json"))
+        job = Job(study, out)
+        for name, stage in STAGES.items():
+            job.started = time.perf_counter()
+            say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
+            if name == until:
+                break
     return out
+
+
+def _refuse_another_split(study: Study, out: Path) -> None:
+    """Stop before anything is written when a run directory holds the split of another study."""
+    if not (out / "split.csv").exists() or not (out / "study.json").exists():
+        return
+    before, now = json.loads((out / "study.json").read_text()), study.model_dump(mode="json")
+    changed = [k for k in ("seed", "cohort", "targets", "splits") if before.get(k) != now[k]]
+    if changed:
+        raise RunError(
+            f"{out} holds a split that was made with another {' and '.join(changed)}, and a split is never changed "
+            "silently. Give another run directory with -o, or delete split.csv to split anew."
+        )
 
 
 def check(study: Study) -> None:
@@ -87,6 +103,11 @@ def check(study: Study) -> None:
     from scan2gene.preprocess.store import check_recipe
     from scan2gene.train.fold import check_model
 
+    for split in study.splits:
+        if split.kind == "leave_one_site_out" and not study.cohort.site_column:
+            raise StudyError(
+                f"split {split.name} leaves one site out, so cohort.site_column must name the site's column"
+            )
     for one in study.runs:
         check_model(study, one)
         check_recipe(for_run(study, one).preprocess, study.cohort.roles)
@@ -122,9 +143,8 @@ def _curate(job: Job) -> str:
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
     left = len(job.table("exclusions.csv"))
-    return (
-        f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams; positive/negative {counts}; {left} left out"
-    )
+    people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
+    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv"
 
 
 def _preprocess(job: Job) -> str:
@@ -144,7 +164,8 @@ def _preprocess(job: Job) -> str:
         if not is_done(job.out, stage, key):
             manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess)
             pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
-            job.done(stage, key, [store / "manifest.csv", *pictures])
+            volumes = [store / f for f in manifest["file"].dropna() if f]
+            job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
         status = read_csv(store / "manifest.csv")["status"].value_counts()
         told.append(f"{store.name}: {status.get('ok', 0)} volumes, {status.get('failed', 0)} failed")
     return "; ".join(told) or "no network, nothing to prepare"
@@ -159,6 +180,8 @@ def _split(job: Job) -> str:
     )
     path = job.out / "split.csv"
     stamp = read_stamp(job.out, "split")
+    if stamp and path.exists() and damaged(job.out, stamp):
+        raise RunError(f"{path} is not as it was written. Restore it, or delete it to split anew.")
     if stamp and path.exists() and stamp["key"] != key:
         raise RunError(
             f"{path} was made for another cohort, seed or list of splits, and a split is never changed silently. "
@@ -342,8 +365,8 @@ def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
 STAGES = {
     "index": _index,
     "curate": _curate,
+    "split": _split,  # before the long work: what is wrong with a split is said at once
     "preprocess": _preprocess,
-    "split": _split,
     "train": _train,
     "predict": _predict,
     "evaluate": _evaluate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 
 import nibabel as nib
 import numpy as np
@@ -105,6 +106,108 @@ def test_a_split_is_never_changed_silently(tmp_path, monkeypatch):
     message = shell(monkeypatch, "split", study, "-o", tmp_path / "run")
     assert "never changed silently" in message
     assert "-o" in message
+
+
+def test_patients_may_share_one_folder(tmp_path):
+    runs = [
+        {"name": "light", "model": {"name": "light_cnn"}},
+        {"name": "age", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
+    ]
+    study = nifti_study(tmp_path, runs=runs)
+    own = pd.read_parquet(scan2gene.run(study, tmp_path / "own") / "predictions.parquet")
+    for path in sorted((tmp_path / "scans").glob("*/t1.nii.gz")):
+        path.rename(tmp_path / "scans" / f"{path.parent.name}_t1.nii.gz")
+    flat = pd.read_parquet(scan2gene.run(study, tmp_path / "flat") / "predictions.parquet")
+    assert (flat["status"] == "ok").all()
+    assert flat["exam_id"].nunique() == 24
+    keys = ["run_id", "patient_id", "part"]
+    pd.testing.assert_frame_equal(own[[*keys, "prob"]], flat[[*keys, "prob"]])
+
+
+def test_an_excluded_id_that_matches_nothing_is_recorded(tmp_path):
+    study = nifti_study(tmp_path)
+    cohort = yaml.safe_load(study.read_text())["cohort"] | {"exclude_file": "exclude.csv"}
+    edit(study, cohort=cohort)
+    (tmp_path / "exclude.csv").write_text("patient_id;reason\n P003 ;moved\nP999;typing error\n")
+    out = scan2gene.run(study, tmp_path / "run", until="curate")
+    left = pd.read_csv(out / "exclusions.csv").set_index("patient_id")["reason"]
+    assert left["P003"] == "exclude file: moved"
+    assert left["P999"] == "in the exclude file, but nothing has this id"
+    assert "P003" not in set(pd.read_csv(out / "cohort.csv")["patient_id"])
+
+
+@pytest.mark.parametrize(("cell", "said"), [("old", "'old' of 1 patient(s)"), ("50 m", "'50 m' of 1 patient(s)")])
+def test_a_clinical_cell_that_is_no_number_is_named(cell, said, tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    text = (tmp_path / "labels.csv").read_text().replace("P004,0,44", f"P004,0,{cell}")
+    (tmp_path / "labels.csv").write_text(text)
+    assert said in shell(monkeypatch, "curate", study, "-o", tmp_path / "run")
+
+
+def test_nothing_left_says_at_which_step_and_why(tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    cohort = yaml.safe_load(study.read_text())["cohort"]
+    edit(study, cohort={k: v for k, v in cohort.items() if k != "patient_pattern"})
+    assert "24 x no patient id: give cohort.patient_pattern" in shell(
+        monkeypatch, "curate", study, "-o", tmp_path / "a"
+    )
+    edit(study, cohort=cohort | {"roles": {"t1": {"match": {"path": "flair"}}}})
+    assert "'with a role': 24 x plays no role" in shell(monkeypatch, "curate", study, "-o", tmp_path / "b")
+    (tmp_path / "empty").mkdir()
+    edit(study, cohort=cohort | {"scans": ["empty"]})
+    assert "no DICOM or NIfTI file" in shell(monkeypatch, "curate", study, "-o", tmp_path / "c")
+
+
+def test_damaged_files_are_made_again(tmp_path):
+    study = nifti_study(tmp_path)
+    out = scan2gene.run(study, tmp_path / "run")
+    whole = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and "stages" not in p.parts}
+    fold = out / "experiments" / "light" / "holdout-r0-f0"
+    volume = next(iter(sorted((out / "store").glob("*/*.nii"))))
+    for path in (out / "metrics.csv", out / "predictions.parquet", out / "report.html", fold / "best.pt", volume):
+        path.write_bytes(path.read_bytes()[:40])
+    (out / "stages" / "curate.json").write_text("{}")
+    scan2gene.run(study, out)
+    for path in (out / "metrics.csv", fold / "history.csv", out / "cohort.csv", volume):
+        if path.name == "history.csv":  # the fold was trained again; only its seconds may differ
+            one, two = (pd.read_csv(text).drop(columns="seconds") for text in (path, io.BytesIO(whole[path])))
+            pd.testing.assert_frame_equal(one, two)
+            continue
+        assert path.read_bytes() == whole[path], path.name
+    assert (out / "report.html").stat().st_size > 1000
+
+
+def test_a_split_edited_by_hand_is_refused(tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    out = scan2gene.run(study, tmp_path / "run", until="split")
+    text = (out / "split.csv").read_text()
+    (out / "split.csv").write_text(text[: len(text) // 2])
+    assert "not as it was written" in shell(monkeypatch, "run", study, "-o", out)
+
+
+def test_two_runs_do_not_share_a_directory(tmp_path):
+    from scan2gene.core.errors import RunError
+    from scan2gene.core.rundir import exclusive
+
+    with (
+        exclusive(tmp_path),
+        pytest.raises(RunError, match="another run works in"),
+    ):
+        scan2gene.run(nifti_study(tmp_path / "study"), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_no_fault_of_the_program(tmp_path, monkeypatch):
+    study = nifti_study(tmp_path)
+    (tmp_path / "file").write_text("")
+    message = shell(monkeypatch, "run", study, "-o", tmp_path / "file")
+    assert message.startswith("error: ")
+    assert "fault" not in message
+
+
+def test_a_split_by_site_needs_a_site_column_before_any_work(tmp_path, monkeypatch):
+    study = nifti_study(tmp_path, splits=[{"name": "sites", "kind": "leave_one_site_out"}])
+    assert "cohort.site_column" in shell(monkeypatch, "run", study, "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_debug_shows_the_trace(tmp_path, monkeypatch):

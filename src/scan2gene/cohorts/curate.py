@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.cohorts.labels import parse_number, patient_values, read_label_table, target_labels
+from scan2gene.cohorts.labels import clinical_numbers, patient_values, read_label_table, read_text_table, target_labels
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Cohort, Role, Study, unknown_name
 from scan2gene.core.tables import EXCLUSION_COLUMNS
 from scan2gene.imaging.dicom import KEYWORDS
+
+_SHOWN = 5  # how many reasons a message quotes
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
             nothing left, or a target with one class only.
     """
     rules = study.cohort
+    if series.empty:
+        raise CohortError("there is no DICOM or NIfTI file below cohort.scans")
     out: list[dict[str, str]] = []
     flow = [{"step": "series found", "kept": len(series), "unit": "series", "left_out": {}}]
     series = _with_patients(series.fillna(""), rules)
@@ -57,6 +61,14 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
 
     table = read_label_table(Path(rules.labels), rules.patient_column)
     excluded = _excluded_ids(rules)
+    known = {
+        *series["patient_id"],
+        *series["series_id"],
+        *table[rules.patient_column],
+        *(row["series_id"] for row in out),
+    }
+    for identity in sorted(excluded.keys() - known - {row["patient_id"] for row in out}):
+        out.append(_exclusion("exclude file", identity, "", "", "in the exclude file, but nothing has this id"))
     table = table[~table[rules.patient_column].isin(excluded.keys())]
     labels = target_labels(table, rules.patient_column, study.targets, Path(rules.labels).name)
     cohort = _join_labels(exams, labels, table, rules, out, flow)
@@ -113,7 +125,8 @@ def _excluded_ids(rules: Cohort) -> dict[str, str]:
     path = Path(rules.exclude_file)
     if not path.is_file():
         raise CohortError(f"there is no exclude_file {path}")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_text_table(path)
+    table = table.apply(lambda column: column.str.strip())
     id_columns = [c for c in ("patient_id", "series_id") if c in table.columns]
     if not id_columns:
         raise CohortError(f"{path.name} needs a column patient_id or series_id, and may have one named reason")
@@ -128,6 +141,9 @@ def _narrow(
     for row in gone.itertuples():
         out.append(_exclusion(step, row.patient_id, row.exam_id, row.series_id, row.reason))
     kept = series[reasons == ""]
+    if kept.empty:
+        why = "; ".join(f"{n} x {reason}" for reason, n in list(_counts(gone["reason"]).items())[:_SHOWN])
+        raise CohortError(f"of {len(series)} series none is left at the step '{step}': {why}. See series.csv.")
     flow.append({"step": step, "kept": len(kept), "unit": "series", "left_out": _counts(gone["reason"])})
     return kept
 
@@ -193,9 +209,14 @@ def _exams(
         raise CohortError(
             "no exam has every required role. "
             + "; ".join(f"{n} x {why}" for why, n in _counts(pd.Series(lacking, dtype=str)).items())
-            + " Look at series.csv and mend the patterns under cohort.roles."
+            + ". Look at series.csv and mend the patterns under cohort.roles. "
+            "The NIfTI files of one exam must lie in one folder."
         )
-    return pd.DataFrame(rows)
+    exams = pd.DataFrame(rows)
+    # several patients' NIfTI files may lie in one folder; an exam id names one patient's exam
+    shared = exams.groupby("exam_id")["patient_id"].transform("nunique") > 1
+    exams["exam_id"] = exams["exam_id"].where(~shared, exams["exam_id"] + "#" + exams["patient_id"])
+    return exams
 
 
 def _nifti_beside_dicom(series: pd.DataFrame) -> pd.DataFrame:
@@ -243,7 +264,7 @@ def _join_labels(
     site = values[rules.site_column] if rules.site_column else pd.Series(dtype=str)
     cohort.insert(2, "site", cohort["patient_id"].map(site))
     for name in rules.clinical:
-        cohort[f"clinical:{name}"] = cohort["patient_id"].map(values[name].map(parse_number))
+        cohort[f"clinical:{name}"] = cohort["patient_id"].map(clinical_numbers(values[name]))
     return cohort
 
 

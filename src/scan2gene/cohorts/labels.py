@@ -38,7 +38,7 @@ def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
     if not path.is_file():
         raise CohortError(f"there is no label table {path}")
     try:
-        table = _read_excel(path) if path.suffix.lower() in (".xlsx", ".xls") else _read_text(path)
+        table = _read_excel(path) if path.suffix.lower() in (".xlsx", ".xls") else read_text_table(path)
     except CohortError:
         raise
     except Exception as error:  # parsers raise many kinds
@@ -54,8 +54,12 @@ def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
     return table
 
 
-def _read_text(path: Path) -> pd.DataFrame:
-    """Cells as text; the index is the line on which a row begins."""
+def read_text_table(path: Path) -> pd.DataFrame:
+    """Cells of a CSV, TSV or ';' table as text; the index is the line on which a row begins.
+
+    Raises:
+        CohortError: Merge-conflict markers, or more cells than columns.
+    """
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(("<<<<<<<", ">>>>>>>")):
@@ -152,15 +156,35 @@ def patient_values(table: pd.DataFrame, patient_column: str, columns: Iterable[s
     return kept.groupby(patient_column)[columns].first()
 
 
+def clinical_numbers(values: pd.Series) -> pd.Series:
+    """A clinical column as numbers, missing ones NaN.
+
+    Args:
+        values: Text per patient; its name is the column's.
+
+    Raises:
+        CohortError: A cell that is neither a number nor missing, or no number at all.
+    """
+    numbers = values.map(parse_number)
+    strange = values[numbers.isna() & ~values.fillna("").str.strip().str.lower().isin(MISSING)]
+    if len(strange) or numbers.isna().all():
+        cells = ", ".join(f"{v!r} of {n} patient(s)" for v, n in strange.value_counts().head(_SHOWN).items())
+        raise CohortError(
+            f"clinical column {values.name} must hold numbers; {cells or 'it holds none'}. "
+            "Correct the cells, empty them where unknown, or remove the column from cohort.clinical."
+        )
+    return numbers.astype(float)
+
+
 def parse_number(text: object) -> float | None:
-    """A number out of a cell: '54', '054Y', '48 years 131 days' (in years), '3,5'; else None."""
+    """A number out of a cell: '54', '054Y', '54 yrs', '48 years 131 days' (in years), '3,5'; else None."""
     if text is None or str(text).strip().lower() in MISSING:
         return None
     cell = str(text).strip().lower().replace(",", ".")
     years = re.fullmatch(r"(\d+) years?(?: (\d+) days?)?", cell)
     if years:
         return int(years[1]) + int(years[2] or 0) / 365.25
-    number = re.fullmatch(r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*y?", cell)
+    number = re.fullmatch(r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*(?:y|yrs?|years?)?\.?", cell)
     return float(number[1]) if number else None
 
 

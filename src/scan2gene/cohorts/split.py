@@ -61,7 +61,10 @@ def _tests(split: Split, wide: pd.DataFrame, site: pd.Series, seed: int) -> Iter
         return
     folds = split.folds if split.kind == "kfold" else round(1 / split.test_fraction)
     if n < 2 * folds:
-        raise CohortError(f"split {split.name}: {n} patients are too few; at least {2 * folds} are needed")
+        raise CohortError(
+            f"split {split.name}: {n} patients are too few for {folds} folds; at least {2 * folds} are "
+            f"needed, or at most {max(n // 2, 1)} folds"
+        )
     for repeat in range(split.repeats):
         if split.kind == "kfold":
             parts = stratified_parts(wide.to_numpy(), [1 / folds] * folds, seed + 100 * repeat)

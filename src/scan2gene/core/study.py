@@ -214,6 +214,8 @@ def load_study(path: Path | str) -> Study:
         StudyError: Not YAML, an unknown key, a bad value; each with its line and the mend.
     """
     path = Path(path)
+    if path.is_dir():
+        raise StudyError(f"{path} is a folder; name the study file in it.")
     if not path.is_file():
         raise StudyError(f"there is no study file {path}. `scan2gene new RECIPE` writes one.")
     try:

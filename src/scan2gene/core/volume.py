@@ -12,7 +12,7 @@ from scan2gene.core.errors import GeometryError
 Kind = Literal["intensity", "label"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Volume:
     """A 3D image with its place in the patient.
 
@@ -62,6 +62,11 @@ class Volume:
         from scan2gene.core.geometry import axis_codes
 
         return axis_codes(self.affine)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.array.shape))
+        spacing = "x".join(f"{v:.4g}" for v in self.spacing_mm)
+        return f"Volume({shape} {self.array.dtype}, {self.orientation}, {spacing} mm, {self.kind})"
 
     def with_array(self, array: np.ndarray) -> Volume:
         """The same place, other voxels."""

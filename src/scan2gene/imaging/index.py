@@ -111,12 +111,22 @@ def _scan_files(paths: Iterable[str | Path]) -> Iterator[Path]:
             continue
         if not root.is_dir():
             raise ScanError(f"there is no folder or file {root}")
-        for folder, folders, names in os.walk(root):
-            folders[:] = sorted(d for d in folders if not d.startswith("."))
+        seen = {os.path.realpath(root)}
+        for folder, folders, names in os.walk(root, followlinks=True):
+            folders[:] = sorted(d for d in folders if not d.startswith(".") and _first_visit(Path(folder, d), seen))
             for name in sorted(names):
                 path = Path(folder, name)
                 if not name.startswith(".") and (is_nifti(path) or _may_be_dicom(path)):
                     yield path
+
+
+def _first_visit(folder: Path, seen: set[str]) -> bool:
+    """False for a folder that a link leads to again; links are followed, loops are not."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return False
+    seen.add(real)
+    return True
 
 
 def _may_be_dicom(path: Path) -> bool:

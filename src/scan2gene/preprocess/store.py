@@ -140,7 +140,7 @@ def _one_exam(
         evidence = [(r, roles[r].kind, fingerprint([split_row_path(p)[0]])) for r, p in sources.items()]
         key = value_hash([recipe_id, evidence])[:8]
         files = {r: folder / f"{_slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
-        if all(f.exists() for f in files.values()):
+        if all(_is_whole(f) for f in files.values()):
             return [base | _described(role, file) for role, file in files.items()]
         volumes, lost = _read_roles(sources, roles)
         for role, volume in apply_recipe(volumes, recipe).items():
@@ -184,6 +184,17 @@ def _described(role: str, file: Path) -> dict[str, Any]:
         "status": "ok",
         "reason": "",
     }
+
+
+def _is_whole(file: Path) -> bool:
+    """True when a stored volume has as many bytes as its header says."""
+    import nibabel as nib
+
+    try:
+        data: Any = nib.load(file).dataobj
+        return file.stat().st_size == data.offset + int(np.prod(data.shape)) * data.dtype.itemsize
+    except Exception:  # missing, or too short for a header
+        return False
 
 
 def _slug(text: str) -> str:

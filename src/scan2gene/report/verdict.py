@@ -28,11 +28,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The best clinical baseline of a split and target: its run, its columns, its AUROC."""
+    """The best clinical baseline of a split and target: its run, its columns, its AUROC, its test patients."""
 
     run: str
     columns: tuple[str, ...]
     auroc: float
+    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def sentence(run: str, scored: Scored | None, baseline: Baseline | None = None, 
     cautions = [f"Only {rarer} patients in the rarer class: a rough guide."] if rarer < FEW else []
     if unpaired:
         cautions.append(f"{unpaired} of these were tested in folds with one class only and do not count in the AUROC.")
+    if baseline is not None and baseline.n is not None and baseline.n != scored.n:
+        cautions.append(f"Run {baseline.run} was tested on {baseline.n} patients, so the two are not the same cohort.")
     figures = f"AUROC {number(auroc.value)} ({spread}), {who}"
     beats = baseline is not None and auroc.low is not None and auroc.low > max(baseline.auroc, CHANCE)
     return Sentence(run, kind, verdict, figures, against_baseline(auroc, baseline), " ".join(cautions), beats)
@@ -146,7 +149,7 @@ def best_baseline(candidates: Sequence[tuple[str, Sequence[str], Scored | None]]
         candidates: Run, its columns, its AUROC.
     """
     known = [
-        Baseline(run, tuple(columns), scored.estimate.value)
+        Baseline(run, tuple(columns), scored.estimate.value, scored.n)
         for run, columns, scored in candidates
         if scored is not None and scored.estimate.value is not None
     ]

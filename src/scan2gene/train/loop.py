@@ -182,7 +182,10 @@ def _resume(folder: Path, model: Any, optimizer: Any, schedule: Any) -> Progress
     path = folder / "last.pt"
     if not path.exists():
         return Progress()
-    state = torch.load(path, weights_only=True)
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception:  # a damaged file raises many kinds; the fold then starts anew
+        return Progress()
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])

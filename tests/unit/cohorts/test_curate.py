@@ -278,15 +278,21 @@ def test_no_patient_in_common_shows_how_ids_look(go, labels):
 
 def test_everyone_excluded_is_an_error_in_words(go, tmp_path):
     (tmp_path / "exclude.csv").write_text("patient_id\nP1\nP2\nP3\nP4\n")
-    with pytest.raises(CohortError, match="no exam has every required role"):
+    with pytest.raises(CohortError, match="none is left at the step 'selected by the study': 4 x exclude file: listed"):
         go(whole("P1", "P2"), exclude_file=str(tmp_path / "exclude.csv"))
 
 
 @pytest.mark.parametrize(
-    "rows", [[], [scan("P1", "FLAIR")], [scan("P1", "DWI")], [scan("P1", "T1", status="rejected", reason="r")]]
+    ("rows", "said"),
+    [
+        ([], "no DICOM or NIfTI file below cohort.scans"),
+        ([scan("P1", "FLAIR")], r"no exam has every required role.*series\.csv"),
+        ([scan("P1", "DWI")], r"'with a role': 1 x plays no role in this study.*series\.csv"),
+        ([scan("P1", "T1", status="rejected", reason="r")], r"'readable, regular volumes': 1 x r.*series\.csv"),
+    ],
 )
-def test_nothing_left_says_where_to_look(go, rows):
-    with pytest.raises(CohortError, match=r"no exam has every required role.*series\.csv"):
+def test_nothing_left_says_where_to_look(go, rows, said):
+    with pytest.raises(CohortError, match=said):
         go(rows)
 
 

@@ -166,8 +166,8 @@ def test_many_targets_leave_no_fold_empty(seed, n, targets):
 @pytest.mark.parametrize(
     ("split", "words"),
     [
-        (Split(name="cv", kind="kfold", folds=6), "10 patients are too few; at least 12"),
-        (Split(name="h", kind="holdout", test_fraction=0.1), "10 patients are too few; at least 20"),
+        (Split(name="cv", kind="kfold", folds=6), "10 patients are too few for 6 folds; at least 12"),
+        (Split(name="h", kind="holdout", test_fraction=0.1), "10 patients are too few for 10 folds; at least 20"),
     ],
 )
 def test_too_few_patients_are_refused(split, words):

@@ -16,7 +16,7 @@ def finished(tmp_path):
 
 def test_a_finished_stage_is_done(finished):
     assert is_done(finished, "index", "k1")
-    assert read_stamp(finished, "index") == {"stage": "index", "key": "k1", "outputs": ["series.csv"], "seconds": 3}
+    assert read_stamp(finished, "index") == {"stage": "index", "key": "k1", "outputs": {"series.csv": 1}, "seconds": 3}
 
 
 def test_a_stage_that_never_ran_is_not_done(finished):
@@ -33,6 +33,17 @@ def test_a_lost_output_undoes_a_stage(finished):
     assert not is_done(finished, "index", "k1")
 
 
+def test_an_output_cut_short_undoes_a_stage(finished):
+    (finished / "series.csv").write_text("")
+    assert not is_done(finished, "index", "k1")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"key": "k1", "outputs": ["series.csv"]}'])
+def test_a_stamp_of_another_form_means_not_done(finished, text):
+    (finished / "stages" / "index.json").write_text(text)
+    assert not is_done(finished, "index", "k1")
+
+
 def test_a_damaged_stamp_means_not_done(finished):
     stamp = finished / "stages" / "index.json"
     stamp.write_text(stamp.read_text()[:20])
@@ -46,7 +57,7 @@ def test_a_run_directory_can_be_moved(finished, tmp_path_factory):
 
 
 def test_stages_of_two_runs_do_not_share_a_stamp(tmp_path):
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out").write_text("x")
     mark_done(tmp_path, "train/a", "k", [tmp_path / "out"])
     assert is_done(tmp_path, "train/a", "k")
     assert not is_done(tmp_path, "train/b", "k")

@@ -85,7 +85,7 @@ def test_the_best_baseline_is_the_highest_with_a_value():
     found = best_baseline(
         [("a", ["age"], scored(0.4)), ("b", ["sex"], scored(0.7)), ("c", ["x"], scored(None)), ("d", ["y"], None)]
     )
-    assert found == Baseline("b", ("sex",), 0.7)
+    assert found == Baseline("b", ("sex",), 0.7, 10)
     assert best_baseline([("c", ["x"], scored(None))]) is None
 
 
