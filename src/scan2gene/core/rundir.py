@@ -59,7 +59,7 @@ def exclusive(out: Path) -> Iterator[None]:
     except ImportError:  # Windows: no advisory locks, and no second run is expected
         yield
         return
-    with (out / ".lock").open("w") as stream:
+    with (out / ".lock").open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
