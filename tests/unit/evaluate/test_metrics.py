@@ -45,23 +45,25 @@ def test_equals_scikit_learn(name, data):
     assert function(y, score, weights) == pytest.approx(ORACLES[name](y, score, weights), abs=1e-12, nan_ok=True)
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_many_weightings_at_once_equal_one_by_one(name):
+def _example(name: str):
+    """A metric, 30 labels, tied scores or decisions as it wants them, and the generator to go on with."""
     rng = np.random.default_rng(0)
     y, score = rng.integers(0, 2, 30).astype(float), rng.random(30).round(1)
     function, kind = METRICS[name]
-    score = (score >= 0.5).astype(float) if kind == "decision" else score
+    return function, y, (score >= 0.5).astype(float) if kind == "decision" else score, rng
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_many_weightings_at_once_equal_one_by_one(name):
+    function, y, score, rng = _example(name)
     weights = rng.integers(0, 3, (7, 30)).astype(float)
     np.testing.assert_allclose(function(y, score, weights), [function(y, score, w) for w in weights])
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_row_order_does_not_matter(name):
-    rng = np.random.default_rng(1)
-    y, score = rng.integers(0, 2, 25).astype(float), rng.random(25).round(1)
-    function, kind = METRICS[name]
-    score = (score >= 0.5).astype(float) if kind == "decision" else score
-    order = rng.permutation(25)
+    function, y, score, rng = _example(name)
+    order = rng.permutation(len(y))
     assert function(y[order], score[order]) == pytest.approx(function(y, score), abs=1e-12)
 
 
