@@ -14,7 +14,7 @@ from scan2gene.cohorts.labels import clinical_numbers, patient_values, read_labe
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Cohort, Role, Study, unknown_name
 from scan2gene.core.tables import EXCLUSION_COLUMNS
-from scan2gene.imaging.dicom import KEYWORDS
+from scan2gene.imaging.tags import KEYWORDS
 
 _SHOWN = 5  # how many reasons a message quotes
 

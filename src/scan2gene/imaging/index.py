@@ -1,9 +1,14 @@
-"""The series index: every scan under some folders, one row each, rejects with a reason."""
+"""The series index: every scan under some folders, one row per 3D volume, rejects with a reason."""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +19,39 @@ from scan2gene.core.console import track
 from scan2gene.core.errors import GeometryError, ScanError
 from scan2gene.core.geometry import axis_codes, plane
 from scan2gene.core.volume import Volume
-from scan2gene.imaging import dicom
-from scan2gene.imaging.nifti import is_nifti, label_array, read_nifti
+from scan2gene.imaging import dicom, nifti
+from scan2gene.imaging.frames import Frame, read_frames
+from scan2gene.imaging.progress import Progress
+from scan2gene.imaging.sequence import recognise
+from scan2gene.imaging.sources import Source, find
+from scan2gene.imaging.stacks import Stack, grid, stacks
+from scan2gene.imaging.tags import KEYWORDS, Header
 
-DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 SERIES_COLUMNS = (
-    "series_id", "path", "format", "patient_id", "exam_id", *dicom.KEYWORDS, "ImageOrientationPatient", "n_files",
-    "shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation", "plane", "status", "reason",
+    "series_id", "path", "format", "patient_id", "exam_id", *KEYWORDS, "ImageOrientationPatient", "n_files", "n_copies",
+    "shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation", "plane", "told_apart_by", "sequence",
+    "sequence_rule", "burned_in", "status", "reason",
 )  # fmt: skip
+_BATCH, _CHUNK = 16, 512  # files a thread takes at once; files between two saves
+_THREADS = 4  # waiting for a disk or network share is what they overlap
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def index(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
-    """Find every DICOM series and NIfTI volume.
+@dataclass
+class _Series:
+    """What the index keeps of one series while it reads: one header, and a small frame per image."""
+
+    header: Header
+    frames: list[Frame] = field(default_factory=list)
+
+
+def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None = None) -> pd.DataFrame:
+    """Find every DICOM series and NIfTI volume, zip archives included.
 
     Args:
         paths: A folder or file, or several.
+        progress: A file in which unfinished work is kept; the same call goes on there
+            after a kill. It is removed when the index is complete.
 
     Returns:
         One row per 3D volume, columns `SERIES_COLUMNS`, sorted by path. `status` is "ok"
@@ -38,105 +61,168 @@ def index(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
         ScanError: A path does not exist.
     """
     # folders may overlap: a file counts once
-    files = list(dict.fromkeys(_scan_files([paths] if isinstance(paths, str | Path) else paths)))
+    sources = list(dict.fromkeys(find([paths] if isinstance(paths, str | Path) else paths)))
     rows: list[dict[str, Any]] = []
-    headers: list[tuple[Path, Any]] = []
-    for path in track(files, "index", len(files)):
-        try:
-            if is_nifti(path):
-                rows.append(_nifti_row(path))
-            else:
-                headers.append((path, dicom.read_header(path)))
-        except Exception as error:  # one bad file never stops an index
-            rows.append(_row(series_id=str(path), path=str(path), n_files=1, status="rejected", reason=_reason(error)))
-    rows += [_dicom_row(uid, members) for uid, members in dicom.group_series(headers).items()]
+    series: dict[str, _Series] = {}
+    with Progress(progress) as saved, ThreadPoolExecutor(_THREADS) as pool:
+        bar = iter(track(range(len(sources)), "index", len(sources)))
+        for begin in range(0, len(sources), _CHUNK):
+            chunk = sources[begin : begin + _CHUNK]
+            for source, found in zip(chunk, _read_chunk(chunk, saved, pool), strict=True):
+                next(bar)
+                if isinstance(found, list):
+                    rows += found
+                elif found is not None:
+                    header, frames = found
+                    uid = _series_of(source, header)
+                    series.setdefault(uid, _Series(header)).frames.extend(frames)
+        next(bar, None)
+        for uid, one in series.items():
+            rows += _dicom_rows(uid, one)
     table = pd.DataFrame(rows, columns=list(SERIES_COLUMNS))
-    return table.sort_values("path", kind="stable", ignore_index=True)
+    saved.remove()
+    return table.sort_values(["path", "series_id"], kind="stable", ignore_index=True)
+
+
+Found = tuple[Header, list[Frame]] | list[dict[str, Any]] | None
+
+
+def _read_chunk(chunk: list[Source], saved: Progress, pool: ThreadPoolExecutor) -> Iterator[Found]:
+    """What each file holds, in order; what an earlier, unfinished run read is not read again."""
+    known = saved.known(chunk)
+    todo = [s for s in chunk if s not in known]
+    batches = [todo[n : n + _BATCH] for n in range(0, len(todo), _BATCH)]
+    made = chain.from_iterable(pool.map(lambda batch: [_read_source(s) for s in batch], batches))
+    fresh = dict(zip(todo, made, strict=True))
+    saved.keep(fresh)
+    return (known[s] if s in known else fresh[s] for s in chunk)
+
+
+def _read_source(source: Source) -> Found:
+    """Header and frames of a DICOM file, rows of a NIfTI or of a file that cannot be read, None of others."""
+    try:
+        if source.trouble:
+            raise ScanError(source.trouble)
+        if nifti.is_nifti(source.path):
+            return _nifti_rows(source)
+        return read_frames(source)
+    except Exception as error:  # one bad file never stops an index
+        return [_row(series_id=source.path, path=source.path, n_files=1, status="rejected", reason=_reason(error))]
 
 
 def read_volume(path: str | Path, kind: str = "intensity") -> Volume:
-    """Open one row of the index, or a NIfTI file, or a folder that holds one DICOM series.
+    """Open one row of the index, or a NIfTI file, or a folder that holds one DICOM volume.
 
     Args:
-        path: `series.csv`'s path: a NIfTI file, or `folder#SeriesInstanceUID/0`.
+        path: `series.csv`'s path: a NIfTI file, `file.nii.gz#3` for volume 3 of a 4D
+            NIfTI, or `folder#SeriesInstanceUID/0`. A folder may lie in a zip archive.
         kind: "intensity", or "label" for a mask (integers kept).
 
     Returns:
         Volume; intensities are float32 with DICOM's or NIfTI's rescale applied.
 
     Raises:
-        ScanError: Nothing there, more than one series, or not a regular readable volume.
+        ScanError: Nothing there, more than one volume, or not a regular readable one.
     """
-    location, uid = split_row_path(path)
-    if not location.exists():
-        raise ScanError(f"there is no scan at {location}")
-    if is_nifti(location):
-        return read_nifti(location, "label" if kind == "label" else "intensity")
-    found = []
-    for file in _scan_files([location]):
-        try:
-            if not is_nifti(file):
-                found.append((file, dicom.read_header(file)))
-        except ScanError:
-            if file == location:
-                raise  # a bad neighbour in a folder is the index's business, not this series'
-    groups = dicom.group_series(found)
-    wanted = next(iter(groups), "") if uid is None else uid
-    if wanted not in groups or (uid is None and len(groups) > 1):
-        raise ScanError(f"{location} holds {len(groups)} series; name one as FOLDER#SeriesInstanceUID/0 (see `index`)")
-    volume = dicom.read_series([file for file, _ in groups[wanted]])
+    location, wanted, number = _parts(path)
+    if nifti.is_nifti(location):
+        (source,) = _sources_at(location)
+        return nifti.read_nifti(source, "label" if kind == "label" else "intensity", number)
+    volumes = {(uid, n): stack for uid, parts in _stacks_at(location).items() for n, stack in enumerate(parts)}
+    if wanted is None:
+        good = {key: stack for key, stack in volumes.items() if _is_regular(stack)} or volumes
+        if len(good) != 1:
+            raise ScanError(
+                f"{location} holds {len(good)} series; name one as FOLDER#SeriesInstanceUID/0 (see `scan2gene index`)"
+            )
+        (stack,) = good.values()
+    elif (wanted, number or 0) not in volumes:
+        raise ScanError(f"{location} holds no volume {number or 0} of that series any more; index the scans anew")
+    else:
+        stack = volumes[wanted, number or 0]
+    volume = dicom.read_stack(stack)
     if kind == "label":
-        return Volume(label_array(volume.array), volume.affine, "label")
+        return Volume(nifti.label_array(volume.array), volume.affine, "label")
     return volume
+
+
+def _series_of(source: Source, header: Header) -> str:
+    """SeriesInstanceUID; files without one are a series per folder."""
+    return header.get("SeriesInstanceUID") or f"no-series-{Path(source.folder).name}"
+
+
+def _is_regular(stack: Stack) -> bool:
+    try:
+        grid(stack)
+    except (ScanError, ValueError):
+        return False
+    return True
 
 
 def split_row_path(path: str | Path) -> tuple[Path, str | None]:
     """A row's path as file or folder and, for DICOM, SeriesInstanceUID; a '#' may also belong to a name."""
-    folder, mark, series = str(path).rpartition("#")
-    if not mark or Path(path).exists():
-        return Path(path), None
-    return Path(folder), series.rpartition("/")[0]
+    location, uid, _ = _parts(path)
+    return Path(location), uid
+
+
+def _parts(path: str | Path) -> tuple[str, str | None, int | None]:
+    """File or folder, SeriesInstanceUID, number of the volume."""
+    text = str(path)
+    location, mark, rest = text.rpartition("#")
+    if not mark or Path(text).exists():
+        return text, None, None
+    if nifti.is_nifti(location) and rest.isdigit():
+        return location, None, int(rest)
+    uid, slash, number = rest.rpartition("/")
+    return (location, uid, int(number)) if slash and number.isdigit() else (text, None, None)
 
 
 def fingerprint(paths: Iterable[str | Path]) -> list[tuple[str, int, int]]:
-    """(path, bytes, modification time in ns) of every scan file: cheap evidence that nothing changed."""
-    return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in _scan_files(paths)]
+    """(path, bytes, modification time in ns) of every file that is read: cheap evidence that nothing changed.
+
+    Args:
+        paths: Folders, files, or rows of the index; of a row only its own files count.
+    """
+    found: list[Source] = []
+    for path in paths:
+        location, uid, number = _parts(path)
+        if uid is None:
+            found += find([location])
+        else:
+            parts = _stacks_at(location).get(uid, [])
+            frames = parts[number or 0].frames if (number or 0) < len(parts) else []
+            found += dict.fromkeys(frame.source for frame in frames)
+    return [(source.path, source.size, source.mtime_ns) for source in found]
 
 
-def _scan_files(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """Scan files below `paths`, sorted; hidden files and other formats are passed over."""
-    for root in map(Path, paths):
-        if root.is_file():
-            yield root
-            continue
-        if not root.is_dir():
-            raise ScanError(f"there is no folder or file {root}")
-        seen = {os.path.realpath(root)}
-        for folder, folders, names in os.walk(root, followlinks=True):
-            folders[:] = sorted(d for d in folders if not d.startswith(".") and _first_visit(Path(folder, d), seen))
-            for name in sorted(names):
-                path = Path(folder, name)
-                if not name.startswith(".") and (is_nifti(path) or _may_be_dicom(path)):
-                    yield path
+def _sources_at(location: str) -> tuple[Source, ...]:
+    if not Path(location).exists() and ".zip/" not in location.lower():
+        raise ScanError(f"there is no scan at {location}")
+    return tuple(find([location]))
 
 
-def _first_visit(folder: Path, seen: set[str]) -> bool:
-    """False for a folder that a link leads to again; links are followed, loops are not."""
-    real = os.path.realpath(folder)
-    if real in seen:
-        return False
-    seen.add(real)
-    return True
+def _stacks_at(location: str) -> dict[str, list[Stack]]:
+    """Volumes below a folder, by SeriesInstanceUID; read again only when a file there changed."""
+    return _read_stacks(_sources_at(location))
 
 
-def _may_be_dicom(path: Path) -> bool:
-    if path.suffix.lower() in DICOM_SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+@functools.lru_cache(maxsize=16)
+def _read_stacks(sources: tuple[Source, ...]) -> dict[str, list[Stack]]:
+    series: dict[str, list[Frame]] = defaultdict(list)
+    for source in sources:
+        try:
+            found = None if nifti.is_nifti(source.path) else read_frames(source)
+        except ScanError:
+            if len(sources) == 1:
+                raise
+            continue  # a bad neighbour in a folder is the index's business, not this series'
+        if found is not None:
+            header, frames = found
+            series[_series_of(source, header)] += frames
+    return {uid: stacks(frames) for uid, frames in series.items()}
+
+
+# -- rows -------------------------------------------------------------------------------
 
 
 def _row(**values: Any) -> dict[str, Any]:
@@ -153,56 +239,67 @@ def _geometry_columns(shape: tuple[int, ...], affine: np.ndarray) -> dict[str, A
     }
 
 
-def _nifti_row(path: Path) -> dict[str, Any]:
-    # Read to the end: only so is a file that was cut short noticed here and not in the middle of a study.
-    volume = read_nifti(path)
-    return _row(
-        series_id=str(path),
-        path=str(path),
-        format="nifti",
-        exam_id=str(path.parent),
-        n_files=1,
-        status="ok",
-        **_geometry_columns(volume.shape, volume.affine),
-    )
+def _nifti_rows(source: Source) -> list[dict[str, Any]]:
+    """One row per 3D volume of a file, which is read to its end: only so is a cut noticed now."""
+    shape, affine, count = nifti.check_nifti(source)
+    sequence, rule = recognise({}, name=Path(source.path).name.split(".")[0])
+    rows = []
+    for number in range(count):
+        name = f"{source.path}#{number}" if count > 1 else source.path
+        row = _row(
+            series_id=name, path=name, format="nifti", exam_id=source.folder, n_files=1, n_copies=0,
+            told_apart_by=f"volume={number}" if count > 1 else "", sequence=sequence, sequence_rule=rule, status="ok",
+        )  # fmt: skip
+        rows.append(row | _geometry_columns(shape, affine))
+    return rows
 
 
-def _dicom_row(uid: str, members: list[tuple[Path, Any]]) -> dict[str, Any]:
-    header = members[0][1]
-    folder = os.path.commonpath([path.parent for path, _ in members])
-    row = _row(
-        series_id=f"{uid}/0",
-        path=f"{folder}#{uid}/0",
+def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
+    header = series.header
+    folder = os.path.commonpath([frame.source.folder for frame in series.frames])
+    base = _row(
         format="dicom",
-        patient_id=str(header.get("PatientID") or ""),
-        exam_id=str(header.get("StudyInstanceUID") or ""),
-        n_files=len(members),
-        ImageOrientationPatient=_text(header.get("ImageOrientationPatient")),
+        patient_id=header.get("PatientID", ""),
+        exam_id=header.get("StudyInstanceUID", "") or folder,
+        burned_in=_burned_in(header),
         status="ok",
-        **{k: _text(header.get(k)) for k in dicom.KEYWORDS},
+        **{k: header.get(k, "") for k in KEYWORDS},
     )
-    try:
-        _, shape, affine = dicom.series_grid([h for _, h in members])
-        row |= _geometry_columns(shape, affine)
-        if row["Modality"] not in ("MR", ""):
-            raise ScanError(f"modality {row['Modality']} is not MR")
-    except Exception as error:  # headers hold anything
-        row |= {"status": "rejected", "reason": _reason(error)}
-    return row
+    rows = []
+    for number, stack in enumerate(stacks(series.frames)):
+        marks = dict(mark.split("=", 1) for mark in stack.apart.split("; ") if mark)
+        own = base | {k: v for k, v in marks.items() if k in KEYWORDS}
+        sequence, rule = recognise(header | own)
+        row = own | {
+            "series_id": f"{uid}/{number}",
+            "path": f"{folder}#{uid}/{number}",
+            "ImageOrientationPatient": "\\".join(f"{v:g}" for v in stack.frames[0].orientation),
+            "n_files": len({frame.source for frame in stack.frames}),
+            "n_copies": stack.copies,
+            "told_apart_by": stack.apart,
+            "sequence": sequence,
+            "sequence_rule": rule,
+        }
+        try:
+            _, shape, affine = grid(stack)
+            row |= _geometry_columns(shape, affine)
+            if row["Modality"] not in ("MR", ""):
+                raise ScanError(f"modality {row['Modality']} is not MR")
+        except Exception as error:  # headers hold anything
+            row |= {"status": "rejected", "reason": _reason(error)}
+        rows.append(row)
+    return rows
+
+
+def _burned_in(header: Header) -> str:
+    """Whether names may be painted into the pixels: "yes" by the header, "possible" for captured screens."""
+    said = header.get("BurnedInAnnotation", "").upper()
+    if said in ("YES", "NO"):
+        return "yes" if said == "YES" else ""
+    captured = header.get("SOPClassUID", "").startswith(_SECONDARY_CAPTURE)
+    return "possible" if captured or header.get("SamplesPerPixel") not in (None, "", "1") else ""
 
 
 def _reason(error: Exception) -> str:
     """Our own messages as they are; of foreign ones only the kind, since they may quote the header."""
     return str(error) if isinstance(error, ScanError | GeometryError) else f"unreadable ({type(error).__name__})"
-
-
-def _text(value: Any) -> str:
-    """A header value as text; None is empty, several values are joined by a backslash as in DICOM."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    try:
-        return "\\".join(str(v) for v in value)
-    except TypeError:
-        return str(value)

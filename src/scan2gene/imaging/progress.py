@@ -1,0 +1,95 @@
+"""What an unfinished index has read so far, so that the next one goes on there."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from scan2gene.imaging.frames import Frame
+from scan2gene.imaging.sources import Source
+
+_VERSION = 1  # of what is kept; another one is not read
+
+
+class Progress:
+    """A small SQLite file; without a path, nothing is kept.
+
+    Args:
+        path: The file, made when missing. One that is damaged or of another version is begun anew.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        self._path = None if path is None else Path(path)
+        self._base: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Progress:
+        if self._path is not None:
+            try:
+                self._open(self._path)
+            except sqlite3.DatabaseError:
+                self.remove()
+                self._open(self._path)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._base is not None:
+            self._base.close()
+            self._base = None
+
+    def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(path)
+        self._base.execute("PRAGMA synchronous=OFF")  # a kill loses nothing, a power cut only this file
+        (version,) = self._base.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError
+        self._base.execute("CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, mtime INT, found TEXT)")
+        self._base.execute(f"PRAGMA user_version={_VERSION}")
+
+    def known(self, sources: Iterable[Source]) -> dict[Source, Any]:
+        """What was found in those sources that have not changed since."""
+        if self._base is None:
+            return {}
+        found = {}
+        for source in sources:
+            row = self._base.execute("SELECT size, mtime, found FROM files WHERE path=?", (source.path,)).fetchone()
+            if row and row[:2] == (source.size, source.mtime_ns):
+                found[source] = _decoded(json.loads(row[2]), source)
+        return found
+
+    def keep(self, found: Mapping[Source, Any]) -> None:
+        """Add what was found in some sources."""
+        if self._base is None or not found:
+            return
+        rows = [(s.path, s.size, s.mtime_ns, json.dumps(_encoded(f))) for s, f in found.items()]
+        self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+        self._base.commit()
+
+    def remove(self) -> None:
+        """Delete the file: the index is complete."""
+        self.__exit__()
+        if self._path is not None:
+            with suppress(FileNotFoundError):
+                self._path.unlink()
+
+
+def _encoded(found: Any) -> Any:
+    if not isinstance(found, tuple):
+        return found
+    header, frames = found
+    return {"header": header, "frames": [[getattr(f, name) for name in Frame.__slots__[1:]] for f in frames]}
+
+
+def _decoded(stored: Any, source: Source) -> Any:
+    if not isinstance(stored, dict):
+        return stored
+    names = Frame.__slots__[1:]
+    frames = []
+    for values in stored["frames"]:
+        own: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in zip(names, values, strict=True)}
+        frames.append(Frame(source, **own))
+    return stored["header"], frames

@@ -1,0 +1,202 @@
+"""Where scans lie: files in folders, members of zip archives, gzipped files.
+
+A zip archive is treated as a folder: `scans.zip/exam/0001.dcm` names a member. Nothing is
+ever unpacked to disk, so a member's name cannot lead outside; members are read up to the
+size that the archive's directory states, so an archive that blows up is refused unread.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import io
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from scan2gene.core.errors import ScanError
+
+MAX_UNPACKED_BYTES = 2 << 30  # of one compressed file; no MRI volume is larger
+MAX_ZIP_RATIO = 1000  # deflate reaches about 1030 on zeros; images stay below 100
+_HIDDEN_TYPES = (".tmp", ".part", ".crdownload")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, or one member of a zip archive.
+
+    Args:
+        path: As shown to people; of a member, the archive's path, "/" and the member's name.
+        size: Bytes as stored on disk, of a member unpacked.
+        mtime_ns: Time of last change; of a member, the archive's.
+        archive: Path of the zip archive, empty for a file.
+        trouble: Why it cannot be read, empty when nothing is known against it.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    archive: str = ""
+    trouble: str = ""
+
+    @property
+    def name(self) -> str:
+        """Lower-case name without folders."""
+        return self.path.rpartition("/")[2].lower()
+
+    @property
+    def folder(self) -> str:
+        """What it lies in."""
+        return self.path.rpartition("/")[0]
+
+    def open(self) -> IO[bytes]:
+        """Stream of its bytes; gzip is unpacked on the way, except of NIfTI, whose reader does that.
+
+        Raises:
+            ScanError: Why it cannot be opened.
+        """
+        if self.trouble:
+            raise ScanError(self.trouble)
+        try:
+            stream: IO[bytes]
+            if self.archive:
+                member = self.path[len(self.archive) + 1 :]
+                stream = _archive(self.archive, self.mtime_ns).open(member)
+            else:
+                stream = Path(self.path).open("rb")  # noqa: SIM115  the caller closes it
+            packed = self.name.endswith(".gz") and not self.name.endswith(".nii.gz")
+            return gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[return-value]
+        except RuntimeError:
+            raise ScanError("a zip member that needs a password: unpack it first") from None
+        except (OSError, zipfile.BadZipFile, KeyError, NotImplementedError, ValueError) as error:
+            raise ScanError(_why(error)) from None
+
+    def read(self, limit: int = MAX_UNPACKED_BYTES) -> bytes:
+        """Its first `limit` bytes.
+
+        Raises:
+            ScanError: It cannot be read, or is damaged.
+        """
+        try:
+            with self.open() as stream:
+                return stream.read(limit)
+        except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise ScanError(_why(error)) from None
+
+
+def find(paths: Iterable[str | Path]) -> Iterator[Source]:
+    """Every file below some folders, sorted; members of zip archives included.
+
+    Hidden files and folders are passed over, and so are run directories of scan2gene:
+    their stored volumes are no scans. Links are followed, loops are not.
+
+    Raises:
+        ScanError: A path does not exist.
+    """
+    for path in map(Path, paths):
+        if path.is_dir():
+            yield from _walk(str(path))
+        elif path.exists():
+            yield from _file(str(path))
+        else:
+            yield from _inside_archive(path)
+
+
+def _walk(root: str) -> Iterator[Source]:
+    seen = {os.path.realpath(root)}
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield Source(folder, 0, 0, trouble=f"a folder that cannot be read: {error.strerror}")
+            continue
+        names = {entry.name for entry in entries}
+        if {"study.json", "stages"} <= names and folder != root:
+            continue
+        below = []
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.endswith(_HIDDEN_TYPES):
+                continue
+            if entry.is_dir():
+                real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
+                if real not in seen:
+                    seen |= {real, os.path.realpath(real)} if entry.is_symlink() else {real}
+                    below.append(entry.path)
+            else:
+                yield from _file(entry.path)
+        folders += reversed(below)
+
+
+def _file(path: str) -> Iterator[Source]:
+    try:
+        found = Path(path).stat()
+    except OSError as error:
+        yield Source(path, 0, 0, trouble=f"cannot be read: {error.strerror}")
+        return
+    if not stat.S_ISREG(found.st_mode):  # a pipe or device would block
+        return
+    source = Source(path, found.st_size, found.st_mtime_ns)
+    if source.name.endswith(".zip"):
+        yield from _members(source)
+    else:
+        yield source
+
+
+def _members(archive: Source) -> Iterator[Source]:
+    try:
+        infos = sorted(_archive(archive.path, archive.mtime_ns).infolist(), key=lambda info: info.filename)
+    except Exception as error:  # a damaged directory raises many kinds
+        yield Source(archive.path, archive.size, archive.mtime_ns, trouble=f"not a readable zip archive: {_why(error)}")
+        return
+    for info in infos:
+        parts = info.filename.split("/")
+        if info.is_dir() or any(part.startswith(".") and part != ".." for part in parts) or parts[0] == "__MACOSX":
+            continue
+        trouble = ""
+        if ".." in parts or info.filename.startswith("/"):
+            trouble = "a zip member whose name leads out of the archive"
+        elif info.filename.lower().endswith(".zip"):
+            trouble = "an archive inside an archive: unpack it first"
+        elif info.file_size > MAX_UNPACKED_BYTES or info.file_size > MAX_ZIP_RATIO * max(info.compress_size, 1):
+            trouble = f"a zip member that would unpack to {info.file_size / 1e6:.0f} MB from {info.compress_size} bytes"
+        yield Source(f"{archive.path}/{info.filename}", info.file_size, archive.mtime_ns, archive.path, trouble)
+
+
+def _inside_archive(path: Path) -> Iterator[Source]:
+    """Members at or below `archive.zip/inner/path`."""
+    archive = next((p for p in path.parents if p.suffix.lower() == ".zip" and p.is_file()), None)
+    if archive is None:
+        raise ScanError(f"there is no folder or file {path}")
+    found = [s for s in _file(str(archive)) if s.path == str(path) or s.path.startswith(f"{path}/")]
+    if not found:
+        raise ScanError(f"the archive {archive} holds no {path.relative_to(archive)}")
+    yield from found
+
+
+@functools.lru_cache(maxsize=4)
+def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
+    """An open archive; its directory is parsed once, not once per member."""
+    return zipfile.ZipFile(path)
+
+
+def _why(error: Exception) -> str:
+    """Words for an error of the system or of zip and gzip, without a path in them."""
+    if isinstance(error, PermissionError):
+        return "cannot be read: no permission"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    return f"damaged or cut short ({type(error).__name__})"
+
+
+def as_stream(source: Source) -> IO[bytes]:
+    """A stream that can be searched: the file itself, or a member's or gzip's bytes in memory."""
+    if source.archive or source.name.endswith(".gz"):
+        return io.BytesIO(source.read())
+    return source.open()
