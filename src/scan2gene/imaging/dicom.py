@@ -14,8 +14,8 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
-from scan2gene.imaging.frames import Frame
-from scan2gene.imaging.sources import Source, as_stream
+from scan2gene.imaging.frames import Frame, read_dataset
+from scan2gene.imaging.sources import Source
 from scan2gene.imaging.stacks import Stack, grid
 from scan2gene.imaging.tags import NATIVE, Header, scan
 
@@ -56,7 +56,7 @@ def _read_file(source: Source, members: list[tuple[int, Frame]], array: np.ndarr
             _rescale(pixels, _number(header, "RescaleSlope", 1), _number(header, "RescaleIntercept", 0),
                      _fitting(array[members[0][0]], pixels))  # fmt: skip
             return
-    dataset = _dataset(source)
+    dataset = read_dataset(source, pixels=True)
     mosaic = _decoded(dataset, 0) if frame.tiles else None
     for k, one in members:
         pixels = _decoded(dataset, one.number) if mosaic is None else _tile(mosaic, one)
@@ -118,26 +118,6 @@ def _native_pixels(data: bytes, header: Header) -> np.ndarray | None:
 
 def _int(header: Header, keyword: str) -> int:
     return int(float(header.get(keyword) or 0))
-
-
-def _dataset(source: Source) -> Any:
-    import pydicom
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    try:
-        with as_stream(source) as stream:
-            bare = stream.read(132)[128:] != b"DICM"
-            stream.seek(0)
-            dataset = pydicom.dcmread(stream, force=bare)
-            if "TransferSyntaxUID" not in dataset.file_meta:
-                dataset.file_meta.TransferSyntaxUID = (
-                    ImplicitVRLittleEndian if dataset.is_implicit_VR else ExplicitVRLittleEndian
-                )
-            return dataset
-    except ScanError:
-        raise
-    except Exception as error:  # damaged headers raise many kinds
-        raise ScanError(f"not a readable DICOM file ({type(error).__name__})") from None
 
 
 def _decoded(dataset: Any, number: int) -> np.ndarray:

@@ -5,6 +5,7 @@ A classic file holds one frame, an enhanced one many, a Siemens mosaic one file 
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from dataclasses import dataclass, replace
@@ -81,17 +82,17 @@ def read_frames(source: Source) -> tuple[Header, list[Frame]] | None:
     if header is None and len(head) == HEAD_BYTES and head[128:132] == b"DICM":
         header = scan(source.read(1 << 20), complete=False)
     if header is None:
-        header = of_dataset(_dataset(source))
+        header = of_dataset(read_dataset(source))
     if header["MediaStorageSOPClassUID"] == _DIRECTORY:
         return None
     if not header.get("SOPInstanceUID") and not header.get("SeriesInstanceUID"):
         raise ScanError("a DICOM file without image identifiers")
     _refuse_cut_short(source, header)
     if _whole(header.get("NumberOfFrames")) > 1 or header.get("SOPClassUID") in _ENHANCED:
-        dataset = _dataset(source)
+        dataset = read_dataset(source)
         return _enhanced_header(header, dataset), _enhanced_frames(source, header, dataset)
     if "MOSAIC" in header.get("ImageType", "").split("\\"):
-        return header, _mosaic_frames(source, header, _dataset(source))
+        return header, _mosaic_frames(source, header, read_dataset(source))
     return header, [_classic_frame(source, header)]
 
 
@@ -100,10 +101,17 @@ def _bare(head: bytes) -> bool:
     return head[:2] in (b"\x08\0", b"\x02\0") and head[3:4] == b"\0" and len(head) > 64
 
 
-def _dataset(source: Source) -> Any:
-    """Header by pydicom, with sequences, without pixels."""
-    import pydicom
+def read_dataset(source: Source, pixels: bool = False) -> Any:
+    """A file by pydicom, with its sequences.
 
+    Raises:
+        ScanError: It cannot be parsed.
+    """
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    # Odd values are judged here; pydicom's warnings would print them, and they may be names.
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     try:
         with as_stream(source) as stream:
             start = stream.read(132)
@@ -111,7 +119,11 @@ def _dataset(source: Source) -> Any:
             bare = start[128:132] != b"DICM"
             if bare and not _bare(start):
                 raise ScanError("not a readable DICOM file: it has neither the DICM mark nor a DICOM data set")
-            return pydicom.dcmread(stream, stop_before_pixels=True, force=bare)
+            dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=bare)
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                implicit = dataset.is_implicit_VR
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+            return dataset
     except ScanError:
         raise
     except Exception as error:  # damaged headers raise many kinds
@@ -144,11 +156,12 @@ def _marks(header: Header) -> tuple[str, ...]:
 
 
 def _order(header: Header) -> float:
-    text = header.get("InstanceNumber", "")
+    """InstanceNumber; infinite where there is none."""
     try:
-        return float(text)
+        number = float(header.get("InstanceNumber", ""))
     except ValueError:
-        return float("nan")
+        return math.inf
+    return number if math.isfinite(number) else math.inf
 
 
 def _classic_frame(source: Source, header: Header) -> Frame:

@@ -209,16 +209,18 @@ def _stacks_at(location: str) -> dict[str, list[Stack]]:
 @functools.lru_cache(maxsize=16)
 def _read_stacks(sources: tuple[Source, ...]) -> dict[str, list[Stack]]:
     series: dict[str, list[Frame]] = defaultdict(list)
+    trouble: ScanError | None = None
     for source in sources:
         try:
             found = None if nifti.is_nifti(source.path) else read_frames(source)
-        except ScanError:
-            if len(sources) == 1:
-                raise
-            continue  # a bad neighbour in a folder is the index's business, not this series'
+        except ScanError as error:  # a bad neighbour in a folder is the index's business, not this series'
+            trouble = error
+            continue
         if found is not None:
             header, frames = found
             series[_series_of(source, header)] += frames
+    if trouble is not None and not series:
+        raise trouble
     return {uid: stacks(frames) for uid, frames in series.items()}
 
 

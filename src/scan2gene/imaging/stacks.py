@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def _strays(frames: list[Frame], alone: bool) -> Stack:
         return Stack(frames)  # the grid says how many slices are too few
     places = len({f.orientation for f in frames})
     what = "of different orientation, such as a localiser" if places > 1 else "of different size or pixel spacing"
-    return Stack(frames, trouble=f"{len(frames)} slices {what}: no {MIN_SLICES} of them share a grid")
+    return Stack(frames, trouble=f"{len(frames)} slice(s) {what}: no {MIN_SLICES} of them share a grid")
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
@@ -157,8 +156,7 @@ def _places(frames: list[Frame]) -> list[int]:
 
 
 def _rank(frame: Frame) -> tuple[float, int, tuple[str, ...]]:
-    number = frame.order[0]
-    return (math.inf if math.isnan(number) else number, frame.order[1], frame.marks)
+    return (*frame.order, frame.marks)
 
 
 def _told_apart(parts: list[list[Frame]]) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from scan2gene.core.errors import GeometryError, ScanError
 from scan2gene.core.volume import Volume
-from scan2gene.imaging.index import index
+from scan2gene.imaging.index import index, read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
 
 AFFINE = np.array([[-0.7, 0.1, 0, 80], [0.1, 0.9, 0.2, -90], [0, -0.2, 3.2, 11], [0, 0, 0, 1]])
@@ -72,18 +72,45 @@ def test_colour_becomes_a_last_axis(shared_data):
         np.testing.assert_array_equal(volume.array[..., channel], stored[name])
 
 
-def test_a_trailing_axis_of_one_is_dropped_and_a_fourth_dimension_refused(tmp_path):
+def test_a_trailing_axis_of_one_is_dropped(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((2, 3, 4, 1), np.float32), AFFINE), tmp_path / "one.nii")
     assert read_nifti(tmp_path / "one.nii").shape == (2, 3, 4)
-    nib.save(nib.Nifti1Image(np.ones((2, 3, 4, 5), np.float32), AFFINE), tmp_path / "five.nii")
-    with pytest.raises(ScanError, match=r"\(2, 3, 4, 5\)"):
-        read_nifti(tmp_path / "five.nii")
 
 
-def test_a_4d_time_series_is_rejected_with_its_shape(shared_data):
+@pytest.mark.parametrize("shape", [(2, 3), (4, 4, 4, 2, 3), (0, 3, 4)])
+def test_what_is_neither_3d_nor_4d_is_refused(tmp_path, shape):
+    nib.save(nib.Nifti1Image(np.ones(shape, np.float32), AFFINE), tmp_path / "a.nii")
+    with pytest.raises(ScanError, match="3D or 4D"):
+        read_nifti(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_every_volume_of_a_4d_file_is_a_row_of_its_own(tmp_path, name):
+    array = np.random.default_rng(0).normal(size=(4, 5, 6, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / name)
+    table = index(tmp_path)
+    assert table["path"].tolist() == [f"{tmp_path / name}#{n}" for n in range(3)]
+    for n, path in enumerate(table["path"]):
+        np.testing.assert_array_equal(read_volume(path).array, array[..., n])
+    with pytest.raises(ScanError, match="4D file of 3 volumes"):
+        read_volume(tmp_path / name)
+    with pytest.raises(ScanError, match="no volume 3"):
+        read_volume(f"{tmp_path / name}#3")
+
+
+def test_a_real_4d_series_gives_both_time_points(shared_data):
     table = index(shared_data / "dicom_orientations" / "Ref")
-    assert set(table["status"]) == {"rejected"}
-    assert table["reason"].str.contains("(64, 64, 35, 2)", regex=False).all()
+    assert set(table["status"]) == {"ok"}
+    assert len(table) == 10
+    assert set(table["shape"]) == {"64x64x35"}
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 1), (2, 5, 5)])
+def test_a_picture_is_no_volume(tmp_path, shape):
+    nib.save(nib.Nifti1Image(np.ones(shape, np.float32), AFFINE), tmp_path / "a.nii")
+    (row,) = index(tmp_path).to_dict("records")
+    assert row["status"] == "rejected"
+    assert "at least 3 voxels along each axis" in row["reason"]
 
 
 def test_an_affine_that_places_nothing_is_refused(tmp_path):

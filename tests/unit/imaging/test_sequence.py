@@ -1,0 +1,68 @@
+"""Names as scanners and sites write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from scan2gene.imaging.index import index
+from scan2gene.imaging.sequence import SEQUENCES, recognise
+
+NAMES = {
+    "T1": "AX T1|t1_se_tra|SAG T1 FLAIR|Ax T1 FSE pre|3D T1 MPRAGE|t1_mprage_sag_p2_iso|T1 W/O|AX T1 PRE GD|T1COR|BRAVO"
+    "|T1w|t1_fl3d_tra non-contrast|T1 CUBE|T1 COR|AX 3D SPGR|T1WI TRA NATIV|WATER: t1_vibe|T1 SAG NC",
+    "T1c": "AX T1 POST|T1post|t1c|T1CE|t1ce|T1+C|AX T1 +C|T1 GD|T1 C+|AX T1 FSE POST GAD|T1_MPRAGE_GD|t1gd|T1 FS POST"
+    "|SAG T1 CE|t1_mprage_km|T1 CONTRAST|T1w_ce|ce-gadolinium_T1w|3D T1 POST|T1 fl3d delayed",
+    "T2": "AX T2|t2_tse_tra|T2 FS|STIR|AX STIR|T2w|HASTE|t2_space|T2 PROPELLER",
+    "FLAIR": "AX FLAIR|T2 FLAIR|t2_tirm_tra_dark-fluid|FLAIR +C|t2_flair|CUBE T2 FLAIR|FLAIRreg",
+    "DWI": "DWI|ep2d_diff_3scan_trace|AX DWI b1000|DTI 30 dir|dwi_b0|RESOLVE|TRACEW",
+    "ADC": "ADC|ep2d_diff_ADC|Apparent Diffusion Coefficient|dADC map|eADC",
+    "DCE": "DCE|dyn_ph1|AX VIBRANT DYNAMIC|t1_fl3d_dynaVIEWS DYN|Ph2/AX VIBRANT|TWIST",
+    "other": "LOCALIZER|3-plane loc|Scout|SUB|T1 SUB|MIP|SWI|T2*|GRE T2|DSC perf|rCBV|TOF 3D|FA|ColFA|ASL"
+    "|resting|mask|seg",
+}
+
+
+@pytest.mark.parametrize(("sequence", "name"), [(s, n) for s, names in NAMES.items() for n in names.split("|")])
+def test_descriptions_are_recognised_with_their_rule(sequence, name):
+    found, rule = recognise({"SeriesDescription": name})
+    assert found == sequence, rule
+    assert rule
+    assert found in SEQUENCES
+
+
+@pytest.mark.parametrize(
+    ("header", "sequence", "words"),
+    [
+        ({"SeriesDescription": "AX T1", "ContrastBolusAgent": "GADAVIST"}, "T1c", "agent"),
+        ({"SeriesDescription": "AX T1 PRE", "ContrastBolusAgent": "GADAVIST"}, "T1", "pre"),
+        ({"SeriesDescription": "AX T1", "ContrastBolusAgent": "NONE"}, "T1", "nothing says contrast"),
+        ({"SeriesDescription": "series 5", "ProtocolName": "AX T2"}, "T2", "ProtocolName"),
+        ({"ImageType": "DERIVED\\PRIMARY\\ADC"}, "ADC", "ImageType"),
+        ({"ImageType": "ORIGINAL\\PRIMARY\\DIFFUSION\\NONE"}, "DWI", "ImageType"),
+        ({"DiffusionBValue": "800.0"}, "DWI", "800"),
+        ({"DiffusionBValue": "0.0", "RepetitionTime": "500", "EchoTime": "10"}, "T1", "TR 500 ms"),
+        ({"RepetitionTime": "9000", "EchoTime": "120", "InversionTime": "2500"}, "FLAIR", "TI 2500 ms"),
+        ({"RepetitionTime": "4000", "EchoTime": "90"}, "T2", "TE 90 ms"),
+        ({"RepetitionTime": "550", "EchoTime": "12", "ContrastBolusAgent": "Gd"}, "T1c", "agent"),
+        ({"RepetitionTime": "3000", "EchoTime": "15"}, "other", "neither"),
+        ({"RepetitionTime": "x", "EchoTime": ""}, "other", "no name or timing"),
+        ({}, "other", "no name or timing"),
+    ],
+)
+def test_headers_decide_where_names_do_not(header, sequence, words):
+    found, rule = recognise(header)
+    assert (found, words in rule) == (sequence, True), rule
+
+
+def test_a_real_glioblastoma_exam(shared_data):
+    table = index(shared_data / "tcia_brain_tumor_progression_dicom" / "Study3")
+    found = {
+        p.split("#")[0].rsplit("/", 1)[1].split("-")[1]: s
+        for p, s in zip(table["path"], table["sequence"], strict=True)
+    }
+    assert found == {"T1post": "T1c", "T1prereg": "T1", "FLAIRreg": "FLAIR", "T2reg": "T2"}
+
+
+def test_79_real_glioma_patients(shared_data):
+    table = index(shared_data / "tcga_lgg" / "images")
+    assert table["sequence"].value_counts().to_dict() == {"FLAIR": 79, "other": 79, "T1": 74, "T1c": 71}
