@@ -71,8 +71,16 @@ def gbm_exam() -> None:
     write_text(RESULTS / "gbm-exam.md", markdown(compare(DATA / "tcia_brain_tumor_progression_dicom")))
 
 
+def index_all() -> None:
+    """Index every folder of real data."""
+    from index_all import page
+
+    write_text(RESULTS / "index.md", page(DATA))
+
+
 if __name__ == "__main__":
     if not DATA.is_dir():
         sys.exit(f"the real data is not at {DATA.name}; `make results` needs ../shared/data beside the repository")
+    index_all()
     gbm_exam()
     tcga_lgg()

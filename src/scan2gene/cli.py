@@ -54,7 +54,7 @@ def index(
     from scan2gene.core.tables import write_csv
     from scan2gene.imaging.index import index as index_scans
 
-    table = index_scans(scans)
+    table = index_scans(scans, out.with_name(f".{out.name}.progress"))
     write_csv(out, table)
     for row in table[table["status"] != "ok"].itertuples():
         typer.echo(f"rejected  {row.path}: {row.reason}")

@@ -117,7 +117,7 @@ def _index(job: Job) -> str:
     scans = job.study.cohort.scans
     key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
     if not is_done(job.out, "index", key):
-        write_csv(job.out / "series.csv", index(scans))
+        write_csv(job.out / "series.csv", index(scans, job.out / "series.progress"))
         job.done("index", key, [job.out / "series.csv"])
     status = job.table("series.csv")["status"].value_counts()
     return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected"

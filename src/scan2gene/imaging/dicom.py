@@ -130,7 +130,9 @@ def _decoded(dataset: Any, number: int) -> np.ndarray:
             pixels = apply_color_lut(pixels, dataset)
         if "ModalityLUTSequence" in dataset:
             pixels = apply_modality_lut(pixels, dataset)
-    except Exception as error:
+    except BaseException as error:  # a decoder in Rust panics past Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise ScanError(
             f"a slice cannot be decoded ({type(error).__name__}); compressed files need `pip install scan2gene[codecs]`"
         ) from None

@@ -23,6 +23,7 @@ MARKS = (
     "ImageType", "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "TemporalPositionIdentifier",
     "TriggerTime", "AcquisitionNumber", "AcquisitionTime",
 )  # fmt: skip
+MAX_COMPRESSION = 1000  # lossless codecs reach this on empty slices only
 _DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
 _ENHANCED = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.2.1"})  # MR, CT; may hold one frame
 _SUFFIXES = (".dcm", ".ima", ".dicom", ".dcm.gz", ".ima.gz")
@@ -110,8 +111,9 @@ def read_dataset(source: Source, pixels: bool = False) -> Any:
     import pydicom
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    # Odd values are judged here; pydicom's warnings would print them, and they may be names.
+    # What is odd is judged here; pydicom's warnings would print paths and values, and those may be names.
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
     try:
         with as_stream(source) as stream:
             start = stream.read(132)
@@ -131,16 +133,20 @@ def read_dataset(source: Source, pixels: bool = False) -> Any:
 
 
 def _refuse_cut_short(source: Source, header: Header) -> None:
-    """An uncompressed image needs so many bytes; a file that is smaller was cut short."""
-    if header.get("TransferSyntaxUID") not in NATIVE or source.name.endswith(".gz"):
-        return
-    pixels = 1
-    for keyword in ("Rows", "Columns"):
-        pixels *= _whole(header.get(keyword))
-    pixels *= max(_whole(header.get("NumberOfFrames")), 1) * max(_whole(header.get("SamplesPerPixel")), 1)
-    need = pixels * _whole(header.get("BitsAllocated")) // 8
-    left = source.size - int(header.get("HeaderBytes", 0))
-    if left < need:
+    """An uncompressed image needs so many bytes, a compressed one a small share of them; fewer, and it was cut.
+
+    Also a guard against a damaged header that asks for more memory than there is.
+    """
+    samples = 1
+    for keyword in ("NumberOfFrames", "SamplesPerPixel"):
+        samples *= max(_whole(header.get(keyword)), 1)
+    need = (
+        samples * _whole(header.get("Rows")) * _whole(header.get("Columns")) * _whole(header.get("BitsAllocated")) // 8
+    )
+    gzipped = source.name.endswith(".gz")  # then the size is that of the packed file
+    left = source.size - (0 if gzipped else int(header.get("HeaderBytes", 0)))
+    packed = gzipped or header.get("TransferSyntaxUID") not in NATIVE
+    if left * (MAX_COMPRESSION if packed else 1) < need:
         raise ScanError(f"cut short: the image needs {need} bytes and the file has {left} after its header")
 
 

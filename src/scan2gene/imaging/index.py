@@ -159,12 +159,6 @@ def _is_regular(stack: Stack) -> bool:
     return True
 
 
-def split_row_path(path: str | Path) -> tuple[Path, str | None]:
-    """A row's path as file or folder and, for DICOM, SeriesInstanceUID; a '#' may also belong to a name."""
-    location, uid, _ = _parts(path)
-    return Path(location), uid
-
-
 def _parts(path: str | Path) -> tuple[str, str | None, int | None]:
     """File or folder, SeriesInstanceUID, number of the volume."""
     text = str(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from scan2gene.core.errors import ScanError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.volume import Kind, Volume
-from scan2gene.imaging.sources import MAX_UNPACKED_BYTES, Source
+from scan2gene.imaging.sources import MAX_UNPACKED_BYTES, MAX_ZIP_RATIO, Source
 from scan2gene.imaging.stacks import MIN_SLICES
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -38,7 +39,7 @@ def read_nifti(path: str | Path | Source, kind: Kind = "intensity", number: int 
             label outside 0 to 255.
     """
     image = _loaded(path)
-    shape = _volume_shape(image)
+    shape = _volume_shape(image, path)
     if number is None and len(shape) == 4:
         raise ScanError(f"a 4D file of {shape[3]} volumes; name one as FILE#0 to FILE#{shape[3] - 1}")
     if number is not None and not 0 <= number < (shape[3] if len(shape) == 4 else 1):
@@ -67,7 +68,7 @@ def check_nifti(source: Source) -> tuple[tuple[int, int, int], np.ndarray, int]:
         ScanError: As `read_nifti`, and for an affine that places nothing.
     """
     image = _loaded(source)
-    shape = _volume_shape(image)
+    shape = _volume_shape(image, source)
     count = shape[3] if len(shape) == 4 else 1
     step = max(1, _CHECKED_BYTES // max(1, int(np.prod(shape[:3])) * 8))
     for begin in range(0, count, step):
@@ -102,17 +103,22 @@ def _loaded(path: str | Path | Source) -> Any:
         raise ScanError(_DAMAGED.format(type(error).__name__)) from error
 
 
-def _volume_shape(image: Any) -> tuple[int, ...]:
-    """(I, J, K) or (I, J, K, N); trailing axes of length one are dropped, as of a vector's single value.
+def _volume_shape(image: Any, path: str | Path | Source) -> tuple[int, ...]:
+    """(I, J, K) or (I, J, K, N); trailing axes of length one are dropped.
 
     Raises:
-        ScanError: Fewer than three axes, more than four, or an empty one.
+        ScanError: Fewer than three axes, more than four, an empty one, or more voxels
+            than a file of this size can hold.
     """
     shape = tuple(int(n) for n in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) not in (3, 4) or 0 in shape:
+    if len(shape) not in (3, 4) or min(shape) < 1:
         raise ScanError(f"expected 3D or 4D, found shape {shape}")
+    size = path.size if isinstance(path, Source) else Path(path).stat().st_size
+    packed = str(path.path if isinstance(path, Source) else path).lower().endswith(".gz")
+    if math.prod(shape) * image.get_data_dtype().itemsize > size * (MAX_ZIP_RATIO if packed else 1):
+        raise ScanError(_DAMAGED.format("more voxels than the file holds"))
     return shape
 
 

@@ -74,15 +74,16 @@ def _strays(frames: list[Frame], alone: bool) -> Stack:
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
-    """Frames without repeated files: the same image identifier at the same place counts once."""
+    """Frames without repeated files, and the number of those: an image identifier counts once per place."""
     seen: set[tuple] = set()
-    unique = []
+    unique: list[Frame] = []
     for frame in frames:
         key = (frame.instance, frame.number, frame.position, frame.order, frame.marks)
         if not frame.instance or key not in seen:
             unique.append(frame)
         seen.add(key)
-    return unique, len(frames) - len(unique)
+    kept = {frame.source for frame in unique}
+    return unique, len({frame.source for frame in frames} - kept)
 
 
 def _by_geometry(frames: list[Frame]) -> list[list[Frame]]:

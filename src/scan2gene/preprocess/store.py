@@ -25,8 +25,8 @@ from scan2gene.core.files import value_hash
 from scan2gene.core.study import Plugin, Role, unknown_name
 from scan2gene.core.tables import write_csv
 from scan2gene.core.volume import Volume
-from scan2gene.imaging import dicom, nifti
-from scan2gene.imaging.index import fingerprint, read_volume, split_row_path
+from scan2gene.imaging import dicom, frames, nifti, stacks, tags
+from scan2gene.imaging.index import fingerprint, read_volume
 from scan2gene.preprocess import GEOMETRIC, STEPS, spline
 
 MANIFEST_COLUMNS = (
@@ -38,7 +38,7 @@ MANIFEST_COLUMNS = (
 # must not rename that study's store.
 _CODE = value_hash(
     [inspect.getsource(sys.modules[m]) for m in sorted({step.__module__ for step in STEPS.values()})]
-    + [inspect.getsource(module) for module in (dicom, geometry, nifti, spline)]
+    + [inspect.getsource(module) for module in (dicom, frames, geometry, nifti, spline, stacks, tags)]
 )
 
 
@@ -137,7 +137,7 @@ def _one_exam(
     base = {"patient_id": exam["patient_id"], "exam_id": exam["exam_id"]}
     sources = {r: paths[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
     try:
-        evidence = [(r, roles[r].kind, fingerprint([split_row_path(p)[0]])) for r, p in sources.items()]
+        evidence = [(r, roles[r].kind, fingerprint([p])) for r, p in sources.items()]
         key = value_hash([recipe_id, evidence])[:8]
         files = {r: folder / f"{_slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
         if all(_is_whole(f) for f in files.values()):
