@@ -19,6 +19,8 @@ from scan2gene.imaging.sources import Source
 from scan2gene.imaging.stacks import Stack, grid
 from scan2gene.imaging.tags import NATIVE, Header, scan
 
+# Samples per pixel and photometric interpretation that need no conversion; ARGB is retired and still met.
+_PLAIN = frozenset({(1, "MONOCHROME1"), (1, "MONOCHROME2"), (3, "RGB"), (4, "ARGB")})
 _READERS = 4  # threads: files are read while others are converted
 
 
@@ -90,30 +92,37 @@ def _number(header: Header, keyword: str, default: float) -> float:
 
 
 def _native_pixels(data: bytes, header: Header) -> np.ndarray | None:
-    """Pixels (rows, columns) of an uncompressed grey file; None when pydicom should decode it."""
+    """Pixels (rows, columns[, channels]) of an uncompressed file; None when pydicom should decode it."""
     stored = header.get("PixelData", "").split()
+    samples = _int(header, "SamplesPerPixel") or 1
     if not (
         len(stored) == 2
         and header["TransferSyntaxUID"] in NATIVE
-        and header.get("SamplesPerPixel", "1") == "1"
+        and (samples, header.get("PhotometricInterpretation", "")) in _PLAIN
         and header.get("NumberOfFrames", "") in ("", "1")
         and header.get("BitsAllocated") in ("8", "16")
         and _int(header, "HighBit") == _int(header, "BitsStored") - 1
         and "ModalityLUTSequence" not in header
     ):
         return None
-    signed = header.get("PixelRepresentation") == "1"
     bits = _int(header, "BitsAllocated")
-    kind = f"<{'i' if signed else 'u'}{bits // 8}"
+    kind = f"<{'i' if header.get('PixelRepresentation') == '1' else 'u'}{bits // 8}"
     rows, columns = _int(header, "Rows"), _int(header, "Columns")
     offset, length = int(stored[0]), int(stored[1])
-    if length < rows * columns * bits // 8 or offset + rows * columns * bits // 8 > len(data):
+    count = rows * columns * samples
+    if length < count * bits // 8 or offset + count * bits // 8 > len(data):
         raise ScanError("a slice cannot be decoded: its pixel data are cut short")
-    pixels = np.frombuffer(data, kind, rows * columns, offset).reshape(rows, columns)
+    pixels = np.frombuffer(data, kind, count, offset)
     unused = bits - _int(header, "BitsStored")
     if unused:  # overlays of old files lie in the unused bits: shift them out, the sign back in
         pixels = (pixels << unused) >> unused
-    return pixels
+    if samples == 1:
+        return pixels.reshape(rows, columns)
+    by_plane = header.get("PlanarConfiguration") == "1"
+    colour = (
+        pixels.reshape(samples, rows, columns).transpose(1, 2, 0) if by_plane else pixels.reshape(rows, columns, -1)
+    )
+    return np.roll(colour, -1, axis=-1) if samples == 4 else colour  # ARGB to RGBA
 
 
 def _int(header: Header, keyword: str) -> int:

@@ -32,7 +32,10 @@ PLACING = (
     "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation",
 )  # fmt: skip
 # What decodes uncompressed pixels.
-PIXELS = ("PixelRepresentation", "HighBit", "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence")
+PIXELS = (
+    "PhotometricInterpretation", "PlanarConfiguration", "PixelRepresentation", "HighBit", "RescaleIntercept",
+    "RescaleSlope", "ModalityLUTSequence",
+)  # fmt: skip
 
 PIXEL_DATA = 0x7FE00010
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})  # uncompressed, little endian

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from scan2gene.core.errors import ScanError
@@ -181,3 +182,98 @@ def test_colour_keeps_its_channels(write_series):
         data.PixelData = rgb[k].tobytes()
 
     np.testing.assert_array_equal(read_volume(write_series(change=colour)).array, rgb.transpose(2, 1, 0, 3))
+
+
+@pytest.mark.parametrize("by_plane", [False, True])
+def test_argb_comes_as_rgba(write_series, by_plane):
+    argb = np.random.default_rng(1).integers(0, 255, (5, 6, 4, 4), dtype=np.uint8)
+
+    def colour(k, data):
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 4, "ARGB", int(by_plane)
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        data.PixelData = (argb[k].transpose(2, 0, 1) if by_plane else argb[k]).tobytes()
+
+    folder = write_series(change=colour)
+    expected = argb[..., [1, 2, 3, 0]].transpose(2, 1, 0, 3)
+    np.testing.assert_array_equal(read_volume(folder).array, expected)
+    assert set(index(folder)["burned_in"]) == {"possible"}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_overlay_bits_above_the_stored_ones_do_not_reach_the_voxels(write_series, signed):
+    values = np.arange(24).reshape(6, 4) - (12 if signed else 0)
+
+    def twelve(k, data):
+        data.BitsStored, data.HighBit, data.PixelRepresentation = 12, 11, int(signed)
+        stored = (values & 0x0FFF) | (0 if signed else 0x4000)  # bit 14 as of an embedded overlay
+        data.PixelData = (stored | np.where(values < 0, 0xF000, 0)).astype("<u2").tobytes()
+
+    array = read_volume(write_series(change=twelve)).array
+    np.testing.assert_array_equal(array[..., 0], values.T)
+
+
+def test_real_overlays_decode_as_gdcm_decodes_them(shared_data, tmp_path):
+    source = shared_data / "dicom_pydicom" / "MR-SIEMENS-DICOM-WithOverlays.dcm"
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))[0]
+    volume = read_volume(stacked(source, tmp_path / "series"))
+    np.testing.assert_array_equal(volume.array[..., 0], expected.T)
+
+
+def enhanced(frames: int, change=lambda n, group, data: None) -> tuple[pydicom.Dataset, np.ndarray]:
+    """An enhanced MR file of 16-bit frames, each with its own place and group items."""
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.Modality, data.PatientID = "1.2", "1.3", "MR", "P1"
+    data.NumberOfFrames, data.Rows, data.Columns, data.SamplesPerPixel = frames, 6, 4, 1
+    data.PhotometricInterpretation, data.BitsAllocated, data.BitsStored, data.HighBit = "MONOCHROME2", 16, 16, 15
+    data.PixelRepresentation = 0
+    pixels = np.random.default_rng(2).integers(0, 4000, (frames, 6, 4)).astype("<u2")
+    data.PixelData = pixels.tobytes()
+    shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [1.5, 0.75], 3
+    plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
+    data.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for n in range(frames):
+        group, place = pydicom.Dataset(), pydicom.Dataset()
+        place.ImagePositionPatient = [0, 0, 3.0 * (n % 5)]
+        group.PlanePositionSequence = [place]
+        change(n, group, data)
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = groups
+    return data, pixels
+
+
+@pytest.mark.parametrize("apart", ["time", "echo", "nothing but the frame number"])
+def test_an_enhanced_4d_file_gives_a_row_per_volume(tmp_path, apart):
+    def change(n, group, data):
+        item = pydicom.Dataset()
+        if apart == "time":
+            item.TemporalPositionIndex = n // 5 + 1
+            group.FrameContentSequence = [item]
+        elif apart == "echo":
+            item.EffectiveEchoTime = 10.0 + 80 * (n // 5)
+            group.MREchoSequence = [item]
+
+    data, pixels = enhanced(10, change)
+    data.save_as(tmp_path / "e.dcm", enforce_file_format=True)
+    table = index(tmp_path)
+    assert table["status"].tolist() == ["ok", "ok"]
+    for n, path in enumerate(table["path"]):
+        np.testing.assert_array_equal(read_volume(path).array, pixels[5 * n : 5 * n + 5].transpose(2, 1, 0))
+
+
+def test_each_frames_own_rescale_is_applied(tmp_path):
+    def change(n, group, data):
+        item = pydicom.Dataset()
+        item.RescaleSlope, item.RescaleIntercept = n + 1, -n
+        group.PixelValueTransformationSequence = [item]
+
+    data, pixels = enhanced(5, change)
+    data.save_as(tmp_path / "e.dcm", enforce_file_format=True)
+    scale = np.arange(1, 6)[:, None, None]
+    np.testing.assert_allclose(read_volume(tmp_path).array, (pixels * scale - scale + 1).transpose(2, 1, 0))

@@ -178,7 +178,7 @@ def broken(how: str, path) -> str:
         ("gone", "there is no"),
         ("constant", "t1: every voxel has the same value"),
         ("nan", "not finite"),
-        ("4D", "expected one 3D volume"),
+        ("4D", "a 4D file of 2 volumes"),
     ],
 )
 def test_a_bad_scan_fails_its_exam_with_the_reason_and_no_other(cohort, how, words):
