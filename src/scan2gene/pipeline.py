@@ -15,7 +15,7 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.split import make_splits
-from scan2gene.core.console import say
+from scan2gene.core.console import live, say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.rundir import damaged, exclusive, is_done, mark_done, read_stamp, stage_key
@@ -101,7 +101,7 @@ def check(study: Study) -> None:
         StudyError: With the valid names.
     """
     from scan2gene.preprocess.store import check_recipe
-    from scan2gene.train.fold import check_model
+    from scan2gene.train.fold import check_model, check_training
 
     for split in study.splits:
         if split.kind == "leave_one_site_out" and not study.cohort.site_column:
@@ -110,6 +110,7 @@ def check(study: Study) -> None:
             )
     for one in study.runs:
         check_model(study, one)
+        check_training(for_run(study, one))
         check_recipe(for_run(study, one).preprocess, study.cohort.roles)
 
 
@@ -209,6 +210,7 @@ def _train(job: Job) -> str:
         data, targets = _data(job, one, view)
         started = time.perf_counter()
         train_fold(view, one, data, targets, parts, fold, folder, key)
+        live("")
         seconds = time.perf_counter() - started
         files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv")) if p.exists()]
         mark_done(job.out, stage, key, files, seconds=round(seconds, 1))

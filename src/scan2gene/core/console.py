@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -12,6 +13,12 @@ T = TypeVar("T")
 def say(stage: str, message: str) -> None:
     """Print one line, stage name first, at once."""
     print(f"{stage:<11}{message}", flush=True)
+
+
+def live(text: str) -> None:
+    """Show one line on a terminal in place of the one before; empty text clears it. Silent in logs and pipes."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[T], stage: str, total: int) -> Iterator[T]:

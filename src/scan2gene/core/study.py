@@ -104,8 +104,7 @@ class Data(Section):
 
     roles: list[Name] = Field([], description="input channels, in this order; default: every intensity role")
     batch_size: int = Field(8, ge=1)
-    flip_axes: list[Literal["i", "j", "k"]] = Field([], description="voxel axes flipped at random in training")
-    shift_voxels: int = Field(0, ge=0, description="random shift in training, at most this many voxels per axis")
+    augment: list[Plugin] = Field([], description="changes of training exams, in order; see the guide")
 
 
 class Train(Section):
@@ -114,11 +113,25 @@ class Train(Section):
     epochs: int = Field(100, ge=1)
     patience: int = Field(15, ge=1, description="early stopping: epochs without a better validation loss")
     learning_rate: float = Field(1e-3, gt=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="sgd: with Nesterov momentum 0.9")
     weight_decay: float = Field(0.0, ge=0)
-    plateau_factor: float = Field(0.1, gt=0, lt=1, description="ReduceLROnPlateau: rate is multiplied by this")
-    plateau_patience: int = Field(5, ge=0, description="ReduceLROnPlateau: epochs without improvement")
+    schedule: Plugin = Field(
+        Plugin(name="plateau"), description="plateau, cosine, multistep, cyclic or constant, with options"
+    )
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are added before a step")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    ema: float | None = Field(None, gt=0, lt=1, description="average the weights with this decay; the average is kept")
+    class_weights: Literal["none", "balanced"] = Field("none", description="balanced: both classes weigh the same")
+    target_weights: dict[str, float] = Field({}, description="weight of a target in the loss; default 1")
+    balanced_sampling: bool = Field(
+        False, description="draw exams so that the classes of every target come equally often"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="0.1 turns 0 and 1 into 0.05 and 0.95")
+    mixup: float = Field(0.0, ge=0, description="mix pairs of exams; share drawn from Beta(mixup, mixup)")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = Field(1, ge=1, description="devices of one fit; each takes a part of every batch")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    compile: bool = Field(False, description="torch.compile the network; pays on long runs on a GPU")
 
 
 class Evaluate(Section):

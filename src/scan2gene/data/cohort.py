@@ -1,9 +1,9 @@
-"""The prepared cohort in one tensor. Here, and only here, (I, J, K) becomes (D, H, W)."""
+"""The prepared cohort. Here, and only here, (I, J, K) becomes (D, H, W)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,44 @@ import torch
 from torch import Tensor
 
 from scan2gene.core.errors import CohortError
+from scan2gene.core.machine import available_memory
 from scan2gene.imaging.nifti import read_nifti
+
+MEMORY_SHARE = 0.5  # of what is free that a cohort may take, in memory and on a device
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Images that stay on disk: indexing reads just the rows asked for.
+
+    Args:
+        files: For each exam and role the stored NIfTI, or None.
+        shape: (N, R, D, H, W).
+        dtype: uint8 or float32.
+    """
+
+    files: list[list[Path | None]]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """(B, R, D, H, W) of some exams."""
+        out = np.zeros((len(rows), *self.shape[1:]), np.uint8 if self.dtype == torch.uint8 else np.float32)
+        for target, row in zip(out, rows.tolist(), strict=True):
+            for channel, path in zip(target, self.files[row], strict=True):
+                if path is not None:
+                    channel[...] = read_nifti_stored(path)
+        return torch.from_numpy(out)
+
+    @property
+    def device(self) -> torch.device:
+        """Where indexing puts what it reads."""
+        return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """Size on disk, headers left out."""
+        return int(np.prod(self.shape)) * (1 if self.dtype == torch.uint8 else 4)
 
 
 @dataclass(frozen=True)
@@ -22,17 +59,40 @@ class CohortTensors:
     Args:
         exams: Rows of cohort.csv.
         images: (N, R, D, H, W) uint8 or float32, R roles, D = K the slice axis; an
-            absent role is all 0.
+            absent role is all 0. In memory, or on disk when it does not fit.
         present: (N, R) float32, 1 where the exam has the role.
         targets: (N, T) float32, NaN where unknown.
         failed: exam_id -> reason, of exams that are not in `exams`.
+        names: The T targets.
+        spacing_mm: Voxel size along i, j, k; the median of the cohort.
     """
 
     exams: pd.DataFrame
-    images: Tensor
+    images: Tensor | StoredImages
     present: Tensor
     targets: Tensor
     failed: dict[str, str]
+    names: tuple[str, ...] = ()
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    _copies: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def placed(self, device: torch.device) -> Tensor | StoredImages:
+        """The images where training should take them from: on the device when they fit there."""
+        if device.type != "cuda" or isinstance(self.images, StoredImages):
+            return self.images
+        if str(device) not in self._copies:
+            free, _ = torch.cuda.mem_get_info(device)
+            if self.images.nbytes > MEMORY_SHARE * free:
+                return self.images.pin_memory()
+            self._copies[str(device)] = self.images.to(device)
+        return self._copies[str(device)]
+
+    def told(self) -> str:
+        """Where the cohort lives, in words."""
+        where = "on disk, memory-mapped" if isinstance(self.images, StoredImages) else "in memory"
+        kind = "uint8" if self.images.dtype == torch.uint8 else "float32"
+        shape = "x".join(map(str, self.images.shape[1:]))
+        return f"{len(self.exams)} exams of {shape} {kind}, {self.images.nbytes / 1e9:.2f} GB, {where}"
 
 
 def load_cohort(
@@ -42,8 +102,18 @@ def load_cohort(
     labels: pd.DataFrame,
     roles: Sequence[str],
     targets: Sequence[str],
+    memory: int | None = None,
 ) -> CohortTensors:
-    """Read the store's volumes of these roles.
+    """The store's volumes of these roles, read into memory if they fit in half of what is free.
+
+    Args:
+        store: Folder of the volumes.
+        manifest: Its manifest.
+        cohort: Rows of cohort.csv.
+        labels: Long label table.
+        roles: Channels, in order.
+        targets: Columns of `targets`, in order.
+        memory: Bytes that are free; default: what the machine says.
 
     Raises:
         CohortError: Nothing was prepared, or volumes differ in shape.
@@ -52,38 +122,45 @@ def load_cohort(
     reasons = manifest[manifest["status"] != "ok"].groupby("exam_id")["reason"].first()
     failed: dict[str, str] = {}
     kept: list[int] = []
-    volumes: list[np.ndarray] = []
-    present: list[list[float]] = []
+    found: list[list[Path | None]] = []
     for position, exam in enumerate(cohort["exam_id"]):
-        have = {r: files.get((exam, r)) for r in roles}
-        found = {r: store / f for r, f in have.items() if isinstance(f, str)}
-        if not found:
+        have = [files.get((exam, r)) for r in roles]
+        if not any(isinstance(f, str) for f in have):
             failed[exam] = str(reasons.get(exam, "no volume was prepared"))
             continue
-        arrays = {r: read_nifti_stored(path) for r, path in found.items()}
-        any_array = next(iter(arrays.values()))
-        shapes = {a.shape for a in arrays.values()}
-        if len(shapes) > 1 or (volumes and volumes[0].shape[1:] != any_array.shape):
-            raise CohortError(
-                f"prepared volumes differ in shape, e.g. {sorted(shapes)}; end the preprocess list with "
-                "crop_or_pad or resize so that all fit one grid"
-            )
-        volumes.append(np.stack([arrays.get(r, np.zeros_like(any_array)) for r in roles]))
-        present.append([float(r in arrays) for r in roles])
+        found.append([store / f if isinstance(f, str) else None for f in have])
         kept.append(position)
-    if not volumes:
+    if not found:
         why = "; ".join(sorted(set(failed.values()))[:3])
         raise CohortError(f"not one exam could be prepared: {why}")
+    shape, dtype, spacing = _grid(found)
+    images: Tensor | StoredImages = StoredImages(found, (len(found), len(roles), *shape), dtype)
+    if images.nbytes <= MEMORY_SHARE * (available_memory() if memory is None else memory):
+        images = images[torch.arange(len(found))]
     exams = cohort.iloc[kept].reset_index(drop=True)
     wide = labels.pivot(index="patient_id", columns="target", values="value")
     wanted = wide.reindex(index=exams["patient_id"], columns=list(targets)).to_numpy(np.float32, copy=True)
-    return CohortTensors(
-        exams,
-        torch.from_numpy(np.stack(volumes)),
-        torch.tensor(present, dtype=torch.float32),
-        torch.from_numpy(wanted),
-        failed,
-    )
+    present = torch.tensor([[float(p is not None) for p in row] for row in found])
+    return CohortTensors(exams, images, present, torch.from_numpy(wanted), failed, tuple(targets), spacing)
+
+
+def _grid(found: list[list[Path | None]]) -> tuple[tuple[int, ...], torch.dtype, tuple[float, float, float]]:
+    """Common shape (D, H, W), type and median spacing along i, j, k of the stored volumes, from their headers."""
+    import nibabel as nib
+
+    shapes, spacings, eight_bit = set(), [], True
+    for path in (p for row in found for p in row if p is not None):
+        image = nib.load(path)
+        shapes.add(tuple(int(n) for n in image.shape[::-1]))
+        spacings.append(image.header.get_zooms()[:3])
+        eight_bit &= image.get_data_dtype() == np.uint8
+    if len(shapes) > 1:
+        raise CohortError(
+            f"prepared volumes differ in shape, e.g. {sorted(s[::-1] for s in shapes)[:3]}; end the preprocess list "
+            "with crop_or_pad or resize so that all fit one grid"
+        )
+    i, j, k = (float(v) for v in np.median(spacings, axis=0))
+    return shapes.pop(), torch.uint8 if eight_bit else torch.float32, (i, j, k)
 
 
 def read_nifti_stored(path: Path) -> np.ndarray:
@@ -103,5 +180,7 @@ def to_input(images: Tensor, present: Tensor) -> Tensor:
         images: (B, R, D, H, W) uint8 or float32.
         present: (B, R).
     """
-    x = images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
+    x = images.float().mul_(1 / 127.5).sub_(1) if images.dtype == torch.uint8 else images
+    if (present == 1).all():
+        return x
     return x * present[:, :, None, None, None]

@@ -35,6 +35,10 @@ class Draws:
         """(B, *size) standard normal; for parameters, not for fields of voxels."""
         return self._stacked([stream.standard_normal(size) for stream in self._streams])
 
+    def beta(self, alpha: float) -> Tensor:
+        """(B,) from Beta(alpha, alpha)."""
+        return self._stacked([np.asarray(stream.beta(alpha, alpha)) for stream in self._streams])
+
     def chance(self, probability: float, *size: int) -> Tensor:
         """(B, *size) True with a probability."""
         return self.uniform(0, 1, *size) < probability

@@ -6,6 +6,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,22 @@ def check_model(study: Study, run: Run) -> None:
                 )
 
 
+def check_training(view: Study) -> None:
+    """Refuse unknown augmentation and schedules, their options, and targets, before any work starts.
+
+    Raises:
+        StudyError: With the valid names.
+    """
+    from scan2gene.data.augment import check_augmentation
+    from scan2gene.train.schedules import check_schedule
+
+    check_augmentation(view.data.augment, list(view.targets))
+    check_schedule(view.train.schedule)
+    for name in view.train.target_weights:
+        if name not in view.targets:
+            raise StudyError(f"train.target_weights: target {unknown_name(name, view.targets)}")
+
+
 def train_fold(
     study: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
     fold: Mapping[str, Any], folder: Path, key: str,
@@ -92,8 +109,9 @@ def train_fold(
 
     seed = study.seed * 31 + int(fold["repeat"]) * 101 + int(fold["fold"])
     fit_network(
-        lambda: build_network(study, run), data, train, validation, study.data, study.train, seed, folder, dict(fold)
-    )
+        partial(build_network, study, run), data, train, validation, study.data, study.train, seed, folder, dict(fold),
+        f"{run.name} {fold['split']} fold {fold['fold']}",
+    )  # fmt: skip
 
 
 def build_network(study: Study, run: Run) -> Any:

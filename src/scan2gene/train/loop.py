@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,22 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from scan2gene.core.console import live
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.study import Data, Train
 from scan2gene.core.tables import write_csv
-from scan2gene.data.augment import flip, sample_generators, shift
+from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, to_input
+from scan2gene.data.draws import Draws
 from scan2gene.evaluate.metrics import auroc
 from scan2gene.predict.forward import forward
-from scan2gene.train.loss import masked_bce
+from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
+from scan2gene.train.schedules import SCHEDULES
+
+_MIXUP = 1_000  # number of mixup's random stream, behind those of the augmentation steps
 
 
 @dataclass
@@ -38,6 +45,44 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass
+class Fit:
+    """What one fit works with.
+
+    Args:
+        fabric: Device, precision, processes.
+        network: The bare network, whose weights are saved.
+        model: The same, compiled and wrapped for the device.
+        average: Running average of the weights, or None.
+        optimizer: Over the network's weights.
+        schedule: Of the learning rate.
+        data: The cohort.
+        images: Its images where they are used from: on the device when they fit.
+        view: Batch size and augmentation.
+        settings: Everything else.
+        weights: (2, T) of a negative and a positive label.
+        seed: Of the fold.
+    """
+
+    fabric: Any
+    network: nn.Module
+    model: Any
+    average: AveragedModel | None
+    optimizer: Any
+    schedule: Any
+    data: CohortTensors
+    images: Any
+    view: Data
+    settings: Train
+    weights: Tensor
+    seed: int
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that validation sees and best.pt keeps."""
+        return self.network if self.average is None else self.average.module
+
+
 def fit_network(
     build: Callable[[], nn.Module],
     data: CohortTensors,
@@ -48,6 +93,7 @@ def fit_network(
     seed: int,
     folder: Path,
     names: dict[str, Any],
+    title: str = "",
 ) -> None:
     """Train until `patience` epochs bring no better validation loss.
 
@@ -62,30 +108,48 @@ def fit_network(
         folder: Gets best.pt (weights of the best epoch), last.pt (to go on from) and
             history.csv.
         names: split, repeat, fold; the first columns of history.csv.
+        title: Stands before the line that a terminal shows, once an epoch.
     """
     from lightning_fabric import Fabric
 
-    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
-    torch.manual_seed(seed)
-    model = build()
-    fused = fabric.device.type in ("cpu", "cuda")  # one pass over the weights instead of several
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
+    strategy = "ddp_spawn" if settings.devices > 1 else "auto"
+    fabric = Fabric(
+        accelerator=settings.device, devices=settings.devices, precision=settings.precision, strategy=strategy
     )
-    model, optimizer = fabric.setup(model, optimizer)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
-    )
-    images = data.images.to(fabric.device)
-    progress = _resume(folder, model, optimizer, schedule)
+    work = (build, data, train_rows, validation_rows, view, settings, seed, folder, names, title)
+    if settings.devices > 1:
+        fabric.launch(partial(_launched, work=work))  # a partial: Fabric takes dataclasses among arguments apart
+    else:
+        _fit(fabric, *work)
+
+
+def _launched(fabric: Any, work: tuple[Any, ...]) -> None:
+    _fit(fabric, *work)
+
+
+def _fit(
+    fabric: Any,
+    build: Callable[[], nn.Module],
+    data: CohortTensors,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    view: Data,
+    settings: Train,
+    seed: int,
+    folder: Path,
+    names: dict[str, Any],
+    title: str,
+) -> None:
+    fit = _prepared(fabric, build, data, train_rows, view, settings, seed)
+    progress = _resume(folder, fit)
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         started = time.perf_counter()
-        rate = optimizer.param_groups[0]["lr"]
-        train_loss = _epoch(fabric, model, optimizer, images, data, train_rows, view, seed, progress.epoch + 1)
-        logits = forward(model, data, validation_rows.tolist(), view.batch_size)
+        rate = fit.optimizer.param_groups[0]["lr"]
+        train_loss, data_seconds = _epoch(fit, train_rows, progress.epoch + 1)
+        logits = forward(fit.evaluated, data, validation_rows.tolist(), view.batch_size, fit.images)
         truth = data.targets[torch.as_tensor(validation_rows)]
         loss = float(masked_bce(torch.from_numpy(logits), truth.double()))
-        schedule.step(loss)
+        fit.schedule.step(*([loss] if settings.schedule.name == "plateau" else []))
         progress.epoch += 1
         if not np.isfinite(loss):
             raise RunError(
@@ -95,52 +159,148 @@ def fit_network(
         better = loss < progress.best_loss
         if better:
             progress.best_loss, progress.best_epoch = loss, progress.epoch
-        progress.history.append(
-            {
-                **names,
-                "epoch": progress.epoch,
-                "learning_rate": rate,
-                "train_loss": train_loss,
-                "validation_loss": loss,
-                "validation_auroc": _mean_auroc(truth.numpy(), logits),
-                "best": int(better),
-                "seconds": round(time.perf_counter() - started, 3),
-            }
-        )
-        _save(folder, model, optimizer, schedule, progress, better)
-    (folder / "last.pt").unlink(missing_ok=True)
+        row = {
+            **names,
+            "epoch": progress.epoch,
+            "learning_rate": rate,
+            "train_loss": train_loss,
+            "validation_loss": loss,
+            "validation_auroc": _mean_auroc(truth.numpy(), logits),
+            "best": int(better),
+            "seconds": round(time.perf_counter() - started, 3),
+            "seconds_data": round(data_seconds, 3),
+        }
+        progress.history.append(row)
+        if fabric.global_rank == 0:
+            _save(folder, fit, progress, better)
+            live(f"{title}: {_told(progress, settings)}")
+        fabric.barrier()
+    if fabric.global_rank == 0:
+        (folder / "last.pt").unlink(missing_ok=True)
 
 
-def _epoch(
+def _prepared(
     fabric: Any,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Tensor,
+    build: Callable[[], nn.Module],
     data: CohortTensors,
-    rows: np.ndarray,
+    train_rows: np.ndarray,
     view: Data,
+    settings: Train,
     seed: int,
-    epoch: int,
-) -> float:
-    """One pass over the training exams; mean loss per batch."""
-    torch.manual_seed(seed * 100_003 + epoch)  # dropout
-    order = torch.as_tensor(rows)[torch.randperm(len(rows))]
-    losses = []
-    model.train()
-    for chosen in _batches(order, view.batch_size):
-        present = data.present[chosen].to(fabric.device)
-        x = to_input(images[chosen.to(fabric.device)], present)
-        generators = sample_generators(seed, epoch, chosen.tolist())
-        if view.flip_axes:
-            x = flip(x, view.flip_axes, generators)
-        if view.shift_voxels:
-            x = shift(x, view.shift_voxels, generators)
-        loss = masked_bce(model(x, present), data.targets[chosen].to(fabric.device))
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-        optimizer.step()
-        losses.append(loss.detach())
-    return float(torch.stack(losses).mean())
+) -> Fit:
+    torch.manual_seed(seed)
+    network = build()
+    if fabric.device.type == "cuda":
+        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as torch documents it
+    optimizer = _optimizer(network, settings, fabric.device.type)
+    average = None
+    if settings.ema is not None:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+        average.to(fabric.device)
+    model, wrapped = fabric.setup(torch.compile(network) if settings.compile else network, optimizer)
+    known = torch.tensor(
+        [settings.target_weights.get(name, 1.0) for name in data.names or [""] * data.targets.shape[1]]
+    )
+    weights = entry_weights(data.targets[torch.as_tensor(train_rows)], settings.class_weights == "balanced", known)
+    schedule = SCHEDULES[settings.schedule.name](optimizer, settings.epochs, **settings.schedule.options)
+    images = data.placed(fabric.device)
+    return Fit(
+        fabric, network, model, average, wrapped, schedule, data, images, view, settings, weights, seed
+    )  # fmt: skip
+
+
+def _optimizer(network: nn.Module, settings: Train, device: str) -> torch.optim.Optimizer:
+    common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    fused = device in ("cpu", "cuda")  # one pass over the weights instead of several
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, fused=fused, **common)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(network.parameters(), fused=fused, **common)
+
+
+def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, float]:
+    """One pass over the training exams: mean loss per step, seconds spent on data and augmentation."""
+    torch.manual_seed(fit.seed * 100_003 + epoch)  # order, dropout
+    batches = _batches(_order(fit, rows), fit.view.batch_size)
+    losses, data_seconds = [], 0.0
+    fit.model.train()
+    world, rank = fit.fabric.world_size, fit.fabric.global_rank
+    for begin in range(0, len(batches), fit.settings.accumulate):
+        group = batches[begin : begin + fit.settings.accumulate]
+        # Divided by the weight of the whole group, so that several small batches equal a large one.
+        total = sum(float(_weights(fit, fit.data.targets[chosen]).sum()) for chosen in group)
+        step_loss = torch.zeros((), device=fit.fabric.device)
+        for number, chosen in enumerate(group):
+            last = number == len(group) - 1
+            mine = chosen[rank::world] if world > 1 and len(chosen) >= 2 * world else chosen
+            share = world if mine is not chosen else 1
+            with fit.fabric.no_backward_sync(fit.model, enabled=not last and world > 1):
+                started = time.perf_counter()
+                x, present, targets, weights = _batch(fit, mine, epoch)
+                data_seconds += time.perf_counter() - started
+                loss = masked_bce(fit.model(x, present), targets, weights)
+                loss = loss * (weights.nansum() * share / max(total, 1e-12))
+                fit.fabric.backward(loss)
+            step_loss += loss.detach()
+        if fit.settings.clip_norm is not None:
+            fit.fabric.clip_gradients(fit.model, fit.optimizer, max_norm=fit.settings.clip_norm)
+        fit.optimizer.step()
+        fit.optimizer.zero_grad(set_to_none=True)
+        if fit.average is not None:
+            fit.average.update_parameters(fit.network)
+        losses.append(step_loss)
+    return float(fit.fabric.all_reduce(torch.stack(losses).mean())), data_seconds
+
+
+def _order(fit: Fit, rows: np.ndarray) -> Tensor:
+    """Training exams in the order of an epoch."""
+    rows_tensor = torch.as_tensor(rows)
+    if not fit.settings.balanced_sampling:
+        return rows_tensor[torch.randperm(len(rows))]
+    return rows_tensor[torch.multinomial(balanced_shares(fit.data.targets[rows_tensor]), len(rows), replacement=True)]
+
+
+def _batch(fit: Fit, chosen: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Augmented input, presence, targets and their weights, on the device."""
+    device = fit.fabric.device
+    present = fit.data.present[chosen].to(device)
+    x = to_input(fit.images[chosen.to(fit.images.device)].to(device, non_blocking=True), present)
+    batch = Batch(x, fit.data.targets[chosen].to(device), tuple(fit.data.names), fit.data.spacing_mm)
+    batch = augment(batch, fit.view.augment, fit.seed, epoch, chosen.tolist())
+    x, targets = batch.images, batch.targets
+    if fit.view.augment:
+        x = x * present[:, :, None, None, None]  # an absent role stays zero whatever was done to it
+    weights = _weights(fit, targets)
+    if fit.settings.label_smoothing:
+        targets = targets * (1 - fit.settings.label_smoothing) + fit.settings.label_smoothing / 2
+    if fit.settings.mixup and len(chosen) > 1:
+        x, present, targets, weights = _mixed(fit, x, present, targets, weights, chosen, epoch)
+    return x, present, targets, weights
+
+
+def _weights(fit: Fit, targets: Tensor) -> Tensor:
+    """(B, T) weight of each label, 0 where unknown."""
+    table = fit.weights.to(targets.device)
+    return torch.nan_to_num(targets * table[1] + (1 - targets) * table[0])
+
+
+def _mixed(
+    fit: Fit, x: Tensor, present: Tensor, targets: Tensor, weights: Tensor, chosen: Tensor, epoch: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Each exam mixed with its neighbour in the batch; a label is known only where both know it.
+
+    Source: Zhang et al. 2018, "mixup: beyond empirical risk minimization".
+    """
+    draws = Draws(fit.seed, epoch, chosen.tolist(), _MIXUP, x.device)
+    share = draws.beta(fit.settings.mixup)  # (B,)
+    share = torch.maximum(share, 1 - share)
+    wide, thin = share.view(-1, 1, 1, 1, 1), share.view(-1, 1)
+
+    def mixed(values: Tensor, by: Tensor) -> Tensor:
+        return values * by + values.roll(1, 0) * (1 - by)
+
+    present = torch.maximum(present, present.roll(1, 0))
+    return mixed(x, wide), present, mixed(targets, thin), mixed(weights, thin)
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
@@ -162,14 +322,27 @@ def _mean_auroc(truth: np.ndarray, logits: np.ndarray) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _save(folder: Path, model: Any, optimizer: Any, schedule: Any, progress: Progress, better: bool) -> None:
+def _told(progress: Progress, settings: Train) -> str:
+    """Epoch, losses, AUROC and the longest time that may be left."""
+    row = progress.history[-1]
+    pace = float(np.median([r["seconds"] for r in progress.history[-10:]]))
+    left = min(settings.epochs - progress.epoch, settings.patience - (progress.epoch - progress.best_epoch))
+    shown = "" if row["validation_auroc"] is None else f", AUROC {row['validation_auroc']:.3f}"
+    return (
+        f"epoch {progress.epoch}, loss {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}{shown}, "
+        f"{left * pace:.0f} s left if nothing improves, {(settings.epochs - progress.epoch) * pace:.0f} s at most"
+    )
+
+
+def _save(folder: Path, fit: Fit, progress: Progress, better: bool) -> None:
     if better:
         with atomic_path(folder / "best.pt") as temporary:
-            torch.save(model.state_dict(), temporary)
+            torch.save(fit.evaluated.state_dict(), temporary)
     state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
+        "model": fit.network.state_dict(),
+        "average": None if fit.average is None else fit.average.state_dict(),
+        "optimizer": fit.optimizer.state_dict(),
+        "schedule": fit.schedule.state_dict(),
         "progress": vars(progress),
     }
     with atomic_path(folder / "last.pt") as temporary:
@@ -177,16 +350,19 @@ def _save(folder: Path, model: Any, optimizer: Any, schedule: Any, progress: Pro
     write_csv(folder / "history.csv", pd.DataFrame(progress.history))
 
 
-def _resume(folder: Path, model: Any, optimizer: Any, schedule: Any) -> Progress:
+def _resume(folder: Path, fit: Fit) -> Progress:
     """Load the last epoch of a run that was stopped, if there is one."""
     path = folder / "last.pt"
     if not path.exists():
         return Progress()
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        torch.load(folder / "best.pt", weights_only=True, map_location="cpu")  # else the best epoch would be lost
     except Exception:  # a damaged file raises many kinds; the fold then starts anew
         return Progress()
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    fit.network.load_state_dict(state["model"])
+    if fit.average is not None:
+        fit.average.load_state_dict(state["average"])
+    fit.optimizer.load_state_dict(state["optimizer"])
+    fit.schedule.load_state_dict(state["schedule"])
     return Progress(**state["progress"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,12 +13,13 @@ import torch
 from torch import nn
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.study import Data, Train
+from scan2gene.core.study import Data, Plugin, Train
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import forward
 from scan2gene.train.loop import fit_network
-from scan2gene.train.loss import masked_bce
+from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
+from scan2gene.train.schedules import SCHEDULES
 
 NAMES = {"split": "cv", "repeat": 0, "fold": 0}
 
@@ -34,7 +37,7 @@ def _cohort(n: int = 20) -> CohortTensors:
 
 def _fit(folder: Path, build=None, **settings) -> pd.DataFrame:
     data = _cohort()
-    view = Data(batch_size=4, flip_axes=["i"], shift_voxels=1)
+    view = Data(batch_size=4, augment=[Plugin(name="flip"), Plugin(name="pad_and_crop", options={"voxels": 1})])
     train = Train(**({"epochs": 6, "device": "cpu"} | settings))
     build = build or (lambda: MODELS["light_cnn"](1, 2))
     fit_network(build, data, np.arange(14), np.arange(14, 20), view, train, 5, folder, NAMES)
@@ -83,7 +86,7 @@ def test_going_on_after_an_interruption_equals_an_unbroken_run(passes, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         _fit(tmp_path / "b", build=lambda: _Interrupted(passes))
     resumed = _fit(tmp_path / "b", build=lambda: _Interrupted(10**9))
-    columns = [c for c in unbroken.columns if c != "seconds"]
+    columns = [c for c in unbroken.columns if not c.startswith("seconds")]
     pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
     one, two = (torch.load(tmp_path / d / "best.pt", weights_only=True) for d in "ab")
     assert all(torch.equal(one[k], two[k]) for k in one)
@@ -125,3 +128,128 @@ def test_forward_does_not_depend_on_batch_size():
     model = MODELS["light_cnn"](1, 2)
     data = _cohort()
     np.testing.assert_allclose(forward(model, data, range(20), 3), forward(model, data, range(20), 20), atol=1e-6)
+
+
+EXTRAS = {
+    "accumulate": {"accumulate": 3, "clip_norm": 0.5},
+    "ema": {"ema": 0.9, "schedule": Plugin(name="cosine", options={"warmup_epochs": 2})},
+    "mixup": {"mixup": 0.4, "label_smoothing": 0.1, "optimizer": "adamw", "weight_decay": 0.01},
+    "balanced": {"balanced_sampling": True, "class_weights": "balanced", "schedule": Plugin(name="cyclic")},
+    "sgd": {
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "schedule": Plugin(name="multistep", options={"milestones": [2]}),
+    },
+}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_every_option_goes_on_bit_equal_after_an_interruption(extra, tmp_path):
+    unbroken = _fit(tmp_path / "a", build=lambda: _Interrupted(10**9), **EXTRAS[extra])
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tmp_path / "b", build=lambda: _Interrupted(14), **EXTRAS[extra])
+    resumed = _fit(tmp_path / "b", build=lambda: _Interrupted(10**9), **EXTRAS[extra])
+    columns = [c for c in unbroken.columns if not c.startswith("seconds")]
+    pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
+    one, two = (torch.load(tmp_path / d / "best.pt", weights_only=True) for d in "ab")
+    assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def _plain_fit(folder: Path, batch: int, **settings) -> dict:
+    """Weights after two epochs without augmentation and dropout, by plain gradient descent."""
+    data = _cohort(17)
+    train = Train(
+        epochs=2, device="cpu", optimizer="sgd", learning_rate=0.05, schedule=Plugin(name="constant"), **settings
+    )
+    build = partial(MODELS["light_cnn"], 1, 2, dropout=0.0)
+    fit_network(build, data, np.arange(12), np.arange(12, 17), Data(batch_size=batch), train, 5, folder, NAMES)
+    return torch.load(folder / "best.pt", weights_only=True)
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path):
+    """Also with missing labels, of which the batches hold different numbers."""
+    large = _plain_fit(tmp_path / "a", 12)
+    small = _plain_fit(tmp_path / "b", 4, accumulate=3)
+    for key in large:
+        torch.testing.assert_close(large[key], small[key], rtol=1e-4, atol=1e-5)
+
+
+def test_two_devices_equal_one(tmp_path):
+    one = _plain_fit(tmp_path / "a", 4)
+    two = _plain_fit(tmp_path / "b", 4, devices=2)
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5)
+
+
+def test_class_weights_make_both_classes_weigh_the_same():
+    targets = torch.tensor([[1.0, 1.0], [0.0, torch.nan], [0.0, 0.0], [0.0, 0.0]])
+    weights = entry_weights(targets, True, torch.tensor([1.0, 2.0]))
+    positive, negative = targets == 1, targets == 0
+    total = lambda mask, row: (mask * weights[row]).sum(0)  # noqa: E731
+    torch.testing.assert_close(total(positive, 1), total(negative, 0))
+    torch.testing.assert_close(total(positive, 1) + total(negative, 0), torch.tensor([4.0, 6.0]))
+
+
+def test_balanced_shares_draw_both_classes_equally_often():
+    targets = torch.tensor([[1.0]] * 3 + [[0.0]] * 17 + [[torch.nan]] * 2)
+    shares = balanced_shares(targets)
+    assert float(shares[:3].sum()) == pytest.approx(0.5)
+    assert float(shares[20:].sum()) == 0
+    assert torch.allclose(balanced_shares(torch.full((4, 1), torch.nan)), torch.full((4,), 0.25, dtype=torch.float64))
+
+
+def _rates(name: str, epochs: int, losses=None, **options) -> list[float]:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = SCHEDULES[name](optimizer, epochs, **options)
+    rates = []
+    for epoch in range(epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step(*([losses[epoch]] if losses else []))
+    return rates
+
+
+def test_schedules_do_what_they_say():
+    assert _rates("constant", 3) == [1, 1, 1]
+    assert _rates("multistep", 5, milestones=[2, 4], factor=0.5) == [1, 1, 0.5, 0.5, 0.25]
+    np.testing.assert_allclose(
+        _rates("plateau", 6, [1, 2, 2, 2, 2, 2], factor=0.1, patience=1), [1, 1, 1, 0.1, 0.1, 0.01]
+    )
+    cosine = _rates("cosine", 20, warmup_epochs=4, final_share=0.0)
+    np.testing.assert_allclose(cosine[:5], [0.2, 0.4, 0.6, 0.8, 1.0])
+    np.testing.assert_allclose(cosine[5:], 0.5 * (1 + np.cos(np.pi * np.arange(1, 16) / 16)), atol=1e-6)
+    np.testing.assert_allclose(_rates("cyclic", 5, lowest_share=0.2, period_epochs=4), [0.2, 0.6, 1.0, 0.6, 0.2])
+
+
+def test_label_smoothing_bounds_confidence(tmp_path):
+    plain, smooth = (_fit(tmp_path / str(s), epochs=30, label_smoothing=s) for s in (0.0, 0.4))
+    assert smooth["train_loss"].min() > 0.45 > plain["train_loss"].min()  # entropy of 0.2 is 0.50
+
+
+def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
+    from scan2gene.data.cohort import StoredImages, load_cohort
+
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in range(20):
+        for role in ("t1", "t2")[: 1 + (n % 3 > 0)]:
+            file = f"P{n}_{role}.nii"
+            nib.save(nib.Nifti1Image(rng.integers(0, 255, (8, 9, 10), dtype=np.uint8), np.eye(4)), tmp_path / file)
+            rows.append({"exam_id": f"E{n}", "role": role, "file": file, "status": "ok", "reason": ""})
+    cohort = pd.DataFrame({"patient_id": [f"P{n}" for n in range(20)], "exam_id": [f"E{n}" for n in range(20)]})
+    labels = pd.DataFrame({"patient_id": cohort["patient_id"], "target": "gene", "value": [n % 2 for n in range(20)]})
+    both = [load_cohort(tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], ["gene"], m) for m in (0, 10**9)]
+    assert isinstance(both[0].images, StoredImages)
+    assert "memory-mapped" in both[0].told()
+    assert "in memory" in both[1].told()
+    index = torch.tensor([3, 0, 19])
+    assert torch.equal(both[0].images[index], both[1].images[index])
+    for n, data in enumerate(both):
+        build = partial(MODELS["light_cnn"], 2, 1)
+        train = Train(epochs=2, device="cpu")
+        fit_network(
+            build, data, np.arange(14), np.arange(14, 20), Data(batch_size=4), train, 5, tmp_path / str(n), NAMES
+        )
+    first, second = (pd.read_csv(tmp_path / n / "history.csv")["validation_loss"] for n in "01")
+    assert first.equals(second)
