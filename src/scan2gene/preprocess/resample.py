@@ -36,9 +36,10 @@ def resample(volume: Volume, *, spacing_mm: Sequence[float] = (1.1, 1.1, 3.0)) -
     shape = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6)).astype(int)
     if volume.kind == "label":
         return _on_grid(volume, shape, new / old)
-    array = resample_spline(volume.array, shape, new / old)
-    np.clip(array, volume.array.min(), volume.array.max(), out=array)
-    return Volume(_as(array, volume.array.dtype), _widened(volume.affine, new / old), volume.kind)
+    dtype = volume.array.dtype if np.issubdtype(volume.array.dtype, np.integer) else np.float32
+    bounds = float(volume.array.min()), float(volume.array.max())
+    array = resample_spline(volume.array, shape, new / old, bounds, dtype)
+    return Volume(array.astype(volume.array.dtype, copy=False), _widened(volume.affine, new / old), volume.kind)
 
 
 def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
