@@ -17,7 +17,7 @@ import numpy as np
 
 import scan2gene
 from scan2gene.core.study import Plugin
-from scan2gene.preprocess.store import apply_recipe
+from scan2gene.preprocess.recipe import apply_recipe
 
 SHAPE, SPACING = (512, 512, 120), (0.7, 0.7, 1.5)
 RECIPE = [

@@ -109,6 +109,33 @@ def demo(
     typer.echo(f"No classifier can exceed an expected AUROC of {best:.3f} on these synthetic patients.")
 
 
+store = typer.Typer(help="The prepared volumes of a run.", no_args_is_help=True)
+app.add_typer(store, name="store")
+
+
+@store.callback()
+def _store() -> None:
+    """The prepared volumes of a run."""
+
+
+@store.command()
+def verify(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as runs/my-study.")],
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what is stale or unreferenced.")] = False,
+) -> None:
+    """Check every stored volume against its manifest; exit status 1 when one is damaged or missing."""
+    from scan2gene.preprocess.verify import verify_store
+
+    findings = verify_store(run_dir, prune)
+    for finding in findings:
+        deleted = "  (deleted)" if prune and not finding.wrong else ""
+        typer.echo(f"{finding.what:<13} {finding.path}: {finding.why}{deleted}")
+    wrong = sum(finding.wrong for finding in findings)
+    if wrong:
+        raise Scan2GeneError(f"{wrong} of the store's files are not as written. Delete them and preprocess again.")
+    typer.echo("every stored volume is as it was written")
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""

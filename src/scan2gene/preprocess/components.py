@@ -69,7 +69,7 @@ def _kernels():
                     count += line[c] ^ line[c - 1]
                 first[a * rows + b + 1] = first[a * rows + b] + count // 2
         ends = np.empty(2 * first[-1] + 1, np.int32)  # one to spare: a write that may not count
-        n = 0
+        n = np.int64(0)
         for a in range(slices):
             for b in range(rows):
                 line = mask[a, b]

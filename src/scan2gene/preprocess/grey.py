@@ -14,21 +14,22 @@ from scan2gene.preprocess.threads import in_slabs, restored, slices_first
 
 
 def scaled_to_uint8(array: np.ndarray, low: float, scale: float) -> np.ndarray:
-    """`(value - low) * scale` in float32, rounded, as uint8; the result must lie in 0 to 255."""
+    """`(value - low) * scale` rounded, as uint8; the result must lie in 0 to 255."""
     source, order = slices_first(array)
     out = np.empty(source.shape, np.uint8)
     flat, flat_out = source.reshape(-1), out.reshape(-1)
+    start, factor = _narrow(low, scale)
     kernel = _kernels()[0]
-    in_slabs(lambda a, b: kernel(flat[a:b], np.float32(low), np.float32(scale), flat_out[a:b]), flat.size)
+    in_slabs(lambda a, b: kernel(flat[a:b], start, factor, flat_out[a:b]), flat.size)
     return restored(out, order)
 
 
 def histogram(array: np.ndarray, low: float, high: float, bins: int) -> np.ndarray:
     """Voxels in each of `bins` equal steps from `low` to `high` (bins,) int64; `high` is in the last."""
     flat = slices_first(array)[0].reshape(-1)
-    low32, scale = _steps(low, high, bins)
+    start, scale = _steps(low, high, bins)
     kernel = _kernels()[1]
-    return np.sum(in_slabs(lambda a, b: kernel(flat[a:b], low32, scale, bins), flat.size), axis=0)
+    return np.sum(in_slabs(lambda a, b: kernel(flat[a:b], start, scale, bins), flat.size), axis=0)
 
 
 def looked_up(array: np.ndarray, low: float, high: float, table: np.ndarray) -> np.ndarray:
@@ -36,14 +37,20 @@ def looked_up(array: np.ndarray, low: float, high: float, table: np.ndarray) -> 
     source, order = slices_first(array)
     out = np.empty(source.shape, np.uint8)
     flat, flat_out = source.reshape(-1), out.reshape(-1)
-    low32, scale = _steps(low, high, len(table))
+    start, scale = _steps(low, high, len(table))
     kernel = _kernels()[2]
-    in_slabs(lambda a, b: kernel(flat[a:b], low32, scale, table, flat_out[a:b]), flat.size)
+    in_slabs(lambda a, b: kernel(flat[a:b], start, scale, table, flat_out[a:b]), flat.size)
     return restored(out, order)
 
 
-def _steps(low: float, high: float, bins: int) -> tuple[np.float32, np.float32]:
-    return np.float32(low), np.float32(bins / (high - low))
+def _steps(low: float, high: float, bins: int) -> tuple[np.floating, np.floating]:
+    return _narrow(low, bins / (high - low))
+
+
+def _narrow(low: float, scale: float) -> tuple[np.floating, np.floating]:
+    """Both as float32, or as float64 where a range is so small that its scale is beyond float32."""
+    kind = np.float32 if scale <= float(np.finfo(np.float32).max) else np.float64
+    return kind(low), kind(scale)
 
 
 @cache

@@ -18,7 +18,8 @@ from scan2gene.core.tables import read_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.preprocess.preview import write_previews
-from scan2gene.preprocess.store import MANIFEST_COLUMNS, apply_recipe, build_store, check_recipe, recipe_hash
+from scan2gene.preprocess.recipe import apply_recipe, check_recipe, recipe_hash
+from scan2gene.preprocess.store import MANIFEST_COLUMNS, build_store
 
 ROLES = {
     "t1": Role(match={"path": "t1"}),
