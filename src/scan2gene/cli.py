@@ -109,6 +109,24 @@ def demo(
     typer.echo(f"No classifier can exceed an expected AUROC of {best:.3f} on these synthetic patients.")
 
 
+@app.command()
+def preview(
+    exam: Annotated[str, typer.Argument(help="A NIfTI file, a folder with one series, or a path of series.csv.")],
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Whose steps to show; default those of breast-brca.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="A run of the study that has steps of its own.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="A further role of the exam, as mask=FILE.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write.")] = Path("preview.html"),
+) -> None:
+    """Show what each preprocessing step does to one exam: slices and histograms on one offline page."""
+    from scan2gene.core.files import write_text
+    from scan2gene.preprocess.step_page import preview_page
+
+    write_text(out, preview_page(exam, study, run, role or []))
+    typer.echo(f"{out} written")
+
+
 store = typer.Typer(help="The prepared volumes of a run.", no_args_is_help=True)
 app.add_typer(store, name="store")
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from scan2gene.preprocess.threads import in_slabs, restored, slices_first
 
+PIECE = 1 << 16  # voxels worked on at a time
+
 
 def scaled_to_uint8(array: np.ndarray, low: float, scale: float) -> np.ndarray:
     """`(value - low) * scale` rounded, as uint8; the result must lie in 0 to 255."""
@@ -19,8 +21,15 @@ def scaled_to_uint8(array: np.ndarray, low: float, scale: float) -> np.ndarray:
     out = np.empty(source.shape, np.uint8)
     flat, flat_out = source.reshape(-1), out.reshape(-1)
     start, factor = _narrow(low, scale)
-    kernel = _kernels()[0]
-    in_slabs(lambda a, b: kernel(flat[a:b], start, factor, flat_out[a:b]), flat.size)
+
+    def work(begin: int, end: int) -> None:
+        # numpy, in pieces that stay in the cache: numba's 100 MB are not loaded while the whole scan is held
+        for a in range(begin, end, PIECE):
+            piece = np.subtract(flat[a : min(a + PIECE, end)], start, dtype=start.dtype)
+            piece *= factor
+            flat_out[a : a + piece.size] = np.rint(piece, out=piece)
+
+    in_slabs(work, flat.size)
     return restored(out, order)
 
 
@@ -28,7 +37,7 @@ def histogram(array: np.ndarray, low: float, high: float, bins: int) -> np.ndarr
     """Voxels in each of `bins` equal steps from `low` to `high` (bins,) int64; `high` is in the last."""
     flat = slices_first(array)[0].reshape(-1)
     start, scale = _steps(low, high, bins)
-    kernel = _kernels()[1]
+    kernel = _kernels()[0]
     return np.sum(in_slabs(lambda a, b: kernel(flat[a:b], start, scale, bins), flat.size), axis=0)
 
 
@@ -38,7 +47,7 @@ def looked_up(array: np.ndarray, low: float, high: float, table: np.ndarray) -> 
     out = np.empty(source.shape, np.uint8)
     flat, flat_out = source.reshape(-1), out.reshape(-1)
     start, scale = _steps(low, high, len(table))
-    kernel = _kernels()[2]
+    kernel = _kernels()[1]
     in_slabs(lambda a, b: kernel(flat[a:b], start, scale, table, flat_out[a:b]), flat.size)
     return restored(out, order)
 
@@ -59,11 +68,6 @@ def _kernels():
     import numba
 
     @numba.njit(nogil=True, cache=True)
-    def scale_to_uint8(flat, low, scale, out):
-        for n in range(flat.size):
-            out[n] = np.uint8(np.rint((np.float32(flat[n]) - low) * scale))
-
-    @numba.njit(nogil=True, cache=True)
     def count(flat, low, scale, bins):
         # four counters side by side: equal neighbours would else wait for each other's increment
         counts = np.zeros((4, bins), np.int64)
@@ -78,4 +82,4 @@ def _kernels():
         for n in range(flat.size):
             out[n] = table[max(min(np.int64((np.float32(flat[n]) - low) * scale), last), 0)]
 
-    return scale_to_uint8, count, look_up
+    return count, look_up

@@ -6,7 +6,6 @@ computed twice, a changed one never taken for the old, and a killed run goes on.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from scan2gene.core.volume import Volume
 from scan2gene.imaging import nifti
 from scan2gene.imaging.index import fingerprint, read_volume, split_row_path
 from scan2gene.preprocess.recipe import apply_recipe, recipe_hash
+from scan2gene.preprocess.threads import cpus
 
 MANIFEST_COLUMNS = (
     "patient_id", "exam_id", "role", "file", "shape", "spacing_mm", "dtype", "checksum", "status", "reason",
@@ -60,7 +60,7 @@ def build_store(
         return _one_exam(folder, exam, paths, roles, recipe, recipe_id, checksums)
 
     rows: list[dict[str, Any]] = []
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(cpus())
     try:
         for made in track(pool.map(work, exams.to_dict("records")), "preprocess", len(exams)):
             rows += made

@@ -11,9 +11,16 @@ from typing import Any
 import numpy as np
 
 
+def cpus() -> int:
+    """Processors that this process may use, which on a shared machine are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def in_slabs(work: Callable[[int, int], Any], length: int) -> list[Any]:
     """Results of `work(start, stop)` over slabs that together cover 0..length-1, in order."""
-    workers = os.cpu_count() or 1
+    workers = cpus()
     edges = np.linspace(0, length, min(4 * workers, length) + 1).astype(int).tolist()
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda ends: work(*ends), pairwise(edges)))

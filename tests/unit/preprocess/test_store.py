@@ -255,7 +255,7 @@ def test_an_optional_role_that_an_exam_never_had_has_no_row(cohort, absent):
 DYING = """
 import os, pickle, signal, sys
 import nibabel as nib
-from scan2gene.preprocess.store import build_store
+from scan2gene.preprocess import store
 
 save, saved = nib.save, []
 
@@ -266,8 +266,8 @@ def dying(image, path):
         os.truncate(path, 400)
         os.kill(os.getpid(), signal.SIGKILL)
 
-nib.save, os.cpu_count = dying, lambda: 1
-build_store(*pickle.load(open(sys.argv[1], "rb")))
+nib.save, store.cpus = dying, lambda: 1
+store.build_store(*pickle.load(open(sys.argv[1], "rb")))
 """
 
 
