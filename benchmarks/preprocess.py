@@ -103,8 +103,8 @@ def chain_rows(folder: Path) -> list[str]:
         *rows,
         "",
         "Read, min-max to uint8, LAS, B-spline to 1.1 x 1.1 x 3.0 mm, equalise, largest component, crop, save; the "
-        "store also writes its manifest and checksum. MONAI's body is everything above 127, ours above Otsu's threshold. The "
-        f"very first exam of an installation compiles for {compiling - mine['first']:.1f} s more.",
+        "store also writes its manifest and checksum. MONAI's body is everything above 127, ours above Otsu's "
+        f"threshold. The very first exam of an installation compiles for {compiling - mine['first']:.1f} s more.",
     ]
 
 
