@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from scan2gene.core.errors import ScanError
@@ -9,7 +11,7 @@ from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import like
 
 
-def apply_mask(volume: Volume, *, mask: Volume, outside: str = "minimum") -> Volume:
+def apply_mask(volume: Volume, *, mask: Volume, outside: Literal["minimum", "zero"] = "minimum") -> Volume:
     """Blank every voxel that a mask does not cover.
 
     Args:

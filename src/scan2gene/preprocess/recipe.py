@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from scan2gene.core.errors import ScanError, StudyError
 from scan2gene.core.files import value_hash
@@ -35,9 +36,13 @@ def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
             raise StudyError(f"preprocess step {unknown_name(step.name, STEPS)}")
         parameters = inspect.signature(STEPS[step.name]).parameters
         options = [p for p in parameters if p != "volume"]
-        for option in step.options:
+        allowed = get_type_hints(STEPS[step.name])
+        for option, value in step.options.items():
             if option not in options:
                 raise StudyError(f"preprocess step {step.name}: option {unknown_name(option, options)}")
+            if get_origin(allowed[option]) is Literal and value not in get_args(allowed[option]):
+                known = unknown_name(str(value), get_args(allowed[option]))
+                raise StudyError(f"preprocess step {step.name}: {option} {known}")
         missing = [o for o in options if parameters[o].default is inspect.Parameter.empty and o not in step.options]
         if missing:
             raise StudyError(f"preprocess step {step.name} needs the option {missing[0]!r}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from scan2gene.core.errors import ScanError
@@ -11,6 +13,7 @@ from scan2gene.preprocess.components import large_components
 from scan2gene.preprocess.grey import histogram
 from scan2gene.preprocess.resample import like
 
+Keep = Literal["largest", "large"]
 LEVELS = 256  # grey levels that Otsu's threshold tells apart
 
 
@@ -18,7 +21,7 @@ def remove_background(
     volume: Volume,
     *,
     threshold: float | None = None,
-    keep: str = "largest",
+    keep: Keep = "largest",
     min_voxels: int = 1000,
     crop: bool = False,
     reference: Volume | None = None,
@@ -50,7 +53,7 @@ def remove_background(
     return cropped(volume, *bounding_box(inside.array)) if crop else volume
 
 
-def body(volume: Volume, threshold: float | None = None, keep: str = "largest", min_voxels: int = 1000) -> Volume:
+def body(volume: Volume, threshold: float | None = None, keep: Keep = "largest", min_voxels: int = 1000) -> Volume:
     """The body as a label volume of 0 and 1; arguments and errors as in `remove_background`."""
     if keep not in ("largest", "large"):
         raise ScanError(f"keep must be 'largest' or 'large', got {keep!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def resample(
     volume: Volume,
     *,
     spacing_mm: Sequence[float] = (1.1, 1.1, 3.0),
-    axes: str = "voxel",
+    axes: Literal["voxel", "world", "acquisition"] = "voxel",
     straighten: bool = False,
 ) -> Volume:
     """Resample to a new voxel spacing, keeping the near edges of the field.

@@ -356,6 +356,8 @@ def test_every_role_is_cropped_to_the_mask_as_it_was_before_the_step():
         ({"name": "crop_to_mask"}, "crop_to_mask needs the option 'mask'"),
         ({"name": "crop_to_mask", "options": {"mask": "maks"}}, "crop_to_mask: role 'maks'.*Did you mean 'mask'"),
         ({"name": "zscore", "options": {"nonzeros": True}}, "Did you mean 'nonzero'"),
+        ({"name": "resample", "options": {"axes": "LAS"}}, "axes 'LAS' is not known; valid: acquisition, voxel, world"),
+        ({"name": "remove_background", "options": {"keep": "larges"}}, "keep 'larges'.*Did you mean 'large"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused_before_any_work(step, words):
