@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 RUNS = 5
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """Median of `RUNS` timings after one warm-up."""
-    work()
-    return statistics.median(once(work) for _ in range(RUNS))
+def medians(*works: Callable[[], Any]) -> list[float]:
+    """Median seconds of each work over `RUNS` rounds after one warm-up; in turns, so that all meet the same load."""
+    for work in works:
+        work()
+    return np.median([[once(work) for work in works] for _ in range(RUNS)], axis=0).tolist()
 
 
 def once(work: Callable[[], Any]) -> float:
