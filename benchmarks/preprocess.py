@@ -136,8 +136,9 @@ def main() -> None:
         *rows(),
         "",
         f"Difference: the largest, a border of {BORDER} voxels (a quarter of a short axis) left out, as a share of the "
-        "largest voxel; of whole numbers before they are rounded, since SimpleITK and TorchIO are asked for float32. "
-        "The last case is not along the voxel axes; there scan2gene hands over to SimpleITK.",
+        "largest voxel; of whole numbers before scan2gene rounds them. SimpleITK is asked for float32 then, TorchIO "
+        "cuts the decimals off and so differs by up to one grey level. The last case is not along "
+        "the voxel axes; there scan2gene hands over to SimpleITK.",
     ]
     text = "\n".join(lines) + "\n"
     (Path(__file__).parent / "RESULTS.md").write_text(text)
