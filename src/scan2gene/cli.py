@@ -110,6 +110,51 @@ def demo(
 
 
 @app.command()
+def preview(
+    exam: Annotated[str, typer.Argument(help="A NIfTI file, a folder with one series, or a path of series.csv.")],
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Whose steps to show; default those of breast-brca.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="A run of the study that has steps of its own.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="A further role of the exam, as mask=FILE.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write.")] = Path("preview.html"),
+) -> None:
+    """Show what each preprocessing step does to one exam: slices and histograms on one offline page."""
+    from scan2gene.core.files import write_text
+    from scan2gene.preprocess.step_page import preview_page
+
+    write_text(out, preview_page(exam, study, run, role or []))
+    typer.echo(f"{out} written")
+
+
+store = typer.Typer(help="The prepared volumes of a run.", no_args_is_help=True)
+app.add_typer(store, name="store")
+
+
+@store.callback()
+def _store() -> None:
+    """The prepared volumes of a run."""
+
+
+@store.command()
+def verify(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as runs/my-study.")],
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what is stale or unreferenced.")] = False,
+) -> None:
+    """Check every stored volume against its manifest; exit status 1 when one is damaged or missing."""
+    from scan2gene.preprocess.verify import verify_store
+
+    findings = verify_store(run_dir, prune)
+    for finding in findings:
+        deleted = "  (deleted)" if prune and not finding.wrong else ""
+        typer.echo(f"{finding.what:<13} {finding.path}: {finding.why}{deleted}")
+    wrong = sum(finding.wrong for finding in findings)
+    if wrong:
+        raise Scan2GeneError(f"{wrong} of the store's files are not as written. Delete them and preprocess again.")
+    typer.echo("every stored volume is as it was written")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
     from scan2gene.core.study import Study

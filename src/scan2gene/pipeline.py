@@ -100,7 +100,7 @@ def check(study: Study) -> None:
     Raises:
         StudyError: With the valid names.
     """
-    from scan2gene.preprocess.store import check_recipe
+    from scan2gene.preprocess.recipe import check_recipe
     from scan2gene.train.fold import check_model
 
     for split in study.splits:
@@ -313,7 +313,7 @@ def _stores(job: Job) -> list[tuple[Study, Path]]:
 
 
 def _run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:
-    from scan2gene.preprocess.store import recipe_hash
+    from scan2gene.preprocess.recipe import recipe_hash
     from scan2gene.train.fold import is_classical
 
     views = [(one, for_run(job.study, one)) for one in job.study.runs if not is_classical(one)]
