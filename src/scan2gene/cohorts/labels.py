@@ -1,12 +1,9 @@
-"""Label tables as people have them: CSV, TSV or Excel, to one long table of known values."""
+"""What the cells of a label table mean: one long table of known values, numbers, ids."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
-from io import StringIO
-from pathlib import Path
 
 import pandas as pd
 
@@ -21,74 +18,10 @@ MISSING = frozenset(
 _SHOWN = 5  # how many offending cells of one kind a message quotes
 
 
-def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
-    """Read a label table as text.
-
-    Args:
-        path: .csv, .tsv, .txt (separator found by itself, BOM allowed) or .xlsx.
-        patient_column: Must be one of its columns; empty ids are dropped.
-
-    Returns:
-        All columns as stripped text; the index is the line of the file or sheet.
-
-    Raises:
-        CohortError: Unreadable, no such column, no row, more cells than columns, or
-            merge-conflict markers inside.
-    """
-    if not path.is_file():
-        raise CohortError(f"there is no label table {path}")
-    try:
-        table = _read_excel(path) if path.suffix.lower() in (".xlsx", ".xls") else read_text_table(path)
-    except CohortError:
-        raise
-    except Exception as error:  # parsers raise many kinds
-        raise CohortError(f"{path.name} is not a readable table: {error}") from error
-    table.columns = [str(c).strip() for c in table.columns]
-    if patient_column not in table.columns:
-        columns = [c for c in table.columns if c and not c.startswith("Unnamed")]
-        raise CohortError(f"{path.name}: patient_column {unknown_name(patient_column, columns)}")
-    table = table.fillna("").astype(str).apply(lambda column: column.str.strip())
-    table = table[table[patient_column] != ""]
-    if table.empty:
-        raise CohortError(f"{path.name} holds no row with a {patient_column}")
-    return table
-
-
-def read_text_table(path: Path) -> pd.DataFrame:
-    """Cells of a CSV, TSV or ';' table as text; the index is the line on which a row begins.
-
-    Raises:
-        CohortError: Merge-conflict markers, or more cells than columns.
-    """
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith(("<<<<<<<", ">>>>>>>")):
-            raise CohortError(f"{path.name}:{number} holds a merge-conflict marker; resolve the conflict first")
-    first = text.partition("\n")[0]
-    separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
-    header = next(reader, [])
-    rows, begins, begin = [], [], reader.line_num + 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells[len(header) :]):
-            raise CohortError(
-                f"{path.name}:{begin} has more cells than the header; quote text that holds {separator!r}"
-            )
-        rows.append([*cells[: len(header)], *[""] * (len(header) - len(cells))])
-        begins.append(begin)
-        begin = reader.line_num + 1  # quoted text may span lines
-    names = [f"{n}.{header[:i].count(n)}" if n in header[:i] else n for i, n in enumerate(header)]
-    return pd.DataFrame(rows, columns=names, index=begins, dtype=str)
-
-
-def _read_excel(path: Path) -> pd.DataFrame:
-    """Cells as text; the index is the line of the sheet."""
-    try:
-        table = pd.read_excel(path, dtype=str, keep_default_na=False)
-    except ImportError:
-        raise CohortError(f"{path.name}: Excel tables need `pip install openpyxl`") from None
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    return table
+def without_unknown(table: pd.DataFrame, unknown: Iterable[object]) -> pd.DataFrame:
+    """The table with the cells emptied that mean "not known" in this table, such as Duke's NP."""
+    meant = {_canonical(value) for value in unknown}
+    return table.mask(table.map(_canonical).isin(meant), "") if meant else table
 
 
 def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str, Target], source: str) -> pd.DataFrame:
