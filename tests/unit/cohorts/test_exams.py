@@ -92,7 +92,7 @@ def test_a_bids_name_tells_the_exam_whatever_the_folder(go):
     ("one", "two", "taken", "why_taken", "why_not"),
     [
         ({"shape": "9x9x30"}, {"shape": "9x9x20"}, "a", "most slices (30) of 2", "more slices: 30 against 20"),
-        ({"spacing_k_mm": "3"}, {"spacing_k_mm": "1"}, "b", "smallest voxels (1 mm3)", "smaller voxels: 1 mm3 against 3"),
+        ({"spacing_k_mm": "3"}, {"spacing_k_mm": "1"}, "b", "smallest voxels (1 mm3)", "voxels: 1 mm3 against 3"),
         ({}, {}, "a", "first path of 2", "comes first by path"),
     ],
 )  # fmt: skip
