@@ -60,7 +60,7 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
         raise CohortError("there is no DICOM or NIfTI file below cohort.scans")
     flow = Flow()
     flow.step("series found", len(series), "series")
-    series = with_patients(series.fillna(""), rules)
+    series = with_patients(series.fillna(""), rules.patient_pattern, rules.scans)
     everyone = {*series["patient_id"], *series["series_id"]}
     series = _narrow(series, _readable(series), "readable, regular volumes", flow)
     series = _narrow(series, _selected(series, rules), "selected by the study", flow)
@@ -90,19 +90,24 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     return Curated(cohort, labels, exclusions, roles, flow.steps)
 
 
-def with_patients(series: pd.DataFrame, rules: Cohort) -> pd.DataFrame:
+def with_patients(series: pd.DataFrame, patient_pattern: str | None, scans: list[str]) -> pd.DataFrame:
     """Fill patient_id from the path where the study says how.
+
+    Args:
+        series: The index.
+        patient_pattern: Group 1 is the id; None leaves the headers' ids.
+        scans: The scan folders; the pattern is searched below them.
 
     Raises:
         CohortError: `patient_pattern` has no group.
     """
-    if rules.patient_pattern:
-        pattern = re.compile(rules.patient_pattern)
-        if not pattern.groups:
-            raise CohortError("cohort.patient_pattern needs one group in brackets around the patient id")
-        found = [(match := pattern.search(path)) and match[1] for path in below_roots(series["path"], rules.scans)]
-        series = series.assign(patient_id=[f or own for f, own in zip(found, series["patient_id"], strict=True)])
-    return series
+    if patient_pattern is None:
+        return series
+    pattern = re.compile(patient_pattern)
+    if not pattern.groups:
+        raise CohortError("cohort.patient_pattern needs one group in brackets around the patient id")
+    found = [(match := pattern.search(path)) and match[1] for path in below_roots(series["path"], scans)]
+    return series.assign(patient_id=[f or own for f, own in zip(found, series["patient_id"], strict=True)])
 
 
 def below_roots(paths: pd.Series, scans: list[str]) -> pd.Series:

@@ -20,8 +20,8 @@ _SHOWN = 5  # how many offending cells of one kind a message quotes
 
 def without_unknown(table: pd.DataFrame, unknown: Iterable[object]) -> pd.DataFrame:
     """The table with the cells emptied that mean "not known" in this table, such as Duke's NP."""
-    meant = {_canonical(value) for value in unknown}
-    return table.mask(table.map(_canonical).isin(meant), "") if meant else table
+    meant = {canonical(value) for value in unknown}
+    return table.mask(table.map(canonical).isin(meant), "") if meant else table
 
 
 def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str, Target], source: str) -> pd.DataFrame:
@@ -45,13 +45,13 @@ def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str
         column = target.column or name
         if column not in table.columns:
             raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
-        meaning = dict.fromkeys(MISSING | {_canonical(v) for v in target.unknown}, None)
-        classes = [{_canonical(v) for v in named} for named in (target.positive, target.negative)]
+        meaning = dict.fromkeys(MISSING | {canonical(v) for v in target.unknown}, None)
+        classes = [{canonical(v) for v in named} for named in (target.positive, target.negative)]
         both = sorted(classes[0] & classes[1])
         if both:
             raise CohortError(f"targets.{name}: {both[0]!r} is listed both as positive and as negative")
         meaning |= dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)
-        values = table[column].map(_canonical)
+        values = table[column].map(canonical)
         strange = values[~values.isin(meaning.keys())]
         if len(strange):
             counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(_SHOWN).items())
@@ -104,7 +104,8 @@ def clinical_numbers(values: pd.Series) -> pd.Series:
         cells = ", ".join(f"{v!r} of {n} patient(s)" for v, n in strange.value_counts().head(_SHOWN).items())
         raise CohortError(
             f"clinical column {values.name} must hold numbers; {cells or 'it holds none'}. "
-            "Correct the cells, empty them where unknown, or remove the column from cohort.clinical."
+            "Correct the cells, name those that mean 'not known' in cohort.unknown, or remove the column from "
+            "cohort.clinical."
         )
     return numbers.astype(float)
 
@@ -121,7 +122,7 @@ def parse_number(text: object) -> float | None:
     return float(number[1]) if number else None
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
     """Comparable spelling: case and spaces ignored, 1 = 1.0 = '1'."""
     text = str(value).strip().lower()
     try:

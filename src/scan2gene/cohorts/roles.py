@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 import pandas as pd
@@ -29,10 +30,9 @@ def found_in(series: pd.DataFrame, column: str, pattern: str, where: str) -> pd.
     """
     if column not in series.columns:
         raise CohortError(f"{where}: column {unknown_name(column, series.columns)}")
-    text = series[column].astype(str).str
-    if column in WHOLE_COLUMNS:
-        return text.fullmatch(pattern, case=False)
-    return text.contains(pattern, case=False, regex=True)
+    compiled = re.compile(pattern, re.IGNORECASE)
+    match = compiled.fullmatch if column in WHOLE_COLUMNS else compiled.search
+    return series[column].map(lambda cell: match(str(cell)) is not None).astype(bool)
 
 
 def role_fits(series: pd.DataFrame, roles: Mapping[str, Role]) -> pd.DataFrame:

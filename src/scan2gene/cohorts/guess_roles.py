@@ -1,0 +1,212 @@
+"""Guess which series is what: from the index's sequence, descriptions, or file names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+_MASK = {"mask", "masks", "seg", "segm", "segs", "segmentation", "segmentations", "dseg", "label", "labels", "labelsTr",
+         "lesion", "roi", "rois", "tumor", "tumour", "tumormask", "contour"}  # fmt: skip
+_CONTRAST = {"c", "ce", "gd", "gad", "gado", "post", "contrast", "gadolinium", "postcontrast", "enhanced"}
+_NAMED = {
+    "t1": ("t1", "t1w", "t1n", "mprage"), "t1c": ("t1c", "t1ce", "t1gd", "t1post", "t1cw", "t1wce", "t1km"),
+    "t2": ("t2", "t2w"), "flair": ("flair", "t2f", "t2flair"), "adc": ("adc",), "dwi": ("dwi", "diff", "b1000"),
+    "dce": ("dce", "dyn", "dynamic", "perfusion"), "swi": ("swi",),
+}  # fmt: skip
+# for headers: the first that is found
+_DESCRIBED = (
+    ("flair", r"flair"), ("adc", r"\badc\b|apparent"), ("dwi", r"dwi|diff"), ("dce", r"\bdce\b|dynam|\bdyn\b"),
+    ("t1c", r"t1.*(?:\+ ?c\b|post|gd|gad|contrast)|(?:post|gd|gad|\+c).*t1"), ("t1", r"t1|mprage|spgr|bravo"),
+    ("t2", r"t2"),
+)  # fmt: skip
+_SEQUENCES = {"T1": "t1", "T1c": "t1c", "T2": "t2", "FLAIR": "flair", "DWI": "dwi", "ADC": "adc", "DCE": "dce"}
+_ENUMERATED = 6  # more descriptions than this are not listed one by one
+MANDATORY, RARE = 0.95, 0.3  # share of exams: below the first a role is optional, below the second it is a comment
+
+
+@dataclass(frozen=True)
+class RoleGuess:
+    """One role.
+
+    Args:
+        name: Such as t1c or mask.
+        column: Of series.csv.
+        pattern: That picks exactly these series.
+        kind: "intensity" or "label".
+        patients: How many have it.
+        series: How many series it picks.
+        why: What was seen.
+    """
+
+    name: str
+    column: str
+    pattern: str
+    kind: str
+    patients: int
+    series: int
+    why: str
+
+
+def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[str]) -> list[RoleGuess]:
+    """Roles that can be told apart, those that most patients have first.
+
+    Args:
+        series: Readable rows of the index, text without nulls.
+        below: Their paths from the scan folder down.
+        patients: Whose they are; empty where not known.
+    """
+    series = series.assign(below=list(below), who=list(patients))
+    series = series[series["who"] != ""]
+    named = {i: _name(row) for i, row in zip(series.index, series.to_dict("records"), strict=True)}
+    series = series.assign(guess=pd.Series(named, dtype=object))
+    found = []
+    for name, rows in series.groupby("guess"):
+        if name:
+            found += _guess(str(name), rows, series)
+    if not any(g.kind == "intensity" for g in found):
+        found += _anything(series)
+    return sorted(found, key=lambda g: (g.kind == "label", -g.patients, g.name))
+
+
+def _name(row: dict) -> str:
+    """Role of one series; empty where nothing tells."""
+    if row["format"] == "nifti" and _tokens(row["below"]) & {m.lower() for m in _MASK}:
+        return "mask"
+    known = _SEQUENCES.get(str(row.get("sequence") or ""))
+    if known:
+        return known
+    if row["format"] == "nifti":
+        return _by_name(row["below"])
+    text = f"{row['SeriesDescription']} {row.get('ProtocolName', '')}".lower()
+    return next((name for name, pattern in _DESCRIBED if re.search(pattern, text)), "")
+
+
+def _by_name(path: str) -> str:
+    tokens = _tokens(path)
+    for name in ("t1c", "flair", "adc", "dwi", "dce", "swi", "t1", "t2"):
+        if tokens & set(_NAMED[name]):
+            return "t1c" if name == "t1" and tokens & _CONTRAST else name
+    return ""
+
+
+def _tokens(path: str) -> set[str]:
+    """Words of a file's name and of its folder's, lower case."""
+    last = path.split("/")[-2:]
+    return {w for part in last for w in re.split(r"[^a-z0-9]+", re.sub(r"\.nii(\.gz)?$", "", part.lower()))} - {""}
+
+
+def _guess(name: str, rows: pd.DataFrame, series: pd.DataFrame) -> list[RoleGuess]:
+    """One guess per format, since headers and file names are matched in different columns."""
+    found: list[RoleGuess] = []
+    for form, own in rows.groupby("format"):
+        rivals = series[(series["guess"] != name) & (series["guess"] != "")]
+        others = series[series["guess"] != name]
+        picked = _by_sequence(own, others) or (
+            _by_path(own, rivals, others) if form == "nifti" else _by_description(own, others)
+        )
+        if picked:
+            column, pattern, why = picked
+            unique = name if not found else f"{name}-{form}"
+            kind = "label" if name == "mask" else "intensity"
+            found.append(RoleGuess(unique, column, pattern, kind, own["who"].nunique(), len(own), why))
+    return found
+
+
+def _by_sequence(rows: pd.DataFrame, others: pd.DataFrame) -> tuple[str, str, str] | None:
+    if "sequence" not in rows or rows["sequence"].nunique() != 1 or rows["sequence"].iloc[0] not in _SEQUENCES:
+        return None
+    word = str(rows["sequence"].iloc[0])
+    return None if (others["sequence"] == word).any() else ("sequence", word, f"sequence {word}")
+
+
+def _by_description(rows: pd.DataFrame, others: pd.DataFrame) -> tuple[str, str, str] | None:
+    counts = rows["SeriesDescription"].value_counts()
+    told = "; ".join(f"{n} x {text!r}" for text, n in counts.head(4).items())
+    told += f" and {len(counts) - 4} more descriptions" if len(counts) > 4 else ""
+    tries = [pattern for name, pattern in _DESCRIBED if name == rows["guess"].iloc[0]]
+    if len(counts) <= _ENUMERATED and (counts.index != "").all():
+        tries.append("^(?:" + "|".join(literal(text) for text in counts.index) + ")$")
+    earlier = [pattern for name, pattern in _DESCRIBED]
+    if tries and tries[0] in earlier:
+        before = "|".join(earlier[: earlier.index(tries[0])])
+        tries.append(f"^(?!.*(?:{before})).*(?:{tries[0]})" if before else tries[0])
+    for pattern in tries:
+        if _picks(pattern, rows["SeriesDescription"], others["SeriesDescription"]):
+            return "SeriesDescription", pattern, told
+    return None
+
+
+def _by_path(rows: pd.DataFrame, rivals: pd.DataFrame, others: pd.DataFrame) -> tuple[str, str, str] | None:
+    """The end of the file names, else their folder; the shortest that picks these files and no other."""
+    for against in (others, rivals):
+        short, longer = _endings(rows, 1), _endings(rows, 2)
+        # a lone number in a name is a visit or a patient, and another file has another one
+        numbered = longer and re.search(r"[-_./ ]\d+[-_./ ]", longer)
+        tries = [_but(short, against), longer] if numbered else [longer, _but(short, against)]
+        for pattern in (short, *tries, _folders(rows), _endings(rows, 9)):
+            if pattern and _picks(pattern, rows["path"], against["path"]):
+                return "path", pattern, f"files such as {rows['below'].iloc[0].rpartition('/')[2]}"
+    return None
+
+
+def _endings(rows: pd.DataFrame, parts: int) -> str | None:
+    """The last parts of the file names between delimiters, ids left out."""
+    ends: Counter[str] = Counter()
+    for path, who in zip(rows["below"], rows["who"], strict=True):
+        name = re.sub(r"\.nii(\.gz)?$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
+        rest = name.rpartition(who)[2] if who in name else "/" + name
+        cut = re.findall(r"[-_./ ]?[^-_./ ]+", rest)[-parts:]
+        ends["".join(cut)] += 1
+    if "" in ends or len(ends) > _ENUMERATED:
+        return None
+    words = sorted(literal(e) for e in ends)
+    return (words[0] if len(words) == 1 else f"(?:{'|'.join(words)})") + r"\.nii"
+
+
+def _but(ending: str | None, others: pd.DataFrame) -> str | None:
+    """Files with an ending, except those of others that share it: _T1w, but not -gadolinium_T1w."""
+    if ending is None:
+        return None
+    longer = _endings(others[others["path"].str.contains(ending, case=False)], 2)
+    return f"^(?!.*{longer}).*{ending}" if longer else None
+
+
+def _folders(rows: pd.DataFrame) -> str | None:
+    names = sorted({path.split("/")[-2] for path in rows["below"] if path.count("/") > 1})
+    if not names or len(names) > _ENUMERATED or any(path.count("/") < 2 for path in rows["below"]):
+        return None
+    words = [literal(n) for n in names]
+    return f"/{words[0] if len(words) == 1 else '(?:' + '|'.join(words) + ')'}/[^/]*$"
+
+
+def _anything(series: pd.DataFrame) -> list[RoleGuess]:
+    """No sequence is known: the name that most patients have becomes the role `image`."""
+    rows = series[series["guess"] == ""]
+    if rows.empty:
+        return []
+    rows, others = rows.assign(guess="image"), series[series["guess"] != ""]
+    dicom = rows[rows["format"] == "dicom"]
+    if len(dicom):
+        common = dicom.groupby("SeriesDescription")["who"].nunique().idxmax()
+        rows, others = dicom[dicom["SeriesDescription"] == common], dicom[dicom["SeriesDescription"] != common]
+        picked = _by_description(rows, others) if common else None
+        picked = picked or ("SeriesDescription", "", "no description tells what the series are")
+    else:
+        picked = _by_path(rows, others, others) or ("path", r"\.nii", "every NIfTI file")
+    column, pattern, why = picked
+    return [RoleGuess("image", column, pattern, "intensity", rows["who"].nunique(), len(rows), why)]
+
+
+def _picks(pattern: str, rows: Iterable[str], others: Iterable[str]) -> bool:
+    """True for a pattern found in all of `rows` and none of `others`, case ignored as in a study."""
+    found = re.compile(pattern, re.IGNORECASE)
+    return all(found.search(text) for text in rows) and not any(found.search(text) for text in others)
+
+
+def literal(text: str) -> str:
+    """Escaped for a regular expression, with no more backslashes than needed."""
+    return re.sub(r"([.^$*+?{}\[\]\\|()])", r"\\\1", text)
