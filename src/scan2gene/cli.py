@@ -113,6 +113,20 @@ def new(
 
 
 @app.command()
+def bids(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory, curated at least.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+) -> None:
+    """Write the chosen series of a curated cohort as a BIDS dataset."""
+    from scan2gene.cohorts.bids import export_bids
+
+    made = export_bids(run_dir, out)
+    for patient, role, reason in made.failed:
+        typer.echo(f"not written  {patient} {role}: {reason}")
+    typer.echo(f"{made.volumes} volumes of {made.patients} patients written to {out}, {len(made.failed)} not")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scans and results.")] = Path("runs/demo"),
     patients: Annotated[int, typer.Option(min=20, help="Synthetic patients.")] = 80,

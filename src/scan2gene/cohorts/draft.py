@@ -22,7 +22,7 @@ from scan2gene.cohorts.roles import found_in
 from scan2gene.cohorts.seen import Seen, choose_targets, look
 from scan2gene.core.errors import CohortError
 
-MAX_ROLES, MAX_OTHERS = 4, 12
+MAX_ROLES, MAX_OTHERS = 4, 20
 _PROCEDURES = r"BIOPSY|LOCALI[SZ]ATION|WIRE|CLIP"
 
 
@@ -174,7 +174,7 @@ def _target_line(target: TargetGuess) -> str:
     unknown = f", unknown: [{', '.join(map(_quoted, target.unknown))}]" if target.unknown else ""
     classes = (("positive", target.positive), ("negative", target.negative))
     values = ", ".join(f"{name}: [{', '.join(map(_quoted, cells))}]" for name, cells in classes)
-    doubt = f"; {target.doubt}" if target.doubt else ""
+    doubt = "".join(f"; {d}" for d in target.doubts)
     return f"  {name}: {{{column}{values}{unknown}}}   # {target.counts[0]} / {target.counts[1]}{doubt}"
 
 

@@ -47,7 +47,7 @@ class TargetGuess:
         negative: Values.
         unknown: Values that mean "not known" here.
         counts: Scanned patients: positive, negative.
-        doubt: Why it is not chosen by itself; empty where it may be.
+        doubts: Why it is not chosen by itself; empty where it may be.
     """
 
     column: str
@@ -55,7 +55,7 @@ class TargetGuess:
     negative: tuple[str, ...]
     unknown: tuple[str, ...]
     counts: tuple[int, int]
-    doubt: str
+    doubts: tuple[str, ...]
 
 
 def guess_targets(table: pd.DataFrame, patient_column: str, scanned: Sequence[str]) -> list[TargetGuess]:
@@ -63,7 +63,7 @@ def guess_targets(table: pd.DataFrame, patient_column: str, scanned: Sequence[st
     rows = table[table[patient_column].isin(list(scanned))]
     found = [guess_target(rows, patient_column, c) for c in table.columns if c and c != patient_column]
     targets = [t for t in found if t is not None and min(t.counts) > 0]
-    return sorted(targets, key=lambda t: (t.doubt != "", -min(t.counts), -max(t.counts)))
+    return sorted(targets, key=lambda t: (len(t.doubts), -min(t.counts), -max(t.counts)))
 
 
 def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> TargetGuess | None:
@@ -79,7 +79,7 @@ def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> Target
     known = set(values) - MISSING
     pair = next((p for p in _PAIRS if set(p) <= known and known - set(p) <= _UNSURE), None)
     unknown = tuple(sorted(spelled[v] for v in known & _UNSURE))
-    doubts = [_doubt(column)]
+    doubts = _doubts(column)
     if pair is None:
         if len(known - _UNSURE) != 2:
             return None
@@ -94,17 +94,17 @@ def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> Target
     sizes = (int((first == 1).sum()), int((first == 0).sum()))
     if min(sizes) < MIN_MINORITY:
         doubts.append(f"only {min(sizes)} of the rarer class")
-    doubt = "; ".join(d for d in doubts if d)
-    return TargetGuess(column, (spelled[pair[0]],), (spelled[pair[1]],), unknown, sizes, doubt)
+    return TargetGuess(column, (spelled[pair[0]],), (spelled[pair[1]],), unknown, sizes, tuple(doubts))
 
 
-def _doubt(column: str) -> str:
+def _doubts(column: str) -> list[str]:
     words = f"{plain(column)} {column.lower()}"
-    if _NOT_TARGET.search(words):
-        return "describes the patient or the scan rather than the disease"
+    found = []
+    if _NOT_TARGET.search(words) or (_SITE.search(words) and not _NOT_SITE.search(words)):
+        found.append("describes the patient or the scan rather than the disease")
     if _LATER.search(words):
-        return "known only after the scan: an outcome, or a treatment"
-    return ""
+        found.append("known only after the scan: an outcome, or a treatment")
+    return found
 
 
 def guess_age(table: pd.DataFrame, taken: Sequence[str]) -> tuple[str | None, list[str], list[str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -70,6 +71,12 @@ def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[s
     if not any(g.kind == "intensity" for g in found):
         found += _anything(series)
     return sorted(found, key=lambda g: (g.kind == "label", -g.patients, g.name))
+
+
+def sequence_of(row: Mapping[str, Any], role: str) -> str:
+    """Key such as t1c of a series: what the index says, else what its role is called, else its headers and name."""
+    known = _SEQUENCES.get(str(row.get("sequence") or ""))
+    return known or _by_name(f"/{role}") or _name(dict(row) | {"below": row["path"]})
 
 
 def _name(row: dict) -> str:

@@ -101,7 +101,7 @@ def choose_targets(seen: Seen, wanted: Sequence[str]) -> tuple[list[TargetGuess]
             chosen.append(guess)
     else:
         # a person must choose an outcome or a description; without any other column the best of them stands in
-        chosen = [t for t in found if not t.doubt][:MAX_TARGETS] or found[:1]
+        chosen = [t for t in found if not t.doubts][:MAX_TARGETS] or found[:1]
     if not chosen:
         raise CohortError("no column of the label table has two classes among scanned patients; name one with --target")
     return chosen, [t for t in found if t.column not in {c.column for c in chosen}]
