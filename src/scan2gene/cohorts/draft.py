@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from scan2gene.cohorts.guess_columns import (
     MIN_MINORITY,
     TargetGuess,
@@ -144,6 +146,10 @@ def _exclude_lines(seen: Seen) -> list[str]:
     if 0 < hit.sum() < len(hit):
         lines.append(f"  # {hit.sum()} series: " + _listed(f"{t!r}" for t in text[hit].unique()[:3]))
         rules["StudyDescription"] = _PROCEDURES
+    marked = seen.series.get("BurnedInAnnotation", pd.Series(dtype=str)).astype(str).str.upper().eq("YES").sum()
+    if 0 < marked < len(hit):
+        lines.append(f"  # {marked} series with text burned into their pixels, which may be a name")
+        rules["BurnedInAnnotation"] = "^YES$"
     if seen.patients.exclude_path:
         lines.append("  # exams whose rows of the label table are not taken")
         rules["path"] = seen.patients.exclude_path

@@ -53,7 +53,7 @@ class RoleGuess:
 
 
 def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[str]) -> list[RoleGuess]:
-    """Roles that can be told apart, those that most patients have first.
+    """Roles that can be told apart: images before masks, those that most patients have first.
 
     Args:
         series: Readable rows of the index, text without nulls.
@@ -107,18 +107,19 @@ def _tokens(path: str) -> set[str]:
 
 
 def _guess(name: str, rows: pd.DataFrame, series: pd.DataFrame) -> list[RoleGuess]:
-    """One guess per format, since headers and file names are matched in different columns."""
+    """One guess by sequence, else one per format, since headers and file names are matched in different columns."""
+    kind = "label" if name == "mask" else "intensity"
+    others = series[series["guess"] != name]
+    whole = _by_sequence(rows, others)
+    if whole:
+        return [RoleGuess(name, *whole[:2], kind, rows["who"].nunique(), len(rows), whole[2])]
     found: list[RoleGuess] = []
     for form, own in rows.groupby("format"):
-        rivals = series[(series["guess"] != name) & (series["guess"] != "")]
-        others = series[series["guess"] != name]
-        picked = _by_sequence(own, others) or (
-            _by_path(own, rivals, others) if form == "nifti" else _by_description(own, others)
-        )
+        rivals = others[others["guess"] != ""]
+        picked = _by_path(own, rivals, others) if form == "nifti" else _by_description(own, others)
         if picked:
             column, pattern, why = picked
             unique = name if not found else f"{name}-{form}"
-            kind = "label" if name == "mask" else "intensity"
             found.append(RoleGuess(unique, column, pattern, kind, own["who"].nunique(), len(own), why))
     return found
 

@@ -8,8 +8,11 @@ import pytest
 from pydantic import ValidationError
 from toy import ROLES, reasons, scan, whole
 
+from scan2gene.cohorts.label_table import read_label_table
+from scan2gene.cohorts.lesions import lesion_mm3
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Cohort
+from scan2gene.imaging.index import read_volume
 
 MASK = {**ROLES, "mask": {"match": {"path": "mask"}, "kind": "label"}}
 LOOSE = {**ROLES, "mask": {"match": {"path": "mask"}, "kind": "label", "optional": True}}
@@ -158,3 +161,10 @@ def test_the_lesion_role_must_be_a_mask():
         Cohort.model_validate(
             {"scans": ["x"], "labels": "y", "roles": roles, "min_lesion": {"role": "t1", "volume_mm3": 1}}
         )
+
+
+def test_the_masks_of_tcga_lgg_hold_the_pixels_that_its_table_gives(shared_data):
+    table = read_label_table(shared_data / "tcga_lgg" / "labels.csv", "patient_id").set_index("patient_id")
+    for patient, pixels in table["tumour_pixels_128"].items():
+        mask = read_volume(shared_data / "tcga_lgg" / "images" / patient / "mask.nii.gz", "label")
+        assert lesion_mm3(mask) == pytest.approx(float(pixels) * 1.875 * 1.875 * 1.0), patient
