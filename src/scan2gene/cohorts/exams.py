@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Role
 
 _BIDS_NAME = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)_[^/]+$")
+Row = dict[str, Any]  # of the series index, with its role
 _GRID = ["shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation"]
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate")
 
@@ -35,15 +36,16 @@ def build_exams(series: pd.DataFrame, roles: Mapping[str, Role], flow: Flow) -> 
     Raises:
         CohortError: No exam is complete.
     """
-    series, homeless = _joined(series, roles)
+    members = series.to_dict("records")  # plain rows: groups of a few rows are slow as tables
+    homeless = _join(members, roles)
     rows: list[dict[str, Any]] = []
     lacking: list[str] = []
     chosen: list[tuple] = []
-    for (patient, exam), group in series.groupby(["patient_id", "exam_id"], sort=True):
+    for (patient, exam), group in sorted(_grouped(members, "patient_id", "exam_id").items()):
         row: dict[str, Any] = {"patient_id": patient, "exam_id": exam, "date": exam_date(group)}
         for role in roles:
-            fitting = group[group["role"] == role]
-            places = ranked(fitting) if len(fitting) else []
+            fitting = [member for member in group if member["role"] == role]
+            places = ranked(fitting) if fitting else []
             row[f"role:{role}"] = places[0][0] if places else None
             for place, (identity, reason) in enumerate(places):
                 chosen.append((patient, exam, role, identity, int(place == 0), reason))
@@ -63,87 +65,91 @@ def build_exams(series: pd.DataFrame, roles: Mapping[str, Role], flow: Flow) -> 
             "The NIfTI files of one exam must lie in one folder."
         )
     exams = pd.DataFrame(rows)
+    told = pd.DataFrame(chosen, columns=list(ROLE_COLUMNS))
     # several patients' NIfTI files may lie in one folder; an exam id names one patient's exam
-    shared = exams.groupby("exam_id")["patient_id"].transform("nunique") > 1
-    exams["exam_id"] = exams["exam_id"].where(~shared, exams["exam_id"] + "#" + exams["patient_id"])
-    return exams, pd.DataFrame(chosen, columns=list(ROLE_COLUMNS))
+    counts = exams.groupby("exam_id")["patient_id"].nunique()
+    shared = counts.index[counts > 1]
+    for table in (exams, told):
+        named = table["exam_id"] + "#" + table["patient_id"]
+        table["exam_id"] = table["exam_id"].mask(table["exam_id"].isin(shared), named)
+    return exams, told
 
 
-def exam_date(group: pd.DataFrame) -> str | None:
+def exam_date(group: Sequence[Row]) -> str | None:
     """Date of an exam's series as the header has it (YYYYMMDD), or None."""
-    found = (str(group[c].max()) for c in _DATES if c in group.columns)
+    found = (max(str(row.get(column) or "") for row in group) for column in _DATES)
     return next((date for date in found if date), None)
 
 
-def _joined(series: pd.DataFrame, roles: Mapping[str, Role]) -> tuple[pd.DataFrame, dict[tuple[str, str], str]]:
-    """Exam ids of NIfTI files, which know none; and why a mask found no exam: (patient, exam) -> reason."""
-    series = series.assign(exam_id=series["exam_id"].where(series["format"] == "dicom", _by_name(series)))
-    series = _beside_dicom(series)
-    series = _flat_folders(series)
-    return _masks(series, roles)
+def _grouped(rows: Iterable[Row], *columns: str) -> dict[tuple, list[Row]]:
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[c] for c in columns), []).append(row)
+    return groups
 
 
-def _by_name(series: pd.DataFrame) -> pd.Series:
-    """A BIDS file name holds subject and session, whatever folder it lies in."""
-    named = series["path"].map(lambda path: (found := _BIDS_NAME.search(path)) and found[1])
-    return named.where(named.notna(), series["exam_id"])
+def _join(rows: list[Row], roles: Mapping[str, Role]) -> dict[tuple[str, str], str]:
+    """Give NIfTI files, which know no exam, its id; why a mask found none: (patient, exam) -> reason."""
+    nifti = [row for row in rows if row["format"] == "nifti"]
+    for row in nifti:
+        named = _BIDS_NAME.search(row["path"])  # tells subject and session, whatever folder it lies in
+        row["exam_id"] = named[1] if named else row["exam_id"]
+    by_patient = _grouped(rows, "patient_id")
+    for row in nifti:
+        dicom = [other for other in by_patient[row["patient_id"],] if other["format"] == "dicom"]
+        near = {other["exam_id"] for other in _below(dicom, row["path"])}
+        if len(near) == 1:  # a NIfTI belongs to the one DICOM exam of its patient beside or below it
+            row["exam_id"] = near.pop()
+    _flat_folders(nifti)
+    homeless: dict[tuple[str, str], str] = {}
+    for mine in by_patient.values():
+        homeless |= _masks(mine, {name for name, role in roles.items() if role.kind == "label"})
+    return homeless
 
 
-def _beside_dicom(series: pd.DataFrame) -> pd.DataFrame:
-    """A NIfTI belongs to the DICOM exam of its patient that lies beside or below it, if there is one only."""
-    exam = series["exam_id"].copy()
-    dicom = dict(tuple(series[series["format"] == "dicom"].groupby("patient_id")))
-    for row in series[(series["format"] == "nifti") & series["patient_id"].isin(dicom)].itertuples():
-        near = _below(dicom[row.patient_id], row.path)
-        if near["exam_id"].nunique() == 1:
-            exam[row.Index] = near["exam_id"].iloc[0]
-    return series.assign(exam_id=exam)
+def _below(rows: Iterable[Row], path: str) -> list[Row]:
+    folder = str(Path(path).parent).rstrip("/") + "/"
+    return [row for row in rows if row["path"].startswith(folder)]
 
 
-def _below(series: pd.DataFrame, path: str) -> pd.DataFrame:
-    return series[series["path"].str.startswith(str(Path(path).parent).rstrip("/") + "/")]
-
-
-def _flat_folders(series: pd.DataFrame) -> pd.DataFrame:
+def _flat_folders(nifti: Iterable[Row]) -> None:
     """A patient's files in folders of many patients, one folder per role, are one exam.
 
     Folders that repeat a role are visits and stay apart.
     """
-    loose = series[
-        (series["format"] == "nifti") & (series["exam_id"] == series["path"].map(lambda path: str(Path(path).parent)))
-    ]
-    shared = loose[loose.groupby("exam_id")["patient_id"].transform("nunique") > 1]
-    exam = series["exam_id"].copy()
-    for _, rows in shared.groupby("patient_id"):
-        folders = rows["exam_id"].unique()
-        if len(folders) > 1 and (rows.groupby("role")["exam_id"].nunique() == 1).all():
-            exam[rows.index] = os.path.commonpath(folders)
-    return series.assign(exam_id=exam)
+    loose = [row for row in nifti if row["exam_id"] == str(Path(row["path"]).parent)]
+    patients = {folder: {row["patient_id"] for row in rows} for (folder,), rows in _grouped(loose, "exam_id").items()}
+    shared = [row for row in loose if len(patients[row["exam_id"]]) > 1]
+    for rows in _grouped(shared, "patient_id").values():
+        folders = {row["exam_id"] for row in rows}
+        roles = _grouped(rows, "role").values()
+        if len(folders) > 1 and all(len({row["exam_id"] for row in same}) == 1 for same in roles):
+            for row in rows:
+                row["exam_id"] = os.path.commonpath(folders)
 
 
-def _masks(series: pd.DataFrame, roles: Mapping[str, Role]) -> tuple[pd.DataFrame, dict[tuple[str, str], str]]:
+def _masks(mine: list[Row], mask_roles: set[str]) -> dict[tuple[str, str], str]:
     """A folder that holds only masks of a patient joins the exam they belong to."""
-    is_mask = series["role"].map({n: r.kind == "label" for n, r in roles.items()}).astype(bool)
-    alone = (series["format"] == "nifti") & is_mask.groupby([series["patient_id"], series["exam_id"]]).transform("all")
-    imaged = dict(tuple(series[~is_mask].groupby("patient_id")))
-    exam, homeless = series["exam_id"].copy(), {}
-    for row in series[alone & series["patient_id"].isin(imaged)].itertuples():
-        others = imaged[row.patient_id]
-        near = _below(others, row.path)
-        found = _told_apart(near if len(near) else others, series.loc[row.Index])
-        if found is not None:
-            exam[row.Index] = found
-        else:
-            homeless[row.patient_id, row.exam_id] = (
-                "a mask that may belong to several exams of its patient: put it into the folder of its exam, "
-                "or the exam's date (YYYYMMDD) or StudyInstanceUID into its name"
-            )
-    return series.assign(exam_id=exam), homeless
+    images = [row for row in mine if row["role"] not in mask_roles]
+    homeless = {}
+    for (patient, exam), group in _grouped(mine, "patient_id", "exam_id").items():
+        if not images or any(row["format"] == "dicom" or row["role"] not in mask_roles for row in group):
+            continue
+        for row in group:
+            found = _told_apart(_below(images, row["path"]) or images, row)
+            if found is not None:
+                row["exam_id"] = found
+            else:
+                homeless[patient, exam] = (
+                    "a mask that may belong to several exams of its patient: put it into the folder of its exam, "
+                    "or the exam's date (YYYYMMDD) or StudyInstanceUID into its name"
+                )
+    return homeless
 
 
-def _told_apart(images: pd.DataFrame, mask: pd.Series) -> str | None:
+def _told_apart(images: list[Row], mask: Row) -> str | None:
     """The only exam that a mask can belong to: by what its name says, else by its voxel grid."""
-    exams = {str(identity): group for identity, group in images.groupby("exam_id")}
+    exams = {str(exam): group for (exam,), group in _grouped(images, "exam_id").items()}
     if len(exams) == 1:
         return next(iter(exams))
     name = Path(mask["path"]).name
@@ -151,5 +157,5 @@ def _told_apart(images: pd.DataFrame, mask: pd.Series) -> str | None:
     named = [e for e, group in exams.items() if e in name or ((day := exam_date(group)) and day in digits)]
     if len(named) == 1:
         return named[0]
-    grid = [e for e, group in exams.items() if (group[_GRID] == mask[_GRID]).all(axis=1).any()]
+    grid = [e for e, group in exams.items() if any(all(row[c] == mask[c] for c in _GRID) for row in group)]
     return grid[0] if len(grid) == 1 else None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -58,7 +59,7 @@ def role_fits(series: pd.DataFrame, roles: Mapping[str, Role]) -> pd.DataFrame:
     return fits
 
 
-def ranked(candidates: pd.DataFrame) -> list[tuple[str, str]]:
+def ranked(candidates: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Series of one exam that fit one role, best first, each with the reason for its place.
 
     Most slices win, then the smallest voxels, then the first path.
@@ -69,7 +70,7 @@ def ranked(candidates: pd.DataFrame) -> list[tuple[str, str]]:
     Returns:
         (series_id, reason); the first is taken.
     """
-    keys = [(_slices(row), _voxel_mm3(row), row.path, row.series_id) for row in candidates.itertuples()]
+    keys = [(_slices(row), _voxel_mm3(row), row["path"], row["series_id"]) for row in candidates]
     keys.sort(key=lambda key: (-key[0], *key[1:]))
     best, others = keys[0], keys[1:]
     if not others:
@@ -93,13 +94,13 @@ def _why_not(other: tuple, best: tuple) -> str:
     return "another is alike in slices and voxel size and comes first by path"
 
 
-def _slices(row: tuple) -> int:
-    last = str(row.shape).rpartition("x")[2]  # type: ignore[attr-defined]
+def _slices(row: Mapping[str, Any]) -> int:
+    last = str(row["shape"]).rpartition("x")[2]
     return int(last) if last.isdigit() else 0
 
 
-def _voxel_mm3(row: tuple) -> float:
+def _voxel_mm3(row: Mapping[str, Any]) -> float:
     try:
-        return math.prod(float(getattr(row, f"spacing_{axis}_mm")) for axis in "ijk")
-    except (ValueError, AttributeError):
+        return math.prod(float(row[f"spacing_{axis}_mm"]) for axis in "ijk")
+    except ValueError:
         return math.inf

@@ -67,7 +67,8 @@ def test_flat_folders_by_kind_are_one_exam_per_patient(go):
     rows = [nifti(p, f"/scans/{kind}/{p}.nii") for p in ("P1", "P2") for kind in ("images_t1", "labels")]
     found = go(rows, roles=FILES)
     assert found.cohort["role:mask"].tolist() == ["/scans/labels/P1.nii", "/scans/labels/P2.nii"]
-    assert found.cohort["exam_id"].is_unique
+    assert found.cohort["exam_id"].tolist() == ["/scans#P1", "/scans#P2"]
+    assert set(found.roles["exam_id"]) == set(found.cohort["exam_id"])
 
 
 def test_flat_folders_by_sequence_are_one_exam_and_by_visit_are_not(go):
