@@ -200,8 +200,11 @@ def _split(job: Job) -> str:
         write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
         job.done("split", key, [path])
     table = job.table("split.csv", SPLIT_COLUMNS)
-    labels = job.table("labels.csv", LABEL_COLUMNS)
-    write_csv(job.out / "split_table.csv", class_table(table, labels, list(job.study.targets)))
+    counts = job.out / "split_table.csv"
+    told = stage_key(split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
+    if not is_done(job.out, "split_table", told):  # its own stamp: counts can be made again, the split cannot
+        write_csv(counts, class_table(table, job.table("labels.csv", LABEL_COLUMNS), list(job.study.targets)))
+        mark_done(job.out, "split_table", told, [counts])
     return ", ".join(
         f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)
     )
