@@ -152,10 +152,13 @@ def _by_path(rows: pd.DataFrame, rivals: pd.DataFrame, others: pd.DataFrame) -> 
     """The end of the file names, else their folder; the shortest that picks these files and no other."""
     for against in (others, rivals):
         short, longer = _endings(rows, 1), _endings(rows, 2)
-        # a lone number in a name is a visit or a patient, and another file has another one
-        numbered = longer and re.search(r"[-_./ ]\d+[-_./ ]", longer)
-        tries = [_but(short, against), longer] if numbered else [longer, _but(short, against)]
-        for pattern in (short, *tries, _folders(rows), _endings(rows, 9)):
+        if short is None:  # the names say only whose they are
+            tries = [_folders(rows), r"\.nii", _but(r"\.nii", against)]
+        elif longer and re.search(r"[-_./ ]\d+[-_./ ]", longer):  # a lone number is a visit; others have another
+            tries = [short, _but(short, against), longer, _folders(rows), _endings(rows, 9)]
+        else:
+            tries = [short, longer, _but(short, against), _folders(rows), _endings(rows, 9)]
+        for pattern in tries:
             if pattern and _picks(pattern, rows["path"], against["path"]):
                 return "path", pattern, f"files such as {rows['below'].iloc[0].rpartition('/')[2]}"
     return None
@@ -165,9 +168,7 @@ def _endings(rows: pd.DataFrame, parts: int) -> str | None:
     """The last parts of the file names between delimiters, ids left out."""
     ends: Counter[str] = Counter()
     for path, who in zip(rows["below"], rows["who"], strict=True):
-        name = re.sub(r"\.nii(\.gz)?$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
-        rest = name.rpartition(who)[2] if who in name else "/" + name
-        cut = re.findall(r"[-_./ ]?[^-_./ ]+", rest)[-parts:]
+        cut = re.findall(r"[-_./ ]?[^-_./ ]+", _rest(path, who))[-parts:]
         ends["".join(cut)] += 1
     if "" in ends or len(ends) > _ENUMERATED:
         return None
@@ -175,10 +176,14 @@ def _endings(rows: pd.DataFrame, parts: int) -> str | None:
     return (words[0] if len(words) == 1 else f"(?:{'|'.join(words)})") + r"\.nii"
 
 
-def _but(ending: str | None, others: pd.DataFrame) -> str | None:
+def _rest(path: str, who: str) -> str:
+    """What a file's name says beside whose it is; begins with / where it is the whole name."""
+    name = re.sub(r"\.nii(\.gz)?$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
+    return name.rpartition(who)[2] if who in name else "/" + name
+
+
+def _but(ending: str, others: pd.DataFrame) -> str | None:
     """Files with an ending, except those of others that share it: _T1w, but not -gadolinium_T1w."""
-    if ending is None:
-        return None
     longer = _endings(others[others["path"].str.contains(ending, case=False)], 2)
     return f"^(?!.*{longer}).*{ending}" if longer else None
 
@@ -192,21 +197,31 @@ def _folders(rows: pd.DataFrame) -> str | None:
 
 
 def _anything(series: pd.DataFrame) -> list[RoleGuess]:
-    """No sequence is known: the name that most patients have becomes the role `image`."""
-    rows = series[series["guess"] == ""]
-    if rows.empty:
-        return []
-    rows, others = rows.assign(guess="image"), series[series["guess"] != ""]
-    dicom = rows[rows["format"] == "dicom"]
+    """No sequence is known: a role per name that patients share, or `image` where there is one."""
+    rows, others = series[series["guess"] == ""], series[series["guess"] != ""]
+    dicom, nifti = (rows[rows["format"] == form] for form in ("dicom", "nifti"))
     if len(dicom):
         common = dicom.groupby("SeriesDescription")["who"].nunique().idxmax()
-        rows, others = dicom[dicom["SeriesDescription"] == common], dicom[dicom["SeriesDescription"] != common]
-        picked = _by_description(rows, others) if common else None
+        rest = dicom[dicom["SeriesDescription"] != common]
+        dicom = dicom[dicom["SeriesDescription"] == common].assign(guess="image")
+        picked = _by_description(dicom, rest) if common else None
         picked = picked or ("SeriesDescription", "", "no description tells what the series are")
-    else:
-        picked = _by_path(rows, others, others) or ("path", r"\.nii", "every NIfTI file")
-    column, pattern, why = picked
-    return [RoleGuess("image", column, pattern, "intensity", rows["who"].nunique(), len(rows), why)]
+        return [RoleGuess("image", *picked[:2], "intensity", dicom["who"].nunique(), len(dicom), picked[2])]
+    names = pd.Series([_rest(p, w) for p, w in zip(nifti["below"], nifti["who"], strict=True)], nifti.index, dtype=str)
+    shared = names[names.map(nifti["who"].groupby(names).nunique()) > 1]
+    found = []
+    for name, mine in nifti.loc[shared.index].groupby(shared):
+        rivals = pd.concat([others, nifti.drop(mine.index)])
+        picked = _by_path(mine, rivals, rivals)
+        role = re.sub(r"[^A-Za-z0-9]+", "-", str(name)).strip("-") if shared.nunique() > 1 else "image"
+        if picked:
+            found.append(
+                RoleGuess(role or "image", *picked[:2], "intensity", mine["who"].nunique(), len(mine), picked[2])
+            )
+    if not found and len(nifti):
+        picked = _by_path(nifti, others, others) or ("path", r"\.nii", "every NIfTI file")
+        found = [RoleGuess("image", *picked[:2], "intensity", nifti["who"].nunique(), len(nifti), picked[2])]
+    return found
 
 
 def _picks(pattern: str, rows: Iterable[str], others: Iterable[str]) -> bool:

@@ -62,6 +62,8 @@ def test_descriptions(descriptions, roles):
         (["{}-t1n.nii.gz", "{}-t1c.nii.gz", "{}-t2f.nii.gz", "{}-t2w.nii.gz"], "{0}/", {"t1", "t1c", "flair", "t2"}),
         (["imagesTr/{}.nii.gz", "labelsTr/{}.nii.gz"], "", {"image", "mask"}),
         (["a/{}_brain.nii.gz"], "", {"image"}),
+        (["pre.nii.gz", "post_1.nii.gz", "post_2.nii.gz"], "{}/", {"pre", "post-1", "post-2"}),
+        (["{}.nii", "{}_second.nii"], "", {"image", "second"}),
     ],
 )
 def test_file_names(names, folder, roles):
