@@ -76,22 +76,54 @@ for _stage, _description in _VERBS.items():
 
 @app.command()
 def new(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe; `scan2gene new list` shows them.")],
+    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; `scan2gene new list` shows them.")] = None,
+    scans: Annotated[
+        Path | None, typer.Option(help="Folder with scans: draft the study from them and --labels.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label table; default: participants.tsv of a BIDS folder.")
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict; may be repeated. Default: guessed.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default <recipe>.yaml.")] = None,
 ) -> None:
-    """Write a commented study file to start from."""
+    """Write a commented study file: a recipe, or a draft from --scans and --labels."""
     from scan2gene.recipes import recipe_text, recipes
 
     if recipe == "list":
         for name, title in recipes().items():
             typer.echo(f"{name:<20}{title}")
         return
-    text = recipe_text(recipe)
-    path = out or Path(f"{recipe}.yaml")
+    if (recipe is None) == (scans is None):
+        raise Scan2GeneError("give either the name of a recipe (`scan2gene new list`), or --scans FOLDER --labels FILE")
+    path = out or Path(f"{recipe or 'study'}.yaml")
     if path.exists():
         raise Scan2GeneError(f"{path} exists and is not overwritten. Name another file with -o.")
+    if scans is not None:
+        from scan2gene.cohorts.draft import draft_study
+
+        text = draft_study(scans, labels or scans / "participants.tsv", path, target or ())
+        told = f"Read its comments, then: scan2gene curate {path}"
+    else:
+        text = recipe_text(recipe or "")
+        told = f"Change the lines marked EDIT, then: scan2gene run {path}"
     path.write_text(text, encoding="utf-8")
-    typer.echo(f"{path} written. Change the lines marked EDIT, then: scan2gene run {path}")
+    typer.echo(f"{path} written. {told}")
+
+
+@app.command()
+def bids(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory, curated at least.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+) -> None:
+    """Write the chosen series of a curated cohort as a BIDS dataset."""
+    from scan2gene.cohorts.bids import export_bids
+
+    made = export_bids(run_dir, out)
+    for patient, role, reason in made.failed:
+        typer.echo(f"not written  {patient} {role}: {reason}")
+    typer.echo(f"{made.volumes} volumes of {made.patients} patients written to {out}, {len(made.failed)} not")
 
 
 @app.command()

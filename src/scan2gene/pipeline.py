@@ -14,7 +14,7 @@ import pandas as pd
 
 from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
-from scan2gene.cohorts.split import make_splits
+from scan2gene.cohorts.split import class_table, make_splits
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
@@ -66,7 +66,7 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
         Scan2GeneError: What is wrong and how to mend it.
     """
     study = study if isinstance(study, Study) else load_study(study)
-    check(study)
+    check(study, networks=list(STAGES).index(until) >= list(STAGES).index("train"))
     out = Path(out) if out is not None else Path("runs") / study.name
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out):
@@ -94,14 +94,17 @@ def _refuse_another_split(study: Study, out: Path) -> None:
         )
 
 
-def check(study: Study) -> None:
+def check(study: Study, networks: bool = True) -> None:
     """Check every plug-in name and option before any work starts.
+
+    Args:
+        study: The study.
+        networks: Also check models, which needs torch; the stages before training do without.
 
     Raises:
         StudyError: With the valid names.
     """
     from scan2gene.preprocess.recipe import check_recipe
-    from scan2gene.train.fold import check_model
 
     for split in study.splits:
         if split.kind == "leave_one_site_out" and not study.cohort.site_column:
@@ -109,7 +112,10 @@ def check(study: Study) -> None:
                 f"split {split.name} leaves one site out, so cohort.site_column must name the site's column"
             )
     for one in study.runs:
-        check_model(study, one)
+        if networks:
+            from scan2gene.train.fold import check_model
+
+            check_model(study, one)
         check_recipe(for_run(study, one).preprocess, study.cohort.roles)
 
 
@@ -132,11 +138,13 @@ def _curate(job: Job) -> str:
         tables=[file_hash(p) for p in sources],
         cohort=rules.model_dump(mode="json"),
         targets={n: t.model_dump(mode="json") for n, t in job.study.targets.items()},
+        masks=(read_stamp(job.out, "index") or {}).get("key") if rules.min_lesion else None,
     )
-    files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "flow.json")]
+    files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "roles.csv", "flow.json")]
     if not is_done(job.out, "curate", key):
         curated = curate(job.study, job.table("series.csv"))
-        for path, table in zip(files, (curated.cohort, curated.labels, curated.exclusions), strict=False):
+        tables = (curated.cohort, curated.labels, curated.exclusions, curated.roles)
+        for path, table in zip(files, tables, strict=False):
             write_csv(path, table)
         write_json(files[-1], curated.flow)
         job.done("curate", key, files)
@@ -192,6 +200,11 @@ def _split(job: Job) -> str:
         write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
         job.done("split", key, [path])
     table = job.table("split.csv", SPLIT_COLUMNS)
+    counts = job.out / "split_table.csv"
+    told = stage_key(split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
+    if not is_done(job.out, "split_table", told):  # its own stamp: counts can be made again, the split cannot
+        write_csv(counts, class_table(table, job.table("labels.csv", LABEL_COLUMNS), list(job.study.targets)))
+        mark_done(job.out, "split_table", told, [counts])
     return ", ".join(
         f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)
     )
@@ -314,9 +327,9 @@ def _stores(job: Job) -> list[tuple[Study, Path]]:
 
 def _run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:
     from scan2gene.preprocess.recipe import recipe_hash
-    from scan2gene.train.fold import is_classical
+    from scan2gene.radiomics.clinical import CLASSICAL  # the stages before training need no torch
 
-    views = [(one, for_run(job.study, one)) for one in job.study.runs if not is_classical(one)]
+    views = [(one, for_run(job.study, one)) for one in job.study.runs if one.model.name not in CLASSICAL]
     return [(one, (view, job.out / "store" / recipe_hash(view.preprocess))) for one, view in views]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.study import Study
-from scan2gene.report import cohort, making, results
+from scan2gene.report import acquisition, cohort, making, results
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.verdict import interval, number
 
@@ -56,6 +56,7 @@ def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
         rocs=results.roc_panels(inputs, found),
         cohort=cohort.cohort(inputs),
         scans=cohort.scans(inputs),
+        acquisition=acquisition.acquisition(inputs),
         stores=making.preprocessing(inputs),
         training=making.training(inputs),
         failures=making.failures(inputs),
