@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pandas as pd
 
 from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
+from scan2gene.cohorts.pseudonyms import Veil, open_veil, shown_study
 from scan2gene.cohorts.split import make_splits
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
@@ -39,6 +41,7 @@ class Job:
     study: Study
     out: Path
     tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
+    veil: Veil | None = None  # of a study with pseudonyms
 
     started: float = 0.0  # of the stage that is running
 
@@ -69,10 +72,12 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
     check(study)
     out = Path(out) if out is not None else Path("runs") / study.name
     out.mkdir(parents=True, exist_ok=True)
-    with exclusive(out):
-        _refuse_another_split(study, out)
-        write_json(out / "study.json", study.model_dump(mode="json"))
-        job = Job(study, out)
+    veil = open_veil(study, out)
+    with exclusive(out), veil.guarded() if veil else nullcontext():
+        shown = shown_study(study, veil).model_dump(mode="json")
+        _refuse_another_split(shown, out)
+        write_json(out / "study.json", shown)
+        job = Job(study, out, veil=veil)
         for name, stage in STAGES.items():
             job.started = time.perf_counter()
             say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
@@ -81,13 +86,16 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
     return out
 
 
-def _refuse_another_split(study: Study, out: Path) -> None:
+def _refuse_another_split(now: dict[str, Any], out: Path) -> None:
     """Stop before anything is written when a run directory holds the split of another study."""
-    if not (out / "split.csv").exists() or not (out / "study.json").exists():
+    if not (out / "study.json").exists():
         return
-    before, now = json.loads((out / "study.json").read_text()), study.model_dump(mode="json")
+    before = json.loads((out / "study.json").read_text())
+    if (before["cohort"].get("pseudonyms") is None) != (now["cohort"]["pseudonyms"] is None):
+        raise RunError(f"{out} was begun {'without' if now['cohort']['pseudonyms'] else 'with'} cohort.pseudonyms, and "
+                       "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
     changed = [k for k in ("seed", "cohort", "targets", "splits") if before.get(k) != now[k]]
-    if changed:
+    if changed and (out / "split.csv").exists():
         raise RunError(
             f"{out} holds a split that was made with another {' and '.join(changed)}, and a split is never changed "
             "silently. Give another run directory with -o, or delete split.csv to split anew."
@@ -116,8 +124,13 @@ def check(study: Study) -> None:
 def _index(job: Job) -> str:
     scans = job.study.cohort.scans
     key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
+    table = None
+    if job.veil:
+        job.veil.read_index(key, lambda: index(scans))
+        table = job.veil.series()
+        key = stage_key(key=key, shown=value_hash(table.to_csv(index=False)))
     if not is_done(job.out, "index", key):
-        write_csv(job.out / "series.csv", index(scans))
+        write_csv(job.out / "series.csv", index(scans) if table is None else table)
         job.done("index", key, [job.out / "series.csv"])
     status = job.table("series.csv")["status"].value_counts()
     return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected"
@@ -129,13 +142,15 @@ def _curate(job: Job) -> str:
     key = stage_key(
         version=__version__,
         series=file_hash(job.out / "series.csv"),
+        # behind a veil, series.csv does not show all that is curated
+        scans=(read_stamp(job.out, "index") or {}).get("key") if job.veil else None,
         tables=[file_hash(p) for p in sources],
         cohort=rules.model_dump(mode="json"),
         targets={n: t.model_dump(mode="json") for n, t in job.study.targets.items()},
     )
     files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "flow.json")]
     if not is_done(job.out, "curate", key):
-        curated = curate(job.study, job.table("series.csv"))
+        curated = job.veil.curate() if job.veil else curate(job.study, job.table("series.csv"))
         for path, table in zip(files, (curated.cohort, curated.labels, curated.exclusions), strict=False):
             write_csv(path, table)
         write_json(files[-1], curated.flow)
@@ -152,7 +167,7 @@ def _preprocess(job: Job) -> str:
     from scan2gene.preprocess.store import build_store
 
     cohort = job.table("cohort.csv")
-    paths = job.table("series.csv").set_index("series_id")["path"].to_dict()
+    paths = job.veil.paths() if job.veil else job.table("series.csv").set_index("series_id")["path"].to_dict()
     index_stamp = read_stamp(job.out, "index") or {}
     told = []
     for view, store in _stores(job):
@@ -162,7 +177,7 @@ def _preprocess(job: Job) -> str:
         )  # fmt: skip
         stage = f"preprocess/{store.name}"
         if not is_done(job.out, stage, key):
-            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess)
+            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
             pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
             volumes = [store / f for f in manifest["file"].dropna() if f]
             job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
@@ -257,7 +272,7 @@ def _evaluate(job: Job) -> str:
     settings = job.study.evaluate
     key = stage_key(
         version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
-        seed=job.study.seed, study=study_hash(job.study),
+        seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
     )  # fmt: skip
     if not is_done(job.out, "evaluate", key):
         predictions = pd.read_parquet(job.out / "predictions.parquet")
@@ -270,7 +285,7 @@ def _evaluate(job: Job) -> str:
         for name, result in found.results.items():
             write_json(job.out / "experiments" / name / "results.json", result)
         if settings.ledger:
-            append_ledger(Path(settings.ledger), job.study, found.metrics)
+            append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
         job.done("evaluate", key, files)
     metrics = job.table("metrics.csv")
     return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
@@ -302,7 +317,7 @@ def _report(job: Job) -> str:
     path = job.out / "report.html"
     if not is_done(job.out, "report", key):
         stores = {one.name: store for one, (_, store) in _run_stores(job)}
-        write_text(path, write_report(job.study, job.out, stores))
+        write_text(path, write_report(shown_study(job.study, job.veil), job.out, stores))
         job.done("report", key, [path])
     return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
 

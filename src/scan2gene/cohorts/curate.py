@@ -53,7 +53,7 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
         raise CohortError("there is no DICOM or NIfTI file below cohort.scans")
     out: list[dict[str, str]] = []
     flow = [{"step": "series found", "kept": len(series), "unit": "series", "left_out": {}}]
-    series = _with_patients(series.fillna(""), rules)
+    series = with_patients(series.fillna(""), rules)
     for step, keep in (("readable, regular volumes", _readable), ("selected by the study", _selected)):
         series = _narrow(series, keep(series, rules), step, out, flow)
     series = _assign_roles(series, rules.roles, out, flow)
@@ -78,7 +78,7 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     return Curated(cohort, labels, exclusions, flow)
 
 
-def _with_patients(series: pd.DataFrame, rules: Cohort) -> pd.DataFrame:
+def with_patients(series: pd.DataFrame, rules: Cohort) -> pd.DataFrame:
     """Fill patient_id from the path where the study says how."""
     if rules.patient_pattern:
         # searched from the scan folder down, so that a pattern never hits the folders above it

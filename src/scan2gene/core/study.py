@@ -85,6 +85,9 @@ class Cohort(Section):
     include: dict[str, Pattern] = Field({}, description="series are kept only where these patterns are found")
     exclude: dict[str, Pattern] = Field({}, description="series are left out where one of these patterns is found")
     exclude_file: str | None = Field(None, description="CSV with patient_id or series_id and reason")
+    pseudonyms: str | None = Field(
+        None, description="key file (CSV: patient_id, pseudonym; made if missing); only pseudonyms are then shown"
+    )
     roles: dict[Name, Role] = Field(min_length=1)
 
 
@@ -203,6 +206,7 @@ def study_hash(study: Study) -> str:
     cohort["scans"] = [Path(p).name for p in cohort["scans"]]
     cohort["labels"] = Path(cohort["labels"]).name
     cohort["exclude_file"] = cohort["exclude_file"] and Path(cohort["exclude_file"]).name
+    cohort.pop("pseudonyms")  # where the key lies decides nothing
     values["evaluate"].pop("ledger")
     return value_hash(values)
 
@@ -243,6 +247,7 @@ def _anchored(study: Study, folder: Path) -> Study:
             "scans": [anchor(p) for p in study.cohort.scans],
             "labels": anchor(study.cohort.labels),
             "exclude_file": anchor(study.cohort.exclude_file),
+            "pseudonyms": anchor(study.cohort.pseudonyms),
         }
     )
     evaluate = study.evaluate.model_copy(update={"ledger": anchor(study.evaluate.ledger)})

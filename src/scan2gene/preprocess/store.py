@@ -10,7 +10,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,9 @@ def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dic
 
 
 def build_store(
-    folder: Path, exams: pd.DataFrame, paths: Mapping[str, str], roles: Mapping[str, Role], recipe: Sequence[Plugin]
-) -> pd.DataFrame:
+    folder: Path, exams: pd.DataFrame, paths: Mapping[str, str], roles: Mapping[str, Role], recipe: Sequence[Plugin],
+    hide: Callable[[str], str] = str,
+) -> pd.DataFrame:  # fmt: skip
     """Preprocess every exam that is not in the store yet; write `folder/manifest.csv`.
 
     Args:
@@ -104,6 +105,7 @@ def build_store(
         paths: series_id -> path.
         roles: The study's roles.
         recipe: Steps in order.
+        hide: Takes out of a reason what the study does not show.
 
     Returns:
         The manifest, one row per exam and role; a volume that could not be made has
@@ -122,6 +124,7 @@ def build_store(
         for made in track(pool.map(work, exams.to_dict("records")), "preprocess", len(exams)):
             rows += made
     manifest = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
+    manifest["reason"] = manifest["reason"].map(hide)
     write_csv(folder / "manifest.csv", manifest)
     return manifest
 
