@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.cohorts.curate import curate
+from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.pseudonyms import Veil, open_veil, shown_study
 from scan2gene.cohorts.split import make_splits
 from scan2gene.core.console import say
@@ -53,6 +53,12 @@ class Job:
         """A CSV of the run directory."""
         return read_csv(self.out / name, columns)
 
+    def paths(self) -> dict[str, str]:
+        """Series id, as tables show it -> what `read_volume` opens."""
+        if self.veil:
+            return self.veil.paths()
+        return self.table("series.csv").set_index("series_id")["path"].to_dict()
+
 
 def run(study: Study | str | Path, out: str | Path | None = None, until: str = "report") -> Path:
     """Do every stage of a study that is not done yet.
@@ -71,19 +77,62 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
     study = study if isinstance(study, Study) else load_study(study)
     check(study)
     out = Path(out) if out is not None else Path("runs") / study.name
+    with _opened(study, out) as job:
+        for name, stage in STAGES.items():
+            _do(job, name, stage)
+            if name == until:
+                break
+    return out
+
+
+@contextmanager
+def _opened(study: Study, out: Path) -> Iterator[Job]:
+    """Hold the run directory of a study, with what it may show."""
     out.mkdir(parents=True, exist_ok=True)
     veil = open_veil(study, out)
     with exclusive(out), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
         _refuse_another_split(shown, out)
         write_json(out / "study.json", shown)
-        job = Job(study, out, veil=veil)
-        for name, stage in STAGES.items():
-            job.started = time.perf_counter()
-            say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
-            if name == until:
-                break
-    return out
+        yield Job(study, out, veil=veil)
+
+
+def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
+    job.started = time.perf_counter()
+    say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
+
+
+@dataclass(frozen=True)
+class Exams:
+    """Exams to look at, before anything is prepared.
+
+    Args:
+        curated: With the exams that the exclude file sets aside.
+        series: series.csv.
+        paths: series_id -> what `read_volume` opens.
+        hide: Takes out of a message what must not be shown.
+        shown_rows: An exclude file's rows as they may be shown; None: as they are.
+    """
+
+    curated: Curated
+    series: pd.DataFrame
+    paths: dict[str, str]
+    hide: Callable[[str], str]
+    shown_rows: Callable[[pd.DataFrame], pd.DataFrame] | None
+
+
+def exams_to_look_at(study: Study, out: Path) -> Exams:
+    """Index a study, and curate it as if no exclude file were there; curation writes nothing.
+
+    Raises:
+        Scan2GeneError: As `run` up to curation.
+    """
+    free = study.model_copy(update={"cohort": study.cohort.model_copy(update={"exclude_file": None})})
+    with _opened(study, out) as job:
+        _do(job, "index", _index)
+        series, veil = job.table("series.csv"), job.veil
+        curated = replace(veil, study=free).curate() if veil else curate(free, series)
+        return Exams(curated, series, job.paths(), veil or str, veil.rows if veil else None)
 
 
 def _refuse_another_split(now: dict[str, Any], out: Path) -> None:
@@ -167,7 +216,7 @@ def _preprocess(job: Job) -> str:
     from scan2gene.preprocess.store import build_store
 
     cohort = job.table("cohort.csv")
-    paths = job.veil.paths() if job.veil else job.table("series.csv").set_index("series_id")["path"].to_dict()
+    paths = job.paths()
     index_stamp = read_stamp(job.out, "index") or {}
     told = []
     for view, store in _stores(job):

@@ -113,6 +113,28 @@ def test_a_second_run_changes_nothing(planted, veiled):
     assert {p: p.read_bytes() for p in private} == private
 
 
+def test_the_contact_sheet_shows_pseudonyms(planted, veiled):
+    """And without them, ids, descriptions and file names, as the run directory does."""
+    out, study = veiled[0], planted.folder / "veiled.yaml"
+    pages = planted.folder / "pages"
+    for name, words in {
+        "raw.html": [study, "--run", out],
+        "prepared.html": [out, "--prepared"],
+        "both.html": [study, "--run", out, "--prepared"],
+    }.items():
+        code, said = planted.scan2gene("qc", *words, "-o", pages / name)
+        assert code == 0, said
+        assert leaked(said, planted.words) == set()
+        assert leaked(texts(pages)[name], planted.words) == set(), name
+    assert "cut short" in (pages / "raw.html").read_text() or "decoded" in (pages / "raw.html").read_text()
+    assert leaked("".join(texts(out / "qc").values()), planted.words) == set()
+    code, said = planted.scan2gene("qc", out)
+    assert code == 1 and "holds pseudonyms and no paths" in said
+    code, said = planted.scan2gene("qc", planted.study("plain.yaml"), "--run", planted.folder / "plain")
+    assert code == 0, said
+    assert leaked(texts(planted.folder / "plain")["qc.html"], planted.words) <= DOCUMENTED
+
+
 def test_errors_name_pseudonyms(planted, veiled):
     truth = pd.read_csv(planted.folder / "labels.csv")
     spoiled = pd.concat([truth, truth.head(2).assign(gene=lambda t: 1 - t["gene"])])

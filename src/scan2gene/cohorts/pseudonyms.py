@@ -165,8 +165,7 @@ class Veil:
             found = curate(study, self._truth().drop(columns=list(PRIVATE)))
         cohort, out = found.cohort.copy(), found.exclusions.copy()
         self.learn("exam_id", {*cohort["exam_id"], *out["exam_id"]})
-        strangers = set(out["patient_id"]) - self.ids["exam_id"].keys() - self.ids["series_id"].keys()
-        self.learn("patient_id", {s for s in strangers if not _OURS.fullmatch(s)})
+        self._learn_strangers(out["patient_id"])
         cohort["date"] = cohort["date"].map(lambda date: date[:4] if isinstance(date, str) else None)
         for column in ("patient_id", "exam_id", *[c for c in cohort.columns if c.startswith("role:")]):
             cohort[column] = self._shown(cohort[column], "series_id" if column.startswith("role:") else column)
@@ -184,6 +183,18 @@ class Veil:
             exclusions=out.reset_index(drop=True),
             flow=[step | {"left_out": self._reasons(step["left_out"])} for step in found.flow],
         )
+
+    def rows(self, excluded: pd.DataFrame) -> pd.DataFrame:
+        """Rows of an exclude file (patient_id, series_id, reason) with pseudonyms, which it may hold too."""
+        for column in ("patient_id", "series_id"):
+            self._learn_strangers(excluded[column])
+        shown = {c: self._shown(excluded[c], c) for c in ("patient_id", "series_id")}
+        return excluded.assign(**shown, reason=_each(excluded["reason"], self.scrub))
+
+    def _learn_strangers(self, ids: pd.Series) -> None:
+        """Ids that an exclude file names and nothing has are taken for patients."""
+        known = self.ids["exam_id"].keys() | self.ids["series_id"].keys()
+        self.learn("patient_id", {i for i in ids if i not in known and not _OURS.fullmatch(i)})
 
     def _reasons(self, counts: dict[str, int]) -> dict[str, int]:
         cleaned: dict[str, int] = {}
