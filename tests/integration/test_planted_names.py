@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 
 import scan2gene
 from tests.integration.planted import leaked, study, text_keywords, texts, write_planted
-from tests.integration.road import edit
+from tests.integration.road import edit, nifti_study
 
 PATIENTS = 30
 # docs/guide.md, "Patients' identities": what a run directory holds when no pseudonyms are asked for
@@ -191,3 +192,15 @@ def test_ids_and_pseudonyms_do_not_share_a_directory(planted, veiled):
     assert code == 0
     code, said = planted.scan2gene("curate", planted.study("plain.yaml"), "-o", veiled[0])
     assert code == 1 and "was begun with cohort.pseudonyms" in said
+
+
+def test_nifti_whose_ids_are_in_shared_file_names(tmp_path):
+    path = nifti_study(tmp_path / "Jane Doe's study")
+    edit(path, cohort=yaml.safe_load(path.read_text())["cohort"] | {"pseudonyms": "../private/key.csv"})
+    scans = path.parent / "scans"
+    for scan in sorted(scans.glob("*/t1.nii.gz")):
+        scan.rename(scans / f"{scan.parent.name} Jane_t1.nii.gz")
+    (scans / "P001 Jane_t1.nii.gz").write_bytes(b"cut")
+    out = scan2gene.run(path, tmp_path / "run", until="preprocess")
+    assert len(pd.read_csv(out / "cohort.csv")) == 23
+    assert not re.search(r"\bp0\d\d\b|jane|_t1\.nii", "".join(texts(out).values()))
