@@ -61,6 +61,21 @@ def index(
     typer.echo(f"{len(table)} series, {(table['status'] == 'ok').sum()} ok; written to {out}")
 
 
+@app.command()
+def qc(
+    source: Annotated[Path, typer.Argument(metavar="STUDY_or_RUN_DIR", help="A study file, or its run directory.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page; default qc.html in the run directory.")] = None,
+    prepared: Annotated[bool, typer.Option("--prepared", help="Show prepared volumes, not the scans.")] = False,
+    run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<study name>.")] = None,
+) -> None:
+    """Show every exam on one offline page, flag what looks odd, and set exams aside."""
+    from scan2gene.qc import qc as write_qc
+    from scan2gene.qc import summary
+
+    page, counts = write_qc(source, out, prepared, run)
+    typer.echo(f"{page} ({page.stat().st_size / 1e6:.1f} MB): {summary(counts)}")
+
+
 def _stage_verb(stage: str, description: str) -> None:
     def verb(study: StudyFile, out: Out = None) -> None:
         from scan2gene.pipeline import run as run_study

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.cohorts.curate import curate
+from scan2gene.cohorts.curate import Curated, curate
+from scan2gene.cohorts.pseudonyms import Veil, open_veil, shown_study
 from scan2gene.cohorts.split import class_table, make_splits
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
@@ -39,6 +41,7 @@ class Job:
     study: Study
     out: Path
     tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
+    veil: Veil | None = None  # of a study with pseudonyms
 
     started: float = 0.0  # of the stage that is running
 
@@ -49,6 +52,12 @@ class Job:
     def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         """A CSV of the run directory."""
         return read_csv(self.out / name, columns)
+
+    def paths(self) -> dict[str, str]:
+        """Series id, as tables show it -> what `read_volume` opens."""
+        if self.veil:
+            return self.veil.paths()
+        return self.table("series.csv").set_index("series_id")["path"].to_dict()
 
 
 def run(study: Study | str | Path, out: str | Path | None = None, until: str = "report") -> Path:
@@ -68,26 +77,74 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
     study = study if isinstance(study, Study) else load_study(study)
     check(study, networks=list(STAGES).index(until) >= list(STAGES).index("train"))
     out = Path(out) if out is not None else Path("runs") / study.name
-    out.mkdir(parents=True, exist_ok=True)
-    with exclusive(out):
-        _refuse_another_split(study, out)
-        write_json(out / "study.json", study.model_dump(mode="json"))
-        job = Job(study, out)
+    with _opened(study, out) as job:
         for name, stage in STAGES.items():
-            job.started = time.perf_counter()
-            say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
+            _do(job, name, stage)
             if name == until:
                 break
     return out
 
 
-def _refuse_another_split(study: Study, out: Path) -> None:
+@contextmanager
+def _opened(study: Study, out: Path) -> Iterator[Job]:
+    """Hold the run directory of a study, with what it may show."""
+    out.mkdir(parents=True, exist_ok=True)
+    veil = open_veil(study, out)
+    with exclusive(out), veil.guarded() if veil else nullcontext():
+        shown = shown_study(study, veil).model_dump(mode="json")
+        _refuse_another_split(shown, out)
+        write_json(out / "study.json", shown)
+        yield Job(study, out, veil=veil)
+
+
+def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
+    job.started = time.perf_counter()
+    say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
+
+
+@dataclass(frozen=True)
+class Exams:
+    """Exams to look at, before anything is prepared.
+
+    Args:
+        curated: With the exams that the exclude file sets aside.
+        series: series.csv.
+        paths: series_id -> what `read_volume` opens.
+        hide: Takes out of a message what must not be shown.
+        shown_rows: An exclude file's rows as they may be shown; None: as they are.
+    """
+
+    curated: Curated
+    series: pd.DataFrame
+    paths: dict[str, str]
+    hide: Callable[[str], str]
+    shown_rows: Callable[[pd.DataFrame], pd.DataFrame] | None
+
+
+def exams_to_look_at(study: Study, out: Path) -> Exams:
+    """Index a study, and curate it as if no exclude file were there; curation writes nothing.
+
+    Raises:
+        Scan2GeneError: As `run` up to curation.
+    """
+    free = study.model_copy(update={"cohort": study.cohort.model_copy(update={"exclude_file": None})})
+    with _opened(study, out) as job:
+        _do(job, "index", _index)
+        series, veil = job.table("series.csv"), job.veil
+        curated = replace(veil, study=free).curate() if veil else curate(free, series)
+        return Exams(curated, series, job.paths(), veil or str, veil.rows if veil else None)
+
+
+def _refuse_another_split(now: dict[str, Any], out: Path) -> None:
     """Stop before anything is written when a run directory holds the split of another study."""
-    if not (out / "split.csv").exists() or not (out / "study.json").exists():
+    if not (out / "study.json").exists():
         return
-    before, now = json.loads((out / "study.json").read_text()), study.model_dump(mode="json")
+    before = json.loads((out / "study.json").read_text())
+    if (before["cohort"].get("pseudonyms") is None) != (now["cohort"]["pseudonyms"] is None):
+        raise RunError(f"{out} was begun {'without' if now['cohort']['pseudonyms'] else 'with'} cohort.pseudonyms, and "
+                       "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
     changed = [k for k in ("seed", "cohort", "targets", "splits") if before.get(k) != now[k]]
-    if changed:
+    if changed and (out / "split.csv").exists():
         raise RunError(
             f"{out} holds a split that was made with another {' and '.join(changed)}, and a split is never changed "
             "silently. Give another run directory with -o, or delete split.csv to split anew."
@@ -122,8 +179,14 @@ def check(study: Study, networks: bool = True) -> None:
 def _index(job: Job) -> str:
     scans = job.study.cohort.scans
     key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
+    table = None
+    if job.veil:
+        unfinished = job.veil.key.with_suffix(".progress")
+        job.veil.read_index(key, lambda: index(scans, unfinished))
+        table = job.veil.series()
+        key = stage_key(key=key, shown=value_hash(table.to_csv(index=False)))
     if not is_done(job.out, "index", key):
-        write_csv(job.out / "series.csv", index(scans, job.out / "series.progress"))
+        write_csv(job.out / "series.csv", index(scans, job.out / "series.progress") if table is None else table)
         job.done("index", key, [job.out / "series.csv"])
     status = job.table("series.csv")["status"].value_counts()
     return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected"
@@ -135,6 +198,8 @@ def _curate(job: Job) -> str:
     key = stage_key(
         version=__version__,
         series=file_hash(job.out / "series.csv"),
+        # behind a veil, series.csv does not show all that is curated
+        scans=(read_stamp(job.out, "index") or {}).get("key") if job.veil else None,
         tables=[file_hash(p) for p in sources],
         cohort=rules.model_dump(mode="json"),
         targets={n: t.model_dump(mode="json") for n, t in job.study.targets.items()},
@@ -142,7 +207,7 @@ def _curate(job: Job) -> str:
     )
     files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "roles.csv", "flow.json")]
     if not is_done(job.out, "curate", key):
-        curated = curate(job.study, job.table("series.csv"))
+        curated = job.veil.curate() if job.veil else curate(job.study, job.table("series.csv"))
         tables = (curated.cohort, curated.labels, curated.exclusions, curated.roles)
         for path, table in zip(files, tables, strict=False):
             write_csv(path, table)
@@ -160,7 +225,7 @@ def _preprocess(job: Job) -> str:
     from scan2gene.preprocess.store import build_store
 
     cohort = job.table("cohort.csv")
-    paths = job.table("series.csv").set_index("series_id")["path"].to_dict()
+    paths = job.paths()
     index_stamp = read_stamp(job.out, "index") or {}
     told = []
     for view, store in _stores(job):
@@ -170,7 +235,7 @@ def _preprocess(job: Job) -> str:
         )  # fmt: skip
         stage = f"preprocess/{store.name}"
         if not is_done(job.out, stage, key):
-            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess)
+            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
             pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
             volumes = [store / f for f in manifest["file"].dropna() if f]
             job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
@@ -270,7 +335,7 @@ def _evaluate(job: Job) -> str:
     settings = job.study.evaluate
     key = stage_key(
         version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
-        seed=job.study.seed, study=study_hash(job.study),
+        seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
     )  # fmt: skip
     if not is_done(job.out, "evaluate", key):
         predictions = pd.read_parquet(job.out / "predictions.parquet")
@@ -283,7 +348,7 @@ def _evaluate(job: Job) -> str:
         for name, result in found.results.items():
             write_json(job.out / "experiments" / name / "results.json", result)
         if settings.ledger:
-            append_ledger(Path(settings.ledger), job.study, found.metrics)
+            append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
         job.done("evaluate", key, files)
     metrics = job.table("metrics.csv")
     return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
@@ -315,7 +380,7 @@ def _report(job: Job) -> str:
     path = job.out / "report.html"
     if not is_done(job.out, "report", key):
         stores = {one.name: store for one, (_, store) in _run_stores(job)}
-        write_text(path, write_report(job.study, job.out, stores))
+        write_text(path, write_report(shown_study(job.study, job.veil), job.out, stores))
         job.done("report", key, [path])
     return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
 

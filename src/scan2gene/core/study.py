@@ -125,6 +125,9 @@ class Cohort(Section):
     include: dict[str, Pattern] = Field({}, description="series are kept only where these patterns are found")
     exclude: dict[str, Pattern] = Field({}, description="series are left out where one of these patterns is found")
     exclude_file: str | None = Field(None, description="CSV with patient_id or series_id and reason")
+    pseudonyms: str | None = Field(
+        None, description="key file (CSV: patient_id, pseudonym; made if missing); only pseudonyms are then shown"
+    )
     roles: dict[Name, Role] = Field(min_length=1)
     dates: Dates | None = Field(None, description="which exams are of the right time")
     min_lesion: MinLesion | None = Field(None, description="exams with a smaller lesion are left out")
@@ -260,6 +263,7 @@ def study_hash(study: Study) -> str:
     cohort["scans"] = [Path(p).name for p in cohort["scans"]]
     cohort["labels"] = Path(cohort["labels"]).name
     cohort["exclude_file"] = cohort["exclude_file"] and Path(cohort["exclude_file"]).name
+    cohort.pop("pseudonyms")  # where the key lies decides nothing
     values["evaluate"].pop("ledger")
     return value_hash(values)
 
@@ -300,6 +304,7 @@ def _anchored(study: Study, folder: Path) -> Study:
             "scans": [anchor(p) for p in study.cohort.scans],
             "labels": anchor(study.cohort.labels),
             "exclude_file": anchor(study.cohort.exclude_file),
+            "pseudonyms": anchor(study.cohort.pseudonyms),
         }
     )
     evaluate = study.evaluate.model_copy(update={"ledger": anchor(study.evaluate.ledger)})

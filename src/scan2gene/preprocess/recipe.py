@@ -22,7 +22,9 @@ from scan2gene.preprocess import GEOMETRIC, STEPS
 
 ROLE_OPTIONS = ("mask", "reference")
 # Words of a message and the writing of tables move no voxel.
-_NO_VOXELS = tuple(f"scan2gene.core.{name}" for name in ("errors", "console", "files", "tables", "study"))
+_NO_VOXELS = tuple(f"scan2gene.core.{name}" for name in ("errors", "console", "files", "tables", "study")) + tuple(
+    f"scan2gene.imaging.{name}" for name in ("sequence", "progress")
+)
 
 
 def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:

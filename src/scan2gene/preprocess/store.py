@@ -7,7 +7,7 @@ computed twice, a changed one never taken for the old, and a killed run goes on.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ MANIFEST_COLUMNS = (
 
 
 def build_store(
-    folder: Path, exams: pd.DataFrame, paths: Mapping[str, str], roles: Mapping[str, Role], recipe: Sequence[Plugin]
-) -> pd.DataFrame:
+    folder: Path, exams: pd.DataFrame, paths: Mapping[str, str], roles: Mapping[str, Role], recipe: Sequence[Plugin],
+    hide: Callable[[str], str] = str,
+) -> pd.DataFrame:  # fmt: skip
     """Preprocess every exam that is not in the store yet; write `folder/manifest.csv`.
 
     Args:
@@ -42,6 +43,7 @@ def build_store(
         paths: series_id -> path.
         roles: The study's roles.
         recipe: Steps in order.
+        hide: Takes out of a reason what the study does not show.
 
     Returns:
         The manifest, one row per exam and role; a volume that could not be made has
@@ -67,6 +69,7 @@ def build_store(
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C and a full disk wait for the exams under work, not for all
     manifest = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
+    manifest["reason"] = manifest["reason"].map(hide)
     write_csv(folder / "manifest.csv", manifest)
     return manifest
 
