@@ -37,7 +37,7 @@ def exclude(study: Path, text: str) -> None:
 
 def test_before_anything_is_prepared(study, tmp_path, monkeypatch, capsys):
     bad = tmp_path / "scans" / "P003" / "t1.nii.gz"
-    nib.save(nib.Nifti1Image(np.zeros((12, 12, 2), np.float32), np.diag([1, 1, 9, 1])), bad)
+    nib.save(nib.Nifti1Image(np.zeros((12, 12, 3), np.float32), np.diag([1, 1, 9, 1])), bad)
     page = tmp_path / "sheet.html"
     assert shell(monkeypatch, "qc", study, "--run", tmp_path / "run", "-o", page) == ""
     assert "1 empty, 1 few slices, 1 odd spacing" in capsys.readouterr().out
