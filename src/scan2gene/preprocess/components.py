@@ -50,13 +50,6 @@ def _kernels():
     import numba
 
     @numba.njit(nogil=True, cache=True)
-    def root_of(parent, run):
-        while parent[run] != run:
-            parent[run] = parent[parent[run]]
-            run = parent[run]
-        return run
-
-    @numba.njit(nogil=True, cache=True)
     def find_runs(mask):
         """Ends of all runs, start and stop in turn, and each line's first run."""
         slices, rows, columns = mask.shape
@@ -82,31 +75,34 @@ def _kernels():
                 n += np.int64(line[columns - 1])
         return first, ends
 
-    @numba.njit(nogil=True, cache=True)
-    def join_lines(first, ends, parent, line, other):
-        """Join the runs of two neighbouring lines that touch."""
-        p, q = first[line], first[other]
-        while p < first[line + 1] and q < first[other + 1]:
-            touch = ends[2 * p] <= ends[2 * q + 1] and ends[2 * q] <= ends[2 * p + 1]
-            if touch and parent[p] != parent[q]:  # most often they hang on one root already
-                one, two = root_of(parent, p), root_of(parent, q)
-                parent[max(one, two)] = min(one, two)
-            if ends[2 * p + 1] < ends[2 * q + 1]:
-                p += 1
-            else:
-                q += 1
-
+    # One function, not three: numba keeps no machine code of a nested function that calls another.
     @numba.njit(nogil=True, cache=True)
     def join_slices(first, ends, parent, rows, start, stop, across):
-        """Join within slices start..stop-1 and between them, or only `across` to the slice before."""
+        """Join runs that touch within slices start..stop-1, or only `across` to the slice before."""
         for a in range(start, stop):
             for b in range(rows):
                 line = a * rows + b
-                if b > 0 and not across:
-                    join_lines(first, ends, parent, line, line - 1)
-                if a > start or across:
-                    for near in range(max(b - 1, 0), min(b + 2, rows)):
-                        join_lines(first, ends, parent, line, line - rows + near - b)
+                for near in range(4):  # the line before in this slice, and three lines of the slice before
+                    other = line - 1 if near == 0 else line - rows + near - 2
+                    side = b - 1 if near == 0 else b + near - 2
+                    if side < 0 or side >= rows or (across if near == 0 else a == start and not across):
+                        continue
+                    p, q = first[line], first[other]
+                    while p < first[line + 1] and q < first[other + 1]:
+                        touch = ends[2 * p] <= ends[2 * q + 1] and ends[2 * q] <= ends[2 * p + 1]
+                        if touch and parent[p] != parent[q]:  # most often they hang on one root already
+                            one, two = p, q
+                            while parent[one] != one:
+                                parent[one] = parent[parent[one]]
+                                one = parent[one]
+                            while parent[two] != two:
+                                parent[two] = parent[parent[two]]
+                                two = parent[two]
+                            parent[max(one, two)] = min(one, two)
+                        if ends[2 * p + 1] < ends[2 * q + 1]:
+                            p += 1
+                        else:
+                            q += 1
 
     @numba.njit(nogil=True, cache=True)
     def measure(ends, parent):
