@@ -118,6 +118,7 @@ def main() -> None:
     """Time all and write benchmarks/RESULTS.md."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
+    import indexing
     from exam import write_exam
     from resampling import BORDER, rows
 
@@ -130,6 +131,10 @@ def main() -> None:
         f"Written by `make bench`; one run, {CPUS} cores; medians of {RUNS} rounds in turns after a warm-up.",
         "",
         *chain,
+        "",
+        "## Indexing",
+        "",
+        *indexing.lines(),
         "",
         "## Cubic B-spline resampling",
         "",
