@@ -6,7 +6,6 @@ that every header has the length and the nested sequences of a scanner's.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from timing import peak_mb
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tcia_brain_tumor_progression_dicom" / "Study3"
 FOLDERS = 45
@@ -120,7 +120,7 @@ def main(peer: str, folder: str) -> None:
     begun = time.perf_counter()
     number = PEERS[peer](folder)
     spent = time.perf_counter() - begun
-    print(spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, number)
+    print(spent, peak_mb(), number)
 
 
 if __name__ == "__main__":

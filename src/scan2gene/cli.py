@@ -61,6 +61,21 @@ def index(
     typer.echo(f"{len(table)} series, {(table['status'] == 'ok').sum()} ok; written to {out}")
 
 
+@app.command()
+def qc(
+    source: Annotated[Path, typer.Argument(metavar="STUDY_or_RUN_DIR", help="A study file, or its run directory.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page; default qc.html in the run directory.")] = None,
+    prepared: Annotated[bool, typer.Option("--prepared", help="Show prepared volumes, not the scans.")] = False,
+    run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<study name>.")] = None,
+) -> None:
+    """Show every exam on one offline page, flag what looks odd, and set exams aside."""
+    from scan2gene.qc import qc as write_qc
+    from scan2gene.qc import summary
+
+    page, counts = write_qc(source, out, prepared, run)
+    typer.echo(f"{page} ({page.stat().st_size / 1e6:.1f} MB): {summary(counts)}")
+
+
 def _stage_verb(stage: str, description: str) -> None:
     def verb(study: StudyFile, out: Out = None) -> None:
         from scan2gene.pipeline import run as run_study
@@ -76,22 +91,54 @@ for _stage, _description in _VERBS.items():
 
 @app.command()
 def new(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe; `scan2gene new list` shows them.")],
+    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; `scan2gene new list` shows them.")] = None,
+    scans: Annotated[
+        Path | None, typer.Option(help="Folder with scans: draft the study from them and --labels.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label table; default: participants.tsv of a BIDS folder.")
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict; may be repeated. Default: guessed.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default <recipe>.yaml.")] = None,
 ) -> None:
-    """Write a commented study file to start from."""
+    """Write a commented study file: a recipe, or a draft from --scans and --labels."""
     from scan2gene.recipes import recipe_text, recipes
 
     if recipe == "list":
         for name, title in recipes().items():
             typer.echo(f"{name:<20}{title}")
         return
-    text = recipe_text(recipe)
-    path = out or Path(f"{recipe}.yaml")
+    if (recipe is None) == (scans is None):
+        raise Scan2GeneError("give either the name of a recipe (`scan2gene new list`), or --scans FOLDER --labels FILE")
+    path = out or Path(f"{recipe or 'study'}.yaml")
     if path.exists():
         raise Scan2GeneError(f"{path} exists and is not overwritten. Name another file with -o.")
+    if scans is not None:
+        from scan2gene.cohorts.draft import draft_study
+
+        text = draft_study(scans, labels or scans / "participants.tsv", path, target or ())
+        told = f"Read its comments, then: scan2gene curate {path}"
+    else:
+        text = recipe_text(recipe or "")
+        told = f"Change the lines marked EDIT, then: scan2gene run {path}"
     path.write_text(text, encoding="utf-8")
-    typer.echo(f"{path} written. Change the lines marked EDIT, then: scan2gene run {path}")
+    typer.echo(f"{path} written. {told}")
+
+
+@app.command()
+def bids(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory, curated at least.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+) -> None:
+    """Write the chosen series of a curated cohort as a BIDS dataset."""
+    from scan2gene.cohorts.bids import export_bids
+
+    made = export_bids(run_dir, out)
+    for patient, role, reason in made.failed:
+        typer.echo(f"not written  {patient} {role}: {reason}")
+    typer.echo(f"{made.volumes} volumes of {made.patients} patients written to {out}, {len(made.failed)} not")
 
 
 @app.command()
@@ -107,6 +154,51 @@ def demo(
     folder, best = run_demo(out, patients, effect, seed)
     _print_results(folder)
     typer.echo(f"No classifier can exceed an expected AUROC of {best:.3f} on these synthetic patients.")
+
+
+@app.command()
+def preview(
+    exam: Annotated[str, typer.Argument(help="A NIfTI file, a folder with one series, or a path of series.csv.")],
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Whose steps to show; default those of breast-brca.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="A run of the study that has steps of its own.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="A further role of the exam, as mask=FILE.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write.")] = Path("preview.html"),
+) -> None:
+    """Show what each preprocessing step does to one exam: slices and histograms on one offline page."""
+    from scan2gene.core.files import write_text
+    from scan2gene.preprocess.step_page import preview_page
+
+    write_text(out, preview_page(exam, study, run, role or []))
+    typer.echo(f"{out} written")
+
+
+store = typer.Typer(help="The prepared volumes of a run.", no_args_is_help=True)
+app.add_typer(store, name="store")
+
+
+@store.callback()
+def _store() -> None:
+    """The prepared volumes of a run."""
+
+
+@store.command()
+def verify(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as runs/my-study.")],
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what is stale or unreferenced.")] = False,
+) -> None:
+    """Check every stored volume against its manifest; exit status 1 when one is damaged or missing."""
+    from scan2gene.preprocess.verify import verify_store
+
+    findings = verify_store(run_dir, prune)
+    for finding in findings:
+        deleted = "  (deleted)" if prune and not finding.wrong else ""
+        typer.echo(f"{finding.what:<13} {finding.path}: {finding.why}{deleted}")
+    wrong = sum(finding.wrong for finding in findings)
+    if wrong:
+        raise Scan2GeneError(f"{wrong} of the store's files are not as written. Delete them and preprocess again.")
+    typer.echo("every stored volume is as it was written")
 
 
 @app.command()

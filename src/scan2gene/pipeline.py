@@ -4,51 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from scan2gene import __version__
-from scan2gene.cohorts.curate import curate
-from scan2gene.cohorts.split import make_splits
-from scan2gene.core.console import live, say
+from scan2gene.cohorts.curate import Curated, curate
+from scan2gene.cohorts.pseudonyms import open_veil, shown_study
+from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
-from scan2gene.core.files import file_hash, value_hash, write_json, write_text
-from scan2gene.core.rundir import damaged, exclusive, is_done, mark_done, read_stamp, stage_key
-from scan2gene.core.study import Run, Study, for_run, input_roles, load_study, study_hash
-from scan2gene.core.tables import (
-    LABEL_COLUMNS,
-    SPLIT_COLUMNS,
-    read_csv,
-    write_csv,
-    write_parquet,
-)
-from scan2gene.imaging.index import fingerprint, index
-
-FOLD = ["split", "repeat", "fold"]
-
-
-@dataclass
-class Job:
-    """One study in one run directory, and what its stages share while they run."""
-
-    study: Study
-    out: Path
-    tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
-
-    started: float = 0.0  # of the stage that is running
-
-    def done(self, stage: str, key: str, files: list[Path]) -> None:
-        """Stamp a stage with its inputs' hash, its files and the seconds it took."""
-        mark_done(self.out, stage, key, files, seconds=round(time.perf_counter() - self.started, 1))
-
-    def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-        """A CSV of the run directory."""
-        return read_csv(self.out / name, columns)
+from scan2gene.core.files import write_json
+from scan2gene.core.rundir import exclusive
+from scan2gene.core.study import Study, for_run, load_study
+from scan2gene.stages import STAGES, Job, index_scans
 
 
 def run(study: Study | str | Path, out: str | Path | None = None, until: str = "report") -> Path:
@@ -66,42 +37,93 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
         Scan2GeneError: What is wrong and how to mend it.
     """
     study = study if isinstance(study, Study) else load_study(study)
-    check(study)
+    check(study, networks=list(STAGES).index(until) >= list(STAGES).index("train"))
     out = Path(out) if out is not None else Path("runs") / study.name
-    out.mkdir(parents=True, exist_ok=True)
-    with exclusive(out):
-        _refuse_another_split(study, out)
-        write_json(out / "study.json", study.model_dump(mode="json"))
-        job = Job(study, out)
+    with _opened(study, out) as job:
         for name, stage in STAGES.items():
-            job.started = time.perf_counter()
-            say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
+            _do(job, name, stage)
             if name == until:
                 break
     return out
 
 
-def _refuse_another_split(study: Study, out: Path) -> None:
+@contextmanager
+def _opened(study: Study, out: Path) -> Iterator[Job]:
+    """Hold the run directory of a study, with what it may show."""
+    out.mkdir(parents=True, exist_ok=True)
+    veil = open_veil(study, out)
+    with exclusive(out), veil.guarded() if veil else nullcontext():
+        shown = shown_study(study, veil).model_dump(mode="json")
+        _refuse_another_split(shown, out)
+        write_json(out / "study.json", shown)
+        yield Job(study, out, veil=veil)
+
+
+def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
+    job.started = time.perf_counter()
+    say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
+
+
+@dataclass(frozen=True)
+class Exams:
+    """Exams to look at, before anything is prepared.
+
+    Args:
+        curated: With the exams that the exclude file sets aside.
+        series: series.csv.
+        paths: series_id -> what `read_volume` opens.
+        hide: Takes out of a message what must not be shown.
+        shown_rows: An exclude file's rows as they may be shown; None: as they are.
+    """
+
+    curated: Curated
+    series: pd.DataFrame
+    paths: dict[str, str]
+    hide: Callable[[str], str]
+    shown_rows: Callable[[pd.DataFrame], pd.DataFrame] | None
+
+
+def exams_to_look_at(study: Study, out: Path) -> Exams:
+    """Index a study, and curate it as if no exclude file were there; curation writes nothing.
+
+    Raises:
+        Scan2GeneError: As `run` up to curation.
+    """
+    free = study.model_copy(update={"cohort": study.cohort.model_copy(update={"exclude_file": None})})
+    with _opened(study, out) as job:
+        _do(job, "index", index_scans)
+        series, veil = job.table("series.csv"), job.veil
+        curated = replace(veil, study=free).curate() if veil else curate(free, series)
+        return Exams(curated, series, job.paths(), veil or str, veil.rows if veil else None)
+
+
+def _refuse_another_split(now: dict[str, Any], out: Path) -> None:
     """Stop before anything is written when a run directory holds the split of another study."""
-    if not (out / "split.csv").exists() or not (out / "study.json").exists():
+    if not (out / "study.json").exists():
         return
-    before, now = json.loads((out / "study.json").read_text()), study.model_dump(mode="json")
+    before = json.loads((out / "study.json").read_text())
+    if (before["cohort"].get("pseudonyms") is None) != (now["cohort"]["pseudonyms"] is None):
+        raise RunError(f"{out} was begun {'without' if now['cohort']['pseudonyms'] else 'with'} cohort.pseudonyms, and "
+                       "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
     changed = [k for k in ("seed", "cohort", "targets", "splits") if before.get(k) != now[k]]
-    if changed:
+    if changed and (out / "split.csv").exists():
         raise RunError(
             f"{out} holds a split that was made with another {' and '.join(changed)}, and a split is never changed "
             "silently. Give another run directory with -o, or delete split.csv to split anew."
         )
 
 
-def check(study: Study) -> None:
+def check(study: Study, networks: bool = True) -> None:
     """Check every plug-in name and option before any work starts.
+
+    Args:
+        study: The study.
+        networks: Also check models, which needs torch; the stages before training do without.
 
     Raises:
         StudyError: With the valid names.
     """
-    from scan2gene.preprocess.store import check_recipe
-    from scan2gene.train.fold import check_model, check_training
+    from scan2gene.preprocess.recipe import check_recipe
 
     for split in study.splits:
         if split.kind == "leave_one_site_out" and not study.cohort.site_column:
@@ -109,268 +131,9 @@ def check(study: Study) -> None:
                 f"split {split.name} leaves one site out, so cohort.site_column must name the site's column"
             )
     for one in study.runs:
-        check_model(study, one)
-        check_training(for_run(study, one))
+        if networks:
+            from scan2gene.train.fold import check_model, check_training
+
+            check_model(study, one)
+            check_training(for_run(study, one))
         check_recipe(for_run(study, one).preprocess, study.cohort.roles)
-
-
-def _index(job: Job) -> str:
-    scans = job.study.cohort.scans
-    key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
-    if not is_done(job.out, "index", key):
-        write_csv(job.out / "series.csv", index(scans, job.out / "series.progress"))
-        job.done("index", key, [job.out / "series.csv"])
-    status = job.table("series.csv")["status"].value_counts()
-    return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected"
-
-
-def _curate(job: Job) -> str:
-    rules = job.study.cohort
-    sources = [Path(p) for p in (rules.labels, rules.exclude_file) if p and Path(p).is_file()]
-    key = stage_key(
-        version=__version__,
-        series=file_hash(job.out / "series.csv"),
-        tables=[file_hash(p) for p in sources],
-        cohort=rules.model_dump(mode="json"),
-        targets={n: t.model_dump(mode="json") for n, t in job.study.targets.items()},
-    )
-    files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "flow.json")]
-    if not is_done(job.out, "curate", key):
-        curated = curate(job.study, job.table("series.csv"))
-        for path, table in zip(files, (curated.cohort, curated.labels, curated.exclusions), strict=False):
-            write_csv(path, table)
-        write_json(files[-1], curated.flow)
-        job.done("curate", key, files)
-    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-    counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
-    left = len(job.table("exclusions.csv"))
-    people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
-    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv"
-
-
-def _preprocess(job: Job) -> str:
-    from scan2gene.preprocess.preview import write_previews
-    from scan2gene.preprocess.store import build_store
-
-    cohort = job.table("cohort.csv")
-    paths = job.table("series.csv").set_index("series_id")["path"].to_dict()
-    index_stamp = read_stamp(job.out, "index") or {}
-    told = []
-    for view, store in _stores(job):
-        key = stage_key(
-            cohort=file_hash(job.out / "cohort.csv"), scans=index_stamp.get("key"), recipe=store.name,
-            roles={n: r.model_dump() for n, r in view.cohort.roles.items()},
-        )  # fmt: skip
-        stage = f"preprocess/{store.name}"
-        if not is_done(job.out, stage, key):
-            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess)
-            pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
-            volumes = [store / f for f in manifest["file"].dropna() if f]
-            job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
-        status = read_csv(store / "manifest.csv")["status"].value_counts()
-        told.append(f"{store.name}: {status.get('ok', 0)} volumes, {status.get('failed', 0)} failed")
-    return "; ".join(told) or "no network, nothing to prepare"
-
-
-def _split(job: Job) -> str:
-    key = stage_key(
-        seed=job.study.seed,
-        splits=[s.model_dump(mode="json") for s in job.study.splits],
-        cohort=file_hash(job.out / "cohort.csv"),
-        labels=file_hash(job.out / "labels.csv"),
-    )
-    path = job.out / "split.csv"
-    stamp = read_stamp(job.out, "split")
-    if stamp and path.exists() and damaged(job.out, stamp):
-        raise RunError(f"{path} is not as it was written. Restore it, or delete it to split anew.")
-    if stamp and path.exists() and stamp["key"] != key:
-        raise RunError(
-            f"{path} was made for another cohort, seed or list of splits, and a split is never changed silently. "
-            "Give another run directory with -o, or delete split.csv to split anew."
-        )
-    if not is_done(job.out, "split", key):
-        cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-        write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
-        job.done("split", key, [path])
-    table = job.table("split.csv", SPLIT_COLUMNS)
-    return ", ".join(
-        f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)
-    )
-
-
-def _train(job: Job) -> str:
-    from scan2gene.train.fold import train_fold
-
-    made = total = 0
-    for one, view, fold, parts, folder, key in _folds(job):
-        total += 1
-        stage = f"train/{folder.relative_to(job.out / 'experiments')}"
-        if is_done(job.out, stage, key):
-            continue
-        data, targets = _data(job, one, view)
-        started = time.perf_counter()
-        train_fold(view, one, data, targets, parts, fold, folder, key)
-        live("")
-        seconds = time.perf_counter() - started
-        files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv")) if p.exists()]
-        mark_done(job.out, stage, key, files, seconds=round(seconds, 1))
-        made += 1
-        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{seconds:.0f} s")
-    return f"{total} fits, {made} new"
-
-
-def _told(folder: Path) -> str:
-    path = folder / "history.csv"
-    if not path.exists():
-        return ""
-    history = pd.read_csv(path)
-    best = history[history["best"] == 1].iloc[-1]
-    return f"best epoch {best['epoch']:.0f} of {len(history)}, validation loss {best['validation_loss']:.3f}, "
-
-
-def _predict(job: Job) -> str:
-    from scan2gene.predict.table import prediction_rows
-    from scan2gene.train.fold import predict_fold
-
-    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-    target = job.out / "predictions.parquet"
-    work = list(_folds(job))
-    key = stage_key(
-        version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work]
-    )
-    if not is_done(job.out, "predict", key):
-        tables = []
-        for one, view, fold, parts, folder, _ in work:
-            data, _ = _data(job, one, view)
-            logits = predict_fold(view, one, data, folder)
-            failed = {} if isinstance(data, pd.DataFrame) else data.failed
-            tables.append(
-                prediction_rows(one.name, fold, parts, cohort, labels, list(job.study.targets), logits, failed)
-            )
-        write_parquet(target, pd.concat(tables, ignore_index=True))
-        job.done("predict", key, [target])
-    table = pd.read_parquet(target, columns=["status"])
-    return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
-
-
-def _evaluate(job: Job) -> str:
-    from scan2gene.evaluate.evaluate import evaluate
-
-    settings = job.study.evaluate
-    key = stage_key(
-        version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
-        seed=job.study.seed, study=study_hash(job.study),
-    )  # fmt: skip
-    if not is_done(job.out, "evaluate", key):
-        predictions = pd.read_parquet(job.out / "predictions.parquet")
-        split = job.table("split.csv", SPLIT_COLUMNS)
-        found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
-        files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json")]
-        write_csv(files[0], found.metrics)
-        write_json(files[1], found.thresholds)
-        write_json(files[2], found.results)
-        for name, result in found.results.items():
-            write_json(job.out / "experiments" / name / "results.json", result)
-        if settings.ledger:
-            append_ledger(Path(settings.ledger), job.study, found.metrics)
-        job.done("evaluate", key, files)
-    metrics = job.table("metrics.csv")
-    return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
-
-
-def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
-    """Append every AUROC of an evaluation; what stands in the ledger is never removed."""
-    rows = metrics[metrics["metric"] == "auroc"].drop(columns=["metric"]).copy()
-    rows.insert(0, "study", study.name)
-    rows.insert(1, "study_hash", study_hash(study))
-    rows.insert(2, "seed", study.seed)
-    rows.insert(3, "version", __version__)
-    rows = rows.rename(columns={"value": "auroc"}).round({"auroc": 4, "low": 4, "high": 4})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        rows.to_csv(stream, index=False, header=stream.tell() == 0)
-
-
-def _report(job: Job) -> str:
-    from scan2gene.report.page import write_report
-
-    inputs = sorted(p for pattern in ("*.csv", "*.json", "*.parquet", "experiments/*/*/history.csv", "store/*/*.csv")
-                    for p in job.out.glob(pattern))  # fmt: skip
-    key = stage_key(
-        version=__version__,
-        files={str(p.relative_to(job.out)): file_hash(p) for p in inputs},
-        study=job.study.model_dump(mode="json"),
-    )
-    path = job.out / "report.html"
-    if not is_done(job.out, "report", key):
-        stores = {one.name: store for one, (_, store) in _run_stores(job)}
-        write_text(path, write_report(job.study, job.out, stores))
-        job.done("report", key, [path])
-    return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
-
-
-def _stores(job: Job) -> list[tuple[Study, Path]]:
-    """Each different preprocessing once."""
-    return list({store.name: (view, store) for _, (view, store) in _run_stores(job)}.values())
-
-
-def _run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:
-    from scan2gene.preprocess.store import recipe_hash
-    from scan2gene.train.fold import is_classical
-
-    views = [(one, for_run(job.study, one)) for one in job.study.runs if not is_classical(one)]
-    return [(one, (view, job.out / "store" / recipe_hash(view.preprocess))) for one, view in views]
-
-
-def _folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str], Path, str]]:
-    """Every fit of the study: run, its study, fold, parts, folder and key."""
-    split = job.table("split.csv", SPLIT_COLUMNS)
-    stores = {one.name: store for one, (_, store) in _run_stores(job)}
-    inputs = {n: file_hash(job.out / n) for n in ("cohort.csv", "labels.csv", "split.csv")}
-    for one in job.study.runs:
-        view = for_run(job.study, one)
-        store = stores.get(one.name)
-        images = file_hash(store / "manifest.csv") if store else None
-        for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
-            fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
-            key = stage_key(
-                version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
-                data=view.data.model_dump(), train=view.train.model_dump(), targets=list(view.targets),
-                roles=input_roles(view),
-            )  # fmt: skip
-            parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
-            folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
-            yield one, view, fold, parts, folder, key
-
-
-def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
-    """What a run learns from, and the labels (N, T) of its exams."""
-    from scan2gene.train.fold import is_classical
-
-    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-    if is_classical(one):
-        wide = labels.pivot(index="patient_id", columns="target", values="value")
-        return cohort, wide.reindex(index=cohort["patient_id"], columns=list(view.targets)).to_numpy(float)
-    from scan2gene.data.cohort import load_cohort
-
-    store = {r.name: s for r, (_, s) in _run_stores(job)}[one.name]
-    roles = input_roles(view)
-    where = (store, tuple(roles))
-    if where not in job.tensors:
-        job.tensors.clear()  # one prepared cohort in memory at a time
-        manifest = read_csv(store / "manifest.csv")
-        job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, list(view.targets))
-    data = job.tensors[where]
-    return data, data.targets.numpy()
-
-
-STAGES = {
-    "index": _index,
-    "curate": _curate,
-    "split": _split,  # before the long work: what is wrong with a split is said at once
-    "preprocess": _preprocess,
-    "train": _train,
-    "predict": _predict,
-    "evaluate": _evaluate,
-    "report": _report,
-}

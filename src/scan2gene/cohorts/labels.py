@@ -1,12 +1,9 @@
-"""Label tables as people have them: CSV, TSV or Excel, to one long table of known values."""
+"""What the cells of a label table mean: one long table of known values, numbers, ids."""
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
-from io import StringIO
-from pathlib import Path
 
 import pandas as pd
 
@@ -21,74 +18,10 @@ MISSING = frozenset(
 _SHOWN = 5  # how many offending cells of one kind a message quotes
 
 
-def read_label_table(path: Path, patient_column: str) -> pd.DataFrame:
-    """Read a label table as text.
-
-    Args:
-        path: .csv, .tsv, .txt (separator found by itself, BOM allowed) or .xlsx.
-        patient_column: Must be one of its columns; empty ids are dropped.
-
-    Returns:
-        All columns as stripped text; the index is the line of the file or sheet.
-
-    Raises:
-        CohortError: Unreadable, no such column, no row, more cells than columns, or
-            merge-conflict markers inside.
-    """
-    if not path.is_file():
-        raise CohortError(f"there is no label table {path}")
-    try:
-        table = _read_excel(path) if path.suffix.lower() in (".xlsx", ".xls") else read_text_table(path)
-    except CohortError:
-        raise
-    except Exception as error:  # parsers raise many kinds
-        raise CohortError(f"{path.name} is not a readable table: {error}") from error
-    table.columns = [str(c).strip() for c in table.columns]
-    if patient_column not in table.columns:
-        columns = [c for c in table.columns if c and not c.startswith("Unnamed")]
-        raise CohortError(f"{path.name}: patient_column {unknown_name(patient_column, columns)}")
-    table = table.fillna("").astype(str).apply(lambda column: column.str.strip())
-    table = table[table[patient_column] != ""]
-    if table.empty:
-        raise CohortError(f"{path.name} holds no row with a {patient_column}")
-    return table
-
-
-def read_text_table(path: Path) -> pd.DataFrame:
-    """Cells of a CSV, TSV or ';' table as text; the index is the line on which a row begins.
-
-    Raises:
-        CohortError: Merge-conflict markers, or more cells than columns.
-    """
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith(("<<<<<<<", ">>>>>>>")):
-            raise CohortError(f"{path.name}:{number} holds a merge-conflict marker; resolve the conflict first")
-    first = text.partition("\n")[0]
-    separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
-    header = next(reader, [])
-    rows, begins, begin = [], [], reader.line_num + 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells[len(header) :]):
-            raise CohortError(
-                f"{path.name}:{begin} has more cells than the header; quote text that holds {separator!r}"
-            )
-        rows.append([*cells[: len(header)], *[""] * (len(header) - len(cells))])
-        begins.append(begin)
-        begin = reader.line_num + 1  # quoted text may span lines
-    names = [f"{n}.{header[:i].count(n)}" if n in header[:i] else n for i, n in enumerate(header)]
-    return pd.DataFrame(rows, columns=names, index=begins, dtype=str)
-
-
-def _read_excel(path: Path) -> pd.DataFrame:
-    """Cells as text; the index is the line of the sheet."""
-    try:
-        table = pd.read_excel(path, dtype=str, keep_default_na=False)
-    except ImportError:
-        raise CohortError(f"{path.name}: Excel tables need `pip install openpyxl`") from None
-    table.index = pd.RangeIndex(2, len(table) + 2)
-    return table
+def without_unknown(table: pd.DataFrame, unknown: Iterable[object]) -> pd.DataFrame:
+    """The table with the cells emptied that mean "not known" in this table, such as Duke's NP."""
+    meant = {canonical(value) for value in unknown}
+    return table.mask(table.map(canonical).isin(meant), "") if meant else table
 
 
 def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str, Target], source: str) -> pd.DataFrame:
@@ -112,13 +45,13 @@ def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str
         column = target.column or name
         if column not in table.columns:
             raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
-        meaning = dict.fromkeys(MISSING | {_canonical(v) for v in target.unknown}, None)
-        classes = [{_canonical(v) for v in named} for named in (target.positive, target.negative)]
+        meaning = dict.fromkeys(MISSING | {canonical(v) for v in target.unknown}, None)
+        classes = [{canonical(v) for v in named} for named in (target.positive, target.negative)]
         both = sorted(classes[0] & classes[1])
         if both:
             raise CohortError(f"targets.{name}: {both[0]!r} is listed both as positive and as negative")
         meaning |= dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)
-        values = table[column].map(_canonical)
+        values = table[column].map(canonical)
         strange = values[~values.isin(meaning.keys())]
         if len(strange):
             counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(_SHOWN).items())
@@ -171,7 +104,8 @@ def clinical_numbers(values: pd.Series) -> pd.Series:
         cells = ", ".join(f"{v!r} of {n} patient(s)" for v, n in strange.value_counts().head(_SHOWN).items())
         raise CohortError(
             f"clinical column {values.name} must hold numbers; {cells or 'it holds none'}. "
-            "Correct the cells, empty them where unknown, or remove the column from cohort.clinical."
+            "Correct the cells, name those that mean 'not known' in cohort.unknown, or remove the column from "
+            "cohort.clinical."
         )
     return numbers.astype(float)
 
@@ -188,7 +122,7 @@ def parse_number(text: object) -> float | None:
     return float(number[1]) if number else None
 
 
-def _canonical(value: object) -> str:
+def canonical(value: object) -> str:
     """Comparable spelling: case and spaces ignored, 1 = 1.0 = '1'."""
     text = str(value).strip().lower()
     try:

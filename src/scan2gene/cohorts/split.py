@@ -9,7 +9,7 @@ import pandas as pd
 
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Split
-from scan2gene.core.tables import SPLIT_COLUMNS
+from scan2gene.core.tables import PARTS, SPLIT_COLUMNS
 
 
 def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Split], seed: int) -> pd.DataFrame:
@@ -42,6 +42,31 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
             part[validation] = "validation"
             rows += [(split.name, p, repeat, fold, q) for p, q in zip(patients, part, strict=True)]
     return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+    """Patients of every class in every part.
+
+    Args:
+        split: Columns `SPLIT_COLUMNS`.
+        labels: Long label table.
+        targets: Their names, in the order of the table.
+
+    Returns:
+        One row per split, repeat, fold, target and class (positive, negative, unknown), with
+        the counts train, validation, test and all.
+    """
+    wide = labels.pivot(index="patient_id", columns="target", values="value").reindex(columns=list(targets))
+    wide = wide.reindex(split["patient_id"].unique())
+    rows = []
+    for fold, members in split.groupby(["split", "repeat", "fold"], sort=False):
+        part = members.set_index("patient_id")["part"]
+        for target in targets:
+            values = wide.loc[part.index, target]
+            for name, hit in (("positive", values == 1), ("negative", values == 0), ("unknown", values.isna())):
+                counts = [int((hit & (part == p)).sum()) for p in PARTS]
+                rows.append((*fold, target, name, *counts, sum(counts)))
+    return pd.DataFrame(rows, columns=["split", "repeat", "fold", "target", "class", *PARTS, "all"])
 
 
 def _tests(split: Split, wide: pd.DataFrame, site: pd.Series, seed: int) -> Iterator[tuple[int, int, np.ndarray]]:

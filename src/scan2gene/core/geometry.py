@@ -115,6 +115,16 @@ def cropped(volume: Volume, start: np.ndarray, stop: np.ndarray, fill: float = 0
     return Volume(array, affine, volume.kind)
 
 
+def bounding_box(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First index and one past the last index, (3,) each, of the voxels that are not 0.
+
+    Args:
+        mask: Array (I, J, K) with at least one voxel that is not 0.
+    """
+    spans = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    return np.array([s[0] for s in spans]), np.array([s[-1] + 1 for s in spans])
+
+
 def to_sitk(volume: Volume):
     """SimpleITK image (LPS) of a volume; voxels are shared order (k, j, i)."""
     import SimpleITK as sitk

@@ -62,6 +62,35 @@ class Role(Section):
     )
 
 
+class Dates(Section):
+    """When an exam was made, against dates of the label table."""
+
+    reference_column: str | None = Field(None, description="column with the day that counts, such as the biopsy's")
+    window_days: tuple[float, float] | None = Field(
+        None, description="scan minus reference in days, both ends included: [-90, 0] is at most 90 days before"
+    )
+    treatment_column: str | None = Field(None, description="column with the day of surgery; later exams are left out")
+    scan_column: str | None = Field(None, description="column with the day of the scan; default: StudyDate of the scan")
+    written: Literal["dmy", "mdy", "days", "excel"] | None = Field(
+        None, description="settles 03/04/2020 (dmy or mdy) and 43924 (days since some event, or Excel's serial number)"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Dates:
+        if self.window_days and not self.reference_column:
+            raise ValueError("window_days needs reference_column, the day from which it counts")
+        if self.window_days and self.window_days[0] > self.window_days[1]:
+            raise ValueError("window_days is [earliest, latest], such as [-90, 0]")
+        return self
+
+
+class MinLesion(Section):
+    """The smallest lesion that is kept, measured in a mask."""
+
+    role: Name = Field(description="a role of kind label")
+    volume_mm3: float = Field(gt=0)
+
+
 class Target(Section):
     """A binary label: which values of a column count as positive and as negative."""
 
@@ -76,7 +105,18 @@ class Cohort(Section):
 
     scans: list[str] = Field(min_length=1, description="folders or files, relative to the study file")
     labels: str = Field(description="CSV, TSV or Excel table, one row per patient")
+    sheet: str | None = Field(None, description="sheet of an Excel table; default: the first")
+    header_rows: int | None = Field(
+        None, ge=1, le=5, description="rows of the table's header; default: found by itself"
+    )
+    unknown: list[LabelValue] = Field(
+        [], description="cells of the label table that mean 'not known', beside the usual spellings; e.g. NP"
+    )
     patient_column: str = "patient_id"
+    label_id_pattern: Pattern | None = Field(
+        None,
+        description="group 1 is the patient id in a cell of patient_column; rows where it is not found are left out",
+    )
     patient_pattern: Pattern | None = Field(
         None, description="group 1 is the patient id in a scan's path; needed for NIfTI, which carries none"
     )
@@ -85,7 +125,27 @@ class Cohort(Section):
     include: dict[str, Pattern] = Field({}, description="series are kept only where these patterns are found")
     exclude: dict[str, Pattern] = Field({}, description="series are left out where one of these patterns is found")
     exclude_file: str | None = Field(None, description="CSV with patient_id or series_id and reason")
+    pseudonyms: str | None = Field(
+        None, description="key file (CSV: patient_id, pseudonym; made if missing); only pseudonyms are then shown"
+    )
     roles: dict[Name, Role] = Field(min_length=1)
+    dates: Dates | None = Field(None, description="which exams are of the right time")
+    min_lesion: MinLesion | None = Field(None, description="exams with a smaller lesion are left out")
+    exams: Literal["all", "first", "nearest"] = Field(
+        "all", description="of a patient's exams: all, the first, or the one nearest to dates.reference_column"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Cohort:
+        if self.exams == "nearest" and not (self.dates and self.dates.reference_column):
+            raise ValueError("exams: nearest needs dates.reference_column, the day that it is near to")
+        if self.min_lesion:
+            masks = [n for n, r in self.roles.items() if r.kind == "label"]
+            if self.min_lesion.role not in masks:
+                raise ValueError(
+                    f"min_lesion.role: {unknown_name(self.min_lesion.role, masks)} It takes a kind: label."
+                )
+        return self
 
 
 class Split(Section):
@@ -216,6 +276,7 @@ def study_hash(study: Study) -> str:
     cohort["scans"] = [Path(p).name for p in cohort["scans"]]
     cohort["labels"] = Path(cohort["labels"]).name
     cohort["exclude_file"] = cohort["exclude_file"] and Path(cohort["exclude_file"]).name
+    cohort.pop("pseudonyms")  # where the key lies decides nothing
     values["evaluate"].pop("ledger")
     return value_hash(values)
 
@@ -256,6 +317,7 @@ def _anchored(study: Study, folder: Path) -> Study:
             "scans": [anchor(p) for p in study.cohort.scans],
             "labels": anchor(study.cohort.labels),
             "exclude_file": anchor(study.cohort.exclude_file),
+            "pseudonyms": anchor(study.cohort.pseudonyms),
         }
     )
     evaluate = study.evaluate.model_copy(update={"ledger": anchor(study.evaluate.ledger)})

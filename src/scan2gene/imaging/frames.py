@@ -102,8 +102,13 @@ def _bare(head: bytes) -> bool:
     return head[:2] in (b"\x08\0", b"\x02\0") and head[3:4] == b"\0" and len(head) > 64
 
 
-def read_dataset(source: Source, pixels: bool = False) -> Any:
-    """A file by pydicom, with its sequences.
+def read_dataset(source: Source, pixels: bool = False, words: list[str] | None = None) -> Any:
+    """A file by pydicom.
+
+    Args:
+        source: The file.
+        pixels: With its pixels.
+        words: Keywords of the elements that are wanted; default: all.
 
     Raises:
         ScanError: It cannot be parsed.
@@ -121,7 +126,7 @@ def read_dataset(source: Source, pixels: bool = False) -> Any:
             bare = start[128:132] != b"DICM"
             if bare and not _bare(start):
                 raise ScanError("not a readable DICOM file: it has neither the DICM mark nor a DICOM data set")
-            dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=bare)
+            dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=bare, specific_tags=words)
             if "TransferSyntaxUID" not in dataset.file_meta:
                 implicit = dataset.is_implicit_VR
                 dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian

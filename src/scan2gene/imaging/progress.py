@@ -42,6 +42,7 @@ class Progress:
 
     def _open(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # it holds ids and paths
         self._base = sqlite3.connect(path)
         self._base.execute("PRAGMA synchronous=OFF")  # a kill loses nothing, a power cut only this file
         (version,) = self._base.execute("PRAGMA user_version").fetchone()

@@ -1,6 +1,6 @@
 """Preprocessing: one file per step, each a plain function (Volume, *, options) -> Volume.
 
-A step sees one volume of one exam and nothing else, so it cannot leak between patients.
+A step sees one exam and nothing else, so it cannot leak between patients.
 """
 
 from __future__ import annotations
@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from scan2gene.core.volume import Volume
+from scan2gene.preprocess.apply_mask import apply_mask
+from scan2gene.preprocess.body_crop import body_crop
 from scan2gene.preprocess.crop_or_pad import crop_or_pad
 from scan2gene.preprocess.crop_to_mask import crop_to_mask
+from scan2gene.preprocess.denoise import denoise
 from scan2gene.preprocess.equalise import equalise
 from scan2gene.preprocess.first_channel import first_channel
+from scan2gene.preprocess.match_grid import match_grid
 from scan2gene.preprocess.min_max_uint8 import min_max_uint8
+from scan2gene.preprocess.n4 import n4
+from scan2gene.preprocess.nyul import nyul
+from scan2gene.preprocess.percentiles import clip_percentile, normalise_percentile
 from scan2gene.preprocess.remove_background import remove_background
 from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import resample, resize
@@ -24,12 +31,20 @@ STEPS: dict[str, Callable[..., Volume]] = {
     "reorient": reorient,
     "resample": resample,
     "resize": resize,
+    "match_grid": match_grid,
+    "n4": n4,
+    "denoise": denoise,
     "equalise": equalise,
     "remove_background": remove_background,
+    "apply_mask": apply_mask,
+    "body_crop": body_crop,
     "crop_or_pad": crop_or_pad,
     "crop_to_mask": crop_to_mask,
+    "clip_percentile": clip_percentile,
     "zscore": zscore,
+    "normalise_percentile": normalise_percentile,
+    "nyul": nyul,
 }
 
-# Steps that move voxels; masks take part in these and in no other.
-GEOMETRIC = frozenset({"reorient", "resample", "resize", "crop_or_pad", "crop_to_mask"})
+# Steps that move voxels; masks take part in these and in no other. So does any step with `crop: true`.
+GEOMETRIC = frozenset({"reorient", "resample", "resize", "match_grid", "body_crop", "crop_or_pad", "crop_to_mask"})

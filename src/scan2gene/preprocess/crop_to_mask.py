@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scan2gene.core.errors import ScanError
-from scan2gene.core.geometry import checked_shape, cropped
+from scan2gene.core.geometry import bounding_box, checked_shape, cropped
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import like
 
@@ -32,9 +32,7 @@ def crop_to_mask(volume: Volume, *, mask: Volume, margin_voxels: int = 4, shape:
     inside = like(mask, volume).array > 0
     if not inside.any():
         raise ScanError("the mask is empty, so there is nothing to crop to")
-    spans = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    low = np.array([s[0] for s in spans])
-    high = np.array([s[-1] + 1 for s in spans])
+    low, high = bounding_box(inside)
     if shape is None:
         start, stop = np.maximum(low - margin_voxels, 0), np.minimum(high + margin_voxels, volume.shape)
     else:

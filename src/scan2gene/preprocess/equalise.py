@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scan2gene.core.volume import Volume
+from scan2gene.preprocess.grey import histogram, looked_up
 
 
 def equalise(volume: Volume, *, bins: int = 256) -> Volume:
@@ -20,11 +21,9 @@ def equalise(volume: Volume, *, bins: int = 256) -> Volume:
 
     Source: Gonzalez & Woods, "Digital image processing", section 3.3.
     """
-    array = volume.array.astype(np.float32)
-    low, high = float(array.min()), float(array.max())
+    low, high = float(volume.array.min()), float(volume.array.max())
     if high <= low:
         return volume.with_array(np.zeros(volume.shape, np.uint8))
-    level = np.minimum(((array - low) * (bins / (high - low))).astype(np.int32), bins - 1)
-    cdf = np.cumsum(np.bincount(level.ravel(), minlength=bins)).astype(np.float64)
+    cdf = np.cumsum(histogram(volume.array, low, high, bins)).astype(np.float64)
     table = np.rint(255 * (cdf - cdf[0]) / (cdf[-1] - cdf[0])).astype(np.uint8)
-    return volume.with_array(table[level])
+    return volume.with_array(looked_up(volume.array, low, high, table))

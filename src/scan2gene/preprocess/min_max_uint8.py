@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from scan2gene.core.volume import Volume
+from scan2gene.preprocess.grey import scaled_to_uint8
 
 
 def min_max_uint8(volume: Volume) -> Volume:
@@ -16,7 +15,5 @@ def min_max_uint8(volume: Volume) -> Volume:
     Returns:
         Volume (I, J, K) uint8; all 0 if every voxel is equal.
     """
-    array = volume.array.astype(np.float32)
-    low, high = float(array.min()), float(array.max())
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return volume.with_array(np.rint((array - low) * scale).astype(np.uint8))
+    low, high = float(volume.array.min()), float(volume.array.max())
+    return volume.with_array(scaled_to_uint8(volume.array, low, 255.0 / (high - low) if high > low else 0.0))

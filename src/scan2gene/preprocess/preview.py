@@ -51,25 +51,35 @@ def _draw(path: Path, pairs: list[tuple[str, Volume, Volume]]) -> None:
     axes = figure.subplots(len(pairs), 4, squeeze=False, width_ratios=[1, 1, 0.8, 0.8])
     for row, (role, before, after) in zip(axes, pairs, strict=True):
         for column, (name, volume) in enumerate((("before", before), ("after", after))):
-            _slice(row[column], volume, f"{role}, {name}  {'x'.join(map(str, volume.shape))}")
-            _histogram(row[2 + column], volume, f"{name}: {volume.array.min():.4g} to {volume.array.max():.4g}")
+            draw_slice(row[column], volume, f"{role}, {name}  {'x'.join(map(str, volume.shape))}")
+            draw_histogram(row[2 + column], volume, f"{name}: {volume.array.min():.4g} to {volume.array.max():.4g}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
 
-def _slice(axis, volume: Volume, title: str) -> None:
-    """Middle axial slice as radiologists look at it: patient's right on the left, anterior up."""
+def draw_slice(axis, volume: Volume, title: str, plane: str = "axial") -> None:
+    """Middle slice of a plane as radiologists look at it: patient's right on the left, anterior or superior up."""
     grey = volume if volume.array.ndim == 3 else volume.with_array(volume.array[..., 0])
-    standing = reoriented(grey, "LPS")
-    plane = standing.array[:, :, standing.shape[2] // 2].T.astype(float)
-    low, high = np.percentile(plane, [1, 99.5])
+    standing = reoriented(grey, {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}[plane])
+    picture = standing.array[:, :, standing.shape[2] // 2].T.astype(float)
+    low, high = np.percentile(picture, [1, 99.5])
     i, j, _ = standing.spacing_mm
-    axis.imshow(plane, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=j / i, interpolation="nearest")
+    axis.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=j / i, interpolation="nearest")
     axis.set_title(title, fontsize=8)
     axis.set_axis_off()
 
 
-def _histogram(axis, volume: Volume, title: str) -> None:
-    axis.hist(volume.array.ravel(), bins=64, color="#4a6fa5", log=True)
+def draw_histogram(axis, volume: Volume, title: str, before: Volume | None = None) -> None:
+    """Voxels by grey value, on a log scale; those `before` a step in grey where the ranges overlap much."""
+    low, high = float(volume.array.min()), float(volume.array.max())
+    if before is not None and _alike(before, low, high):
+        axis.hist(before.array.ravel(), bins=64, range=(low, high), color="#9aa3ad", log=True)
+    axis.hist(volume.array.ravel(), bins=64, range=(low, max(high, low + 1e-6)), color="#4a6fa5", log=True, alpha=0.75)
     axis.set_title(title, fontsize=8)
     axis.tick_params(labelsize=6)
+
+
+def _alike(volume: Volume, low: float, high: float) -> bool:
+    """True where a range is within a factor of two of a volume's, so that one axis shows both."""
+    span = float(volume.array.max()) - float(volume.array.min())
+    return high > low and 0.5 <= span / (high - low) <= 2

@@ -3,42 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
+from typing import Literal
 
 import numpy as np
 
 from scan2gene.core.errors import GeometryError
-from scan2gene.core.geometry import checked_shape, from_sitk, to_sitk
+from scan2gene.core.geometry import axis_map, checked_shape, to_sitk
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.spline import resample_spline
 
+ROUNDING = 1e-4  # of a direction cosine; over a field of 300 mm it is 0.03 mm
 
-def resample(volume: Volume, *, spacing_mm: Sequence[float] = (1.1, 1.1, 3.0)) -> Volume:
+
+def resample(
+    volume: Volume,
+    *,
+    spacing_mm: Sequence[float] = (1.1, 1.1, 3.0),
+    axes: Literal["voxel", "world", "acquisition"] = "voxel",
+    straighten: bool = False,
+) -> Volume:
     """Resample to a new voxel spacing, keeping the near edges of the field.
 
     Args:
         volume: Array (I, J, K), affine RAS+ in mm.
-        spacing_mm: Target size along i, j, k; each > 0. Default of the BRCA study.
+        spacing_mm: Three target sizes, each > 0. Default of the BRCA study.
+        axes: What the three are for. "voxel": i, j, k as they lie at this point of the recipe.
+            "world": right-left, anterior-posterior, superior-inferior, whatever the storage
+            order. "acquisition": the third is for the slice axis, whatever the plane: the
+            axis whose spacing is unlike the other two, and k where all are alike.
+        straighten: Turn an oblique field onto a grid parallel to the patient's axes. Voxels
+            that the field does not reach take the volume's minimum, in a mask 0.
 
     Returns:
         Volume (I', J', K'), I' = I * old / new rounded, halves up, at least 1. Cubic B-spline for
         "intensity", held to the input's range; nearest for "label". The dtype is kept.
 
     Raises:
-        GeometryError: A spacing is not positive.
+        GeometryError: A spacing is not positive, or `axes` is not known.
 
     Source: Unser 1999, "Splines: a perfect fit for signal and image processing".
     """
-    new = np.asarray(spacing_mm, dtype=float)
-    if new.shape != (3,) or not (new > 0).all():
-        raise GeometryError(f"spacing_mm needs three positive numbers, got {list(spacing_mm)}")
+    new = _per_axis(volume, spacing_mm, axes)
+    if straighten and _is_oblique(volume.affine):
+        return onto(volume, *_straight_grid(volume, new))
     old = np.asarray(volume.spacing_mm)
     # halves go up, and rounding noise in the affine must not decide about a slice
     shape = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6)).astype(int)
     if volume.kind == "label":
         return _on_grid(volume, shape, new / old)
-    array = resample_spline(volume.array, shape, new / old)
-    np.clip(array, volume.array.min(), volume.array.max(), out=array)
-    return Volume(_as(array, volume.array.dtype), _widened(volume.affine, new / old), volume.kind)
+    dtype = volume.array.dtype if np.issubdtype(volume.array.dtype, np.integer) else np.float32
+    bounds = float(volume.array.min()), float(volume.array.max())
+    array = resample_spline(volume.array, shape, new / old, bounds, dtype)
+    return Volume(array.astype(volume.array.dtype, copy=False), _widened(volume.affine, new / old), volume.kind)
+
+
+def _per_axis(volume: Volume, spacing_mm: Sequence[float], axes: str) -> np.ndarray:
+    """The new spacing (3,) along i, j, k."""
+    given = np.asarray(spacing_mm, dtype=float)
+    if given.shape != (3,) or not (given > 0).all():
+        raise GeometryError(f"spacing_mm needs three positive numbers, got {list(spacing_mm)}")
+    if axes == "voxel":
+        return given
+    if axes == "world":
+        return given[[world for world, _ in axis_map(volume.affine)]]
+    if axes == "acquisition":
+        return np.insert(given[:2], slice_axis(volume), given[2])
+    raise GeometryError(f"axes must be 'voxel', 'world' or 'acquisition', got {axes!r}")
+
+
+def slice_axis(volume: Volume) -> int:
+    """The axis along which slices were stacked: pixels are square, so the other two are alike.
+
+    Where no pair is nearer to square than another, within a hundredth, the last axis.
+    """
+    spacing = volume.spacing_mm
+
+    def unlike(axis: int) -> float:
+        a, b = (spacing[other] for other in range(3) if other != axis)
+        return max(abs(np.log(a / b)), 0.01)
+
+    return min((2, 1, 0), key=unlike)
+
+
+def _is_oblique(affine: np.ndarray) -> bool:
+    """True where an axis leaves every axis of the patient by more than rounding."""
+    direction = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    return bool(np.abs(direction - np.rint(direction)).max() > ROUNDING)
+
+
+def _straight_grid(volume: Volume, spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shape (3,) and affine of the grid over a field's bounding box; axis codes are kept."""
+    corners = np.array(list(product(*[(-0.5, n - 0.5) for n in volume.shape])))  # (8, 3)
+    places = corners @ volume.affine[:3, :3].T + volume.affine[:3, 3]
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (world, sign) in enumerate(axis_map(volume.affine)):
+        affine[world, axis] = sign * spacing[axis]
+    extent = np.abs(affine[:3, :3].T / spacing[:, None]) @ np.ptp(places, axis=0)
+    shape = np.maximum(1, np.ceil(extent / spacing - 1e-6)).astype(int)
+    middle = (places.min(axis=0) + places.max(axis=0)) / 2
+    affine[:3, 3] = middle - affine[:3, :3] @ ((shape - 1) / 2)
+    return shape, affine
 
 
 def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
@@ -67,13 +133,32 @@ def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
 
 
 def like(volume: Volume, reference: Volume) -> Volume:
-    """Nearest-neighbour copy of a label volume on another volume's grid; 0 outside."""
-    import SimpleITK as sitk
-
+    """A volume on another volume's grid; where it does not reach, its minimum, in a mask 0."""
     if volume.shape == reference.shape and np.allclose(volume.affine, reference.affine, atol=1e-3):
         return volume
-    grid = to_sitk(Volume(np.zeros(reference.shape, np.uint8), reference.affine))
-    return from_sitk(sitk.Resample(to_sitk(volume), grid, sitk.Transform(), sitk.sitkNearestNeighbor, 0.0), volume.kind)
+    return onto(volume, np.asarray(reference.shape), reference.affine)
+
+
+def onto(volume: Volume, shape: np.ndarray, affine: np.ndarray) -> Volume:
+    """Resample onto any grid, turned or sheared: cubic B-spline, nearest for labels.
+
+    Args:
+        volume: Array (I, J, K).
+        shape: (3,) voxels of the grid.
+        affine: (4, 4) of the grid.
+
+    Returns:
+        Volume on that grid, dtype and range kept; the minimum, in a mask 0, outside the field.
+    """
+    import SimpleITK as sitk
+
+    labels = volume.kind == "label"
+    grid = to_sitk(Volume(np.zeros(tuple(int(n) for n in shape), np.uint8), affine))
+    low, high = (0.0, 255.0) if labels else (float(volume.array.min()), float(volume.array.max()))
+    source = volume if labels else volume.with_array(volume.array.astype(np.float32))
+    how = sitk.sitkNearestNeighbor if labels else sitk.sitkBSpline
+    array = sitk.GetArrayFromImage(sitk.Resample(to_sitk(source), grid, sitk.Transform(), how, low)).T
+    return Volume(_as(array.clip(low, high), volume.array.dtype), affine, volume.kind)
 
 
 def _on_grid(volume: Volume, shape: np.ndarray, factor: np.ndarray) -> Volume:

@@ -6,11 +6,8 @@ computed twice, a changed one never taken for the old, and a killed run goes on.
 
 from __future__ import annotations
 
-import inspect
-import os
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,84 +15,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.core import geometry
 from scan2gene.core.console import track
-from scan2gene.core.errors import Scan2GeneError, ScanError, StudyError
-from scan2gene.core.files import value_hash
-from scan2gene.core.study import Plugin, Role, unknown_name
-from scan2gene.core.tables import write_csv
+from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
+from scan2gene.core.files import file_hash, value_hash
+from scan2gene.core.study import Plugin, Role
+from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
-from scan2gene.imaging import dicom, frames, nifti, stacks, tags
+from scan2gene.imaging import nifti
 from scan2gene.imaging.index import fingerprint, read_volume
-from scan2gene.preprocess import GEOMETRIC, STEPS, spline
+from scan2gene.preprocess.recipe import apply_recipe, recipe_hash
+from scan2gene.preprocess.threads import cpus
 
 MANIFEST_COLUMNS = (
-    "patient_id", "exam_id", "role", "file", "shape", "spacing_mm", "dtype", "status", "reason",
+    "patient_id", "exam_id", "role", "file", "shape", "spacing_mm", "dtype", "checksum", "status", "reason",
 )  # fmt: skip
 
 
-# All code that decides a stored voxel. Read once: a file that is edited while a study runs
-# must not rename that study's store.
-_CODE = value_hash(
-    [inspect.getsource(sys.modules[m]) for m in sorted({step.__module__ for step in STEPS.values()})]
-    + [inspect.getsource(module) for module in (dicom, frames, geometry, nifti, spline, stacks, tags)]
-)
-
-
-def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
-    """Refuse unknown steps, options and mask roles before any work starts.
-
-    Raises:
-        StudyError: With the valid names.
-    """
-    for step in recipe:
-        if step.name not in STEPS:
-            raise StudyError(f"preprocess step {unknown_name(step.name, STEPS)}")
-        parameters = inspect.signature(STEPS[step.name]).parameters
-        options = [p for p in parameters if p != "volume"]
-        for option in step.options:
-            if option not in options:
-                raise StudyError(f"preprocess step {step.name}: option {unknown_name(option, options)}")
-        missing = [o for o in options if parameters[o].default is inspect.Parameter.empty and o not in step.options]
-        if missing:
-            raise StudyError(f"preprocess step {step.name} needs the option {missing[0]!r}")
-        if "mask" in options and step.options["mask"] not in roles:
-            raise StudyError(f"preprocess step {step.name}: role {unknown_name(str(step.options['mask']), roles)}")
-
-
-def recipe_hash(recipe: Sequence[Plugin]) -> str:
-    """Hash of a step list: names, options and the code that moves voxels."""
-    return value_hash([_CODE, [(s.name, s.options) for s in recipe]])[:8]
-
-
-def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dict[str, Volume]:
-    """Run every step on every volume of one exam.
-
-    Args:
-        volumes: Role -> volume. Masks take part in geometric steps only.
-        recipe: Steps in order; an option `mask` names a role.
-
-    Raises:
-        ScanError, GeometryError: A step cannot be done on this exam.
-    """
-    current = dict(volumes)
-    for step in recipe:
-        options = dict(step.options)
-        if "mask" in options:
-            if options["mask"] not in current:
-                raise ScanError(f"{step.name} needs the role {options['mask']!r}, which this exam lacks")
-            options["mask"] = current[options["mask"]]
-        for role, volume in current.items():
-            if volume.array.ndim == 4 and step.name != "first_channel":
-                raise ScanError(f"{role} is a colour image; put the step first_channel before {step.name}")
-            if volume.kind == "intensity" or step.name in GEOMETRIC:
-                current[role] = STEPS[step.name](volume, **options)
-    return current
-
-
 def build_store(
-    folder: Path, exams: pd.DataFrame, paths: Mapping[str, str], roles: Mapping[str, Role], recipe: Sequence[Plugin]
-) -> pd.DataFrame:
+    folder: Path, exams: pd.DataFrame, paths: Mapping[str, str], roles: Mapping[str, Role], recipe: Sequence[Plugin],
+    hide: Callable[[str], str] = str,
+) -> pd.DataFrame:  # fmt: skip
     """Preprocess every exam that is not in the store yet; write `folder/manifest.csv`.
 
     Args:
@@ -104,26 +43,44 @@ def build_store(
         paths: series_id -> path.
         roles: The study's roles.
         recipe: Steps in order.
+        hide: Takes out of a reason what the study does not show.
 
     Returns:
         The manifest, one row per exam and role; a volume that could not be made has
         status "failed" and its reason.
+
+    Raises:
+        RunError: A volume cannot be written, as on a full disk. What is written stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recipe_id = recipe_hash(recipe)
     for leftover in folder.glob(".tmp-*"):  # of a run that was killed
         leftover.unlink(missing_ok=True)
+    checksums = _known_checksums(folder)
 
     def work(exam: Any) -> list[dict[str, Any]]:
-        return _one_exam(folder, exam, paths, roles, recipe, recipe_id)
+        return _one_exam(folder, exam, paths, roles, recipe, recipe_id, checksums)
 
     rows: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(cpus())
+    try:
         for made in track(pool.map(work, exams.to_dict("records")), "preprocess", len(exams)):
             rows += made
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C and a full disk wait for the exams under work, not for all
     manifest = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
+    manifest["reason"] = manifest["reason"].map(hide)
     write_csv(folder / "manifest.csv", manifest)
     return manifest
+
+
+def _known_checksums(folder: Path) -> dict[str, str]:
+    """Checksums by file name, as written; a file that was damaged since must not pass for whole."""
+    try:
+        table = read_csv(folder / "manifest.csv", MANIFEST_COLUMNS)
+    except RunError:  # none yet, or of an older version
+        return {}
+    return dict(table.loc[table["status"] == "ok", ["file", "checksum"]].itertuples(index=False, name=None))
 
 
 def _one_exam(
@@ -133,6 +90,7 @@ def _one_exam(
     roles: Mapping[str, Role],
     recipe: Sequence[Plugin],
     recipe_id: str,
+    checksums: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     base = {"patient_id": exam["patient_id"], "exam_id": exam["exam_id"]}
     sources = {r: paths[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
@@ -140,38 +98,52 @@ def _one_exam(
         evidence = [(r, roles[r].kind, fingerprint([p])) for r, p in sources.items()]
         key = value_hash([recipe_id, evidence])[:8]
         files = {r: folder / f"{_slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
-        if all(_is_whole(f) for f in files.values()):
-            return [base | _described(role, file) for role, file in files.items()]
-        volumes, lost = _read_roles(sources, roles)
-        for role, volume in apply_recipe(volumes, recipe).items():
-            stored = volume if volume.array.dtype == np.uint8 else volume.with_array(volume.array.astype(np.float32))
-            nifti.write_nifti(stored, files[role])
-        rows = [base | _described(role, files[role]) for role in volumes]
+        if all(is_whole(f) for f in files.values()):
+            return [base | _described(role, f, checksums.get(f.name)) for role, f in files.items()]
+        lost: dict[str, str] = {}
+        prepared = apply_recipe(_read_roles(sources, roles, lost), recipe)  # no name holds the scans meanwhile
+        for role, volume in prepared.items():
+            _write(volume, files[role])
+        rows = [base | _described(role, files[role]) for role in prepared]
         return rows + [base | {"role": r, "status": "failed", "reason": why} for r, why in lost.items()]
+    except RunError:  # no fault of this exam, and no other would fare better
+        raise
     except Exception as error:  # one bad exam never stops a cohort
         reason = str(error) if isinstance(error, Scan2GeneError) else f"{type(error).__name__}: {error}"
         return [base | {"role": role, "status": "failed", "reason": reason} for role in sources]
 
 
-def _read_roles(sources: Mapping[str, str], roles: Mapping[str, Role]) -> tuple[dict[str, Volume], dict[str, str]]:
-    """Volumes by role, and why an optional one could not be had."""
-    volumes, lost = {}, {}
+def _read_roles(sources: Mapping[str, str], roles: Mapping[str, Role], lost: dict[str, str]) -> dict[str, Volume]:
+    """Volumes by role; `lost` is told why an optional one could not be had."""
+    volumes = {}
     for role, path in sources.items():
         try:
             volume = read_volume(path, roles[role].kind)
-            if not np.isfinite(volume.array).all():
+            low, high = float(volume.array.min()), float(volume.array.max())
+            if not np.isfinite([low, high]).all():  # a NaN shows in both
                 raise ScanError(f"{role}: voxels that are not finite numbers")
-            if volume.kind == "intensity" and volume.array.min() == volume.array.max():
+            if volume.kind == "intensity" and low == high:
                 raise ScanError(f"{role}: every voxel has the same value")
             volumes[role] = volume
         except Scan2GeneError as error:
             if not roles[role].optional:
                 raise
             lost[role] = str(error)
-    return volumes, lost
+    return volumes
 
 
-def _described(role: str, file: Path) -> dict[str, Any]:
+def _write(volume: Volume, file: Path) -> None:
+    stored = volume if volume.array.dtype == np.uint8 else volume.with_array(volume.array.astype(np.float32))
+    try:
+        nifti.write_nifti(stored, file)
+    except OSError as error:
+        raise RunError(
+            f"a volume cannot be written to {file.parent}: {error.strerror or error}. What is written so far is whole; "
+            "make room, and the same command goes on from here."
+        ) from error
+
+
+def _described(role: str, file: Path, checksum: str | None = None) -> dict[str, Any]:
     import nibabel as nib
 
     header: Any = nib.load(file).header
@@ -181,12 +153,13 @@ def _described(role: str, file: Path) -> dict[str, Any]:
         "shape": "x".join(str(n) for n in header.get_data_shape()),
         "spacing_mm": "x".join(f"{v:g}" for v in header.get_zooms()),
         "dtype": str(header.get_data_dtype()),
+        "checksum": checksum or file_hash(file),
         "status": "ok",
         "reason": "",
     }
 
 
-def _is_whole(file: Path) -> bool:
+def is_whole(file: Path) -> bool:
     """True when a stored volume has as many bytes as its header says."""
     import nibabel as nib
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.cohorts.split import class_table
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.tables import PARTS
 from scan2gene.report import figures
@@ -22,11 +23,12 @@ MAX_DISTINCT = 8  # more distinct numbers than this are shown in bins
 
 def cohort(inputs: Inputs) -> dict[str, Any]:
     """Flow diagram, classes by part and by site, exclusions."""
+    classes = class_table(inputs.split, inputs.labels, list(inputs.study.targets))
     steps = [step | {"left_out": _shortened(grouped(step["left_out"].items(), inputs.hide))} for step in inputs.flow]
     return {
         "flow": figures.flow_diagram(steps, "Flow of series, exams and patients into the study"),
         "steps": steps,
-        "parts": [_class_by_part(inputs, split.name) for split in inputs.study.splits],
+        "parts": [_class_by_part(inputs, classes, split.name) for split in inputs.study.splits],
         "sites": _class_by_site(inputs),
         "exclusions": _exclusions(inputs),
         "n_patients": inputs.cohort["patient_id"].nunique(),
@@ -45,20 +47,14 @@ def _is_class(values: pd.Series, value: float | None) -> pd.Series:
     return values.isna() if value is None else values == value
 
 
-def _class_by_part(inputs: Inputs, split: str) -> dict[str, Any]:
+def _class_by_part(inputs: Inputs, table: pd.DataFrame, split: str) -> dict[str, Any]:
     """Patients per target, class and part; a range where the folds differ."""
-    table = inputs.split[inputs.split["split"] == split]
-    wide = inputs.wide_labels()
     rows = []
-    for target in inputs.study.targets:
-        values = table["patient_id"].map(wide[target])
-        for name, value in CLASSES:
-            hit = table[_is_class(values, value)]
-            counts = hit.groupby(["repeat", "fold", "part"]).size().unstack("part", fill_value=0)
-            counts = counts.reindex(pd.MultiIndex.from_tuples(inputs.folds(split)), fill_value=0)
-            cells = [_range(counts.get(p, pd.Series(0, counts.index))) for p in PARTS]
-            if any(c != "0" for c in cells) or name != "unknown":
-                rows.append({"target": target, "class": name, "cells": cells})
+    mine = table[table["split"] == split]
+    for (target, name), folds in mine.groupby(["target", "class"], sort=False):
+        cells = [_range(folds[part]) for part in PARTS]
+        if any(c != "0" for c in cells) or name != "unknown":
+            rows.append({"target": target, "class": name, "cells": cells, "all": _range(folds["all"])})
     return {"split": split, "what": split_text(inputs.study, split), "folds": len(inputs.folds(split)), "rows": rows}
 
 

@@ -169,6 +169,35 @@ def losses(fits: Sequence[dict[str, np.ndarray]], title: str, told: str) -> Mark
     return _svg(344, bottom + 40, title, told, body)
 
 
+def histogram(values: np.ndarray, title: str, unit: str, counted: str) -> Markup:
+    """Bars of equal width over a range of numbers.
+
+    Args:
+        values: Finite numbers, one at least.
+        title: Of the figure, and of its horizontal axis.
+        unit: Of the numbers.
+        counted: What is counted, for the text alternative.
+    """
+    left, right, top, bottom = 40, 300, 22, 150
+    counts, edges = np.histogram(values, bins=min(24, max(5, len(np.unique(values.round(3))))))
+    low, high, most = float(edges[0]), float(edges[-1]), int(counts.max())
+
+    def x(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    body = [_text(left, 13, _short(f"{title} ({unit})", 44), weight=600, size=12)]
+    for count, one, two in zip(counts, edges[:-1], edges[1:], strict=True):
+        height = (bottom - top) * count / most
+        width = max(x(two) - x(one) - 1, 1)
+        place = f'x="{x(one):.1f}" y="{bottom - height:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        body.append(f'<rect {place} fill="{BLUE}"/>')
+    body += [_line(left, bottom, right, bottom, GREY), _text(left - 6, top + 5, f"{most:,}", "end", GREY, 11)]
+    body += [_text(x(v), bottom + 15, f"{v:g}", "middle", GREY, 11) for v in _ticks(low, high)]
+    middle = f"median {np.median(values):.3g} {unit}"
+    told = f"{len(values):,} {counted}, from {values.min():.3g} to {values.max():.3g}, {middle}"
+    return _svg(316, bottom + 22, title, told, body)
+
+
 def flow_diagram(steps: Sequence[dict[str, Any]], title: str) -> Markup:
     """Boxes from top to bottom: what was kept; beside each step, what left and why.
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.study import Study
-from scan2gene.report import cohort, making, results
+from scan2gene.report import acquisition, cohort, making, results
+from scan2gene.report.burned_in import burned_in
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.verdict import interval, number
 
@@ -55,7 +56,9 @@ def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
         forests=results.forests(inputs, found),
         rocs=results.roc_panels(inputs, found),
         cohort=cohort.cohort(inputs),
+        burned_in=burned_in(inputs.cohort, inputs.series),
         scans=cohort.scans(inputs),
+        acquisition=acquisition.acquisition(inputs),
         stores=making.preprocessing(inputs),
         training=making.training(inputs),
         failures=making.failures(inputs),

@@ -6,58 +6,14 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
+from toy import LABELS, ROLES, reasons, scan, whole
 
-from scan2gene.cohorts.curate import Curated, curate
+from scan2gene.cohorts.curate import curate
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Study
 from scan2gene.core.tables import EXCLUSION_COLUMNS, LABEL_COLUMNS, read_csv, write_csv
-from scan2gene.imaging.index import SERIES_COLUMNS, index
+from scan2gene.imaging.index import index
 from scan2gene.phantom.exams import write_cohort
-
-LABELS = "patient_id,IDH,site,age\nP1,1,A,50\nP2,0,B,61Y\nP3,1,A,\nP4,0,,40\n"
-ROLES = {"t1": {"match": {"SeriesDescription": "t1"}}, "flair": {"match": {"SeriesDescription": "flair"}}}
-
-
-def scan(patient: str, description: str, **columns: str) -> dict[str, str]:
-    """One row of series.csv."""
-    uid = f"1.{patient}.{description}"
-    row = dict.fromkeys(SERIES_COLUMNS, "") | {
-        "series_id": f"{uid}/0", "path": f"/scans/{patient}#{uid}/0", "format": "dicom", "patient_id": patient,
-        "exam_id": f"exam-{patient}", "SeriesDescription": description, "shape": "64x64x20", "status": "ok",
-        "StudyDate": "20200101",
-    }  # fmt: skip
-    return row | columns
-
-
-def whole(*patients: str) -> list[dict[str, str]]:
-    return [scan(p, d) for p in patients for d in ("T1 SE", "FLAIR")]
-
-
-@pytest.fixture
-def go(tmp_path):
-    """`go(rows, labels=..., **cohort)` curates a small study of IDH with roles t1 and flair."""
-
-    def run(rows, labels: str = LABELS, targets: dict | None = None, **cohort) -> Curated:
-        (tmp_path / "labels.csv").write_text(labels)
-        rules = {"scans": ["/scans"], "labels": str(tmp_path / "labels.csv"), "roles": ROLES} | cohort
-        study = Study.model_validate(
-            {
-                "name": "toy",
-                "question": "?",
-                "cohort": rules,
-                "targets": targets or {"IDH": {}},
-                "runs": [{"name": "a", "model": {"name": "light_cnn"}}],
-            }
-        )
-        return curate(study, pd.DataFrame(rows, columns=list(SERIES_COLUMNS)))
-
-    return run
-
-
-def reasons(curated: Curated) -> dict[str, str]:
-    """series, exam or patient id -> reason, whichever is most exact."""
-    rows = curated.exclusions.to_dict("records")
-    return {r["series_id"] or r["exam_id"] or r["patient_id"]: r["reason"] for r in rows}
 
 
 def test_complete_labelled_exams_are_kept(go):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from scan2gene.cohorts.labels import parse_number, patient_values, read_label_table, target_labels
+from scan2gene.cohorts.label_table import read_label_table
+from scan2gene.cohorts.labels import parse_number, patient_values, target_labels
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Target
 

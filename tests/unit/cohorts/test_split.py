@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scan2gene.cohorts.split import make_splits, stratified_parts
+from scan2gene.cohorts.split import class_table, make_splits, stratified_parts
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Split
 from scan2gene.core.tables import PARTS, SPLIT_COLUMNS
@@ -183,3 +183,26 @@ def test_leaving_sites_out_needs_a_site_of_everyone_and_two_of_them():
     cohort.loc[3, "site"] = None
     with pytest.raises(CohortError, match="none for P03"):
         make_splits(cohort, labels, [KINDS[2]], 0)
+
+
+def test_the_class_table_counts_every_patient_once_in_every_fold():
+    cohort = pd.DataFrame({"patient_id": [f"P{n}" for n in range(30)], "site": None})
+    values = {"a": [1, 0, None] * 10, "b": [0] * 25 + [1] * 5}
+    rows = [(p, "", t, v, "") for t, vs in values.items() for p, v in zip(cohort["patient_id"], vs, strict=True)]
+    labels = pd.DataFrame(rows, columns=["patient_id", "side", "target", "value", "source"]).dropna(subset=["value"])
+    split = make_splits(cohort, labels, [Split(name="cv", kind="kfold", folds=3, repeats=2)], seed=1)
+    table = class_table(split, labels, ["a", "b"])
+    assert len(table) == 2 * 3 * 2 * 3
+    assert (table["train"] + table["validation"] + table["test"] == table["all"]).all()
+    assert table.groupby(["target", "class"])["all"].unique().map(list).to_dict() == {
+        ("a", "negative"): [10], ("a", "positive"): [10], ("a", "unknown"): [10],
+        ("b", "negative"): [25], ("b", "positive"): [5], ("b", "unknown"): [0],
+    }  # fmt: skip
+    tested = table.groupby(["repeat", "target", "class"])["test"].sum()  # once in the folds of a repeat
+    assert tested[0, "a", "positive"] == tested[1, "a", "positive"] == 10
+    first = split[(split["repeat"] == 0) & (split["fold"] == 0) & (split["part"] == "test")]["patient_id"]
+    known = labels[labels["patient_id"].isin(first) & (labels["target"] == "b") & (labels["value"] == 1)]
+    row = table[
+        (table["repeat"] == 0) & (table["fold"] == 0) & (table["target"] == "b") & (table["class"] == "positive")
+    ]
+    assert row["test"].item() == len(known)

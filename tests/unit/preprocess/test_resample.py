@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.volume import Volume
-from scan2gene.preprocess.resample import like, resample, resize
+from scan2gene.preprocess.reorient import reorient
+from scan2gene.preprocess.resample import like, resample, resize, slice_axis
 
 
 def tilted(spacing, origin=(10.0, -20, 30)) -> np.ndarray:
@@ -125,6 +126,88 @@ def test_a_voxel_thicker_than_twice_the_field_takes_the_nearest_value(kind):
 def test_a_spacing_that_is_not_positive_is_refused(spacing):
     with pytest.raises(GeometryError, match="three positive numbers"):
         resample(Volume(noise(), np.eye(4)), spacing_mm=spacing)
+
+
+STORED = ["LAS", "RPI", "PSR", "SAL", "ILP"]  # axial, sagittal and coronal slices, several directions
+
+
+@pytest.mark.parametrize("axes", STORED)
+def test_world_spacing_holds_whatever_the_storage_order(axes):
+    volume = Volume(noise(), tilted((0.9, 1.4, 2.2)))
+    expected = reorient(resample(reorient(volume, axes="RAS"), spacing_mm=(1.1, 0.8, 3)), axes=axes)
+    result = resample(reorient(volume, axes=axes), spacing_mm=(1.1, 0.8, 3), axes="world")
+    size = dict(zip("RLAPSI", (1.1, 1.1, 0.8, 0.8, 3, 3), strict=True))
+    np.testing.assert_allclose(result.spacing_mm, [size[letter] for letter in axes])
+    assert result.orientation == axes
+    # the field starts at the first voxel of either order, so edges differ by less than one new voxel
+    assert np.abs(result.affine[:3, 3] - expected.affine[:3, 3]).max() < 3
+    assert result.shape == expected.shape
+
+
+@pytest.mark.parametrize("axes", STORED)
+@pytest.mark.parametrize("spacing", [(0.7, 0.7, 3.0), (1.2, 1.2, 0.5), (0.9, 0.905, 0.8)])
+def test_acquisition_spacing_follows_the_slices_through_any_reorientation(axes, spacing):
+    scan = Volume(noise(), tilted(spacing))  # k is the slice axis
+    turned = reorient(scan, axes=axes)
+    k = next(a for a, letter in enumerate(axes) if letter in "SI")
+    assert slice_axis(turned) == k
+    result = resample(turned, spacing_mm=(1.1, 1.1, 2.5), axes="acquisition")
+    assert result.spacing_mm[k] == pytest.approx(2.5)
+    assert sorted(result.spacing_mm) == pytest.approx([1.1, 1.1, 2.5])
+
+
+def test_where_no_axis_is_unlike_the_others_slices_lie_along_the_last():
+    assert slice_axis(Volume(noise(), tilted((1, 1.004, 0.998)))) == 2
+
+
+def test_unknown_axes_are_refused():
+    with pytest.raises(GeometryError, match="'voxel', 'world' or 'acquisition'"):
+        resample(Volume(noise(), np.eye(4)), axes="LAS")
+
+
+def smooth_wave(affine, shape) -> np.ndarray:
+    place = np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+    return 100 + 20 * np.sin(place @ (0.11, 0.05, -0.04)) + 15 * np.cos(place @ (-0.03, 0.13, 0.06))
+
+
+SHEARED = tilted((1.2, 0.9, 1.8)) @ np.array([[1, 0, 0.3, 0], [0, 1, -0.2, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("affine", [tilted((1.2, 0.9, 1.8)), SHEARED], ids=["oblique", "sheared"])
+def test_straightening_shows_the_same_place_on_axes_of_the_patient(affine):
+    volume = Volume(smooth_wave(affine, (40, 44, 30)).astype(np.float32), affine)
+    result = resample(volume, spacing_mm=(1.1, 1.3, 1.5), axes="world", straighten=True)
+    direction = result.affine[:3, :3] / result.spacing_mm
+    np.testing.assert_allclose(np.abs(direction), np.eye(3), atol=1e-12)
+    assert result.orientation == volume.orientation
+    np.testing.assert_allclose(result.spacing_mm, (1.1, 1.3, 1.5))
+    where = source_index(result, volume)
+    deep = np.logical_and.reduce([(w > 8) & (w < n - 9) for w, n in zip(where, volume.shape, strict=True)])
+    assert deep.sum() > 1000
+    np.testing.assert_allclose(result.array[deep], smooth_wave(result.affine, result.shape)[deep], atol=0.05)
+    outside = np.logical_or.reduce([(w < -1) | (w > n) for w, n in zip(where, volume.shape, strict=True)])
+    assert (result.array[outside] == volume.array.min()).all()
+    # the whole field is on the new grid: every old voxel lies within it
+    old = source_index(volume, result)
+    assert all((w > -0.5 - 1e-6).all() and (w < n - 0.5 + 1e-6).all() for w, n in zip(old, result.shape, strict=True))
+
+
+def test_a_field_that_is_straight_but_for_rounding_is_not_interpolated_twice():
+    affine = np.diag([-0.9, 0.9, 2.0, 1])
+    volume = Volume(noise(), affine + np.pad(np.full((3, 3), 2e-6), (0, 1)))
+    straight = resample(volume, spacing_mm=(1.1, 1.1, 3), straighten=True)
+    np.testing.assert_array_equal(straight.array, resample(volume, spacing_mm=(1.1, 1.1, 3)).array)
+
+
+def test_a_straightened_mask_lies_on_its_straightened_image():
+    affine = tilted((1.2, 0.9, 1.8))
+    array = np.zeros((30, 34, 20), np.uint8)
+    array[9:20, 8:22, 5:15] = 200
+    image = resample(Volume(array, affine), spacing_mm=(1, 1, 1), straighten=True)
+    mask = resample(Volume(array // 200, affine, "label"), spacing_mm=(1, 1, 1), straighten=True)
+    np.testing.assert_array_equal(image.affine, mask.affine)
+    assert set(np.unique(mask.array)) == {0, 1}
+    assert ((image.array > 100) == (mask.array > 0)).mean() > 0.98
 
 
 @pytest.mark.parametrize("shape", [(20, 30, 18), (7, 5, 3), (7, 30, 9)])

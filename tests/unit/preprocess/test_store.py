@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scan2gene.core.errors import ScanError, StudyError
+from scan2gene.core.errors import RunError, ScanError, StudyError
+from scan2gene.core.files import file_hash, value_hash
 from scan2gene.core.study import Plugin, Role
 from scan2gene.core.tables import read_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti
+from scan2gene.preprocess import recipe
 from scan2gene.preprocess.preview import write_previews
-from scan2gene.preprocess.store import MANIFEST_COLUMNS, apply_recipe, build_store, check_recipe, recipe_hash
+from scan2gene.preprocess.recipe import apply_recipe, check_recipe, recipe_hash
+from scan2gene.preprocess.store import MANIFEST_COLUMNS, build_store
 
 ROLES = {
     "t1": Role(match={"path": "t1"}),
@@ -85,6 +88,7 @@ def test_every_role_of_every_exam_is_stored_as_the_manifest_says(cohort):
         assert row.shape == "x".join(map(str, image.shape)) == "8x8x6"
         assert row.dtype == image.get_data_dtype().name == "uint8"
         assert row.spacing_mm == "x".join(f"{v:g}" for v in image.header.get_zooms())
+        assert row.checksum == file_hash(cohort.store / row.file)
     pd.testing.assert_frame_equal(read_csv(cohort.store / "manifest.csv").fillna(""), manifest, check_dtype=False)
 
 
@@ -149,6 +153,34 @@ def test_the_recipes_hash_changes_with_every_option_and_the_order():
     ]
     assert len({recipe_hash(r) for r in recipes}) == len(recipes)
     assert recipe_hash(crop(8)) == recipe_hash(crop(8))
+
+
+def edited(monkeypatch, module: str, recipes: list[list[Plugin]]) -> list[bool]:
+    """Whether each recipe's hash changes when a line is added to a module's source."""
+    before = [recipe_hash(r) for r in recipes]
+    code = {m: dict(recipe._code(m)) for m in recipe._CODE if m != recipe.__name__}
+    assert any(module in sources for sources in code.values())
+    for step, sources in code.items():
+        if module in sources:
+            monkeypatch.setitem(recipe._CODE, step, value_hash(sources | {module: sources[module] + "# edited"}))
+    return [a != recipe_hash(r) for a, r in zip(before, recipes, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("module", "changed"),
+    [
+        ("scan2gene.preprocess.equalise", [True, False, False]),
+        ("scan2gene.preprocess.grey", [True, False, True]),  # both make histograms
+        ("scan2gene.preprocess.spline", [False, True, True]),
+        ("scan2gene.preprocess.components", [False, False, True]),
+        ("scan2gene.preprocess.nyul", [False, False, False]),
+        ("scan2gene.core.geometry", [True, True, True]),  # the readers use it
+        ("scan2gene.imaging.nifti", [True, True, True]),
+    ],
+)
+def test_only_code_that_a_recipe_uses_renames_its_store(monkeypatch, module, changed):
+    recipes = [[Plugin(name=name)] for name in ("equalise", "resample", "remove_background")]
+    assert edited(monkeypatch, module, recipes) == changed
 
 
 def test_a_changed_option_makes_new_files(cohort):
@@ -223,7 +255,7 @@ def test_an_optional_role_that_an_exam_never_had_has_no_row(cohort, absent):
 DYING = """
 import os, pickle, signal, sys
 import nibabel as nib
-from scan2gene.preprocess.store import build_store
+from scan2gene.preprocess import store
 
 save, saved = nib.save, []
 
@@ -234,8 +266,8 @@ def dying(image, path):
         os.truncate(path, 400)
         os.kill(os.getpid(), signal.SIGKILL)
 
-nib.save, os.cpu_count = dying, lambda: 1
-build_store(*pickle.load(open(sys.argv[1], "rb")))
+nib.save, store.cpus = dying, lambda: 1
+store.build_store(*pickle.load(open(sys.argv[1], "rb")))
 """
 
 
@@ -324,6 +356,8 @@ def test_every_role_is_cropped_to_the_mask_as_it_was_before_the_step():
         ({"name": "crop_to_mask"}, "crop_to_mask needs the option 'mask'"),
         ({"name": "crop_to_mask", "options": {"mask": "maks"}}, "crop_to_mask: role 'maks'.*Did you mean 'mask'"),
         ({"name": "zscore", "options": {"nonzeros": True}}, "Did you mean 'nonzero'"),
+        ({"name": "resample", "options": {"axes": "LAS"}}, "axes 'LAS' is not known; valid: acquisition, voxel, world"),
+        ({"name": "remove_background", "options": {"keep": "larges"}}, "keep 'larges'.*Did you mean 'large"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused_before_any_work(step, words):
@@ -333,6 +367,57 @@ def test_a_recipe_with_a_mistake_is_refused_before_any_work(step, words):
 
 def test_a_good_recipe_passes():
     check_recipe(RECIPE, ROLES)
+    check_recipe([Plugin(name="remove_background"), CROPPED], ROLES)
+    check_recipe([Plugin(name="remove_background", options={"crop": True})], {"t1": ROLES["t1"]})
+
+
+CROPPED = Plugin(name="remove_background", options={"crop": True, "reference": "t1"})
+
+
+@pytest.mark.parametrize("step", [Plugin(name="body_crop"), Plugin(name="remove_background", options={"crop": True})])
+def test_with_several_roles_a_step_that_finds_a_box_must_be_told_in_which(step):
+    with pytest.raises(StudyError, match="such as reference: t1"):
+        check_recipe([step], ROLES)
+    with pytest.raises(ScanError, match="needs the option reference"):
+        apply_recipe(volumes(), [step])
+    with pytest.raises(StudyError, match="role 't2' is not known"):
+        check_recipe([step.model_copy(update={"options": {**step.options, "reference": "t2"}})], ROLES)
+
+
+def test_every_role_takes_the_references_box_and_a_mask_keeps_its_voxels():
+    array = np.random.default_rng(0).random((12, 11, 10)).astype(np.float32)
+    t1, mask = array.copy(), (array > 0.8).astype(np.uint8)
+    t1[3:9, 2:8, 4:7] += 5
+    given = {"t1": Volume(t1, AFFINE), "flair": Volume(array, AFFINE), "mask": Volume(mask, AFFINE, "label")}
+    for order in (["t1", "flair", "mask"], ["mask", "flair", "t1"]):
+        result = apply_recipe({r: given[r] for r in order}, [CROPPED])
+        for role, volume in result.items():
+            np.testing.assert_array_equal(volume.array, given[role].array[3:9, 2:8, 4:7])
+            np.testing.assert_allclose(volume.affine @ [0, 0, 0, 1], AFFINE @ [3, 2, 4, 1])
+
+
+def test_a_volume_that_cannot_be_written_stops_the_build_in_words(cohort, monkeypatch):
+    def full(image, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nib, "save", full)
+    with pytest.raises(RunError, match=r"cannot be written to .*No space left on device.*make room"):
+        cohort.build()
+    assert not (cohort.store / "manifest.csv").exists()
+
+
+def test_an_exam_that_needs_too_much_memory_is_set_aside(cohort, monkeypatch):
+    def hungry(volume, *, axes="LAS"):
+        if volume.array.max() == 7777:
+            raise MemoryError
+        return volume
+
+    save(cohort.store.parent / "scans" / "P1" / "t1.nii", np.full((9, 9, 9), 7777) - np.eye(9)[:, :, None])
+    monkeypatch.setitem(recipe.STEPS, "reorient", hungry)
+    monkeypatch.setitem(recipe._CODE, hungry.__module__, "hash")
+    manifest = cohort.build([Plugin(name="reorient")]).set_index("patient_id")
+    assert set(manifest.loc["P1", "reason"]) == {"MemoryError: "}
+    assert set(manifest.loc[["P/2", "P3"], "status"]) == {"ok"}
 
 
 def test_previews_are_three_pictures_without_a_name(cohort):

@@ -23,7 +23,7 @@ from scan2gene.report.figures import mean_roc, roc_points
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.page import SECTIONS, write_report
 
-VOID = {"meta", "img", "br", "line", "rect", "circle", "polyline", "polygon"}
+VOID = {"meta", "img", "br", "input", "line", "rect", "circle", "polyline", "polygon"}
 
 
 class Page(HTMLParser):

@@ -1,0 +1,206 @@
+"""A curated cohort written as a BIDS dataset.
+
+Source: Brain Imaging Data Structure 1.9, https://bids-specification.readthedocs.io. Names are
+sub-<label>[_ses-<label>][_acq-<label>][_ce-<label>]_<suffix>; times are in seconds; masks and
+what BIDS has no raw name for are derivatives.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.cohorts.guess_roles import sequence_of
+from scan2gene.core.console import track
+from scan2gene.core.errors import CohortError, GeometryError, RunError, ScanError
+from scan2gene.core.files import write_json, write_text
+from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv
+from scan2gene.imaging.index import read_volume
+from scan2gene.imaging.nifti import write_nifti
+
+BIDS_VERSION = "1.9.0"
+DERIVATIVES = Path("derivatives") / "scan2gene"
+# role or sequence -> entity, suffix
+_RAW = {"t1": ("", "T1w"), "t1c": ("_ce-gadolinium", "T1w"), "t2": ("", "T2w"), "flair": ("", "FLAIR")}
+# DICOM keyword -> key of the sidecar, factor to its unit (None: text)
+_SIDECAR: dict[str, tuple[str, float | None]] = {
+    "Manufacturer": ("Manufacturer", None), "ManufacturerModelName": ("ManufacturersModelName", None),
+    "MagneticFieldStrength": ("MagneticFieldStrength", 1), "SeriesDescription": ("SeriesDescription", None),
+    "ProtocolName": ("ProtocolName", None), "SequenceName": ("SequenceName", None),
+    "BodyPartExamined": ("BodyPart", None), "ContrastBolusAgent": ("ContrastBolusAgent", None),
+    "RepetitionTime": ("RepetitionTime", 1e-3), "EchoTime": ("EchoTime", 1e-3),
+    "InversionTime": ("InversionTime", 1e-3), "FlipAngle": ("FlipAngle", 1),
+    "SliceThickness": ("SliceThickness", 1), "SpacingBetweenSlices": ("SpacingBetweenSlices", 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Args:
+        patients: How many.
+        volumes: How many.
+        failed: (patient_id, role, reason) of series that could not be read.
+    """
+
+    patients: int
+    volumes: int
+    failed: tuple[tuple[str, str, str], ...]
+
+
+def export_bids(run: Path, out: Path) -> Exported:
+    """Write the chosen series of a curated cohort as a BIDS dataset.
+
+    Dates and the study's own patient ids stay behind; `bids_ids.csv` in the run directory
+    says who is who.
+
+    Args:
+        run: Run directory, curated at least.
+        out: New folder.
+
+    Raises:
+        RunError: `out` exists, or the run directory is not curated.
+        CohortError: Two patients would get one BIDS label.
+    """
+    if out.exists():
+        raise RunError(f"{out} exists and is not overwritten. Name another folder.")
+    cohort, series = read_csv(run / "cohort.csv"), read_csv(run / "series.csv").fillna("")
+    labels = read_csv(run / "labels.csv", LABEL_COLUMNS)
+    study = json.loads((run / "study.json").read_text(encoding="utf-8"))
+    roles = study["cohort"]["roles"]
+    subjects = subject_labels(cohort["patient_id"])
+    sessions = _sessions(cohort)
+    rows = series.set_index("series_id", drop=False).to_dict("index")
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    if unfinished.exists():  # of an export that was stopped
+        shutil.rmtree(unfinished)
+    failed, written = [], 0
+    exams = cohort.to_dict("records")
+    for exam in track(exams, "bids", len(exams)):
+        who = f"sub-{subjects[exam['patient_id']]}"
+        when = sessions[exam["exam_id"]]
+        chosen = {r: rows[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
+        for role, stem in _stems(chosen, roles).items():
+            try:
+                _write_series(unfinished, (who, when), stem, chosen[role], roles[role]["kind"])
+                written += 1
+            except (ScanError, GeometryError, OSError) as error:
+                failed.append((exam["patient_id"], role, str(error)))
+    _write_tables(unfinished, cohort, labels, subjects, study)
+    ids = sorted(subjects.items())
+    write_csv(run / "bids_ids.csv", pd.DataFrame(ids, columns=["patient_id", "participant_label"]))
+    unfinished.rename(out)
+    return Exported(len(subjects), written, tuple(failed))
+
+
+def subject_labels(patients: pd.Series) -> dict[str, str]:
+    """patient_id -> BIDS label: letters and digits only.
+
+    Raises:
+        CohortError: Two patients would get one label.
+    """
+    labels: dict[str, str] = {}
+    owner: dict[str, str] = {}
+    for patient in sorted(set(patients)):
+        label = re.sub(r"[^A-Za-z0-9]", "", patient.removeprefix("sub-"))
+        other = owner.setdefault(label.casefold(), patient)  # some file systems ignore case
+        if not label or other != patient:
+            raise CohortError(f"patients {other!r} and {patient!r} would both be sub-{label}; rename one of them")
+        labels[patient] = label
+    return labels
+
+
+def _sessions(cohort: pd.DataFrame) -> dict[str, str]:
+    """exam_id -> ses-01, ses-02 in order of date; empty where every patient has one exam."""
+    if cohort["patient_id"].is_unique:
+        return dict.fromkeys(cohort["exam_id"], "")
+    ordered = cohort.fillna({"date": ""}).sort_values(["date", "exam_id"])
+    number = ordered.groupby("patient_id").cumcount() + 1
+    return {exam: f"ses-{n:02d}" for exam, n in zip(ordered["exam_id"], number, strict=True)}
+
+
+def _stems(chosen: Mapping[str, dict[str, Any]], roles: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> what follows subject and session in the name; a role without a raw BIDS name gets desc-."""
+    plain = {role: re.sub(r"[^A-Za-z0-9]", "", role) for role in chosen}
+    kinds = {role: "" if roles[role]["kind"] == "label" else sequence_of(row, role) for role, row in chosen.items()}
+    stems = {}
+    for role, kind in kinds.items():
+        if roles[role]["kind"] == "label":
+            stems[role] = f"_label-{'lesion' if role == 'mask' else plain[role]}_"
+        elif kind in _RAW:
+            entity, suffix = _RAW[kind]
+            twice = list(kinds.values()).count(kind) > 1
+            stems[role] = f"{f'_acq-{plain[role]}' if twice else ''}{entity}_{suffix}"
+        else:
+            stems[role] = f"_desc-{plain[role]}_mri"
+    return stems
+
+
+def _write_series(root: Path, whose: tuple[str, str], stem: str, row: dict[str, Any], kind: str) -> None:
+    volume = read_volume(row["path"], kind)
+    if volume.array.ndim != 3:
+        raise ScanError("colour images have no place in BIDS")
+    if kind == "label":
+        stem += "mask" if volume.array.max() <= 1 else "dseg"
+    raw = kind == "intensity" and "_desc-" not in stem
+    who, when = whose
+    folder = (root if raw else root / DERIVATIVES) / who / when / "anat"
+    name = "_".join(part for part in whose if part) + stem
+    write_nifti(volume, folder / f"{name}.nii.gz")
+    write_json(folder / f"{name}.json", sidecar(row) if kind == "intensity" else {"Type": "Lesion"})
+
+
+def sidecar(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Acquisition parameters of a row of the index under BIDS's names and in its units."""
+    found: dict[str, Any] = {}
+    for keyword, (key, factor) in _SIDECAR.items():
+        text = str(row.get(keyword) or "").strip()
+        try:
+            value: Any = text if factor is None else round(float(text) * factor, 9)
+        except ValueError:
+            continue
+        if text:
+            found[key] = value
+    image_type = str(row.get("ImageType") or "")
+    return found | ({"ImageType": image_type.split("\\")} if image_type else {})
+
+
+def _write_tables(
+    root: Path, cohort: pd.DataFrame, labels: pd.DataFrame, subjects: Mapping[str, str], study: dict[str, Any]
+) -> None:
+    first = cohort.drop_duplicates("patient_id").set_index("patient_id")
+    table = pd.DataFrame({"participant_id": [f"sub-{subjects[p]}" for p in first.index]}, index=first.index)
+    if first["site"].notna().any():
+        table["site"] = first["site"]
+    for column in (c for c in first.columns if c.startswith("clinical:")):
+        table[column.removeprefix("clinical:")] = pd.to_numeric(first[column])
+    wide = labels.pivot(index="patient_id", columns="target", values="value")
+    described: dict[str, Any] = {}
+    for target, rule in study["targets"].items():
+        table[target] = wide[target].reindex(first.index).astype("Int64").astype(object)
+        meant = {"1": rule["positive"], "0": rule["negative"]}
+        levels = {level: ", ".join(map(str, values)) for level, values in meant.items()}
+        described[target] = {"Description": f"column {rule['column'] or target} of the label table", "Levels": levels}
+    path = root / "participants.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    write_json(root / "participants.json", described)
+    by = {"Name": "scan2gene", "Version": importlib.import_module("scan2gene").__version__}
+    about = {"Name": study["name"], "BIDSVersion": BIDS_VERSION, "DatasetType": "raw", "GeneratedBy": [by]}
+    if study["licences"]:
+        about["License"] = "; ".join(study["licences"])
+    write_json(root / "dataset_description.json", about)
+    write_text(
+        root / "README", f"{study['name']}\n\n{study['question']}\n\nThe series that scan2gene chose for a study.\n"
+    )
+    if (root / DERIVATIVES).exists():
+        write_json(root / DERIVATIVES / "dataset_description.json", about | {"DatasetType": "derivative"})

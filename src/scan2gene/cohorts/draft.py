@@ -1,0 +1,262 @@
+"""A study file drafted from scans and a label table, every guess with what was seen."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from scan2gene.cohorts.guess_columns import (
+    MIN_MINORITY,
+    TargetGuess,
+    date_columns,
+    guess_age,
+    guess_sex,
+    guess_site,
+)
+from scan2gene.cohorts.guess_grid import guess_grid
+from scan2gene.cohorts.guess_roles import MANDATORY, RARE, RoleGuess, literal
+from scan2gene.cohorts.label_table import sheets
+from scan2gene.cohorts.roles import found_in
+from scan2gene.cohorts.seen import Seen, choose_targets, look
+from scan2gene.core.errors import CohortError
+
+MAX_ROLES, MAX_OTHERS = 4, 20
+_PROCEDURES = r"BIOPSY|LOCALI[SZ]ATION|WIRE|CLIP"
+
+
+def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> str:
+    """Text of a study file that `load_study` reads, comments included.
+
+    Args:
+        scans: Folder with DICOM or NIfTI.
+        labels: CSV, TSV or Excel table.
+        out: Where the file will lie; its paths are written relative to that folder.
+        targets: Columns to predict; none: up to three are guessed.
+
+    Raises:
+        CohortError: No readable scan, no column with the scans' patients, no role, no target.
+    """
+    seen = look(scans, labels)
+    chosen, others = choose_targets(seen, targets)
+    roles = [g for g in seen.roles if g.pattern]
+    if not any(g.kind == "intensity" for g in roles):
+        raise CohortError("nothing tells what the series are; write roles by hand, from `scan2gene new classify-3d`")
+    used = [g for g in roles if g.patients >= RARE * len(seen.scanned) or g is roles[0]]
+    images = [g for g in used if g.kind == "intensity"][:MAX_ROLES]
+    used = images + [g for g in used if g.kind == "label"][:1]
+    names = ", ".join(t.column for t in chosen)
+    lines = [
+        f"# Drafted by `scan2gene new` from {seen.n_series} series and {len(seen.table)} label rows. What follows is",
+        "# guessed; beside every guess stands what was seen. Check it, then:",
+        f"#   scan2gene curate {out.name}     who is in, who is not and why",
+        f"#   scan2gene run {out.name}",
+        f"name: {_slug(out.stem)}",
+        f"question: {_quoted(f'Can {names} be predicted from {_listed(g.name for g in images)} MRI?')}",
+        "seed: 2026",
+        "",
+        "cohort:",
+        *_cohort_lines(seen, scans, labels, out, [t.column for t in chosen]),
+        "  roles:                       # patterns on columns of series.csv; of several series that with most slices",
+        *_role_lines(seen, used),
+        "",
+        "targets:                       # positive / negative among scanned patients",
+        *[_target_line(t) for t in chosen],
+        *_other_targets(others),
+        "",
+        *_recipe_lines(seen, images[0]),
+        "",
+        *_split_lines(seen, chosen),
+        "",
+        "data: {batch_size: 8, flip_axes: [i], shift_voxels: 2}",
+        "train: {epochs: 100, patience: 15}",
+        "",
+        *_run_lines(seen, [t.column for t in chosen]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: list[str]) -> list[str]:
+    guess = seen.patients
+    lines = [
+        f"  scans: [{_quoted(_relative(scans, out))}]",
+        f"  labels: {_quoted(_relative(labels, out))}",
+    ]
+    if seen.sheet:
+        lines.append(f"  sheet: {_quoted(seen.sheet)}                 # of {_listed(sheets(labels))}")
+    lines += [f"  # {line}" for line in guess.told]
+    if guess.others:
+        lines.append("  # other columns with ids of scans: " + ", ".join(f"{c} ({n})" for c, n in guess.others))
+    lines.append(f"  patient_column: {_quoted(guess.column)}")
+    if guess.label_id_pattern:
+        lines.append(f"  label_id_pattern: {_single(guess.label_id_pattern)}   # group 1, in a cell of the table")
+    if guess.patient_pattern:
+        lines.append(f"  patient_pattern: {_single(guess.patient_pattern)}   # group 1, in the path of a scan")
+    site = guess_site(seen.table, guess.column, seen.scanned)
+    if site:
+        told = ", ".join(f"{k} {v}" for k, v in list(site[1].items())[:6])
+        lines.append(f"  site_column: {_quoted(site[0])}   # {told}{' and others' if len(site[1]) > 6 else ''}")
+    else:
+        lines.append("  # site_column: hospital      # no column was recognised as an institution")
+    lines += _clinical_lines(seen, targets)
+    lines += _exclude_lines(seen)
+    several = _patients_with_several_exams(seen)
+    if several:
+        lines.append(
+            f"  # exams: first               # patients with several exams: {several}; all their exams are kept"
+        )
+    dated = [c for c in date_columns(seen.table) if c not in targets][:6]
+    if dated:
+        lines.append(f"  # dates: {{reference_column: {_quoted(dated[0])}, window_days: [-90, 0]}}")
+        lines.append(f"  #   columns with dates or days: {_listed(dated)}")
+    if any(g.kind == "label" for g in seen.roles):
+        lines.append("  # min_lesion: {role: mask, volume_mm3: 100}")
+    lines.append("  # exclude_file: exclude.csv  # patient_id or series_id, and reason")
+    return lines
+
+
+def _clinical_lines(seen: Seen, targets: list[str]) -> list[str]:
+    age, unknown, remarks = guess_age(seen.table, targets)
+    sex, why = guess_sex(seen.table)
+    columns = [c for c in (age, sex) if c and c not in targets]
+    lines = [f"  # {remark}" for remark in [*remarks, why] if remark]
+    if unknown:
+        cells = ", ".join(map(_single, unknown))
+        lines.append(f"  unknown: [{cells}]   # cells of {age} that are no numbers: 'not known', wherever they stand")
+    if columns:
+        named = ", ".join(map(_quoted, columns))
+        return [*lines, f"  clinical: [{named}]   # known before the scan; add no column that was not"]
+    return [*lines, "  # clinical: [age]            # no column of ages in numbers was found"]
+
+
+def _patients_with_several_exams(seen: Seen) -> int:
+    dicom = seen.series[(seen.series["format"] == "dicom") & seen.series["patient_id"].isin(seen.scanned)]
+    dicom = dicom[~found_in(dicom, "StudyDescription", _PROCEDURES, "exclude")]
+    return int(dicom.groupby("patient_id")["exam_id"].nunique().gt(1).sum())
+
+
+def _exclude_lines(seen: Seen) -> list[str]:
+    lines = []
+    text = seen.series["StudyDescription"]
+    hit = found_in(seen.series, "StudyDescription", _PROCEDURES, "exclude")
+    rules = {}
+    if 0 < hit.sum() < len(hit):
+        lines.append(f"  # {hit.sum()} series: " + _listed(f"{t!r}" for t in text[hit].unique()[:3]))
+        rules["StudyDescription"] = _PROCEDURES
+    marked = seen.series.get("BurnedInAnnotation", pd.Series(dtype=str)).astype(str).str.upper().eq("YES").sum()
+    if 0 < marked < len(hit):
+        lines.append(f"  # {marked} series with text burned into their pixels, which may be a name")
+        rules["BurnedInAnnotation"] = "^YES$"
+    if seen.patients.exclude_path:
+        lines.append("  # exams whose rows of the label table are not taken")
+        rules["path"] = seen.patients.exclude_path
+    if rules:
+        lines.append("  exclude: {" + ", ".join(f"{c}: {_single(p)}" for c, p in rules.items()) + "}")
+    described = text[text != ""].value_counts()
+    if len(described) > 1:
+        told = "; ".join(f"{n} x {t!r}" for t, n in described.head(5).items())
+        lines.append(f"  # include: {{StudyDescription: {_single(literal(str(described.index[0])))}}}   # {told}")
+    return lines
+
+
+def _role_lines(seen: Seen, used: list[RoleGuess]) -> list[str]:
+    lines = []
+    for guess in seen.roles:
+        role = guess in used
+        optional = guess.patients < MANDATORY * len(seen.scanned) and guess is not used[0]
+        extra = (", kind: label" if guess.kind == "label" else "") + (", optional: true" if optional else "")
+        told = f"{guess.patients} of {len(seen.scanned)} patients, {guess.series} series; {guess.why}"
+        text = f"{guess.name}: {{match: {{{guess.column}: {_single(guess.pattern)}}}{extra}}}   # {told}"
+        lines.append(f"    {'' if role else '# '}{text}")
+    return lines
+
+
+def _target_line(target: TargetGuess) -> str:
+    name = _slug(target.column)
+    column = f"column: {_quoted(target.column)}, " if name != target.column else ""
+    unknown = f", unknown: [{', '.join(map(_quoted, target.unknown))}]" if target.unknown else ""
+    classes = (("positive", target.positive), ("negative", target.negative))
+    values = ", ".join(f"{name}: [{', '.join(map(_quoted, cells))}]" for name, cells in classes)
+    doubt = "".join(f"; {d}" for d in target.doubts)
+    return f"  {name}: {{{column}{values}{unknown}}}   # {target.counts[0]} / {target.counts[1]}{doubt}"
+
+
+def _other_targets(others: list[TargetGuess]) -> list[str]:
+    if not others:
+        return []
+    shown = [f"  # {_target_line(t).strip()}" for t in others[:MAX_OTHERS]]
+    left = len(others) - len(shown)
+    return [
+        "  # other columns with two classes:",
+        *shown,
+        *([f"  # and {left} more: {_listed(t.column for t in others[MAX_OTHERS:])}"] if left else []),
+    ]
+
+
+def _recipe_lines(seen: Seen, role: RoleGuess) -> list[str]:
+    rows = seen.series[seen.series["patient_id"].isin(seen.scanned)]
+    grid = guess_grid(rows[found_in(rows, role.column, role.pattern, f"role {role.name}")])
+    shape, spacing = list(grid.shape), list(grid.spacing_mm)
+    wide = " x ".join(f"{mm:.0f}" for mm in grid.field_mm)
+    return [
+        f"# {role.name}: the field of view is {wide} mm (left-right, front-back, head-foot; median). If that",
+        "# cannot be, the spacing in the files is not real: then put",
+        f"#   {{name: resize, options: {{shape: {shape}}}}}   in place of resample and crop_or_pad.",
+        "preprocess:",
+        "  - {name: first_channel}",
+        "  - {name: reorient, options: {axes: LAS}}",
+        f"  - {{name: resample, options: {{spacing_mm: {spacing}}}}}",
+        "  - {name: min_max_uint8}",
+        "  - {name: equalise}",
+        f"  - {{name: crop_or_pad, options: {{shape: {shape}}}}}",
+    ]
+
+
+def _split_lines(seen: Seen, targets: list[TargetGuess]) -> list[str]:
+    rarest = min(min(t.counts) for t in targets)
+    folds = 5 if rarest >= 2 * MIN_MINORITY else 3 if rarest >= MIN_MINORITY else 2
+    lines = ["splits:", f"  - {{name: cv, kind: kfold, folds: {folds}}}   # {rarest} patients of the rarest class"]
+    if guess_site(seen.table, seen.patients.column, seen.scanned):
+        lines.append(
+            "  # - {name: sites, kind: leave_one_site_out}   # every site tested by networks that never saw it"
+        )
+    return lines
+
+
+def _run_lines(seen: Seen, targets: list[str]) -> list[str]:
+    age, _, _ = guess_age(seen.table, targets)
+    lines = ["runs:", "  - name: light", "    model: {name: light_cnn}"]
+    off = "" if age else "# "
+    return [
+        *lines,
+        f"  {off}- name: clinical             # what the scans must beat",
+        f"  {off}  model: {{name: clinical, options: {{columns: [{_quoted(age or 'age')}]}}}}",
+    ]
+
+
+def _relative(path: Path, out: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), out.resolve().parent)).as_posix()
+
+
+def _slug(text: str) -> str:
+    """A name that a study file accepts."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.") or "study"
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar, quoted where a bare word would be read as something else."""
+    number = re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text)
+    word = re.fullmatch(r"[A-Za-z][A-Za-z0-9_/ ().+-]*[A-Za-z0-9)]|[A-Za-z]", text)
+    truth = text.lower() in {"yes", "no", "on", "off", "true", "false", "y", "n", "null"}
+    return text if number or (word and not truth) else _single(text)
+
+
+def _single(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _listed(names: object) -> str:
+    return ", ".join(str(n) for n in names)  # type: ignore[attr-defined]

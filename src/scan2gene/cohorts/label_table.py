@@ -1,0 +1,198 @@
+"""Label tables as people have them: CSV, TSV or Excel, with one header row or several, read as text."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+
+from scan2gene.core.errors import CohortError
+from scan2gene.core.study import unknown_name
+
+EXCEL = (".xlsx", ".xlsm", ".xls")
+MAX_HEADER_ROWS = 4
+_SPARSE = 0.3  # a row of groups leaves at least this share of the columns without a cell
+
+
+def read_label_table(
+    path: Path, patient_column: str, sheet: str | None = None, header_rows: int | None = None
+) -> pd.DataFrame:
+    """Read a label table as text.
+
+    Args:
+        path: .csv, .tsv, .txt (separator found by itself, BOM allowed) or .xlsx.
+        patient_column: Must be one of its columns; rows without an id are dropped.
+        sheet: Of an Excel file; default: the first.
+        header_rows: How many; default: found by itself (see `join_header`).
+
+    Returns:
+        All columns as stripped text; the index is the line of the file or sheet.
+
+    Raises:
+        CohortError: Unreadable, no such column, no row, more cells than columns, or
+            merge-conflict markers inside.
+    """
+    table = read_table(path, sheet, header_rows, patient_column)
+    if patient_column not in table.columns:
+        columns = [c for c in table.columns if c]
+        raise CohortError(
+            f"{path.name}: patient_column {unknown_name(patient_column, columns)}{_other_sheets(path, sheet)}"
+        )
+    table = table[table[patient_column] != ""]
+    if table.empty:
+        raise CohortError(f"{path.name} holds no row with a {patient_column}")
+    return table
+
+
+def read_table(
+    path: Path, sheet: str | None = None, header_rows: int | None = None, patient_column: str = ""
+) -> pd.DataFrame:
+    """Every row of a table as stripped text; arguments and errors as in `read_label_table`."""
+    if not path.is_file():
+        raise CohortError(f"there is no label table {path}")
+    try:
+        rows, lines = _excel_rows(path, sheet) if path.suffix.lower() in EXCEL else _text_rows(path)
+    except CohortError:
+        raise
+    except Exception as error:  # parsers raise many kinds
+        raise CohortError(f"{path.name} is not a readable table: {error}") from error
+    depth = header_depth(rows, patient_column) if header_rows is None else header_rows
+    width = max((j + 1 for row in rows[:depth] for j, cell in enumerate(row) if cell.strip()), default=0)
+    if path.suffix.lower() in EXCEL:  # remarks beside a sheet's table are common and shift nothing
+        width = max(map(len, rows), default=0)
+    for row, line in zip(rows[depth:], lines[depth:], strict=True):
+        if any(cell.strip() for cell in row[width:]):
+            raise CohortError(f"{path.name}:{line} has more cells than the header; quote text that holds the separator")
+    cells = [[cell.strip() for cell in row[:width]] + [""] * (width - len(row)) for row in rows[depth:]]
+    return pd.DataFrame(cells, columns=join_header(rows[:depth], width), index=lines[depth:], dtype=str)
+
+
+def read_text_table(path: Path) -> pd.DataFrame:
+    """Cells of a CSV, TSV or ';' table with one header row; the index is the line on which a row begins.
+
+    Raises:
+        CohortError: Merge-conflict markers, or more cells than columns.
+    """
+    return read_table(path, header_rows=1)
+
+
+def sheets(path: Path) -> list[str]:
+    """Names of an Excel file's sheets; none for any other file."""
+    if path.suffix.lower() not in EXCEL:
+        return []
+    with pd.ExcelFile(path) as book:
+        return [str(name) for name in book.sheet_names]
+
+
+def header_depth(rows: Sequence[Sequence[str]], patient_column: str = "") -> int:
+    """How many rows the header has.
+
+    One row is a header unless the table itself shows more: a first row of group names leaves
+    many columns empty that the next row names, and a row of value codes below the names has no
+    id. Neither holds a number or a text that occurs again further down in its column.
+
+    Args:
+        rows: Cells of the whole table.
+        patient_column: A row that holds it as its name is no group row.
+    """
+    if len(rows) < 3:
+        return min(len(rows), 1)
+    first, second = rows[0], rows[1]
+    unnamed = [j for j, cell in enumerate(second) if cell.strip() and not (j < len(first) and first[j].strip())]
+    named = bool(patient_column) and patient_column in [c.strip() for c in first]
+    grouped = len(unnamed) >= max(2, _SPARSE * len(second)) and not named
+    depth = 2 if grouped and _is_heading(rows, 1) else 1
+    names = [" ".join(cell.split()) for cell in rows[depth - 1]]
+    identity = names.index(patient_column) if patient_column and patient_column in names else 0
+    while depth < min(MAX_HEADER_ROWS, len(rows) - 1):
+        row = rows[depth]
+        if (identity < len(row) and row[identity].strip()) or not any(c.strip() for c in row):
+            break
+        if not _is_heading(rows, depth):
+            break
+        depth += 1
+    return depth
+
+
+def _is_heading(rows: Sequence[Sequence[str]], at: int) -> bool:
+    """True for a row without numbers whose texts do not occur again below, as values would."""
+    for j, cell in enumerate(rows[at]):
+        text = cell.strip()
+        if not text:
+            continue
+        if re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?", text.lower()):
+            return False
+        if any(j < len(row) and row[j].strip() == text for row in rows[at + 1 :]):
+            return False
+    return True
+
+
+def join_header(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """One readable name for each of `width` columns.
+
+    The fullest row holds the names. A column that it leaves empty takes the text below, after the name to
+    its left: 'Tumor Grade: Tumor Grade(N) (Nuclear)'. A name that occurs twice gets its group in front
+    ('US features: Shape'), and where that is not enough a number.
+    """
+    if not rows:
+        return []
+    grid = [[" ".join(cell.split()) for cell in row[:width]] + [""] * (width - len(row)) for row in rows]
+    at = max(range(len(grid)), key=lambda i: (sum(map(bool, grid[i])), -i))
+    groups = _filled(grid[at - 1]) if at else [""] * width
+    below = [next((row[j] for row in grid[at + 1 :] if row[j]), "") for j in range(width)]
+    left = _filled(grid[at])
+    names = [
+        name or (f"{left[j]}: {below[j]}" if below[j] else groups[j] if at and grid[at - 1][j] else "")
+        for j, name in enumerate(grid[at])
+    ]
+    seen = Counter(names)
+    names = [f"{g}: {n}" if n and seen[n] > 1 and g else n for g, n in zip(groups, names, strict=True)]
+    return [f"{n}.{names[:j].count(n)}" if n in names[:j] else n for j, n in enumerate(names)]
+
+
+def _filled(cells: Sequence[str]) -> list[str]:
+    """Empty cells take what stands to their left, as merged cells are meant."""
+    held, found = "", []
+    for cell in cells:
+        held = cell or held
+        found.append(held)
+    return found
+
+
+def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith(("<<<<<<<", ">>>>>>>")):
+            raise CohortError(f"{path.name}:{number} holds a merge-conflict marker; resolve the conflict first")
+    first = text.partition("\n")[0]
+    separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, lines, begin = [], [], 1
+    for cells in reader:
+        rows.append(cells)
+        lines.append(begin)
+        begin = reader.line_num + 1  # quoted text may span lines
+    return rows, lines
+
+
+def _excel_rows(path: Path, sheet: str | None) -> tuple[list[list[str]], list[int]]:
+    try:
+        named = sheets(path)
+        if sheet is not None and sheet not in named:
+            raise CohortError(f"{path.name}: sheet {unknown_name(sheet, named)}")
+        cells = pd.read_excel(path, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
+    except ImportError:
+        raise CohortError(
+            f"{path.name}: Excel tables need `pip install openpyxl`; save an .xls file as .xlsx"
+        ) from None
+    return cells.fillna("").astype(str).to_numpy().tolist(), list(range(1, len(cells) + 1))
+
+
+def _other_sheets(path: Path, sheet: str | None) -> str:
+    others = [name for name in sheets(path) if name != sheet]
+    return f" The file has the sheets {', '.join(sheets(path))}; see cohort.sheet." if len(others) > 1 else ""

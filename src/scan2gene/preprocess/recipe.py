@@ -1,0 +1,139 @@
+"""Lists of steps: checked before any work, named by a hash, run on the volumes of one exam.
+
+Options that hold a volume (`mask`, `reference`) name a role in a study file. Every role is
+then treated by the same picture, taken as it was before the step.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from scan2gene.core.errors import ScanError, StudyError
+from scan2gene.core.files import value_hash
+from scan2gene.core.study import Plugin, Role, unknown_name
+from scan2gene.core.volume import Volume
+from scan2gene.imaging.index import read_volume
+from scan2gene.preprocess import GEOMETRIC, STEPS
+
+ROLE_OPTIONS = ("mask", "reference")
+# Words of a message and the writing of tables move no voxel.
+_NO_VOXELS = tuple(f"scan2gene.core.{name}" for name in ("errors", "console", "files", "tables", "study")) + tuple(
+    f"scan2gene.imaging.{name}" for name in ("sequence", "progress")
+)
+
+
+def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
+    """Refuse unknown steps, options and roles before any work starts.
+
+    Raises:
+        StudyError: With the valid names.
+    """
+    for step in recipe:
+        if step.name not in STEPS:
+            raise StudyError(f"preprocess step {unknown_name(step.name, STEPS)}")
+        parameters = inspect.signature(STEPS[step.name]).parameters
+        options = [p for p in parameters if p != "volume"]
+        allowed = get_type_hints(STEPS[step.name])
+        for option, value in step.options.items():
+            if option not in options:
+                raise StudyError(f"preprocess step {step.name}: option {unknown_name(option, options)}")
+            if get_origin(allowed[option]) is Literal and value not in get_args(allowed[option]):
+                known = unknown_name(str(value), get_args(allowed[option]))
+                raise StudyError(f"preprocess step {step.name}: {option} {known}")
+        missing = [o for o in options if parameters[o].default is inspect.Parameter.empty and o not in step.options]
+        if missing:
+            raise StudyError(f"preprocess step {step.name} needs the option {missing[0]!r}")
+        for option in ROLE_OPTIONS:
+            if step.options.get(option) is not None and step.options[option] not in roles:
+                raise StudyError(
+                    f"preprocess step {step.name}: role {unknown_name(str(step.options[option]), roles)}"
+                )  # fmt: skip
+        if len(roles) > 1 and _lacks_reference(step):
+            raise StudyError(
+                f"preprocess step {step.name} would cut another box out of every role; name the role that decides, "
+                f"such as reference: {next(iter(roles))}"
+            )
+
+
+def moves_voxels(step: Plugin) -> bool:
+    """True for steps that change the grid; masks take part in these and in no other."""
+    return step.name in GEOMETRIC or bool(step.options.get("crop"))
+
+
+def _lacks_reference(step: Plugin) -> bool:
+    """True for a step that finds its box in each picture it is given, unless a role is named."""
+    takes = "reference" in inspect.signature(STEPS[step.name]).parameters
+    return takes and moves_voxels(step) and step.options.get("reference") is None
+
+
+def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dict[str, Volume]:
+    """Run every step on every volume of one exam.
+
+    Args:
+        volumes: Role -> volume. Masks take part in geometric steps only.
+        recipe: Steps in order.
+
+    Raises:
+        ScanError, GeometryError: A step cannot be done on this exam.
+    """
+    current = dict(volumes)
+    del volumes  # a caller that let go of them: no scan is held longer than its first step
+    for step in recipe:
+        options = dict(step.options)
+        for option in ROLE_OPTIONS:
+            if options.get(option) is not None:
+                if options[option] not in current:
+                    raise ScanError(f"{step.name} needs the role {options[option]!r}, which this exam lacks")
+                options[option] = current[options[option]]
+        if len(current) > 1 and _lacks_reference(step):
+            raise ScanError(f"{step.name} needs the option reference: the role whose box all others take")
+        for role in current:
+            volume = current[role]
+            if volume.array.ndim == 4 and step.name != "first_channel":
+                raise ScanError(f"{role} is a colour image; put the step first_channel before {step.name}")
+            if volume.kind == "intensity" or moves_voxels(step):
+                current[role] = STEPS[step.name](volume, **options)
+    return current
+
+
+def recipe_hash(recipe: Sequence[Plugin]) -> str:
+    """Hash of a step list: names, options, and the code that reads and that moves its voxels.
+
+    Code of other steps does not count, so a new step renames no store.
+    """
+    steps = [(s.name, s.options, _CODE[STEPS[s.name].__module__]) for s in recipe]
+    return value_hash([_CODE[read_volume.__module__], _CODE[__name__], steps])[:8]
+
+
+def _code(root: str) -> dict[str, str]:
+    """Source of a module and of all that it imports from scan2gene, by module."""
+    sources: dict[str, str] = {}
+    waiting = [root]
+    while waiting:
+        module = waiting.pop()
+        if module not in sources:
+            sources[module], imported = _source(module)
+            waiting += imported
+    return sources
+
+
+@cache
+def _source(module: str) -> tuple[str, list[str]]:
+    """Source of a module, and the modules of scan2gene it imports that can decide a voxel."""
+    source = inspect.getsource(importlib.import_module(module))
+    named = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scan2gene."):
+            package = hasattr(importlib.import_module(str(node.module)), "__path__")
+            named += [f"{node.module}.{a.name}" for a in node.names] if package else [str(node.module)]
+    return source, [m for m in named if m not in _NO_VOXELS and importlib.util.find_spec(m)]
+
+
+# Read once: a file that is edited while a study runs must not rename that study's store.
+_CODE = {m: value_hash(_code(m)) for m in {step.__module__ for step in STEPS.values()} | {read_volume.__module__}}
+_CODE[__name__] = value_hash(inspect.getsource(apply_recipe))

@@ -1,0 +1,336 @@
+"""What each stage does: files of the run directory in, files out, and a stamp."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene import __version__
+from scan2gene.cohorts.curate import curate
+from scan2gene.cohorts.pseudonyms import Veil, shown_study
+from scan2gene.cohorts.split import class_table, make_splits
+from scan2gene.core.console import live, say
+from scan2gene.core.errors import RunError
+from scan2gene.core.files import file_hash, value_hash, write_json, write_text
+from scan2gene.core.rundir import damaged, is_done, mark_done, read_stamp, stage_key
+from scan2gene.core.study import Run, Study, for_run, input_roles, study_hash
+from scan2gene.core.tables import (
+    LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    read_csv,
+    write_csv,
+    write_parquet,
+)
+from scan2gene.imaging.index import fingerprint, index
+
+FOLD = ["split", "repeat", "fold"]
+
+
+@dataclass
+class Job:
+    """One study in one run directory, and what its stages share while they run."""
+
+    study: Study
+    out: Path
+    tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
+    veil: Veil | None = None  # of a study with pseudonyms
+
+    started: float = 0.0  # of the stage that is running
+
+    def done(self, stage: str, key: str, files: list[Path]) -> None:
+        """Stamp a stage with its inputs' hash, its files and the seconds it took."""
+        mark_done(self.out, stage, key, files, seconds=round(time.perf_counter() - self.started, 1))
+
+    def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+        """A CSV of the run directory."""
+        return read_csv(self.out / name, columns)
+
+    def paths(self) -> dict[str, str]:
+        """Series id, as tables show it -> what `read_volume` opens."""
+        if self.veil:
+            return self.veil.paths()
+        return self.table("series.csv").setindex_scans("series_id")["path"].to_dict()
+
+
+def index_scans(job: Job) -> str:
+    """Write series.csv; what a terminal shows of it."""
+    scans = job.study.cohort.scans
+    key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
+    table = None
+    if job.veil:
+        unfinished = job.veil.key.with_suffix(".progress")
+        job.veil.read_index(key, lambda: index(scans, unfinished))
+        table = job.veil.series()
+        key = stage_key(key=key, shown=value_hash(table.to_csv(index=False)))
+    if not is_done(job.out, "index", key):
+        write_csv(job.out / "series.csv", index(scans, job.out / "series.progress") if table is None else table)
+        job.done("index", key, [job.out / "series.csv"])
+    status = job.table("series.csv")["status"].value_counts()
+    return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected"
+
+
+def _curate(job: Job) -> str:
+    rules = job.study.cohort
+    sources = [Path(p) for p in (rules.labels, rules.exclude_file) if p and Path(p).is_file()]
+    key = stage_key(
+        version=__version__,
+        series=file_hash(job.out / "series.csv"),
+        # behind a veil, series.csv does not show all that is curated
+        scans=(read_stamp(job.out, "index") or {}).get("key") if job.veil else None,
+        tables=[file_hash(p) for p in sources],
+        cohort=rules.model_dump(mode="json"),
+        targets={n: t.model_dump(mode="json") for n, t in job.study.targets.items()},
+        masks=(read_stamp(job.out, "index") or {}).get("key") if rules.min_lesion else None,
+    )
+    files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "roles.csv", "flow.json")]
+    if not is_done(job.out, "curate", key):
+        curated = job.veil.curate() if job.veil else curate(job.study, job.table("series.csv"))
+        tables = (curated.cohort, curated.labels, curated.exclusions, curated.roles)
+        for path, table in zip(files, tables, strict=False):
+            write_csv(path, table)
+        write_json(files[-1], curated.flow)
+        job.done("curate", key, files)
+    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+    counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
+    left = len(job.table("exclusions.csv"))
+    people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
+    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv"
+
+
+def _preprocess(job: Job) -> str:
+    from scan2gene.preprocess.preview import write_previews
+    from scan2gene.preprocess.store import build_store
+
+    cohort = job.table("cohort.csv")
+    paths = job.paths()
+    index_stamp = read_stamp(job.out, "index") or {}
+    told = []
+    for view, store in _stores(job):
+        key = stage_key(
+            cohort=file_hash(job.out / "cohort.csv"), scans=index_stamp.get("key"), recipe=store.name,
+            roles={n: r.model_dump() for n, r in view.cohort.roles.items()},
+        )  # fmt: skip
+        stage = f"preprocess/{store.name}"
+        if not is_done(job.out, stage, key):
+            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
+            pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
+            volumes = [store / f for f in manifest["file"].dropna() if f]
+            job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
+        status = read_csv(store / "manifest.csv")["status"].value_counts()
+        told.append(f"{store.name}: {status.get('ok', 0)} volumes, {status.get('failed', 0)} failed")
+    return "; ".join(told) or "no network, nothing to prepare"
+
+
+def _split(job: Job) -> str:
+    key = stage_key(
+        seed=job.study.seed,
+        splits=[s.model_dump(mode="json") for s in job.study.splits],
+        cohort=file_hash(job.out / "cohort.csv"),
+        labels=file_hash(job.out / "labels.csv"),
+    )
+    path = job.out / "split.csv"
+    stamp = read_stamp(job.out, "split")
+    if stamp and path.exists() and damaged(job.out, stamp):
+        raise RunError(f"{path} is not as it was written. Restore it, or delete it to split anew.")
+    if stamp and path.exists() and stamp["key"] != key:
+        raise RunError(
+            f"{path} was made for another cohort, seed or list of splits, and a split is never changed silently. "
+            "Give another run directory with -o, or delete split.csv to split anew."
+        )
+    if not is_done(job.out, "split", key):
+        cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+        write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
+        job.done("split", key, [path])
+    table = job.table("split.csv", SPLIT_COLUMNS)
+    counts = job.out / "split_table.csv"
+    told = stage_key(split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
+    if not is_done(job.out, "split_table", told):  # its own stamp: counts can be made again, the split cannot
+        write_csv(counts, class_table(table, job.table("labels.csv", LABEL_COLUMNS), list(job.study.targets)))
+        mark_done(job.out, "split_table", told, [counts])
+    return ", ".join(
+        f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)
+    )
+
+
+def _train(job: Job) -> str:
+    from scan2gene.train.fold import train_fold
+
+    made = total = 0
+    for one, view, fold, parts, folder, key in _folds(job):
+        total += 1
+        stage = f"train/{folder.relative_to(job.out / 'experiments')}"
+        if is_done(job.out, stage, key):
+            continue
+        data, targets = _data(job, one, view)
+        started = time.perf_counter()
+        train_fold(view, one, data, targets, parts, fold, folder, key)
+        live("")
+        seconds = time.perf_counter() - started
+        files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv")) if p.exists()]
+        mark_done(job.out, stage, key, files, seconds=round(seconds, 1))
+        made += 1
+        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{seconds:.0f} s")
+    return f"{total} fits, {made} new"
+
+
+def _told(folder: Path) -> str:
+    path = folder / "history.csv"
+    if not path.exists():
+        return ""
+    history = pd.read_csv(path)
+    best = history[history["best"] == 1].iloc[-1]
+    return f"best epoch {best['epoch']:.0f} of {len(history)}, validation loss {best['validation_loss']:.3f}, "
+
+
+def _predict(job: Job) -> str:
+    from scan2gene.predict.table import prediction_rows
+    from scan2gene.train.fold import predict_fold
+
+    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+    target = job.out / "predictions.parquet"
+    work = list(_folds(job))
+    key = stage_key(
+        version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work]
+    )
+    if not is_done(job.out, "predict", key):
+        tables = []
+        for one, view, fold, parts, folder, _ in work:
+            data, _ = _data(job, one, view)
+            logits = predict_fold(view, one, data, folder)
+            failed = {} if isinstance(data, pd.DataFrame) else data.failed
+            tables.append(
+                prediction_rows(one.name, fold, parts, cohort, labels, list(job.study.targets), logits, failed)
+            )
+        write_parquet(target, pd.concat(tables, ignore_index=True))
+        job.done("predict", key, [target])
+    table = pd.read_parquet(target, columns=["status"])
+    return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
+
+
+def _evaluate(job: Job) -> str:
+    from scan2gene.evaluate.evaluate import evaluate
+
+    settings = job.study.evaluate
+    key = stage_key(
+        version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
+        seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
+    )  # fmt: skip
+    if not is_done(job.out, "evaluate", key):
+        predictions = pd.read_parquet(job.out / "predictions.parquet")
+        split = job.table("split.csv", SPLIT_COLUMNS)
+        found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
+        files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json")]
+        write_csv(files[0], found.metrics)
+        write_json(files[1], found.thresholds)
+        write_json(files[2], found.results)
+        for name, result in found.results.items():
+            write_json(job.out / "experiments" / name / "results.json", result)
+        if settings.ledger:
+            append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
+        job.done("evaluate", key, files)
+    metrics = job.table("metrics.csv")
+    return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
+
+
+def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
+    """Append every AUROC of an evaluation; what stands in the ledger is never removed."""
+    rows = metrics[metrics["metric"] == "auroc"].drop(columns=["metric"]).copy()
+    rows.insert(0, "study", study.name)
+    rows.insert(1, "study_hash", study_hash(study))
+    rows.insert(2, "seed", study.seed)
+    rows.insert(3, "version", __version__)
+    rows = rows.rename(columns={"value": "auroc"}).round({"auroc": 4, "low": 4, "high": 4})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        rows.to_csv(stream, index=False, header=stream.tell() == 0)
+
+
+def _report(job: Job) -> str:
+    from scan2gene.report.page import write_report
+
+    inputs = sorted(p for pattern in ("*.csv", "*.json", "*.parquet", "experiments/*/*/history.csv", "store/*/*.csv")
+                    for p in job.out.glob(pattern))  # fmt: skip
+    key = stage_key(
+        version=__version__,
+        files={str(p.relative_to(job.out)): file_hash(p) for p in inputs},
+        study=job.study.model_dump(mode="json"),
+    )
+    path = job.out / "report.html"
+    if not is_done(job.out, "report", key):
+        stores = {one.name: store for one, (_, store) in _run_stores(job)}
+        write_text(path, write_report(shown_study(job.study, job.veil), job.out, stores))
+        job.done("report", key, [path])
+    return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
+
+
+def _stores(job: Job) -> list[tuple[Study, Path]]:
+    """Each different preprocessing once."""
+    return list({store.name: (view, store) for _, (view, store) in _run_stores(job)}.values())
+
+
+def _run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:
+    from scan2gene.preprocess.recipe import recipe_hash
+    from scan2gene.radiomics.clinical import CLASSICAL  # the stages before training need no torch
+
+    views = [(one, for_run(job.study, one)) for one in job.study.runs if one.model.name not in CLASSICAL]
+    return [(one, (view, job.out / "store" / recipe_hash(view.preprocess))) for one, view in views]
+
+
+def _folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str], Path, str]]:
+    """Every fit of the study: run, its study, fold, parts, folder and key."""
+    split = job.table("split.csv", SPLIT_COLUMNS)
+    stores = {one.name: store for one, (_, store) in _run_stores(job)}
+    inputs = {n: file_hash(job.out / n) for n in ("cohort.csv", "labels.csv", "split.csv")}
+    for one in job.study.runs:
+        view = for_run(job.study, one)
+        store = stores.get(one.name)
+        images = file_hash(store / "manifest.csv") if store else None
+        for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
+            fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
+            key = stage_key(
+                version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
+                data=view.data.model_dump(), train=view.train.model_dump(), targets=list(view.targets),
+                roles=input_roles(view),
+            )  # fmt: skip
+            parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
+            folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
+            yield one, view, fold, parts, folder, key
+
+
+def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
+    """What a run learns from, and the labels (N, T) of its exams."""
+    from scan2gene.train.fold import is_classical
+
+    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+    if is_classical(one):
+        wide = labels.pivot(index="patient_id", columns="target", values="value")
+        return cohort, wide.reindex(index=cohort["patient_id"], columns=list(view.targets)).to_numpy(float)
+    from scan2gene.data.cohort import load_cohort
+
+    store = {r.name: s for r, (_, s) in _run_stores(job)}[one.name]
+    roles = input_roles(view)
+    where = (store, tuple(roles))
+    if where not in job.tensors:
+        job.tensors.clear()  # one prepared cohort in memory at a time
+        manifest = read_csv(store / "manifest.csv")
+        job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, list(view.targets))
+    data = job.tensors[where]
+    return data, data.targets.numpy()
+
+
+STAGES = {
+    "index": index_scans,
+    "curate": _curate,
+    "split": _split,  # before the long work: what is wrong with a split is said at once
+    "preprocess": _preprocess,
+    "train": _train,
+    "predict": _predict,
+    "evaluate": _evaluate,
+    "report": _report,
+}

@@ -1,0 +1,77 @@
+"""Roles guessed from sequences, descriptions and names pick exactly their series."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+from toy import scan
+
+from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
+from scan2gene.cohorts.roles import found_in
+
+PATIENTS = ("P1", "P2", "P3")
+
+
+def guessed(rows: list[dict[str, str]]) -> dict[str, RoleGuess]:
+    series = pd.DataFrame(rows).fillna("")
+    below = [row["path"].removeprefix("/scans") for row in rows]
+    found = {g.name: g for g in guess_roles(series, below, series["patient_id"].tolist())}
+    for guess in found.values():  # what is said to be picked is picked, by the means that curation uses
+        assert found_in(series, guess.column, guess.pattern, "role").sum() == guess.series
+    return found
+
+
+def nifti(name: str, folder: str = "") -> list[dict[str, str]]:
+    paths = [(p, f"/scans/{folder.format(p)}{name.format(p)}") for p in PATIENTS]
+    return [scan(p, "", format="nifti", path=path, series_id=path) for p, path in paths]
+
+
+def test_the_sequence_column_is_preferred_and_serves_both_formats():
+    rows = [scan(p, f"ax {s} {p}", sequence=s) for p in PATIENTS for s in ("T1", "T1c", "FLAIR")]
+    rows += [row | {"sequence": "T1c"} for row in nifti("{}_x.nii")]
+    rows += [row | {"sequence": "FLAIR"} for row in nifti("{}_flair_seg.nii")]
+    found = guessed(rows)
+    assert {n: (g.column, g.pattern) for n, g in found.items() if n in ("t1", "t1c")} == {
+        "t1": ("sequence", "T1"),
+        "t1c": ("sequence", "T1c"),
+    }
+    assert found["t1c"].series == 6
+    assert found["mask"].kind == "label"
+    assert found["flair"].column != "sequence"  # the masks are called so too
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "roles"),
+    [
+        (["AX T1", "AX T1 POST GD", "AX T2 FLAIR", "AX T2", "ADC map"], {"t1", "t1c", "flair", "t2", "adc"}),
+        (["t1_mprage", "t1_mprage +C", "ep2d_diff"], {"t1", "t1c", "dwi"}),
+        (["SAG VIBE DYNAMIC", "T2 TSE"], {"dce", "t2"}),
+    ],
+)
+def test_descriptions(descriptions, roles):
+    assert set(guessed([scan(p, d) for p in PATIENTS for d in descriptions])) == roles
+
+
+@pytest.mark.parametrize(
+    ("names", "folder", "roles"),
+    [
+        (["t1.nii.gz", "t1ce.nii.gz", "flair.nii.gz", "seg.nii.gz"], "{}/", {"t1", "t1c", "flair", "mask"}),
+        (["{}_T1.nii", "{}_T1_GD.nii", "{}_tumor_mask.nii"], "", {"t1", "t1c", "mask"}),
+        (["{}-t1n.nii.gz", "{}-t1c.nii.gz", "{}-t2f.nii.gz", "{}-t2w.nii.gz"], "{0}/", {"t1", "t1c", "flair", "t2"}),
+        (["imagesTr/{}.nii.gz", "labelsTr/{}.nii.gz"], "", {"image", "mask"}),
+        (["a/{}_brain.nii.gz"], "", {"image"}),
+        (["pre.nii.gz", "post_1.nii.gz", "post_2.nii.gz"], "{}/", {"pre", "post-1", "post-2"}),
+        (["{}.nii", "{}_second.nii"], "", {"image", "second"}),
+    ],
+)
+def test_file_names(names, folder, roles):
+    found = guessed([row for name in names for row in nifti(name, folder)])
+    assert set(found) == roles
+    assert all(not re.search("P[123]", g.pattern) for g in found.values())
+
+
+def test_nothing_that_tells_is_no_role():
+    rows = [scan(p, "") for p in PATIENTS]
+    assert [g.pattern for g in guess_roles(pd.DataFrame(rows), ["/x"] * 3, list(PATIENTS))] == [""]

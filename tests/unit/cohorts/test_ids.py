@@ -1,0 +1,71 @@
+"""Ids are joined exactly; those that almost agree are explained."""
+
+from __future__ import annotations
+
+import pytest
+from toy import reasons, whole
+
+from scan2gene.cohorts.flow import Flow
+from scan2gene.cohorts.ids import label_patients, near_ids
+from scan2gene.cohorts.label_table import read_label_table
+from scan2gene.core.errors import CohortError
+from scan2gene.core.study import Cohort
+
+
+@pytest.mark.parametrize(
+    ("scan", "label", "what"),
+    [
+        ("upenn-1", "UPENN-1", "upper and lower case"),
+        ("P001", "P1", "zeros in front of a number"),
+        ("TCGA-3C-AAAU", "TCGA.3C.AAAU", "dots, dashes or underscores"),
+        ("p_007", "P7", "spelling"),
+        ("UPENN-GBM-00001", "UPENN-GBM-00001_11", "a suffix in the label table"),
+        ("P1_baseline", "P1", "a suffix in the scans"),
+    ],
+)
+def test_what_differs_is_named(scan, label, what):
+    assert near_ids([scan, "X"], [label, "Y"]) == {scan: (label, what)}
+
+
+def test_two_label_ids_that_look_alike_are_no_answer():
+    assert near_ids(["p1"], ["P1", "P01"]) == {"p1": ("P1", "upper and lower case")}
+    assert near_ids(["p001"], ["P1", "P01"]) == {}
+
+
+def test_almost_equal_ids_are_not_joined_and_the_reason_names_them(go):
+    found = go(whole("P1", "P2", "p3"))
+    assert found.cohort["patient_id"].tolist() == ["P1", "P2"]
+    assert reasons(found)["exam-p3"].endswith("which has P3; only upper and lower case would have to be ignored")
+
+
+def test_no_overlap_counts_what_would_be_found_and_names_the_mend(go):
+    labels = "patient_id,IDH\nP001,1\nP002,0\n"
+    with pytest.raises(CohortError, match=r"Of 2 scanned patients 2 would be found if zeros.*'P1'.*'P001'.*0\*"):
+        go(whole("P1", "P2"), labels)
+
+
+def test_one_exam_of_a_patient_is_chosen_in_the_label_table_by_its_suffix(go):
+    labels = "patient_id,IDH\nP1_11,1\nP1_21,0\nP2_11,0\nP3_21,1\n"
+    found = go(whole("P1", "P2", "P3"), labels, label_id_pattern="(.+)_11$")
+    assert dict(zip(found.labels["patient_id"], found.labels["value"], strict=True)) == {"P1": 1, "P2": 0}
+    assert reasons(found)["P1_21"] == "label row whose id lacks /(.+)_11$/"
+    with pytest.raises(CohortError, match=r"patient P1 has IDH=1 at labels\.csv:2 and IDH=0 at labels\.csv:3"):
+        go(whole("P1", "P2", "P3"), labels, label_id_pattern=r"(.+)_\d+$")
+    with pytest.raises(CohortError, match="found in no id"):
+        go(whole("P1", "P2", "P3"), labels, label_id_pattern="(.+)_31$")
+    with pytest.raises(CohortError, match="needs one group"):
+        go(whole("P1", "P2", "P3"), labels, label_id_pattern="_11$")
+
+
+def test_upenns_rows_before_surgery_are_one_per_patient(shared_data):
+    path = shared_data / "upenn_gbm_clinical" / "UPENN-GBM_clinical_info_v1.1.csv"
+    rules = Cohort(
+        scans=["x"], labels=str(path), patient_column="ID", label_id_pattern=r"(UPENN-GBM-\d+)_11",
+        roles={"t1": {"match": {"path": "t1"}}},
+    )  # fmt: skip
+    flow = Flow()
+    table = label_patients(read_label_table(path, "ID"), rules, flow)
+    assert table["ID"].is_unique
+    assert table["ID"].str.fullmatch(r"UPENN-GBM-\d{5}").all()
+    assert len(table) + len(flow.exclusions) == 671
+    assert {row["patient_id"][-3:] for row in flow.exclusions} == {"_21"}
