@@ -55,7 +55,7 @@ class Job:
         """Series id, as tables show it -> what `read_volume` opens."""
         if self.veil:
             return self.veil.paths()
-        return self.table("series.csv").setindex_scans("series_id")["path"].to_dict()
+        return self.table("series.csv").set_index("series_id")["path"].to_dict()
 
 
 def index_scans(job: Job) -> str:
