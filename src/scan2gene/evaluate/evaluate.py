@@ -11,7 +11,7 @@ import pandas as pd
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import METRIC_COLUMNS
 from scan2gene.evaluate.intervals import Estimate, bca, bootstrap_counts
-from scan2gene.evaluate.metrics import METRICS, auroc
+from scan2gene.evaluate.metrics import METRICS, WITHIN_FOLD, auroc
 from scan2gene.evaluate.thresholds import g_mean_threshold
 
 FOLD = ["run_id", "split", "repeat", "fold"]
@@ -99,20 +99,27 @@ def to_patients(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _thresholds(patients: pd.DataFrame) -> list[dict[str, Any]]:
+    """One threshold per fold and target, from the validation patients of all folds of its split and repeat.
+
+    Patients in the fold's own test part are left out: in k-fold they are validation patients
+    of other folds, and their labels must not choose the cut by which they are judged.
+    """
     rows = []
-    for key, table in patients[patients["part"] == "validation"].groupby([*FOLD, "target"]):
-        known = table.dropna(subset=["y_true", "prob"])
-        positives = int(known["y_true"].sum())
-        reason = ""
-        if 0 < positives < len(known):
-            value = g_mean_threshold(known["y_true"].to_numpy(), known["prob"].to_numpy())
-        else:
-            value = DEFAULT_THRESHOLD
-            reason = (
-                f"validation has {positives} positive of {len(known)} labelled patients; {DEFAULT_THRESHOLD} is used"
-            )
-        names = dict(zip([*FOLD, "target"], key, strict=True))
-        rows.append({**names, "threshold": value, "n": len(known), "n_positive": positives, "reason": reason})
+    for key, table in patients.groupby(["run_id", "split", "repeat", "target"]):
+        validation = table[table["part"] == "validation"].dropna(subset=["y_true", "prob"])
+        for fold, own in table.groupby("fold"):
+            tested = own.loc[own["part"] == "test", "patient_id"]
+            known = validation[~validation["patient_id"].isin(tested)]
+            positives = int(known["y_true"].sum())
+            reason = ""
+            if 0 < positives < len(known):
+                value = g_mean_threshold(known["y_true"].to_numpy(), known["prob"].to_numpy())
+            else:
+                value = DEFAULT_THRESHOLD
+                reason = f"validation has {positives} positive of {len(known)} labelled patients; {value} is used"
+            run, split, repeat, target = key
+            names = dict(zip([*FOLD, "target"], (run, split, repeat, fold, target), strict=True))
+            rows.append({**names, "threshold": value, "n": len(known), "n_positive": positives, "reason": reason})
     return rows
 
 
@@ -142,7 +149,7 @@ def _score(table: pd.DataFrame, draws: int, seed: int) -> dict[str, Estimate]:
         values = []
         for number in np.unique(repeat):
             rows = repeat == number
-            extra = {"groups": fold[rows]} if function is auroc else {}
+            extra = {"groups": fold[rows]} if metric in WITHIN_FOLD else {}
             values.append(function(y[rows], columns[column][rows], weights[..., patient[rows]], **extra))
         return np.mean(values, axis=0)
 

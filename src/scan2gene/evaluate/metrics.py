@@ -35,14 +35,49 @@ def auroc(y_true: Array, y_score: Array, weights: Array | None = None, groups: A
     pairs = np.zeros(weights.shape[:-1])
     for group in np.unique(groups):
         inside = groups == group
-        y, w = y_true[inside], weights[..., inside]
-        order, first, last = _blocks(y_score[inside])
-        positive, negative = (w * (y == 1))[..., order], (w * (y == 0))[..., order]
-        below = np.concatenate([np.zeros((*negative.shape[:-1], 1)), np.cumsum(negative, axis=-1)], axis=-1)
-        rank = (below[..., first] + below[..., last + 1]) / 2  # negatives below, those tied count half
+        positive, rank, negatives = _placed(y_true[inside], y_score[inside], weights[..., inside])
         concordant += (positive * rank).sum(axis=-1)
-        pairs += positive.sum(axis=-1) * negative.sum(axis=-1)
+        pairs += positive.sum(axis=-1) * negatives
     return _ratio(concordant, pairs)
+
+
+def _placed(y: Array, score: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Rows by score: weight as a positive (..., N), negatives below it (..., N), ties half; all negatives (...)."""
+    order, first, last = _blocks(score)
+    positive, negative = (weights * (y == 1))[..., order], (weights * (y == 0))[..., order]
+    below = np.concatenate([np.zeros((*negative.shape[:-1], 1)), np.cumsum(negative, axis=-1)], axis=-1)
+    return positive, (below[..., first] + below[..., last + 1]) / 2, negative.sum(axis=-1)
+
+
+def sensitivity_at_specificity(
+    y_true: Array, y_score: Array, weights: Array | None = None, groups: Array | None = None, level: float = 0.9
+) -> Any:
+    """Share of positives that score above at least `level` of the negatives of their group, ties half.
+
+    The sensitivity of a cut that would leave alone `level` of the negatives; no threshold is
+    taken from anywhere.
+
+    Args:
+        y_true: (N,) 0 or 1.
+        y_score: (N,) higher means more positive.
+        weights: (..., N) >= 0; default 1.
+        groups: (N,) as in `auroc`.
+        level: The specificity.
+
+    Source: placement values, Pepe and Cai 2004.
+    """
+    weights = _weights(y_true, weights)
+    groups = np.zeros(len(y_true)) if groups is None else groups
+    hits = np.zeros(weights.shape[:-1])
+    positives = np.zeros(weights.shape[:-1])
+    for group in np.unique(groups):
+        inside = groups == group
+        positive, rank, negatives = _placed(y_true[inside], y_score[inside], weights[..., inside])
+        comparable = negatives > 0
+        above = rank >= level * negatives[..., None] - 1e-9
+        hits += np.where(comparable, (positive * above).sum(axis=-1), 0)
+        positives += np.where(comparable, positive.sum(axis=-1), 0)
+    return _ratio(hits, positives)
 
 
 def average_precision(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
@@ -102,17 +137,39 @@ def f1(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     return _ratio(2 * hits, 2 * hits + wrong)
 
 
+def balanced_accuracy(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Mean of sensitivity and specificity."""
+    return (recall(y_true, y_score, weights) + specificity(y_true, y_score, weights)) / 2
+
+
+def mcc(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Correlation of decision and truth (phi); NaN where all decisions are alike.
+
+    Source: Matthews 1975.
+    """
+    weights = _weights(y_true, weights)
+    tp, tn, fp, fn = (
+        (weights * (y_score == decided) * (y_true == truth)).sum(axis=-1)
+        for decided, truth in ((1, 1), (0, 0), (1, 0), (0, 1))
+    )
+    return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+
+
 # metric -> (function, what it scores: the probability or the decision at the threshold)
 METRICS: dict[str, tuple[Callable[..., Any], str]] = {
     "auroc": (auroc, "prob"),
     "average_precision": (average_precision, "prob"),
+    "sensitivity_at_90_specificity": (sensitivity_at_specificity, "prob"),
     "brier": (brier, "prob"),
     "accuracy": (accuracy, "decision"),
+    "balanced_accuracy": (balanced_accuracy, "decision"),
     "precision": (precision, "decision"),
     "recall": (recall, "decision"),
     "f1": (f1, "decision"),
     "specificity": (specificity, "decision"),
+    "mcc": (mcc, "decision"),
 }
+WITHIN_FOLD = frozenset({"auroc", "sensitivity_at_90_specificity"})  # these compare scores of one network only
 
 
 def _weights(y_true: Array, weights: Array | None) -> Array:

@@ -18,12 +18,15 @@ from scan2gene.report.verdict import Scored
 METRIC_NAMES = {
     "auroc": ("AUROC", "chance 0.5"),
     "average_precision": ("Average precision", "see prevalence"),
+    "sensitivity_at_90_specificity": ("Sensitivity", "at 90 % specificity"),
     "brier": ("Brier score", "lower is better"),
     "accuracy": ("Accuracy", ""),
+    "balanced_accuracy": ("Balanced accuracy", "chance 0.5"),
     "precision": ("Precision", "PPV"),
     "recall": ("Recall", "sensitivity"),
     "f1": ("F1", ""),
     "specificity": ("Specificity", ""),
+    "mcc": ("MCC", "chance 0"),
 }
 
 FEW_SENTENCES = 6  # more than these are folded away behind one line per target and split
@@ -103,7 +106,7 @@ def _model_text(run: Run) -> str:
 
 
 def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
-    """All eight metrics per split and target, with reasons as notes, and figures by fold."""
+    """All metrics per split and target, with reasons as notes, and figures by fold."""
     failed = _failed_exams(inputs)
     tables = []
     for split in inputs.study.splits:

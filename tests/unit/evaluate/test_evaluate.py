@@ -10,6 +10,7 @@ from sklearn.metrics import roc_curve
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.evaluate import evaluate, to_patients
+from scan2gene.evaluate.metrics import METRICS
 from scan2gene.evaluate.thresholds import g_mean_threshold
 
 
@@ -42,9 +43,7 @@ def test_figures_come_with_intervals_and_counts():
     row = _value(found, "auroc")
     assert row["low"] < row["value"] < row["high"]
     assert (row["n"], row["n_positive"], row["n_failed"]) == (40, 20, 0)
-    assert set(found.metrics["metric"]) == {
-        "auroc", "average_precision", "brier", "accuracy", "precision", "recall", "f1", "specificity",
-    }  # fmt: skip
+    assert set(found.metrics["metric"]) == set(METRICS)
 
 
 def test_row_order_changes_nothing():
@@ -61,6 +60,30 @@ def test_thresholds_see_validation_rows_only():
     test = spoiled["part"] == "test"
     spoiled.loc[test, "prob"] = np.random.default_rng(9).random(int(test.sum()))
     assert evaluate(predictions, split, 100, 1).thresholds == evaluate(spoiled, split, 100, 1).thresholds
+
+
+def test_nobody_chooses_the_cut_by_which_he_is_judged():
+    """A fold's threshold does not move when its test patients' scores and labels change in other folds' validation."""
+    predictions, split = _tables(folds=4)
+    before = {t["fold"]: t for t in evaluate(predictions, split, 100, 1).thresholds}
+    for fold in range(4):
+        tested = predictions.loc[(predictions["fold"] == fold) & (predictions["part"] == "test"), "patient_id"]
+        rows = predictions["patient_id"].isin(tested) & (predictions["part"] == "validation")
+        assert rows.any()
+        spoiled = predictions.copy()
+        spoiled.loc[rows, "prob"] = 1 - spoiled.loc[rows, "prob"]
+        after = {t["fold"]: t for t in evaluate(spoiled, split, 100, 1).thresholds}
+        assert after[fold] == before[fold]
+        assert any(after[other] != before[other] for other in range(4))
+
+
+def test_validation_patients_of_all_folds_choose():
+    predictions, split = _tables(n=60, folds=4)
+    (first, *_) = evaluate(predictions, split, 100, 1).thresholds
+    validation = predictions[predictions["part"] == "validation"]
+    tested = predictions.loc[(predictions["fold"] == 0) & (predictions["part"] == "test"), "patient_id"]
+    assert first["n"] == len(validation[~validation["patient_id"].isin(tested)])
+    assert first["n"] > 2 * len(validation[validation["fold"] == 0])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from scan2gene.evaluate.metrics import METRICS, auroc
+from scan2gene.evaluate.metrics import METRICS, auroc, sensitivity_at_specificity
 
 
 @st.composite
@@ -23,7 +23,25 @@ def scored(draw):
     return y, np.array(steps) / 8, w
 
 
+def placement_oracle(y, s, w, level=0.9):
+    """Positives one by one: the weight of negatives below, ties half."""
+    hits = [
+        weight * (sum(v * ((t < score) + 0.5 * (t == score)) for t, v in zip(s[y == 0], w[y == 0], strict=True))
+                  >= level * w[y == 0].sum() - 1e-9)
+        for score, weight in zip(s[y == 1], w[y == 1], strict=True)
+    ]  # fmt: skip
+    return sum(hits) / w[y == 1].sum()
+
+
+def mcc_oracle(y, s, w):
+    alike = len(np.unique(s[w > 0])) == 1
+    return np.nan if alike else sk.matthews_corrcoef(y, s, sample_weight=w)
+
+
 ORACLES = {
+    "sensitivity_at_90_specificity": placement_oracle,
+    "balanced_accuracy": lambda y, s, w: sk.balanced_accuracy_score(y, s, sample_weight=w),
+    "mcc": mcc_oracle,
     "auroc": lambda y, s, w: sk.roc_auc_score(y, s, sample_weight=w),
     "average_precision": lambda y, s, w: sk.average_precision_score(y, s, sample_weight=w),
     "brier": lambda y, s, w: sk.brier_score_loss(y, s, sample_weight=w),
@@ -87,3 +105,15 @@ def test_grouped_auroc_compares_only_within_a_fold():
 def test_one_class_is_undefined_not_a_number_of_luck():
     assert np.isnan(auroc(np.ones(5), np.arange(5.0)))
     assert np.isnan(METRICS["precision"][0](np.array([0.0, 1.0]), np.zeros(2)))
+
+
+def test_sensitivity_at_a_specificity_is_read_off_the_roc_curve():
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 2, 400).astype(float)
+    score = rng.normal(size=400) + y  # no ties
+    fpr, tpr, _ = sk.roc_curve(y, score, drop_intermediate=False)
+    expected = tpr[fpr <= 0.1].max()
+    assert sensitivity_at_specificity(y, score) == pytest.approx(expected, abs=0.02)
+    shifted = np.where(np.arange(400) < 200, score, score + 100)  # another network's scale
+    fold = (np.arange(400) >= 200).astype(int)
+    assert sensitivity_at_specificity(y, shifted, groups=fold) == sensitivity_at_specificity(y, score, groups=fold)
