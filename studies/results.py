@@ -10,7 +10,8 @@ import pandas as pd
 
 import scan2gene
 from scan2gene.core.files import write_text
-from scan2gene.core.study import load_study, study_hash
+from scan2gene.core.study import study_hash
+from scan2gene.core.study_file import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

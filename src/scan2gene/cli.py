@@ -23,6 +23,11 @@ app = typer.Typer(
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study file.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Run directory; default runs/<study name>.")]
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. train.epochs=3; may be repeated."),
+]
+
 INTERRUPTED = 130  # exit status after Ctrl-C, as a shell has it
 
 _VERBS = {
@@ -37,11 +42,21 @@ _VERBS = {
 
 
 @app.command()
-def run(study: StudyFile, out: Out = None) -> None:
+def run(
+    study: StudyFile,
+    out: Out = None,
+    changes: Changes = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Check the study and say what would be done.")] = False,
+) -> None:
     """Do every stage of a study that is not done yet, up to the report."""
+    from scan2gene.pipeline import dry_run
     from scan2gene.pipeline import run as run_study
 
-    folder = run_study(study, out)
+    if dry:
+        for stage, what in dry_run(study, out, changes or ()).items():
+            typer.echo(f"{stage:<11}{what}")
+        return
+    folder = run_study(study, out, changes=changes or ())
     _print_results(folder)
 
 
@@ -77,10 +92,10 @@ def qc(
 
 
 def _stage_verb(stage: str, description: str) -> None:
-    def verb(study: StudyFile, out: Out = None) -> None:
+    def verb(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
         from scan2gene.pipeline import run as run_study
 
-        run_study(study, out, until=stage)
+        run_study(study, out, stage, changes or ())
 
     app.command(stage, help=f"{description} Stages before it are done first where needed.")(verb)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,17 +18,21 @@ from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive
-from scan2gene.core.study import Study, for_run, load_study
-from scan2gene.stages import STAGES, Job, index_scans
+from scan2gene.core.study import Study, for_run
+from scan2gene.core.study_file import load_study
+from scan2gene.stages import STAGES, Job, ToDo, index_scans
 
 
-def run(study: Study | str | Path, out: str | Path | None = None, until: str = "report") -> Path:
+def run(
+    study: Study | str | Path, out: str | Path | None = None, until: str = "report", changes: Sequence[str] = ()
+) -> Path:
     """Do every stage of a study that is not done yet.
 
     Args:
         study: A study, or the path of a study file.
         out: Run directory; default `runs/<study name>`.
         until: Last stage to do, a key of `STAGES`.
+        changes: "key=value" each, for a study file; see `load_study`.
 
     Returns:
         The run directory; the report is `report.html` in it.
@@ -36,7 +40,7 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
     Raises:
         Scan2GeneError: What is wrong and how to mend it.
     """
-    study = study if isinstance(study, Study) else load_study(study)
+    study = study if isinstance(study, Study) else load_study(study, changes)
     check(study, networks=list(STAGES).index(until) >= list(STAGES).index("train"))
     out = Path(out) if out is not None else Path("runs") / study.name
     with _opened(study, out) as job:
@@ -45,6 +49,35 @@ def run(study: Study | str | Path, out: str | Path | None = None, until: str = "
             if name == until:
                 break
     return out
+
+
+def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: Sequence[str] = ()) -> dict[str, str]:
+    """What `run` would do, without doing or writing anything.
+
+    Returns:
+        Stage -> "done", "to do", or "to do after <stage>": what a stage needs is not known
+        before the one ahead of it is done.
+
+    Raises:
+        Scan2GeneError: The study is wrong.
+    """
+    study = study if isinstance(study, Study) else load_study(study, changes)
+    check(study)
+    out = Path(out) if out is not None else Path("runs") / study.name
+    told: dict[str, str] = {}
+    first = ""
+    for name, stage in STAGES.items():
+        if first:
+            told[name] = f"to do after {first}"
+            continue
+        try:
+            if study.cohort.pseudonyms and not Path(study.cohort.pseudonyms).exists():
+                raise ToDo  # opening the key would make it
+            stage(Job(study, out, veil=open_veil(study, out), dry=True))
+            told[name] = "done"
+        except ToDo:
+            told[name], first = "to do", name
+    return told
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from scan2gene.cohorts.label_table import read_text_table
 from scan2gene.cohorts.pseudonyms import open_veil
 from scan2gene.core.errors import RunError, ScanError
 from scan2gene.core.files import write_text
-from scan2gene.core.study import Study, for_run, load_study
+from scan2gene.core.study import Study, for_run
+from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXCLUSION_COLUMNS, read_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import fingerprint, read_volume

@@ -32,6 +32,10 @@ from scan2gene.imaging.index import fingerprint, index
 FOLD = ["split", "repeat", "fold"]
 
 
+class ToDo(Exception):
+    """Raised in a dry run where work would begin."""
+
+
 @dataclass
 class Job:
     """One study in one run directory, and what its stages share while they run."""
@@ -42,6 +46,14 @@ class Job:
     veil: Veil | None = None  # of a study with pseudonyms
 
     started: float = 0.0  # of the stage that is running
+    dry: bool = False  # do nothing, stop where work would begin
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """True when a stage was finished for these inputs; in a dry run, work to do ends it."""
+        done = is_done(self.out, stage, key)
+        if self.dry and not done:
+            raise ToDo
+        return done
 
     def done(self, stage: str, key: str, files: list[Path]) -> None:
         """Stamp a stage with its inputs' hash, its files and the seconds it took."""
@@ -64,11 +76,13 @@ def index_scans(job: Job) -> str:
     key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
     table = None
     if job.veil:
+        if job.dry and not job.veil.index_path(key).exists():
+            raise ToDo
         unfinished = job.veil.key.with_suffix(".progress")
         job.veil.read_index(key, lambda: index(scans, unfinished))
         table = job.veil.series()
         key = stage_key(key=key, shown=value_hash(table.to_csv(index=False)))
-    if not is_done(job.out, "index", key):
+    if not job.is_done("index", key):
         write_csv(job.out / "series.csv", index(scans, job.out / "series.progress") if table is None else table)
         job.done("index", key, [job.out / "series.csv"])
     status = job.table("series.csv")["status"].value_counts()
@@ -89,7 +103,7 @@ def _curate(job: Job) -> str:
         masks=(read_stamp(job.out, "index") or {}).get("key") if rules.min_lesion else None,
     )
     files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "roles.csv", "flow.json")]
-    if not is_done(job.out, "curate", key):
+    if not job.is_done("curate", key):
         curated = job.veil.curate() if job.veil else curate(job.study, job.table("series.csv"))
         tables = (curated.cohort, curated.labels, curated.exclusions, curated.roles)
         for path, table in zip(files, tables, strict=False):
@@ -117,7 +131,7 @@ def _preprocess(job: Job) -> str:
             roles={n: r.model_dump() for n, r in view.cohort.roles.items()},
         )  # fmt: skip
         stage = f"preprocess/{store.name}"
-        if not is_done(job.out, stage, key):
+        if not job.is_done(stage, key):
             manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
             pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
             volumes = [store / f for f in manifest["file"].dropna() if f]
@@ -143,14 +157,14 @@ def _split(job: Job) -> str:
             f"{path} was made for another cohort, seed or list of splits, and a split is never changed silently. "
             "Give another run directory with -o, or delete split.csv to split anew."
         )
-    if not is_done(job.out, "split", key):
+    if not job.is_done("split", key):
         cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
         write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
         job.done("split", key, [path])
     table = job.table("split.csv", SPLIT_COLUMNS)
     counts = job.out / "split_table.csv"
     told = stage_key(split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
-    if not is_done(job.out, "split_table", told):  # its own stamp: counts can be made again, the split cannot
+    if not job.is_done("split_table", told):  # its own stamp: counts can be made again, the split cannot
         write_csv(counts, class_table(table, job.table("labels.csv", LABEL_COLUMNS), list(job.study.targets)))
         mark_done(job.out, "split_table", told, [counts])
     return ", ".join(
@@ -165,7 +179,7 @@ def _train(job: Job) -> str:
     for one, view, fold, parts, folder, key in _folds(job):
         total += 1
         stage = f"train/{folder.relative_to(job.out / 'experiments')}"
-        if is_done(job.out, stage, key):
+        if job.is_done(stage, key):
             continue
         data, targets = _data(job, one, view)
         started = time.perf_counter()
@@ -198,7 +212,7 @@ def _predict(job: Job) -> str:
     key = stage_key(
         version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work]
     )
-    if not is_done(job.out, "predict", key):
+    if not job.is_done("predict", key):
         tables = []
         for one, view, fold, parts, folder, _ in work:
             data, _ = _data(job, one, view)
@@ -221,7 +235,7 @@ def _evaluate(job: Job) -> str:
         version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
         seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
     )  # fmt: skip
-    if not is_done(job.out, "evaluate", key):
+    if not job.is_done("evaluate", key):
         predictions = pd.read_parquet(job.out / "predictions.parquet")
         split = job.table("split.csv", SPLIT_COLUMNS)
         found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
@@ -262,7 +276,7 @@ def _report(job: Job) -> str:
         study=job.study.model_dump(mode="json"),
     )
     path = job.out / "report.html"
-    if not is_done(job.out, "report", key):
+    if not job.is_done("report", key):
         stores = {one.name: store for one, (_, store) in _run_stores(job)}
         write_text(path, write_report(shown_study(job.study, job.veil), job.out, stores))
         job.done("report", key, [path])

@@ -35,7 +35,7 @@ def start(study: Path, out: Path, **options) -> subprocess.Popen:
 BUILDING = """
 import sys
 from pathlib import Path
-from scan2gene.core.study import load_study
+from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
 from scan2gene.preprocess.store import build_store
 

@@ -107,6 +107,10 @@ class Veil:
         rules = self.study.cohort
         return {p for group in (rules.include, rules.exclude) for c, p in group.items() if c in IDENTITY_COLUMNS}
 
+    def index_path(self, key: str) -> Path:
+        """Where the true index of scans in this state is kept."""
+        return self.key.with_name(f"{self.key.stem}.index-{key}.csv")
+
     def read_index(self, key: str, make: Callable[[], pd.DataFrame]) -> None:
         """The true index of these scans: read from beside the key file, or made and kept there.
 
@@ -114,7 +118,7 @@ class Veil:
             key: Names the state of the scans.
             make: Indexes them.
         """
-        path = self.key.with_name(f"{self.key.stem}.index-{key}.csv")
+        path = self.index_path(key)
         if not path.exists():
             table = make()
             persons = persons_by_series(self.study.cohort.scans)

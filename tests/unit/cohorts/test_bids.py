@@ -14,7 +14,7 @@ from scan2gene.cohorts.bids import export_bids, sidecar, subject_labels
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.draft import draft_study
 from scan2gene.core.errors import CohortError, RunError
-from scan2gene.core.study import load_study
+from scan2gene.core.study_file import load_study
 from scan2gene.imaging.index import index, read_volume
 from scan2gene.phantom.exams import write_cohort
 from scan2gene.pipeline import run

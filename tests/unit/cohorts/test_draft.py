@@ -20,7 +20,8 @@ from scan2gene.cohorts.guess_grid import guess_grid
 from scan2gene.cohorts.guess_ids import guess_patients, id_pattern
 from scan2gene.cohorts.label_table import read_table
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Study, load_study
+from scan2gene.core.study import Study
+from scan2gene.core.study_file import load_study
 from scan2gene.imaging.index import index
 from scan2gene.phantom.exams import write_cohort
 

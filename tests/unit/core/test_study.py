@@ -7,7 +7,8 @@ import re
 import pytest
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import for_run, input_roles, load_study, study_hash, unknown_name
+from scan2gene.core.study import for_run, input_roles, study_hash, unknown_name
+from scan2gene.core.study_file import load_study
 
 STUDY = """\
 name: toy
@@ -211,3 +212,35 @@ def test_the_hash_depends_on_what_the_study_says(load, old, new):
 
 def test_an_unknown_name_lists_the_valid_ones():
     assert unknown_name("x", ["b", "a"]) == "'x' is not known; valid: a, b."
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return tmp_path / "study.yaml"
+
+
+def test_keys_are_set_from_the_command_line(path):
+    study = load_study(path, ["train.epochs=3", "runs.long.train.epochs=5", "runs.0.model.name=resnet10", "seed=7"])
+    assert (study.train.epochs, study.seed, study.runs[0].model.name) == (3, 7, "resnet10")
+    assert for_run(study, study.runs[1]).train.epochs == 5
+    assert load_study(path, ["train.schedule={name: cosine}"]).train.schedule.name == "cosine"
+    assert load_study(path, ["cohort.include.Modality=MR"]).cohort.include == {"Modality": "MR"}
+    assert load_study(path, ["data.roles=[flair]"]).data.roles == ["flair"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("train.epoch=3", "--set train.epoch=3: train.epoch: unknown key. 'epoch' is not known"),
+        ("train.epochs=none", "--set train.epochs=none: train.epochs"),
+        ("runs.lng.train.epochs=3", "Did you mean 'long'?"),
+        ("train", "takes KEY=VALUE"),
+        ("name.x=3", "name holds a value, no keys"),
+        ("train.epochs=[3", "not readable YAML"),
+    ],
+)
+def test_a_wrong_change_is_named(path, change, words):
+    with pytest.raises(StudyError) as caught:
+        load_study(path, [change])
+    assert words in str(caught.value)

@@ -1,0 +1,149 @@
+"""Reading a study file: YAML to `Study`, with the line of every mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from scan2gene.core.errors import StudyError
+from scan2gene.core.study import Run, Section, Study, unknown_name
+
+
+def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
+    """Read and check a study file; relative paths in it are taken from its folder.
+
+    Args:
+        path: The YAML file.
+        changes: Each "key=value", such as "train.epochs=3" or "runs.light.train.epochs=3";
+            entries of lists go by their name or position, values are YAML.
+
+    Raises:
+        StudyError: Not YAML, an unknown key, a bad value; each with its line and the mend.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise StudyError(f"{path} is a folder; name the study file in it.")
+    if not path.is_file():
+        raise StudyError(f"there is no study file {path}. `scan2gene new RECIPE` writes one.")
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise StudyError(f"{path} holds no study: expected keys such as name, cohort, targets, runs.")
+    lines: dict[tuple, int] = {}
+    _collect_lines(node, (), lines, path)
+    changed = {_change(values, change): change for change in changes}
+    try:
+        study = Study.model_validate(values)
+    except ValidationError as error:
+        raise StudyError("\n".join(_explain(e, lines, path, changed) for e in error.errors())) from None
+    return _anchored(study, path.parent)
+
+
+def _change(values: dict[str, Any], change: str) -> tuple:
+    """Make one change in the file's values; returns its place."""
+    key, mark, text = change.partition("=")
+    if not mark or not key.strip():
+        raise StudyError(f"--set takes KEY=VALUE, such as train.epochs=3; got {change!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise StudyError(f"--set {change}: the value is not readable YAML") from None
+    here: Any = values
+    place: list[str | int] = []
+    parts = key.strip().split(".")
+    for n, part in enumerate(parts):
+        if isinstance(here, list):
+            names = [e.get("name") if isinstance(e, dict) else None for e in here]
+            if part not in names and not (part.isdigit() and int(part) < len(here)):
+                raise StudyError(f"--set {change}: {unknown_name(part, [n for n in names if n])}")
+            step: str | int = names.index(part) if part in names else int(part)
+        elif isinstance(here, dict):
+            step = part
+        else:
+            raise StudyError(f"--set {change}: {'.'.join(parts[:n])} holds a value, no keys")
+        place.append(step)
+        if n == len(parts) - 1:
+            here[step] = value
+        elif isinstance(here, dict):
+            here[step] = here.get(step) or {}
+            here = here[step]
+        else:
+            here = here[step]
+    return tuple(place)
+
+
+def _anchored(study: Study, folder: Path) -> Study:
+    def anchor(p: str | None) -> str | None:
+        return None if p is None else str((folder / Path(p).expanduser()).resolve())
+
+    cohort = study.cohort.model_copy(
+        update={
+            "scans": [anchor(p) for p in study.cohort.scans],
+            "labels": anchor(study.cohort.labels),
+            "exclude_file": anchor(study.cohort.exclude_file),
+            "pseudonyms": anchor(study.cohort.pseudonyms),
+        }
+    )
+    evaluate = study.evaluate.model_copy(update={"ledger": anchor(study.evaluate.ledger)})
+    return study.model_copy(update={"cohort": cohort, "evaluate": evaluate})
+
+
+def _collect_lines(node: yaml.Node | None, where: tuple, lines: dict[tuple, int], path: Path) -> None:
+    """Fill `lines` with the line of every key; a key given twice is an error, YAML would keep the last."""
+    if node is None:
+        return
+    lines.setdefault(where, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*where, key.value)
+            if here in lines:
+                raise StudyError(f"{path}:{key.start_mark.line + 1}: the key {key.value!r} is given twice.")
+            lines[here] = key.start_mark.line + 1
+            _collect_lines(value, here, lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _collect_lines(value, (*where, index), lines, path)
+
+
+def _explain(error: Any, lines: dict[tuple, int], path: Path, changed: dict[tuple, str]) -> str:
+    loc = tuple(error["loc"])
+    known = loc
+    while known not in lines:
+        known = known[:-1]
+    where = ".".join(str(part) for part in loc) or "study"
+    by_hand = next((c for place, c in changed.items() if place[: len(loc)] == loc or loc[: len(place)] == place), None)
+    head = f"--set {by_hand}: {where}" if by_hand else f"{path}:{lines[known]}: {where}"
+    if error["type"] == "extra_forbidden":
+        return f"{head}: unknown key. {unknown_name(str(loc[-1]), _valid_keys(loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{head} is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{head}: {message}" + (
+        f" (got {error['input']!r})" if isinstance(error["input"], str | int | float) else ""
+    )
+
+
+def _valid_keys(loc: tuple) -> list[str]:
+    """Keys of the section at `loc`, walked through the model's fields."""
+    model: Any = Study
+    for part in loc:
+        if isinstance(part, int) or not hasattr(model, "model_fields") or part not in model.model_fields:
+            continue  # a list position or the name of a role or target: the section class stays
+        holder = Study if model is Run and part in ("data", "train") else model  # a run's overrides are plain dicts
+        annotation = holder.model_fields[part].annotation
+        found = [c for c in _classes(annotation) if issubclass(c, Section)]
+        model = found[0] if found else model
+    return list(model.model_fields)
+
+
+def _classes(annotation: Any) -> list[type]:
+    if isinstance(annotation, type) and not hasattr(annotation, "__origin__"):
+        return [annotation]
+    return [c for a in getattr(annotation, "__args__", ()) for c in _classes(a)]
