@@ -208,7 +208,7 @@ def _smooth(points: Tensor, shape: Sequence[int]) -> Tensor:
 def noise(batch: Batch, draws: Draws, std: float = 0.02, probability: float = 1.0) -> Batch:
     """Add Gaussian noise of a standard deviation drawn from 0 to `std` of the grey range."""
     amount = draws.uniform(0, std) * draws.chance(probability)
-    return replace(batch, images=torch.addcmul(batch.images, draws.field(batch.images.shape[1:]), _span(batch, amount)))
+    return replace(batch, images=_with_noise(batch.images, draws, _span(batch, amount)))
 
 
 def rician_noise(batch: Batch, draws: Draws, std: float = 0.02, probability: float = 1.0) -> Batch:
@@ -218,9 +218,17 @@ def rician_noise(batch: Batch, draws: Draws, std: float = 0.02, probability: flo
     """
     amount = _span(batch, draws.uniform(0, std) * draws.chance(probability))
     low = batch.images.amin(dim=(2, 3, 4), keepdim=True)
-    real = batch.images - low + draws.field(batch.images.shape[1:]) * amount
-    imaginary = draws.field(batch.images.shape[1:]) * amount
+    real = _with_noise(batch.images - low, draws, amount)
+    imaginary = _with_noise(torch.zeros_like(batch.images), draws, amount)
     return replace(batch, images=torch.hypot(real, imaginary) + low)
+
+
+def _with_noise(images: Tensor, draws: Draws, amount: Tensor) -> Tensor:
+    """Images plus noise of a standard deviation `amount` (B, C, 1, 1, 1)."""
+    out = torch.empty_like(images)
+    for n, noise_field in enumerate(draws.fields(images.shape[1:])):
+        torch.addcmul(images[n], noise_field, amount[n], out=out[n])
+    return out
 
 
 def intensity(batch: Batch, draws: Draws, scale: float = 0.1, shift: float = 0.1, probability: float = 1.0) -> Batch:
@@ -229,15 +237,15 @@ def intensity(batch: Batch, draws: Draws, scale: float = 0.1, shift: float = 0.1
     used = draws.chance(probability).view(-1, 1).float()
     factor = _wide(1 + draws.uniform(-scale, scale, channels) * used)
     offset = draws.uniform(-shift, shift, channels) * used
-    low, high = torch.aminmax(batch.images.flatten(2), dim=2)
-    middle = _wide((low + high) / 2)
-    return replace(batch, images=batch.images * factor + (middle * (1 - factor) + _wide(offset * (high - low))))
+    low, high = _range(batch.images)
+    moved = _wide((low + high) / 2) * (1 - factor) + _wide(offset * (high - low))
+    return replace(batch, images=torch.addcmul(moved, batch.images, factor))
 
 
 def gamma(batch: Batch, draws: Draws, log_range: float = 0.3, probability: float = 1.0) -> Batch:
     """Raise to a power between exp(-log_range) and exp(log_range), ends of the grey range kept, per channel."""
     power = draws.uniform(-log_range, log_range, batch.images.shape[1]) * draws.chance(probability).view(-1, 1)
-    low, high = torch.aminmax(batch.images.flatten(2), dim=2)
+    low, high = _range(batch.images)
     low, span = _wide(low), _wide(high - low).clamp(min=1e-12)
     return replace(batch, images=((batch.images - low) / span).pow(_wide(power.exp())) * span + low)
 
@@ -325,9 +333,15 @@ def _wide(values: Tensor) -> Tensor:
     return values[:, :, None, None, None]
 
 
+def _range(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest value (B, C) of each channel; `aminmax` uses one thread only."""
+    flat = images.flatten(2)
+    return flat.amin(dim=2), flat.amax(dim=2)
+
+
 def _span(batch: Batch, share: Tensor) -> Tensor:
     """A share (B,) of each channel's grey range, (B, C, 1, 1, 1)."""
-    low, high = torch.aminmax(batch.images.flatten(2), dim=2)
+    low, high = _range(batch.images)
     return _wide(share[:, None] * (high - low))
 
 

@@ -48,22 +48,22 @@ class Draws:
         values = np.stack([stream.integers(low, high + 1, size) for stream in self._streams])
         return torch.from_numpy(values).to(self.device)
 
-    def field(self, shape: Sequence[int]) -> Tensor:
-        """(B, *shape) normal noise, cut from a fixed bank at a random place and with a random sign.
+    def fields(self, shape: Sequence[int]) -> list[Tensor]:
+        """A normal field of noise per sample, cut from a fixed bank at a random place; not to be written to.
 
         Drawing a normal per voxel costs more than all other augmentation; a bank of four
         million and a place in it per sample are enough for noise.
         """
         count = int(np.prod(shape))
         bank = _bank(self.device)
-        fields = []
+        found = []
         for stream in self._streams:
-            begin, sign = int(stream.integers(_BANK)), 1 - 2 * int(stream.integers(2))
+            begin = int(stream.integers(_BANK))
             part = bank[begin : begin + count]
             if len(part) < count:  # round the end, as often as needed
                 part = torch.cat([part, bank.repeat(-(-(count - len(part)) // _BANK))[: count - len(part)]])
-            fields.append(part.reshape(*shape) * sign)
-        return torch.stack(fields)
+            found.append(part.reshape(*shape))
+        return found
 
     def _stacked(self, values: list[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(values).astype(np.float32)).to(self.device)

@@ -188,14 +188,18 @@ def test_noise_has_the_stated_size(name):
 
 
 def test_noise_of_two_channels_exams_and_epochs_is_uncorrelated():
-    fields = torch.cat([Draws(1, e, range(4), 0).field((2, 8, 32, 32)).flatten(0, 1) for e in range(5)]).flatten(1)
+    fields = (
+        torch.cat([torch.stack(Draws(1, e, range(4), 0).fields((2, 8, 32, 32))) for e in range(5)])
+        .flatten(0, 1)
+        .flatten(1)
+    )
     correlation = torch.corrcoef(fields) - torch.eye(len(fields))
     assert correlation.abs().max() < 5 / np.sqrt(fields.shape[1])
 
 
 def test_a_field_larger_than_the_bank_is_filled():
-    field = Draws(1, 1, [0], 0).field((3, 128, 128, 128))
-    assert field.shape == (1, 3, 128, 128, 128)
+    (field,) = Draws(1, 1, [0], 0).fields((3, 128, 128, 128))
+    assert field.shape == (3, 128, 128, 128)
     assert abs(float(field.std()) - 1) < 0.01
 
 
