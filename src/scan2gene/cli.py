@@ -61,6 +61,16 @@ def run(
 
 
 @app.command()
+def plan(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
+    """Say what a study can show and what it will cost, before anything is trained."""
+    from scan2gene.plan import plan as make_plan
+    from scan2gene.plan import told
+
+    for line in told(make_plan(study, out, changes or ())):
+        typer.echo(line)
+
+
+@app.command()
 def index(
     scans: Annotated[list[Path], typer.Argument(help="Folders or files with DICOM or NIfTI.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write.")] = Path("series.csv"),

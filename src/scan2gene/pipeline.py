@@ -97,6 +97,14 @@ def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
     say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
 
 
+def series_paths(study: Study, out: Path) -> dict[str, str]:
+    """Series id, as the tables of a run directory show it -> what `read_volume` opens."""
+    with _opened(study, out) as job:
+        if job.veil:
+            index_scans(job)  # the true paths are not in the run directory
+        return job.paths()
+
+
 @dataclass(frozen=True)
 class Exams:
     """Exams to look at, before anything is prepared.
