@@ -118,6 +118,7 @@ def main() -> None:
     """Time all and write benchmarks/RESULTS.md."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
+    import feeding
     import indexing
     from exam import write_exam
     from resampling import BORDER, rows
@@ -135,6 +136,10 @@ def main() -> None:
         "## Indexing",
         "",
         *indexing.lines(),
+        "",
+        "## Feeding a network",
+        "",
+        *feeding.lines(),
         "",
         "## Cubic B-spline resampling",
         "",
