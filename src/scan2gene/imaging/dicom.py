@@ -14,7 +14,7 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
-from scan2gene.imaging.frames import Frame, read_dataset
+from scan2gene.imaging.frames import ENHANCED, Frame, read_dataset
 from scan2gene.imaging.sources import Source
 from scan2gene.imaging.stacks import Stack, grid
 from scan2gene.imaging.tags import NATIVE, Header, scan
@@ -55,8 +55,8 @@ def _read_file(source: Source, members: list[tuple[int, Frame]], array: np.ndarr
         header = scan(data, complete=True, pixels=True)
         pixels = _native_pixels(data, header) if header else None
         if pixels is not None and header is not None:
-            _rescale(pixels, _number(header, "RescaleSlope", 1), _number(header, "RescaleIntercept", 0),
-                     _fitting(array[members[0][0]], pixels))  # fmt: skip
+            slope, intercept = _numbers(header.get("RescaleSlope"), header.get("RescaleIntercept"))
+            _rescale(pixels, slope, intercept, _fitting(array[members[0][0]], pixels))
             return
     dataset = read_dataset(source, pixels=True)
     mosaic = _decoded(dataset, 0) if frame.tiles else None
@@ -86,9 +86,15 @@ def _rescale(pixels: np.ndarray, slope: float, intercept: float, target: np.ndar
         target += np.float32(intercept)
 
 
-def _number(header: Header, keyword: str, default: float) -> float:
-    text = header.get(keyword)
-    return float(text) if text else default
+def _numbers(slope: Any, intercept: Any) -> tuple[float, float]:
+    """Slope and intercept; a slope of 0, which would wipe the image out, is none."""
+    try:
+        found = float(slope or 1) or 1.0, float(intercept or 0)
+    except (TypeError, ValueError):
+        raise ScanError("RescaleSlope or RescaleIntercept is no number") from None
+    if not np.isfinite(found).all():
+        raise ScanError("RescaleSlope or RescaleIntercept is not finite")
+    return found
 
 
 def _native_pixels(data: bytes, header: Header) -> np.ndarray | None:
@@ -100,6 +106,7 @@ def _native_pixels(data: bytes, header: Header) -> np.ndarray | None:
         and header["TransferSyntaxUID"] in NATIVE
         and (samples, header.get("PhotometricInterpretation", "")) in _PLAIN
         and header.get("NumberOfFrames", "") in ("", "1")
+        and header.get("SOPClassUID") not in ENHANCED  # whose rescale lies in its functional groups
         and header.get("BitsAllocated") in ("8", "16")
         and _int(header, "HighBit") == _int(header, "BitsStored") - 1
         and "ModalityLUTSequence" not in header
@@ -145,6 +152,8 @@ def _decoded(dataset: Any, number: int) -> np.ndarray:
         raise ScanError(
             f"a slice cannot be decoded ({type(error).__name__}); compressed files need `pip install scan2gene[codecs]`"
         ) from None
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise ScanError("voxels that are not finite numbers")
     return pixels
 
 
@@ -156,7 +165,4 @@ def _frame_rescale(dataset: Any, number: int) -> tuple[float, float]:
     ]
     found = [s[0] for g in groups if (s := g.get("PixelValueTransformationSequence"))]
     holder = found[0] if found else dataset
-    try:
-        return float(holder.get("RescaleSlope") or 1), float(holder.get("RescaleIntercept") or 0)
-    except (TypeError, ValueError):
-        raise ScanError("RescaleSlope or RescaleIntercept is no number") from None
+    return _numbers(holder.get("RescaleSlope"), holder.get("RescaleIntercept"))

@@ -20,12 +20,16 @@ from scan2gene.imaging.tags import KEYWORDS, NATIVE, Header, numbers, of_dataset
 HEAD_BYTES = 16 << 10  # nearly every header's wanted part lies in here
 # What may tell apart volumes that share their slice positions, in the order in which it is asked.
 MARKS = (
-    "ImageType", "EchoTime", "DiffusionBValue", "DiffusionGradientOrientation", "TemporalPositionIdentifier",
-    "TriggerTime", "AcquisitionNumber", "AcquisitionTime",
+    "ImageType", "EchoTime", "InversionTime", "DiffusionBValue", "DiffusionGradientOrientation", "SequenceName",
+    "TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber", "AcquisitionTime", "DimensionIndexValues",
 )  # fmt: skip
+TIMES = frozenset({"TriggerTime", "AcquisitionNumber", "AcquisitionTime"})  # may count otherwise than by volumes
 MAX_COMPRESSION = 1000  # lossless codecs reach this on empty slices only
 _DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
-_ENHANCED = frozenset({"1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.2.1"})  # MR, CT; may hold one frame
+# Enhanced MR, legacy converted enhanced MR, enhanced CT: they may hold one frame.
+ENHANCED = frozenset(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("4.1", "4.4", "2.1"))
+_IN_STACK = frozenset({0x00209057, 0x00200032})  # dimensions that count slices: InStackPositionNumber, position
+_CLASSIC = {"EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime"}  # keywords as classic files have them
 _SUFFIXES = (".dcm", ".ima", ".dicom", ".dcm.gz", ".ima.gz")
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
 
@@ -37,7 +41,7 @@ class Frame:
     Args:
         source: The file.
         number: Frame of a multi-frame file, or tile of a mosaic; 0 for a classic file.
-        series: SeriesInstanceUID.
+        exam: PatientID and StudyInstanceUID.
         instance: SOPInstanceUID.
         size: (columns, rows).
         samples: Values per pixel, 3 for RGB.
@@ -52,7 +56,7 @@ class Frame:
 
     source: Source
     number: int
-    series: str
+    exam: tuple[str, ...]
     instance: str
     size: tuple[int, int]
     samples: int
@@ -71,6 +75,15 @@ def read_frames(source: Source) -> tuple[Header, list[Frame]] | None:
     Raises:
         ScanError: It looks or is named like DICOM but cannot be read.
     """
+    try:
+        return _frames(source)
+    except ScanError:
+        raise
+    except Exception as error:  # headers hold anything; what they hold is not repeated, it may be a name
+        raise ScanError(f"unreadable ({type(error).__name__})") from None
+
+
+def _frames(source: Source) -> tuple[Header, list[Frame]] | None:
     head = source.read(HEAD_BYTES)
     named = source.name.endswith(_SUFFIXES)
     if head[128:132] != b"DICM" and not named and not _bare(head):
@@ -89,7 +102,7 @@ def read_frames(source: Source) -> tuple[Header, list[Frame]] | None:
     if not header.get("SOPInstanceUID") and not header.get("SeriesInstanceUID"):
         raise ScanError("a DICOM file without image identifiers")
     _refuse_cut_short(source, header)
-    if _whole(header.get("NumberOfFrames")) > 1 or header.get("SOPClassUID") in _ENHANCED:
+    if _whole(header.get("NumberOfFrames")) > 1 or header.get("SOPClassUID") in ENHANCED:
         dataset = read_dataset(source)
         return _enhanced_header(header, dataset), _enhanced_frames(source, header, dataset)
     if "MOSAIC" in header.get("ImageType", "").split("\\"):
@@ -145,9 +158,10 @@ def _refuse_cut_short(source: Source, header: Header) -> None:
     samples = 1
     for keyword in ("NumberOfFrames", "SamplesPerPixel"):
         samples *= max(_whole(header.get(keyword)), 1)
-    need = (
-        samples * _whole(header.get("Rows")) * _whole(header.get("Columns")) * _whole(header.get("BitsAllocated")) // 8
-    )
+    bits = _whole(header.get("BitsAllocated"))
+    if header.get("PhotometricInterpretation") == "YBR_FULL_422":  # two pixels share their colour
+        samples, bits = samples // 3, 2 * bits
+    need = samples * _whole(header.get("Rows")) * _whole(header.get("Columns")) * bits // 8
     gzipped = source.name.endswith(".gz")  # then the size is that of the packed file
     left = source.size - (0 if gzipped else int(header.get("HeaderBytes", 0)))
     packed = gzipped or header.get("TransferSyntaxUID") not in NATIVE
@@ -160,6 +174,16 @@ def _whole(text: str | None) -> int:
         return int(float(text)) if text else 0
     except ValueError:
         return 0
+
+
+def _exam(header: Header) -> tuple[str, ...]:
+    return header.get("PatientID", ""), header.get("StudyInstanceUID", "")
+
+
+def _samples(header: Header) -> int:
+    """Values per pixel as it is read: colours of a palette are looked up."""
+    palette = header.get("PhotometricInterpretation") == "PALETTE COLOR"
+    return 3 if palette else _whole(header.get("SamplesPerPixel")) or 1
 
 
 def _marks(header: Header) -> tuple[str, ...]:
@@ -177,7 +201,7 @@ def _order(header: Header) -> float:
 
 def _classic_frame(source: Source, header: Header) -> Frame:
     trouble = ""
-    if not header.get("Rows"):
+    if not _whole(header.get("Rows")) or not _whole(header.get("Columns")):
         trouble = f"not an image (modality {header.get('Modality') or 'unknown'})"
     else:
         missing = next((k for k in _PLACE if not header.get(k)), "")
@@ -185,10 +209,10 @@ def _classic_frame(source: Source, header: Header) -> Frame:
     return Frame(
         source,
         0,
-        header.get("SeriesInstanceUID", ""),
+        _exam(header),
         header.get("SOPInstanceUID", ""),
         (_whole(header.get("Columns")), _whole(header.get("Rows"))),
-        _whole(header.get("SamplesPerPixel")) or 1,
+        _samples(header),
         *_place(header, trouble),
         (_order(header), 0),
         _marks(header),
@@ -227,14 +251,18 @@ def _enhanced_frames(source: Source, header: Header, dataset: Any) -> list[Frame
     count = max(_whole(header.get("NumberOfFrames")), 1)
     per_frame = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
-    trouble = "" if len(per_frame) == count else "a multi-frame file that does not say where each frame lies"
+    trouble = ""
+    if len(per_frame) != count:
+        trouble, count = "a multi-frame file that does not say where each frame lies", 1  # a damaged count is endless
+    elif not _whole(header.get("Rows")) or not _whole(header.get("Columns")):
+        trouble = "a multi-frame file without pixels"
+    dimensions = [item.get("DimensionIndexPointer") for item in dataset.get("DimensionIndexSequence") or []]
     frames = []
     for number in range(count):
         groups = [*per_frame[number : number + 1], *shared[:1]]
 
         def value(sequence: str, keyword: str, groups: list[Any] = groups) -> str:
-            items = (group.get(sequence) for group in groups)
-            return next((plain(i[0].get(keyword)) for i in items if i and i[0].get(keyword) is not None), "")
+            return _first(groups, sequence, keyword)
 
         place = {
             "ImagePositionPatient": value("PlanePositionSequence", "ImagePositionPatient"),
@@ -245,22 +273,25 @@ def _enhanced_frames(source: Source, header: Header, dataset: Any) -> list[Frame
         marks = (
             value("MRImageFrameTypeSequence", "FrameType") or header.get("ImageType", ""),
             value("MREchoSequence", "EffectiveEchoTime"),
+            value("MRModifierSequence", "InversionTimes"),
             value("MRDiffusionSequence", "DiffusionBValue"),
-            value("MRDiffusionSequence", "DiffusionDirectionality"),
+            _gradient(groups),
+            "",
             value("FrameContentSequence", "TemporalPositionIndex"),
             value("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
             value("FrameContentSequence", "FrameAcquisitionNumber"),
-            value("FrameContentSequence", "FrameAcquisitionDateTime"),
+            value("FrameContentSequence", "FrameAcquisitionDateTime")[8:],  # the time of YYYYMMDDHHMMSS
+            _index_of_volume(value("FrameContentSequence", "DimensionIndexValues"), dimensions),
         )
         size = (_whole(header.get("Columns")), _whole(header.get("Rows")))
         frames.append(
             Frame(
                 source,
                 number,
-                header.get("SeriesInstanceUID", ""),
+                _exam(header),
                 header.get("SOPInstanceUID", ""),
                 size,
-                _whole(header.get("SamplesPerPixel")) or 1,
+                _samples(header),
                 *_place(place, lost),
                 (_order(header), number),
                 marks,
@@ -269,6 +300,27 @@ def _enhanced_frames(source: Source, header: Header, dataset: Any) -> list[Frame
             )
         )
     return frames
+
+
+def _first(groups: list[Any], sequence: str, keyword: str) -> str:
+    """A value from the first group that has it, as text."""
+    items = (group.get(sequence) for group in groups)
+    return next((plain(i[0].get(keyword)) for i in items if i and i[0].get(keyword) is not None), "")
+
+
+def _gradient(groups: list[Any]) -> str:
+    """Direction of the diffusion gradient, else whether there is one."""
+    diffusion = [items[0] for group in groups if (items := group.get("MRDiffusionSequence"))]
+    direction = _first(diffusion, "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation")
+    return direction or _first(groups, "MRDiffusionSequence", "DiffusionDirectionality")
+
+
+def _index_of_volume(values: str, dimensions: list[Any]) -> str:
+    """A frame's dimension indices (PS3.3 C.7.6.17) without those that count slices."""
+    numbered = values.split("\\") if values else []
+    if len(numbered) != len(dimensions):
+        return ""
+    return "\\".join(v for v, tag in zip(numbered, dimensions, strict=True) if tag not in _IN_STACK)
 
 
 def _enhanced_header(header: Header, dataset: Any) -> Header:
@@ -281,10 +333,11 @@ def _enhanced_header(header: Header, dataset: Any) -> Header:
     for group in groups:
         for element in group:
             for item in element.value[:1] if element.VR == "SQ" and element.value else []:
-                found |= {e.keyword: plain(e.value) for e in item if e.VR != "SQ" and e.keyword not in found}
-    found["EchoTime"] = found.get("EffectiveEchoTime", "")
-    found["InversionTime"] = found.get("InversionTimes", "")
-    return header | {k: v for k, v in found.items() if k in KEYWORDS and v and not header.get(k)}
+                for one in item:  # private elements may be of unknown type
+                    keyword = _CLASSIC.get(one.keyword, one.keyword)
+                    if keyword in KEYWORDS and one.VR != "SQ":
+                        found.setdefault(keyword, plain(one.value))
+    return header | {k: v for k, v in found.items() if v and not header.get(k)}
 
 
 # -- Siemens mosaic ---------------------------------------------------------------------

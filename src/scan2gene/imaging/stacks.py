@@ -10,7 +10,7 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import LPS_TO_RAS
-from scan2gene.imaging.frames import MARKS, Frame
+from scan2gene.imaging.frames import MARKS, TIMES, Frame
 
 MIN_SLICES = 3
 ORIENTATION_TOLERANCE = 1e-3  # largest difference of a direction cosine within one volume
@@ -19,6 +19,7 @@ SPACING_TOLERANCE = 0.02
 PIXEL_TOLERANCE_MM = 1e-3  # of the pixel spacing within one volume
 TILT_TOLERANCE_MM = 0.1  # sideways shift from slice to slice, as of a tilted gantry
 MISSING_SLICE = 1.5  # a gap of so many typical ones is a missing slice
+PROJECTIONS = frozenset({"MIP", "MAXIP", "MINIP", "MNIP", "PROJECTION IMAGE", "VOLREN"})  # values of ImageType
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,17 @@ class Stack:
 def stacks(frames: Sequence[Frame]) -> list[Stack]:
     """Divide one series into volumes.
 
-    Frames of another size, pixel spacing or orientation are another volume. Frames that
-    share their positions are divided by the first mark that does so (`MARKS`), else by the
-    order in which the scanner numbered them. Repeated files count once.
+    Frames of another size, pixel spacing or orientation are another volume, and so are
+    projections kept beside their volume. Frames that share their positions are divided by
+    the mark that does so best (`MARKS`), else by the order in which the scanner numbered
+    them. Repeated files count once.
 
     Returns:
         At least one; ordered by instance number, whatever the files are called.
     """
     unique, copies = _without_copies(frames)
+    if len({f.exam for f in frames}) > 1:
+        return [Stack(unique, "", copies, "files of several patients or studies share this SeriesInstanceUID")]
     placed = [f for f in unique if not f.trouble]
     groups: list[list[Frame]] = []
     strays: list[list[Frame]] = []
@@ -70,16 +74,22 @@ def _strays(frames: list[Frame], alone: bool) -> Stack:
         return Stack(frames)  # the grid says how many slices are too few
     places = len({f.orientation for f in frames})
     what = "of different orientation, such as a localiser" if places > 1 else "of different size or pixel spacing"
+    if places == 1 and all(map(_is_projection, frames)):
+        what = "projected from a volume"
     return Stack(frames, trouble=f"{len(frames)} slice(s) {what}: no {MIN_SLICES} of them share a grid")
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
     """Frames without repeated files, and the number of those: an image identifier counts once per place."""
+    at: dict[tuple[str, int], set[tuple[float, ...]]] = defaultdict(set)
+    for frame in frames:
+        at[frame.instance, frame.number].add(frame.position)
     seen: set[tuple] = set()
     unique: list[Frame] = []
     for frame in frames:
         key = (frame.instance, frame.number, frame.position, frame.order, frame.marks)
-        if not frame.instance or key not in seen:
+        # An identifier that some anonymiser wrote into different slices tells nothing about copies.
+        if not frame.instance or len(at[frame.instance, frame.number]) > 1 or key not in seen:
             unique.append(frame)
         seen.add(key)
     kept = {frame.source for frame in unique}
@@ -91,7 +101,7 @@ def _by_geometry(frames: list[Frame]) -> list[list[Frame]]:
     groups: list[list[Frame]] = []
     known: dict[tuple, int] = {}
     for frame in frames:
-        key = (frame.size, frame.samples, frame.spacing, frame.orientation)
+        key = (frame.size, frame.samples, frame.spacing, frame.orientation, _is_projection(frame))
         if key not in known:
             known[key] = next((n for n, g in enumerate(groups) if _alike(g[0], frame)), len(groups))
             if known[key] == len(groups):
@@ -104,45 +114,71 @@ def _alike(a: Frame, b: Frame) -> bool:
     return (
         a.size == b.size
         and a.samples == b.samples
+        and _is_projection(a) == _is_projection(b)
         and bool(np.abs(np.subtract(a.spacing, b.spacing)).max() <= PIXEL_TOLERANCE_MM)
         and bool(np.abs(np.subtract(a.orientation, b.orientation)).max() <= ORIENTATION_TOLERANCE)
     )
 
 
+def _is_projection(frame: Frame) -> bool:
+    return not PROJECTIONS.isdisjoint(frame.marks[0].upper().split("\\"))  # ImageType
+
+
 def _divided(frames: list[Frame]) -> list[Stack]:
     """Parts in which no slice position repeats."""
     places = _places(frames)
-    most = max(Counter(places).values())
+    counts = Counter(places)
+    most = max(counts.values())
     if most == 1:
         return [Stack(frames)]
-    best: dict[str, list[Frame]] = {}
-    fewest = len(frames) - len(set(places))  # frames too many
-    for mark in range(len(MARKS)):
-        parts: dict[str, list[Frame]] = defaultdict(list)
-        for frame in frames:
-            parts[frame.marks[mark]].append(frame)
+    even = min(counts.values()) == most
+    best: dict[str, list[int]] = {}
+    least = (True, len(frames) - len(counts))  # whether parts lack positions; frames too many
+    for mark, name in enumerate(MARKS):
+        parts: dict[str, list[int]] = defaultdict(list)
+        for n, frame in enumerate(frames):
+            parts[frame.marks[mark]].append(n)
         # A mark that differs from slice to slice, such as a time, makes as many parts as slices: no division.
-        if 1 < len(parts) <= most + 1:
-            left = sum(len(p) - len(set(_places(p))) for p in parts.values())
-            if left < fewest:
-                best, fewest = parts, left
+        if not 1 < len(parts) <= most + (name not in TIMES):
+            continue
+        held = [Counter(places[n] for n in part) for part in parts.values()]
+        lacking = any(len(h) < len(counts) or len(set(h.values())) > 1 for h in held)
+        left = sum(h.total() - len(h) for h in held)
+        # Where no slice is missing, parts that lack positions are not the volumes: a coarse clock, say.
+        if (lacking and even) or (lacking and name in TIMES and left):
+            continue
+        if (lacking, left) < least:
+            best, least = parts, (lacking, left)
     if best:
-        return [stack for part in best.values() for stack in _divided(part)]
-    return _by_number(frames, places, most)
+        return [stack for part in best.values() for stack in _divided([frames[n] for n in part])]
+    return _by_number(frames, places, even)
 
 
-def _by_number(frames: list[Frame], places: list[int], most: int) -> list[Stack]:
-    """The n-th frame at each place is the n-th volume's."""
-    counts = Counter(places)
+def _by_number(frames: list[Frame], places: list[int], even: bool) -> list[Stack]:
+    """The n-th frame at each place is the n-th volume's, if the numbers run through the volumes in order."""
     at: dict[int, list[Frame]] = defaultdict(list)
     for frame, place in zip(frames, places, strict=True):
         at[place].append(frame)
-    numbered = all(len({f.order for f in here}) == len(here) for here in at.values())
-    if len(counts) < MIN_SLICES or min(counts.values()) < most or not numbered:
-        why = "nothing tells their volumes apart" if numbered else "their numbers repeat too, as of a converted copy"
-        return [Stack(frames, trouble=f"several slices at one position, and {why}")]
     ordered = [sorted(here, key=_rank) for here in at.values()]
-    return [Stack([here[n] for here in ordered]) for n in range(most)]
+    why = "nothing tells their volumes apart"
+    if not all(len({f.order for f in here}) == len(here) for here in ordered):
+        why = "their numbers repeat too, as of a converted copy"
+    elif even and len(at) >= MIN_SLICES:
+        if _in_turn(ordered):
+            return [Stack(list(volume)) for volume in zip(*ordered, strict=True)]
+        why = "their numbers run neither volume by volume nor slice by slice"
+    return [Stack(frames, trouble=f"several slices at one position, and {why}")]
+
+
+def _in_turn(ordered: list[list[Frame]]) -> bool:
+    """Whether frames, as places x volumes, are numbered volume by volume, slice by slice, or alike at every place."""
+    rank = {order: n for n, order in enumerate(sorted({f.order for here in ordered for f in here}))}
+    numbers = np.array([[rank[f.order] for f in here] for here in ordered])  # (places, volumes)
+    numbers = numbers[np.argsort(numbers[:, 0])]
+    by_volume = (numbers.max(axis=0)[:-1] < numbers.min(axis=0)[1:]).all()
+    by_slice = (numbers[:-1].max(axis=1) < numbers[1:].min(axis=1)).all()
+    alike = (numbers - numbers[:, :1] == numbers[0] - numbers[0, 0]).all()
+    return bool(by_volume or by_slice or alike)
 
 
 def _places(frames: list[Frame]) -> list[int]:

@@ -28,12 +28,12 @@ KEYWORDS = (
 PLACING = (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
     "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
-    "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "AcquisitionNumber", "AcquisitionTime", "TriggerTime",
-    "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation",
+    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "AcquisitionNumber",
+    "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation",
 )  # fmt: skip
 # What decodes uncompressed pixels.
 PIXELS = (
-    "PhotometricInterpretation", "PlanarConfiguration", "PixelRepresentation", "HighBit", "RescaleIntercept",
+    "PlanarConfiguration", "PixelRepresentation", "HighBit", "RescaleIntercept",
     "RescaleSlope", "ModalityLUTSequence",
 )  # fmt: skip
 
@@ -113,9 +113,13 @@ def _scan(data: bytes, complete: bool, pixels: bool) -> Header:
         if tag > last:
             return header | {"HeaderBytes": str(at)}
         if tag == PIXEL_DATA:
+            if length == _UNDEFINED and syntax in NATIVE:  # fragments where plain pixels should be
+                raise _Odd
             header["PixelData"] = f"{begin} {length}"
             return header
         if length == _UNDEFINED:
+            if tag in wanted:
+                header[wanted[tag][0]] = _text(b"", wanted[tag][1])
             at = _skip(data, begin, implicit or kind == b"UN")
             continue
         at = begin + length
@@ -181,6 +185,8 @@ def _text(value: bytes, vr: str) -> str:
     if vr == "SQ":
         return "sequence"
     text = value.decode("ascii")  # other letters need the file's character set: pydicom's work
+    if "\x1b" in text:  # so do those that ISO 2022 writes as ASCII behind an escape
+        raise _Odd
     return "\\".join(part.strip(" \0") for part in text.split("\\")) if "\\" in text else text.strip(" \0")
 
 

@@ -219,61 +219,93 @@ def test_real_overlays_decode_as_gdcm_decodes_them(shared_data, tmp_path):
     np.testing.assert_array_equal(volume.array[..., 0], expected.T)
 
 
-def enhanced(frames: int, change=lambda n, group, data: None) -> tuple[pydicom.Dataset, np.ndarray]:
-    """An enhanced MR file of 16-bit frames, each with its own place and group items."""
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4.1"
-    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    data.StudyInstanceUID, data.SeriesInstanceUID, data.Modality, data.PatientID = "1.2", "1.3", "MR", "P1"
-    data.NumberOfFrames, data.Rows, data.Columns, data.SamplesPerPixel = frames, 6, 4, 1
-    data.PhotometricInterpretation, data.BitsAllocated, data.BitsStored, data.HighBit = "MONOCHROME2", 16, 16, 15
-    data.PixelRepresentation = 0
-    pixels = np.random.default_rng(2).integers(0, 4000, (frames, 6, 4)).astype("<u2")
-    data.PixelData = pixels.tobytes()
-    shared, measures, plane = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
-    measures.PixelSpacing, measures.SliceThickness = [1.5, 0.75], 3
-    plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [plane]
-    data.SharedFunctionalGroupsSequence = [shared]
-    groups = []
-    for n in range(frames):
-        group, place = pydicom.Dataset(), pydicom.Dataset()
-        place.ImagePositionPatient = [0, 0, 3.0 * (n % 5)]
-        group.PlanePositionSequence = [place]
-        change(n, group, data)
-        groups.append(group)
-    data.PerFrameFunctionalGroupsSequence = groups
-    return data, pixels
-
-
-@pytest.mark.parametrize("apart", ["time", "echo", "nothing but the frame number"])
-def test_an_enhanced_4d_file_gives_a_row_per_volume(tmp_path, apart):
-    def change(n, group, data):
+def test_a_modality_table_of_undefined_length_is_applied(write_series):
+    def table(k, data):
         item = pydicom.Dataset()
-        if apart == "time":
-            item.TemporalPositionIndex = n // 5 + 1
-            group.FrameContentSequence = [item]
-        elif apart == "echo":
-            item.EffectiveEchoTime = 10.0 + 80 * (n // 5)
-            group.MREchoSequence = [item]
+        item.add_new(0x00283002, "US", [4096, 0, 16])
+        item.ModalityLUTType = "US"
+        item.add_new(0x00283006, "OW", (np.arange(4096) * 2).astype("<u2").tobytes())
+        data.ModalityLUTSequence = [item]
+        data["ModalityLUTSequence"].is_undefined_length = True
 
-    data, pixels = enhanced(10, change)
-    data.save_as(tmp_path / "e.dcm", enforce_file_format=True)
-    table = index(tmp_path)
-    assert table["status"].tolist() == ["ok", "ok"]
-    for n, path in enumerate(table["path"]):
-        np.testing.assert_array_equal(read_volume(path).array, pixels[5 * n : 5 * n + 5].transpose(2, 1, 0))
+    folder = write_series(change=table)
+    stored = pydicom.dcmread(folder / "000.dcm").pixel_array
+    np.testing.assert_array_equal(read_volume(folder).array[..., 0], stored.T * 2.0)
 
 
-def test_each_frames_own_rescale_is_applied(tmp_path):
-    def change(n, group, data):
-        item = pydicom.Dataset()
-        item.RescaleSlope, item.RescaleIntercept = n + 1, -n
-        group.PixelValueTransformationSequence = [item]
+@pytest.mark.parametrize("text", ["Secret^Name", "nan", "1e999", "1\\2"])
+def test_a_rescale_that_is_no_number_is_refused_and_not_repeated(write_series, text):
+    folder = write_series(change=lambda k, data: data.add_new(0x00281053, "LO", text))
+    with pytest.raises(ScanError, match="RescaleSlope") as caught:
+        read_volume(folder)
+    assert text not in str(caught.value)
 
-    data, pixels = enhanced(5, change)
-    data.save_as(tmp_path / "e.dcm", enforce_file_format=True)
-    scale = np.arange(1, 6)[:, None, None]
-    np.testing.assert_allclose(read_volume(tmp_path).array, (pixels * scale - scale + 1).transpose(2, 1, 0))
+
+@pytest.mark.parametrize("encapsulated", [False, True])
+def test_a_rescale_slope_of_zero_is_none(write_series, encapsulated):
+    def change(k, data):
+        data.RescaleSlope, data.RescaleIntercept = 0, 7
+        if encapsulated:
+            data.compress(pydicom.uid.RLELossless)
+
+    folder = write_series(change=change)
+    stored = pydicom.dcmread(folder / "000.dcm").pixel_array
+    np.testing.assert_array_equal(read_volume(folder).array[..., 0], stored.T + 7.0)
+
+
+def test_a_bad_neighbour_neither_stops_nor_leaks(write_series):
+    folder = write_series()
+    data = pydicom.dcmread(folder / "000.dcm")
+    data.SeriesInstanceUID = generate_uid()
+    data.add_new(0x00200032, "LO", "Secret^Name\\1\\2")
+    data.save_as(folder / "bad.dcm")
+    table = index(folder)
+    assert sorted(table["status"]) == ["ok", "rejected"]
+    assert not table["reason"].str.contains("Secret").any()
+    assert read_volume(folder).shape == (4, 6, 5)
+
+
+def test_a_palette_is_read_in_its_colours(write_series):
+    colours = np.random.default_rng(3).integers(0, 65535, (3, 256)).astype("<u2")
+
+    def palette(k, data):
+        data.PhotometricInterpretation, data.BitsAllocated, data.BitsStored, data.HighBit = "PALETTE COLOR", 8, 8, 7
+        data.PixelData = np.arange(24, dtype=np.uint8).tobytes()
+        for n, name in enumerate(("Red", "Green", "Blue")):
+            setattr(data, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+            setattr(data, f"{name}PaletteColorLookupTableData", colours[n].tobytes())
+
+    expected = colours[:, :24].reshape(3, 6, 4).transpose(2, 1, 0)
+    np.testing.assert_array_equal(read_volume(write_series(change=palette)).array[:, :, 2], expected)
+
+
+def test_uncompressed_ycbcr_with_shared_colour_is_not_cut_short(write_series):
+    def grey(k, data):  # Cb = Cr = 128 is grey: R = G = B = Y, whatever the matrix
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "YBR_FULL_422", 0
+        data.Rows = data.Columns = 64
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        y = (np.arange(64 * 64) % 251).astype(np.uint8).reshape(-1, 2)
+        data.PixelData = np.concatenate([y, np.full_like(y, 128)], axis=1).tobytes()
+
+    array = read_volume(write_series(change=grey)).array
+    assert (array[:, :, 0] == (np.arange(64 * 64) % 251).reshape(64, 64).T[..., None]).all()
+
+
+def test_float_pixels_must_be_finite(write_series):
+    def floats(value):
+        def change(k, data):
+            for keyword in ("PixelData", "PixelRepresentation", "BitsStored", "HighBit"):
+                delattr(data, keyword)
+            data.BitsAllocated, data.FloatPixelData = 32, np.full(24, value, "<f4").tobytes()
+
+        return change
+
+    assert (read_volume(write_series(change=floats(1.25))).array == 1.25).all()
+    with pytest.raises(ScanError, match="not finite"):
+        read_volume(write_series(change=floats(np.inf)))
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_an_image_without_pixels_is_rejected(write_series, keyword):
+    folder = write_series(change=lambda k, data: setattr(data, keyword, 0))
+    assert "not an image" in reason(folder)

@@ -194,3 +194,58 @@ def test_a_structured_report_is_no_image(write_series):
 
     (row,) = index(write_series(n=1, change=change)).to_dict("records")
     assert row["reason"] == "not an image (modality SR)"
+
+
+@pytest.mark.parametrize("late", [2, 5, 8])
+def test_a_clock_coarser_than_the_volumes_does_not_mix_them(write_series, late):
+    count = 3  # the time changes in the middle of a volume
+
+    def numbered(n, data):
+        data.AcquisitionTime = f"1200{(n + late) // 7:02d}"
+
+    where = [POSITIONS[n % SLICES] for n in range(count * SLICES)]
+    folder = write_series(n=count * SLICES, positions=where, change=numbered)
+    pixels = np.random.default_rng(0).integers(0, 4000, (count * SLICES, 6, 4))
+    table = index(folder)
+    assert table["status"].tolist() == ["ok"] * count
+    assert opened(table) == {pixels[v * SLICES : (v + 1) * SLICES].transpose(2, 1, 0).tobytes() for v in range(count)}
+
+
+def test_numbers_without_an_order_tell_nothing_apart(write_series):
+    numbers = random.Random(3).sample(range(1, 3 * SLICES + 1), 3 * SLICES)
+    folder, _ = volumes(write_series, 3, lambda v, d: None, lambda v, k: numbers[v * SLICES + k])
+    (row,) = index(folder).to_dict("records")
+    assert "neither volume by volume nor slice by slice" in row["reason"]
+
+
+def test_repeated_b0_volumes_between_the_directions(write_series):
+    def mark(v, data):
+        data.DiffusionBValue = 0.0 if v % 4 == 0 else 800.0
+        if v % 4:
+            data.DiffusionGradientOrientation = [np.cos(v), np.sin(v), 0.0]
+
+    folder, expected = volumes(write_series, 9, mark, lambda v, k: v * SLICES + k)
+    table = index(folder)
+    assert table["status"].tolist() == ["ok"] * 9
+    assert table["told_apart_by"].str.contains("BValue=0.0").tolist() == [True, *[False] * 3] * 2 + [True]
+    assert opened(table) == expected
+
+
+@pytest.mark.parametrize("z", [6.0, 7.0, 15.0])  # at a slice, between two, and where the next slice would lie
+def test_a_projection_is_no_slice_of_its_volume(write_series, z):
+    def change(n, data):
+        if n == SLICES:
+            data.ImageType = ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]
+
+    folder = write_series(n=SLICES + 1, positions=[*POSITIONS, (10, 20, z)], change=change)
+    table = index(folder)
+    assert table["status"].tolist() == ["ok", "rejected"]
+    assert table["shape"][0] == "4x6x5"
+    assert "projected from a volume" in table["reason"][1]
+
+
+def test_one_identifier_in_every_image_hides_no_volume(write_series):
+    folder, _ = volumes(write_series, 2, lambda v, d: setattr(d, "SOPInstanceUID", "1.2.3"), lambda v, k: k)
+    (row,) = index(folder).to_dict("records")
+    assert "several slices at one position" in row["reason"]  # not a volume with five copies
+    assert row["n_copies"] == 0

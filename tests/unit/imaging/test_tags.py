@@ -112,6 +112,23 @@ def test_letters_outside_ascii_are_left_to_pydicom():
     assert by_pydicom(whole)["SeriesDescription"] == "Schädel T1"
 
 
+def test_letters_behind_an_escape_are_left_to_pydicom():
+    data = Dataset()
+    data.SpecificCharacterSet, data.SeriesDescription = ["", "ISO 2022 IR 87"], "T1 \u982d\u90e8"
+    whole = encoded(data, ExplicitVRLittleEndian)
+    assert scan(whole, complete=True) is None
+    assert by_pydicom(whole)["SeriesDescription"] == "T1 \u982d\u90e8"
+
+
+def test_fragments_where_plain_pixels_should_be_are_left_to_pydicom():
+    data = Dataset()
+    data.Rows = 5
+    whole = encoded(data, ExplicitVRLittleEndian)
+    pixels = b"\xe0\x7f\x10\x00OB\0\0" + b"\xff" * 4 + b"\xfe\xff\x00\xe0" + b"\0" * 4 + b"\xfe\xff\xdd\xe0" + b"\0" * 4
+    assert scan(whole, complete=True, pixels=True) is not None
+    assert scan(whole + pixels, complete=True, pixels=True) is None
+
+
 def test_elements_out_of_order_are_left_to_pydicom():
     data = Dataset()
     data.Rows = 5
