@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,8 @@ def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None 
         ScanError: A path does not exist.
     """
     # folders may overlap: a file counts once
-    sources = list(dict.fromkeys(find([paths] if isinstance(paths, str | Path) else paths)))
+    found_at = {Path(s.path).absolute(): s for s in find([paths] if isinstance(paths, str | Path) else paths)}
+    sources = list(found_at.values())
     rows: list[dict[str, Any]] = []
     series: dict[str, _Series] = {}
     with Progress(progress) as saved, ThreadPoolExecutor(_THREADS) as pool:
@@ -147,8 +149,9 @@ def read_volume(path: str | Path, kind: str = "intensity") -> Volume:
 
 
 def _series_of(source: Source, header: Header) -> str:
-    """SeriesInstanceUID; files without one are a series per folder."""
-    return header.get("SeriesInstanceUID") or f"no-series-{Path(source.folder).name}"
+    """SeriesInstanceUID; files without one are a series per folder, of which several may have one name."""
+    name = f"no-series-{Path(source.folder).name}-{zlib.crc32(source.folder.encode()):08x}"
+    return header.get("SeriesInstanceUID") or name
 
 
 def _is_regular(stack: Stack) -> bool:
@@ -252,7 +255,8 @@ def _nifti_rows(source: Source) -> list[dict[str, Any]]:
 
 def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
     header = series.header
-    folder = os.path.commonpath([frame.source.folder for frame in series.frames])
+    parts = stacks(series.frames)
+    folder = _common_folder([frame.source.folder for stack in parts for frame in stack.frames])  # copies left aside
     base = _row(
         format="dicom",
         patient_id=header.get("PatientID", ""),
@@ -262,7 +266,7 @@ def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
         **{k: header.get(k, "") for k in KEYWORDS},
     )
     rows = []
-    for number, stack in enumerate(stacks(series.frames)):
+    for number, stack in enumerate(parts):
         marks = dict(mark.split("=", 1) for mark in stack.apart.split("; ") if mark)
         own = base | {k: v for k, v in marks.items() if k in KEYWORDS}
         sequence, rule = recognise(header | own)
@@ -285,6 +289,14 @@ def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
             row |= {"status": "rejected", "reason": _reason(error)}
         rows.append(row)
     return rows
+
+
+def _common_folder(folders: list[str]) -> str:
+    """What all lie below; absolute where some are relative to where we are and some are not."""
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:
+        return os.path.commonpath([Path(folder).absolute() for folder in folders])
 
 
 def _burned_in(header: Header) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from scan2gene.core.errors import ScanError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.volume import Kind, Volume
-from scan2gene.imaging.sources import MAX_UNPACKED_BYTES, MAX_ZIP_RATIO, Source
+from scan2gene.imaging.sources import MAX_DEFLATE_RATIO, MAX_UNPACKED_BYTES, Source
 from scan2gene.imaging.stacks import MIN_SLICES
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -117,7 +117,7 @@ def _volume_shape(image: Any, path: str | Path | Source) -> tuple[int, ...]:
         raise ScanError(f"expected 3D or 4D, found shape {shape}")
     size = path.size if isinstance(path, Source) else Path(path).stat().st_size
     packed = str(path.path if isinstance(path, Source) else path).lower().endswith(".gz")
-    if math.prod(shape) * image.get_data_dtype().itemsize > size * (MAX_ZIP_RATIO if packed else 1):
+    if math.prod(shape) * image.get_data_dtype().itemsize > size * (MAX_DEFLATE_RATIO if packed else 1):
         raise ScanError(_DAMAGED.format("more voxels than the file holds"))
     return shape
 

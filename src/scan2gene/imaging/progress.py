@@ -12,7 +12,7 @@ from typing import Any
 from scan2gene.imaging.frames import Frame
 from scan2gene.imaging.sources import Source
 
-_VERSION = 1  # of what is kept; another one is not read
+_VERSION = 2  # of what is kept; another one is not read
 
 
 class Progress:
@@ -31,8 +31,7 @@ class Progress:
             try:
                 self._open(self._path)
             except sqlite3.DatabaseError:
-                self.remove()
-                self._open(self._path)
+                self._begin_anew()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,15 +50,23 @@ class Progress:
         self._base.execute("CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, mtime INT, found TEXT)")
         self._base.execute(f"PRAGMA user_version={_VERSION}")
 
+    def _begin_anew(self) -> None:
+        self.remove()
+        if self._path is not None:
+            self._open(self._path)
+
     def known(self, sources: Iterable[Source]) -> dict[Source, Any]:
         """What was found in those sources that have not changed since."""
+        found: dict[Source, Any] = {}
         if self._base is None:
-            return {}
-        found = {}
-        for source in sources:
-            row = self._base.execute("SELECT size, mtime, found FROM files WHERE path=?", (source.path,)).fetchone()
-            if row and row[:2] == (source.size, source.mtime_ns):
-                found[source] = _decoded(json.loads(row[2]), source)
+            return found
+        try:
+            for source in sources:
+                row = self._base.execute("SELECT size, mtime, found FROM files WHERE path=?", (source.path,)).fetchone()
+                if row and row[:2] == (source.size, source.mtime_ns):
+                    found[source] = _decoded(json.loads(row[2]), source)
+        except (sqlite3.DatabaseError, ValueError, TypeError):  # damaged further in: what was read so far is whole
+            self._begin_anew()
         return found
 
     def keep(self, found: Mapping[Source, Any]) -> None:
@@ -67,8 +74,11 @@ class Progress:
         if self._base is None or not found:
             return
         rows = [(s.path, s.size, s.mtime_ns, json.dumps(_encoded(f))) for s, f in found.items()]
-        self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
-        self._base.commit()
+        try:
+            self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+            self._base.commit()
+        except sqlite3.DatabaseError:  # damaged, or the disk is full: the index itself goes on
+            self._begin_anew()
 
     def remove(self) -> None:
         """Delete the file: the index is complete."""

@@ -14,6 +14,7 @@ import os
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from typing import IO
 from scan2gene.core.errors import ScanError
 
 MAX_UNPACKED_BYTES = 2 << 30  # of one compressed file; no MRI volume is larger
-MAX_ZIP_RATIO = 1000  # deflate reaches about 1030 on zeros; images stay below 100
+MAX_DEFLATE_RATIO = 1032  # deflate packs no tighter, and zeros nearly so tight: a mask may be mostly zeros
+MAX_ZIP_RATIO = 1000  # of members other than NIfTI: DICOM has headers, and its images stay below 100
 _HIDDEN_TYPES = (".tmp", ".part", ".crdownload")
 
 
@@ -136,6 +138,12 @@ def _walk(root: str) -> Iterator[Source]:
 
 def _file(path: str) -> Iterator[Source]:
     try:
+        path.encode()
+    except UnicodeEncodeError:  # such a name fits into no table and no report
+        shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        yield Source(shown, 0, 0, trouble="its name or folder is not in UTF-8: rename it")
+        return
+    try:
         found = Path(path).stat()
     except OSError as error:
         yield Source(path, 0, 0, trouble=f"cannot be read: {error.strerror}")
@@ -155,6 +163,7 @@ def _members(archive: Source) -> Iterator[Source]:
     except Exception as error:  # a damaged directory raises many kinds
         yield Source(archive.path, archive.size, archive.mtime_ns, trouble=f"not a readable zip archive: {_why(error)}")
         return
+    times = Counter(info.filename for info in infos)
     for info in infos:
         parts = info.filename.split("/")
         if info.is_dir() or any(part.startswith(".") and part != ".." for part in parts) or parts[0] == "__MACOSX":
@@ -164,9 +173,17 @@ def _members(archive: Source) -> Iterator[Source]:
             trouble = "a zip member whose name leads out of the archive"
         elif info.filename.lower().endswith(".zip"):
             trouble = "an archive inside an archive: unpack it first"
-        elif info.file_size > MAX_UNPACKED_BYTES or info.file_size > MAX_ZIP_RATIO * max(info.compress_size, 1):
+        elif times[info.filename] > 1:
+            trouble = "a name that occurs twice in its zip archive, so that one hides the other: unpack it first"
+        elif info.file_size > MAX_UNPACKED_BYTES or info.file_size > _ratio(info) * max(info.compress_size, 1):
             trouble = f"a zip member that would unpack to {info.file_size / 1e6:.0f} MB from {info.compress_size} bytes"
         yield Source(f"{archive.path}/{info.filename}", info.file_size, archive.mtime_ns, archive.path, trouble)
+
+
+def _ratio(info: zipfile.ZipInfo) -> int:
+    """How much larger than packed a member may be."""
+    nifti = info.filename.lower().endswith(".nii")
+    return MAX_DEFLATE_RATIO if nifti and info.compress_type == zipfile.ZIP_DEFLATED else MAX_ZIP_RATIO
 
 
 def _inside_archive(path: Path) -> Iterator[Source]:

@@ -198,3 +198,49 @@ def test_a_dicom_mask_is_whole_numbers(write_series):
     assert volume.array.dtype == np.uint8
     assert set(np.unique(volume.array)) <= {0, 1, 2, 3, 4}
     assert volume.array.max() >= 3
+
+
+def test_folders_of_one_name_are_not_one_series(write_series, tmp_path):
+    def nameless(k, data):
+        del data.SeriesInstanceUID
+
+    folder = write_series(change=nameless)
+    for patient in ("P1", "P2"):
+        shutil.copytree(folder, tmp_path / "all" / patient / "T1")
+    table = index(tmp_path / "all")
+    assert table["status"].tolist() == ["ok", "ok"]
+    assert table["series_id"].is_unique
+    assert {read_volume(path).shape for path in table["path"]} == {(4, 6, 5)}
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_a_series_of_two_patients_is_rejected(write_series, tmp_path, keyword):
+    def marked(k, data):
+        setattr(data, keyword, f"1.{k // 5}")
+        data.AcquisitionTime = f"12000{k // 5}"  # by which the volumes would come apart
+
+    folder = write_series(n=10, positions=[(0, 0, 3.0 * (k % 5)) for k in range(10)], change=marked)
+    (row,) = index(folder).to_dict("records")
+    assert "several patients or studies" in row["reason"]
+    with pytest.raises(ScanError, match="several patients or studies"):
+        read_volume(row["path"])
+
+
+def test_a_series_is_named_by_the_folder_of_its_files_not_of_its_copies(write_series, tmp_path):
+    folder = write_series()
+    shutil.copytree(folder, tmp_path / "far" / "away")
+    (row,) = index([folder, tmp_path / "far"]).to_dict("records")
+    assert row["path"].startswith(f"{folder}#")
+    assert (row["n_files"], row["n_copies"]) == (5, 5)
+
+
+def test_relative_and_absolute_paths_to_one_folder_are_one(write_series, nifti, tmp_path, monkeypatch):
+    write_series()
+    monkeypatch.chdir(tmp_path)
+    table = index([tmp_path, "scan", "P1"])
+    assert table["status"].tolist() == ["ok", "ok"]
+    assert sorted(table["n_copies"]) == [0, 0]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "scan" / "000.dcm").rename(tmp_path / "other" / "000.dcm")
+    (row,) = index(["scan", tmp_path / "other"]).to_dict("records")
+    assert read_volume(row["path"]).shape == (4, 6, 5)

@@ -12,6 +12,8 @@ import pytest
 
 from scan2gene.imaging import index as module
 from scan2gene.imaging.index import index
+from scan2gene.imaging.progress import Progress
+from scan2gene.imaging.sources import find
 
 KILLED_AFTER = 1300  # files; two chunks of 512 are saved by then
 CODE = """
@@ -69,3 +71,17 @@ def test_a_damaged_progress_file_is_begun_anew(many, tmp_path, content):
     progress.write_bytes(content)
     pd.testing.assert_frame_equal(index(many / "000", progress), index(many / "000"))
     assert not progress.exists()
+
+
+def test_a_progress_file_damaged_further_in_stops_nothing(many, tmp_path):
+    progress = tmp_path / "series.progress"
+    sources = list(find([many / "000", many / "orange"]))
+    with Progress(progress) as saved:
+        saved.keep({source: module._read_source(source) for source in sources})
+    whole = progress.read_bytes()
+    assert len(whole) > 8192
+    for begin in (4096, 8192, len(whole) - 4096):
+        progress.write_bytes(whole[:begin] + bytes(n % 251 for n in range(len(whole) - begin)))
+        table = index([many / "000", many / "orange"], progress)
+        assert not progress.exists()
+        pd.testing.assert_frame_equal(table, index([many / "000", many / "orange"]))

@@ -217,3 +217,56 @@ def test_the_fingerprint_of_a_row_sees_its_own_files_only(write_series, tmp_path
     assert fingerprint([row["path"]]) == before
     (folder / "001.dcm").touch()
     assert fingerprint([row["path"]]) != before
+
+
+def test_a_name_that_is_not_utf8_has_its_reason(write_series, tmp_path):
+    folder = write_series()
+    os.rename(os.fsencode(folder / "004.dcm"), os.fsencode(folder) + b"/Sch\xe4del.dcm")  # noqa: PTH104  bytes
+    table = index(folder, tmp_path / "progress").set_index("status")
+    assert table.loc["rejected", "path"].endswith("Sch\\xe4del.dcm")
+    assert "not in UTF-8" in table.loc["rejected", "reason"]
+    assert table.loc["ok", "shape"] == "4x6x4"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_of_one_name_are_refused(write_series, tmp_path):
+    files = sorted(write_series().iterdir())
+    members = [("same.dcm" if n < 2 else path.name, path.read_bytes()) for n, path in enumerate(files)]
+    path = written(tmp_path / "a.zip", *members)
+    table = index(path)
+    assert table["status"].tolist() == ["ok", "rejected"]
+    assert table["shape"][0] == "4x6x3"
+    assert "occurs twice" in table["reason"][1]
+
+
+@pytest.mark.parametrize("name", ["mask.nii", "mask.nii.gz"])
+def test_a_nearly_empty_mask_is_no_bomb(tmp_path, name):
+    mask = np.zeros((300, 300, 150))
+    mask[100:103, 100:103, 70] = 1
+    nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / "mask.nii")
+    data = (tmp_path / "mask.nii").read_bytes()
+    (tmp_path / "mask.nii").unlink()
+    if name.endswith(".gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(data))
+    else:
+        path = written(tmp_path / "a.zip", (name, data))
+    assert len(data) > 1000 * path.stat().st_size
+    (row,) = index(path).to_dict("records")
+    assert row["status"] == "ok"
+    assert read_volume(row["path"], "label").array.sum() == 9
+
+
+@pytest.mark.parametrize("name", ["B #1.ZIP", "x.zip/in.zip"])
+def test_names_as_people_give_them(write_series, tmp_path, name):
+    folder = write_series()
+    path = tmp_path / "odd" / name
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as stream:
+        for n, file in enumerate(sorted(folder.iterdir())):
+            packed = n % 2 == 1
+            data = file.read_bytes()
+            stream.writestr(f"Päd #3/ü\\{file.name}{'.gz' * packed}", gzip.compress(data) if packed else data)
+    table = index(tmp_path / "odd")
+    assert table["status"].tolist() == ["ok"]
+    np.testing.assert_array_equal(read_volume(table["path"][0]).array, read_volume(folder).array)
