@@ -154,13 +154,21 @@ def new(
 
 @app.command()
 def bids(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory, curated at least.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="STUDY_or_RUN_DIR", help="A study file, or a run directory curated at least.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.")],
+    run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<study name>.")] = None,
 ) -> None:
     """Write the chosen series of a curated cohort as a BIDS dataset."""
-    from scan2gene.cohorts.bids import export_bids
+    if source.is_dir():
+        from scan2gene.cohorts.bids import export_bids
 
-    made = export_bids(run_dir, out)
+        made = export_bids(source, out)
+    else:
+        from scan2gene.pipeline import curated_as_bids
+
+        made = curated_as_bids(source, out, run)
     for patient, role, reason in made.failed:
         typer.echo(f"not written  {patient} {role}: {reason}")
     typer.echo(f"{made.volumes} volumes of {made.patients} patients written to {out}, {len(made.failed)} not")
@@ -183,7 +191,7 @@ def demo(
 
 @app.command()
 def preview(
-    exam: Annotated[str, typer.Argument(help="A NIfTI file, a folder with one series, or a path of series.csv.")],
+    exam: Annotated[str, typer.Argument(help="A NIfTI file, a folder with one DICOM series, or a path of series.csv.")],
     study: Annotated[
         Path | None, typer.Argument(metavar="[STUDY.yaml]", help="Whose steps to show; default those of breast-brca.")
     ] = None,

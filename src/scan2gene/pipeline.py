@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.cohorts.bids import Exported, export_bids
 from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.pseudonyms import open_veil, shown_study
 from scan2gene.core.console import say
@@ -136,6 +137,24 @@ def exams_to_look_at(study: Study, out: Path) -> Exams:
         series, veil = job.table("series.csv"), job.veil
         curated = replace(veil, study=free).curate() if veil else curate(free, series)
         return Exams(curated, series, job.paths(), veil or str, veil.rows if veil else None)
+
+
+def curated_as_bids(study: Path, folder: Path, out: Path | None = None) -> Exported:
+    """Curate a study and write its chosen series as a BIDS dataset.
+
+    Args:
+        study: The study file.
+        folder: New folder.
+        out: Run directory; default `runs/<study name>`.
+
+    Raises:
+        Scan2GeneError: As `run` up to curation, and as `export_bids`.
+    """
+    loaded = load_study(study)
+    out = run(loaded, out, until="curate")
+    with _opened(loaded, out) as job:
+        index_scans(job)  # with pseudonyms, only the index beside the key knows the paths
+        return export_bids(out, folder, job.paths(), job.veil or str)
 
 
 def _refuse_another_split(now: dict[str, Any], out: Path) -> None:

@@ -11,7 +11,7 @@ import importlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,18 +57,24 @@ class Exported:
     failed: tuple[tuple[str, str, str], ...]
 
 
-def export_bids(run: Path, out: Path) -> Exported:
+def export_bids(
+    run: Path, out: Path, paths: Mapping[str, str] | None = None, hide: Callable[[str], str] = str
+) -> Exported:
     """Write the chosen series of a curated cohort as a BIDS dataset.
 
-    Dates and the study's own patient ids stay behind; `bids_ids.csv` in the run directory
-    says who is who.
+    Dates stay behind. A subject's label is the letters and digits of the patient's id as the
+    run directory has it: of the pseudonym, where the study asks for pseudonyms.
+    `bids_ids.csv` in the run directory says who is who.
 
     Args:
         run: Run directory, curated at least.
         out: New folder.
+        paths: series_id -> what `read_volume` opens; default those of series.csv.
+        hide: Takes out of a reason what must not be shown.
 
     Raises:
-        RunError: `out` exists, or the run directory is not curated.
+        RunError: `out` exists, or the run directory is not curated, or it holds pseudonyms
+            and `paths` are not given.
         CohortError: Two patients would get one BIDS label.
     """
     if out.exists():
@@ -76,9 +82,15 @@ def export_bids(run: Path, out: Path) -> Exported:
     cohort, series = read_csv(run / "cohort.csv"), read_csv(run / "series.csv").fillna("")
     labels = read_csv(run / "labels.csv", LABEL_COLUMNS)
     study = json.loads((run / "study.json").read_text(encoding="utf-8"))
+    if paths is None and study["cohort"].get("pseudonyms"):
+        raise RunError(
+            f"{run} holds pseudonyms and no paths. Name its study file: `scan2gene bids STUDY.yaml {out} --run {run}`."
+        )
     roles = study["cohort"]["roles"]
     subjects = subject_labels(cohort["patient_id"])
     sessions = _sessions(cohort)
+    if paths is not None:
+        series["path"] = series["series_id"].map(paths)
     rows = series.set_index("series_id", drop=False).to_dict("index")
     unfinished = out.with_name(f"{out.name}.unfinished")
     if unfinished.exists():  # of an export that was stopped
@@ -94,7 +106,7 @@ def export_bids(run: Path, out: Path) -> Exported:
                 _write_series(unfinished, (who, when), stem, chosen[role], roles[role]["kind"])
                 written += 1
             except (ScanError, GeometryError, OSError) as error:
-                failed.append((exam["patient_id"], role, str(error)))
+                failed.append((exam["patient_id"], role, hide(str(error))))
     _write_tables(unfinished, cohort, labels, subjects, study)
     ids = sorted(subjects.items())
     write_csv(run / "bids_ids.csv", pd.DataFrame(ids, columns=["patient_id", "participant_label"]))

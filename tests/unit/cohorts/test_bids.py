@@ -17,7 +17,7 @@ from scan2gene.core.errors import CohortError, RunError
 from scan2gene.core.study_file import load_study
 from scan2gene.imaging.index import index, read_volume
 from scan2gene.phantom.exams import write_cohort
-from scan2gene.pipeline import run
+from scan2gene.pipeline import curated_as_bids, run
 
 # sub-<label>[_ses-<label>][_acq-<label>][_ce-<label>]_<suffix>, folders repeating subject and session
 RAW = re.compile(
@@ -139,6 +139,40 @@ runs: [{name: a, model: {name: light_cnn}}]
     }
     table = (tmp_path / "out" / "participants.tsv").read_text().splitlines()
     assert table == ["participant_id\tidh\tegfr", "sub-A1\t1\t0", "sub-B1\t0\t1", "sub-C1\tn/a\t1"]
+
+
+def test_with_pseudonyms_every_patient_gets_their_own_voxels_and_no_id(tmp_path):
+    rng = np.random.default_rng(0)
+    voxels = {f"Mustermann{n}": rng.random((4, 5, 6), np.float32) for n in range(4)}
+    for patient, array in voxels.items():
+        (tmp_path / "scans" / patient).mkdir(parents=True)
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "scans" / patient / "t1.nii")
+    table = "".join(f"{patient},{n % 2}\n" for n, patient in enumerate(voxels))
+    (tmp_path / "labels.csv").write_text(f"patient_id,idh\n{table}")
+    (tmp_path / "study.yaml").write_text(r"""
+name: s
+question: "?"
+cohort:
+  scans: [scans]
+  labels: labels.csv
+  patient_pattern: /(\w+)/
+  pseudonyms: private/key.csv
+  roles: {t1: {match: {path: t1}}}
+targets: {idh: {}}
+runs: [{name: a, model: {name: light_cnn}}]
+""")
+    made = curated_as_bids(tmp_path / "study.yaml", tmp_path / "out", tmp_path / "run")
+    assert (made.volumes, made.failed) == (4, ())
+    for patient, shown in pd.read_csv(tmp_path / "private" / "key.csv").itertuples(index=False):
+        label = f"sub-{shown.replace('-', '')}"
+        written = nib.load(tmp_path / "out" / label / "anat" / f"{label}_T1w.nii.gz")
+        np.testing.assert_array_equal(written.get_fdata(dtype=np.float32), voxels[patient])
+        assert (written.header["descrip"], written.header["db_name"]) == (b"", b"")
+    assert "mustermann" not in " ".join(names(tmp_path / "out")).lower()
+    texts = [p.read_text() for p in (tmp_path / "out").rglob("*") if p.suffix in (".json", ".tsv", "") and p.is_file()]
+    assert not any("mustermann" in text.lower() for text in texts)
+    with pytest.raises(RunError, match=r"no paths\. Name its study file"):  # the run directory alone leads to no scan
+        export_bids(tmp_path / "run", tmp_path / "again")
 
 
 def test_two_patients_with_one_label_are_refused():
