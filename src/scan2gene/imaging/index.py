@@ -181,12 +181,13 @@ def fingerprint(paths: Iterable[str | Path]) -> list[tuple[str, int, int]]:
         paths: Folders, files, or rows of the index; of a row only its own files count.
     """
     found: list[Source] = []
+    stacks_at = functools.cache(_stacks_at)  # every folder is listed once, however many rows lie in it
     for path in paths:
         location, uid, number = _parts(path)
         if uid is None:
             found += find([location])
         else:
-            parts = _stacks_at(location).get(uid, [])
+            parts = stacks_at(location).get(uid, [])
             frames = parts[number or 0].frames if (number or 0) < len(parts) else []
             found += dict.fromkeys(frame.source for frame in frames)
     return [(source.path, source.size, source.mtime_ns) for source in found]

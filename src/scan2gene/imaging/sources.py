@@ -203,6 +203,10 @@ def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
+if hasattr(os, "register_at_fork"):  # a forked process shares the place in an open file with its parent
+    os.register_at_fork(after_in_child=_archive.cache_clear)
+
+
 def _why(error: Exception) -> str:
     """Words for an error of the system or of zip and gzip, without a path in them."""
     if isinstance(error, PermissionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import LPS_TO_RAS
 from scan2gene.imaging.frames import MARKS, TIMES, Frame
+from scan2gene.imaging.tags import KEYWORDS
 
 MIN_SLICES = 3
 ORIENTATION_TOLERANCE = 1e-3  # largest difference of a direction cosine within one volume
@@ -20,6 +22,7 @@ PIXEL_TOLERANCE_MM = 1e-3  # of the pixel spacing within one volume
 TILT_TOLERANCE_MM = 0.1  # sideways shift from slice to slice, as of a tilted gantry
 MISSING_SLICE = 1.5  # a gap of so many typical ones is a missing slice
 PROJECTIONS = frozenset({"MIP", "MAXIP", "MINIP", "MNIP", "PROJECTION IMAGE", "VOLREN"})  # values of ImageType
+_DIRECTIONALITY = ("DIRECTIONAL", "BMATRIX", "ISOTROPIC", "NONE")  # defined terms of enhanced files
 
 
 @dataclass(frozen=True)
@@ -203,9 +206,15 @@ def _told_apart(parts: list[list[Frame]]) -> list[str]:
     values = [[{f.marks[m] for f in part} for m in range(len(MARKS))] for part in parts]
     telling = [m for m in range(len(MARKS)) if len({frozenset(v[m]) for v in values}) > 1]
     return [
-        "; ".join(f"{MARKS[m]}={next(iter(v[m]))}" for m in telling if len(v[m]) == 1 and next(iter(v[m])))
+        "; ".join(f"{MARKS[m]}={text}" for m in telling if len(v[m]) == 1 and (text := _shown(MARKS[m], *v[m])))
         for v in values
     ]
+
+
+def _shown(mark: str, text: str) -> str:
+    """A mark as the index shows it; no text where a number belongs, for it may be a name."""
+    known = mark in KEYWORDS or text in _DIRECTIONALITY
+    return text if known or re.fullmatch(r"[-+0-9.eE\\]*", text) else ""
 
 
 def grid(stack: Stack) -> tuple[list[Frame], tuple[int, int, int], np.ndarray]:

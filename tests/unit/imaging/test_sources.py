@@ -270,3 +270,25 @@ def test_names_as_people_give_them(write_series, tmp_path, name):
     table = index(tmp_path / "odd")
     assert table["status"].tolist() == ["ok"]
     np.testing.assert_array_equal(read_volume(table["path"][0]).array, read_volume(folder).array)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_processes_read_one_archive_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    path = written(tmp_path / "a.zip", *((f"{n}.bin", rng.bytes(300_000)) for n in range(20)))
+    code = (
+        "import os, sys\n"
+        "from scan2gene.imaging.sources import find\n"
+        f"sources = list(find([{str(path)!r}]))\n"
+        "whole = [source.read() for source in sources]\n"  # the archive is open when the processes part
+        "children = []\n"
+        "for _ in range(4):\n"
+        "    children.append(os.fork())\n"
+        "    if not children[-1]:\n"
+        "        same = False\n"
+        "        try: same = [source.read() for source in sources * 3] == whole * 3\n"
+        "        finally: os._exit(0 if same else 1)\n"
+        "sys.exit(sum(os.waitpid(child, 0)[1] for child in children) > 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

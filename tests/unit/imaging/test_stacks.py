@@ -249,3 +249,10 @@ def test_one_identifier_in_every_image_hides_no_volume(write_series):
     (row,) = index(folder).to_dict("records")
     assert "several slices at one position" in row["reason"]  # not a volume with five copies
     assert row["n_copies"] == 0
+
+
+def test_text_where_a_number_belongs_is_not_shown(write_series):
+    folder, expected = volumes(write_series, 2, lambda v, d: d.add_new(0x00181060, "LO", f"Secret^Name{v}"))
+    table = index(folder)
+    assert opened(table) == expected
+    assert not table.astype(str).apply(lambda column: column.str.contains("Secret")).any(axis=None)
