@@ -6,12 +6,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scan2gene import __version__
 from scan2gene.core.errors import Scan2GeneError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     name="scan2gene",
@@ -28,6 +31,7 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. train.epochs=3; may be repeated."),
 ]
 
+_LINES = 20  # kinds of series, and rejects, that `index` prints; its table has them all
 INTERRUPTED = 130  # exit status after Ctrl-C, as a shell has it
 
 _VERBS = {
@@ -80,10 +84,19 @@ def index(
     from scan2gene.imaging.index import index as index_scans
 
     table = index_scans(scans, out.with_name(f".{out.name}.progress"))
+    if table.empty:
+        raise Scan2GeneError(
+            f"there is no DICOM or NIfTI file below {', '.join(map(str, scans))}; {out} is not written."
+        )
     write_csv(out, table)
-    for row in table[table["status"] != "ok"].itertuples():
+    bad = table[table["status"] != "ok"]
+    for row in bad[:_LINES].itertuples():
         typer.echo(f"rejected  {row.path}: {row.reason}")
-    typer.echo(f"{len(table)} series, {(table['status'] == 'ok').sum()} ok; written to {out}")
+    if len(bad) > _LINES:
+        typer.echo(f"rejected  {len(bad) - _LINES} more; column reason of {out} has them")
+    if len(bad) < len(table):
+        _print_kinds(table[table["status"] == "ok"])
+    typer.echo(f"{len(table)} series, {len(table) - len(bad)} ok; written to {out}")
 
 
 @app.command()
@@ -240,6 +253,24 @@ def schema() -> None:
     from scan2gene.core.study import Study
 
     typer.echo(json.dumps(Study.model_json_schema(), indent=2))
+
+
+def _print_kinds(series: pd.DataFrame) -> None:
+    """What series are called and how many are called so: what the patterns of a study have to match."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    files = series["path"].map(lambda path: Path(path).name.partition("#")[0])
+    called = series["SeriesDescription"].where(
+        series["format"] == "dicom", files.str.replace(r"\d{3,}", "*", regex=True)
+    )
+    columns = {"sequence": series["sequence"], "plane": series["plane"], "format": series["format"], "called": called}
+    kinds = series.assign(**columns).value_counts(list(columns), sort=False).sort_values(ascending=False, kind="stable")
+    table = Table("series", *columns, caption=f"{len(kinds) - _LINES} kinds more" if len(kinds) > _LINES else None)
+    for texts, count in kinds[:_LINES].items():
+        table.add_row(str(count), *[Text(str(text)) for text in texts])
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
 
 
 def _print_results(folder: Path) -> None:

@@ -144,6 +144,30 @@ def test_a_clinical_cell_that_is_no_number_is_named(cell, said, tmp_path, monkey
     assert said in shell(monkeypatch, "curate", study, "-o", tmp_path / "run")
 
 
+def test_an_index_says_what_series_are_called_and_does_not_drown_in_rejects(tmp_path, monkeypatch, capsys):
+    nifti_study(tmp_path, 30)
+    for n in range(25):
+        (tmp_path / "scans" / f"P{n:03d}" / "t1.nii.gz").write_bytes(b"")
+        (tmp_path / "scans" / f"P{n:03d}" / f"{n:03d}_[flair].nii.gz").write_bytes(
+            (tmp_path / "scans" / "P029" / "t1.nii.gz").read_bytes()
+        )
+    assert shell(monkeypatch, "index", tmp_path / "scans", "-o", tmp_path / "series.csv") == ""
+    said = capsys.readouterr().out
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in said.splitlines() if "│" in line]
+    assert cells == [["25", "FLAIR", "axial", "nifti", "*_[flair].nii.gz"], ["5", "T1", "axial", "nifti", "t1.nii.gz"]]
+    assert said.count("not a readable NIfTI") == 20
+    assert "rejected  5 more" in said
+    assert "55 series, 30 ok" in said
+
+
+def test_an_index_of_nothing_is_an_error_and_the_last_one_stays(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "series.csv").write_text("of yesterday")
+    message = shell(monkeypatch, "index", tmp_path / "empty", "-o", tmp_path / "series.csv")
+    assert message.startswith("error: there is no DICOM or NIfTI file below")
+    assert (tmp_path / "series.csv").read_text() == "of yesterday"
+
+
 def test_nothing_left_says_at_which_step_and_why(tmp_path, monkeypatch):
     study = nifti_study(tmp_path)
     cohort = yaml.safe_load(study.read_text())["cohort"]
