@@ -94,8 +94,9 @@ def _opened(study: Study, out: Path) -> Iterator[Job]:
 
 
 def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
-    job.started = time.perf_counter()
-    say(name, f"{stage(job)}  ({time.perf_counter() - job.started:.1f} s)")
+    job.started, job.worked = time.perf_counter(), False
+    told = stage(job)
+    say(name, f"{told}  ({f'{time.perf_counter() - job.started:.1f} s' if job.worked else 'as before'})")
 
 
 def series_paths(study: Study, out: Path) -> dict[str, str]:

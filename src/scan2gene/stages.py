@@ -46,6 +46,7 @@ class Job:
     veil: Veil | None = None  # of a study with pseudonyms
 
     started: float = 0.0  # of the stage that is running
+    worked: bool = False  # it had something to do
     dry: bool = False  # do nothing, stop where work would begin
 
     def is_done(self, stage: str, key: str) -> bool:
@@ -57,6 +58,7 @@ class Job:
 
     def done(self, stage: str, key: str, files: list[Path]) -> None:
         """Stamp a stage with its inputs' hash, its files and the seconds it took."""
+        self.worked = True
         mark_done(self.out, stage, key, files, seconds=round(time.perf_counter() - self.started, 1))
 
     def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -189,6 +191,7 @@ def _train(job: Job) -> str:
         files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv")) if p.exists()]
         mark_done(job.out, stage, key, files, seconds=round(seconds, 1))
         made += 1
+        job.worked = True
         say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{seconds:.0f} s")
     return f"{total} fits, {made} new"
 

@@ -10,7 +10,7 @@ import time
 import pandas as pd
 
 import scan2gene
-from tests.integration.road import phantom_study
+from tests.integration.road import edit, nifti_study, phantom_study
 
 
 def test_kill_in_training_then_go_on(tmp_path):
@@ -31,3 +31,17 @@ def test_kill_in_training_then_go_on(tmp_path):
     scan2gene.run(study, tmp_path / "whole")
     one, two = (pd.read_parquet(tmp_path / d / "predictions.parquet") for d in ("killed", "whole"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_a_stage_that_had_nothing_to_do_says_so(tmp_path, capsys):
+    study = nifti_study(tmp_path)
+
+    def idle(**changes) -> list[str]:
+        edit(study, **changes)
+        scan2gene.run(study, tmp_path / "run", until="preprocess")
+        return [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.endswith("(as before)")]
+
+    assert idle() == []
+    assert idle() == ["index", "curate", "split", "preprocess"]
+    assert idle(preprocess=[{"name": "crop_or_pad", "options": {"shape": [6, 6, 6]}}]) == ["index", "curate", "split"]
+    assert idle() == ["index", "curate", "split", "preprocess"]
