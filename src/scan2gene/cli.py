@@ -156,7 +156,10 @@ def new(
     if scans is not None:
         from scan2gene.cohorts.draft import draft_study
 
-        text = draft_study(scans, labels or scans / "participants.tsv", path, target or ())
+        table = labels or scans / "participants.tsv"
+        if labels is None and scans.is_dir() and not table.is_file():
+            raise Scan2GeneError(f"{scans} is no BIDS folder with a participants.tsv: give --labels FILE as well")
+        text = draft_study(scans, table, path, target or ())
         told = f"Read its comments, then: scan2gene curate {path}"
     else:
         text = recipe_text(recipe or "")
@@ -243,7 +246,9 @@ def verify(
         typer.echo(f"{finding.what:<13} {finding.path}: {finding.why}{deleted}")
     wrong = sum(finding.wrong for finding in findings)
     if wrong:
-        raise Scan2GeneError(f"{wrong} of the store's files are not as written. Delete them and preprocess again.")
+        raise Scan2GeneError(
+            f"{wrong} of the store's files are not as written. Delete what is damaged and preprocess again."
+        )
     typer.echo("every stored volume is as it was written")
 
 

@@ -121,6 +121,8 @@ def _tile(
 ) -> Tile:  # fmt: skip
     row = series.loc[identity]
     told = dict.fromkeys(str(row[c]) for c in ("sequence", "SeriesDescription") if c in row.index and row[c])
+    if kind == "label":
+        told.pop("other", None)  # a mask is no sequence
     file = "" if row["format"] == "dicom" else Path(row["path"]).name
     return Tile(exam, role, kind, identity, ", ".join(told) or file, str(row.get("burned_in", "")), read, evidence)
 

@@ -175,6 +175,10 @@ def test_nothing_left_says_at_which_step_and_why(tmp_path, monkeypatch):
     assert "24 x no patient id: give cohort.patient_pattern" in shell(
         monkeypatch, "curate", study, "-o", tmp_path / "a"
     )
+    edit(study, cohort=cohort | {"patient_pattern": r"(Q\d+)"})
+    assert "24 x no patient id: cohort.patient_pattern is not found" in shell(
+        monkeypatch, "curate", study, "-o", tmp_path / "q"
+    )
     edit(study, cohort=cohort | {"roles": {"t1": {"match": {"path": "flair"}}}})
     assert "'with a role': 24 x plays no role" in shell(monkeypatch, "curate", study, "-o", tmp_path / "b")
     (tmp_path / "empty").mkdir()
@@ -274,3 +278,10 @@ def test_shipped_studies_are_valid(request):
     for path in files:
         check(load_study(path))
         assert yaml.safe_load(path.read_text())["name"] == path.stem
+
+
+def test_a_draft_without_labels_says_that_they_are_missing(tmp_path, monkeypatch):
+    nifti_study(tmp_path, 2)
+    message = shell(monkeypatch, "new", "--scans", tmp_path / "scans", "-o", tmp_path / "new.yaml")
+    assert message.endswith("is no BIDS folder with a participants.tsv: give --labels FILE as well")
+    assert not (tmp_path / "new.yaml").exists()

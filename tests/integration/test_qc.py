@@ -47,6 +47,17 @@ def test_before_anything_is_prepared(study, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "run" / "cohort.csv").exists()  # looking is not deciding
 
 
+def test_a_mask_is_called_by_its_file_and_no_other_sequence(study, tmp_path):
+    for n in range(24):
+        mask = np.zeros((12, 12, 10), np.uint8)
+        mask[4:8, 4:8, 4:8] = 1
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / "scans" / f"P{n:03d}" / "mask.nii.gz")
+    cohort = yaml.safe_load(study.read_text())["cohort"]
+    edit(study, cohort=cohort | {"roles": cohort["roles"] | {"mask": {"match": {"path": "/mask"}, "kind": "label"}}})
+    html = qc(study, out=tmp_path / "run")[0].read_text()
+    assert html.count("<b>mask</b> mask.nii.gz") == 24
+
+
 def test_what_is_set_aside_is_left_out_and_not_replaced(study, tmp_path):
     second = tmp_path / "scans" / "P005" / "t1_again.nii.gz"
     second.write_bytes((tmp_path / "scans" / "P005" / "t1.nii.gz").read_bytes())

@@ -62,7 +62,7 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     flow.step("series found", len(series), "series")
     series = with_patients(series.fillna(""), rules.patient_pattern, rules.scans)
     everyone = {*series["patient_id"], *series["series_id"]}
-    series = _narrow(series, _readable(series), "readable, regular volumes", flow)
+    series = _narrow(series, _readable(series, rules.patient_pattern), "readable, regular volumes", flow)
     series = _narrow(series, _selected(series, rules), "selected by the study", flow)
     fits = role_fits(series, rules.roles)
     playing = fits.any(axis=1)
@@ -116,10 +116,12 @@ def below_roots(paths: pd.Series, scans: list[str]) -> pd.Series:
     return paths.str.replace(f"^(?:{roots})", "", regex=True)
 
 
-def _readable(series: pd.DataFrame) -> pd.Series:
+def _readable(series: pd.DataFrame, patient_pattern: str | None) -> pd.Series:
     reasons = series["reason"].where(series["status"] != "ok", "")
     no_patient = (series["status"] == "ok") & (series["patient_id"] == "")
-    return reasons.mask(no_patient, "no patient id: give cohort.patient_pattern")
+    # the pattern itself may quote an id, which a run with pseudonyms must not show
+    mend = "cohort.patient_pattern is not found in the path" if patient_pattern else "give cohort.patient_pattern"
+    return reasons.mask(no_patient, f"no patient id: {mend}")
 
 
 def _selected(series: pd.DataFrame, rules: Cohort) -> pd.Series:

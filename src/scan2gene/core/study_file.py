@@ -33,7 +33,8 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from None
+        said = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+        raise StudyError(f"{path} is not readable YAML: {said}") from None
     if not isinstance(values, dict):
         raise StudyError(f"{path} holds no study: expected keys such as name, cohort, targets, runs.")
     lines: dict[tuple, int] = {}

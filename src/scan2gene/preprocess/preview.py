@@ -76,7 +76,7 @@ def draw_histogram(axis, volume: Volume, title: str, before: Volume | None = Non
         axis.hist(before.array.ravel(), bins=64, range=(low, high), color="#9aa3ad", log=True)
     axis.hist(volume.array.ravel(), bins=64, range=(low, max(high, low + 1e-6)), color="#4a6fa5", log=True, alpha=0.75)
     axis.set_title(title, fontsize=8)
-    axis.tick_params(labelsize=6)
+    axis.tick_params(which="both", labelsize=6)
 
 
 def _alike(volume: Volume, low: float, high: float) -> bool:
