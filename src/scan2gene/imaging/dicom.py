@@ -14,7 +14,8 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
-from scan2gene.imaging.frames import ENHANCED, Frame, read_dataset
+from scan2gene.imaging.frame import Frame
+from scan2gene.imaging.frames import ENHANCED, read_dataset
 from scan2gene.imaging.sources import Source
 from scan2gene.imaging.stacks import Stack, grid
 from scan2gene.imaging.tags import NATIVE, Header, scan

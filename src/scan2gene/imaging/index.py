@@ -21,7 +21,8 @@ from scan2gene.core.errors import GeometryError, ScanError
 from scan2gene.core.geometry import axis_codes, plane
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import dicom, nifti
-from scan2gene.imaging.frames import Frame, read_frames
+from scan2gene.imaging.frame import Frame
+from scan2gene.imaging.frames import read_frames
 from scan2gene.imaging.progress import Progress
 from scan2gene.imaging.sequence import recognise
 from scan2gene.imaging.sources import Source, find

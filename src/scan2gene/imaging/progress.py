@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scan2gene.imaging.frames import Frame
+from scan2gene.imaging.frame import Frame
 from scan2gene.imaging.sources import Source
 
 _VERSION = 2  # of what is kept; another one is not read

@@ -11,7 +11,7 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import LPS_TO_RAS
-from scan2gene.imaging.frames import MARKS, TIMES, Frame
+from scan2gene.imaging.frame import MARKS, TIMES, Frame
 from scan2gene.imaging.tags import KEYWORDS
 
 MIN_SLICES = 3

@@ -309,3 +309,18 @@ def test_float_pixels_must_be_finite(write_series):
 def test_an_image_without_pixels_is_rejected(write_series, keyword):
     folder = write_series(change=lambda k, data: setattr(data, keyword, 0))
     assert "not an image" in reason(folder)
+
+
+def test_inverted_greys_are_read_as_stored(write_series):
+    folder = write_series(PhotometricInterpretation="MONOCHROME1")
+    np.testing.assert_array_equal(read_volume(folder).array[..., 0], pydicom.dcmread(folder / "000.dcm").pixel_array.T)
+
+
+def test_the_dicm_mark_without_a_meta_header_is_enough(write_series):
+    folder = write_series()
+    before = read_volume(folder).array
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        meta = 132 + 12 + int.from_bytes(data[140:144], "little")  # behind (0002,0000) and what it counts
+        path.write_bytes(data[:132] + data[meta:])
+    np.testing.assert_array_equal(read_volume(folder).array, before)

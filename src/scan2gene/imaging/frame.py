@@ -1,0 +1,142 @@
+"""A frame: one 2D image with its place in the patient, and the one of a classic file."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from scan2gene.core.errors import ScanError
+from scan2gene.imaging.sources import Source
+from scan2gene.imaging.tags import Header, numbers
+
+# What may tell apart volumes that share their slice positions, in the order in which it is asked.
+MARKS = (
+    "ImageType", "EchoTime", "InversionTime", "DiffusionBValue", "DiffusionGradientOrientation", "SequenceName",
+    "TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber", "AcquisitionTime", "DimensionIndexValues",
+)  # fmt: skip
+TIMES = frozenset({"TriggerTime", "AcquisitionNumber", "AcquisitionTime"})  # may count otherwise than by volumes
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One 2D image.
+
+    Args:
+        source: The file.
+        number: Frame of a multi-frame file, or tile of a mosaic; 0 for a classic file.
+        exam: PatientID and StudyInstanceUID.
+        instance: SOPInstanceUID.
+        size: (columns, rows).
+        samples: Values per pixel, 3 for RGB.
+        position: (3,) centre of the first pixel, LPS mm.
+        orientation: (6,) row direction, column direction.
+        spacing: (mm between rows, mm between columns).
+        order: InstanceNumber and `number`, for what nothing else tells apart.
+        marks: One text per entry of `MARKS`.
+        tiles: Tiles along a row of the mosaic; 0 when it is none.
+        trouble: Why it has no place; empty when it has.
+    """
+
+    source: Source
+    number: int
+    exam: tuple[str, ...]
+    instance: str
+    size: tuple[int, int]
+    samples: int
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    order: tuple[float, int]
+    marks: tuple[str, ...]
+    tiles: int = 0
+    trouble: str = ""
+
+
+def whole(text: str | None) -> int:
+    """A header's whole number; 0 when there is none."""
+    try:
+        return int(float(text)) if text else 0
+    except ValueError:
+        return 0
+
+
+def exam_of(header: Header) -> tuple[str, ...]:
+    """PatientID and StudyInstanceUID."""
+    return header.get("PatientID", ""), header.get("StudyInstanceUID", "")
+
+
+def samples_of(header: Header) -> int:
+    """Values per pixel as it is read: colours of a palette are looked up."""
+    palette = header.get("PhotometricInterpretation") == "PALETTE COLOR"
+    return 3 if palette else whole(header.get("SamplesPerPixel")) or 1
+
+
+def marks_of(header: Header) -> tuple[str, ...]:
+    """What a classic header says of `MARKS`."""
+    return tuple(header.get(mark, "") for mark in MARKS)
+
+
+def order_of(header: Header) -> float:
+    """InstanceNumber; infinite where there is none."""
+    try:
+        number = float(header.get("InstanceNumber", ""))
+    except ValueError:
+        return math.inf
+    return number if math.isfinite(number) else math.inf
+
+
+def classic_frame(source: Source, header: Header) -> Frame:
+    """The frame of a file that holds one image; `trouble` says why it has no place.
+
+    Raises:
+        ScanError: Numbers that place nothing.
+    """
+    trouble = ""
+    if not whole(header.get("Rows")) or not whole(header.get("Columns")):
+        trouble = f"not an image (modality {header.get('Modality') or 'unknown'})"
+    else:
+        missing = next((k for k in _PLACE if not header.get(k)), "")
+        trouble = missing and f"a slice has no {missing}, so its place in the patient is unknown"
+    return Frame(
+        source,
+        0,
+        exam_of(header),
+        header.get("SOPInstanceUID", ""),
+        (whole(header.get("Columns")), whole(header.get("Rows"))),
+        samples_of(header),
+        *placed(header, trouble),
+        (order_of(header), 0),
+        marks_of(header),
+        0,
+        trouble,
+    )
+
+
+def placed(header: Header, trouble: str) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """Position (3,), orientation (6,) and pixel spacing (2,) in mm; empty where there is trouble.
+
+    Raises:
+        ScanError: A wrong number of values, or impossible ones.
+    """
+    if trouble:
+        return (), (), ()
+    position = tuple(float(v) for v in header["ImagePositionPatient"].split("\\"))  # differs per slice: not cached
+    return _checked(position, numbers(header["ImageOrientationPatient"]), numbers(header["PixelSpacing"]))
+
+
+def _checked(
+    position: tuple[float, ...], orientation: tuple[float, ...], spacing: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """The three as they are.
+
+    Raises:
+        ScanError: Too few or too many numbers, or one that is not finite or no size.
+    """
+    if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
+        raise ScanError("ImagePositionPatient, ImageOrientationPatient or PixelSpacing has a wrong number of values")
+    if not np.isfinite((*position, *orientation, *spacing)).all() or min(spacing) <= 0:
+        raise ScanError("ImagePositionPatient, ImageOrientationPatient or PixelSpacing holds an impossible number")
+    return position, orientation, spacing
