@@ -157,7 +157,13 @@ def _file(path: str) -> Iterator[Source]:
         yield source
 
 
-def _members(archive: Source) -> Iterator[Source]:
+@functools.lru_cache(maxsize=4)
+def _members(archive: Source) -> tuple[Source, ...]:
+    """Members of an archive, listed once for all rows that are read from it."""
+    return tuple(_listed(archive))
+
+
+def _listed(archive: Source) -> Iterator[Source]:
     try:
         infos = sorted(_archive(archive.path, archive.mtime_ns).infolist(), key=lambda info: info.filename)
     except Exception as error:  # a damaged directory raises many kinds
