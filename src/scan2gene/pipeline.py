@@ -67,6 +67,7 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
     out = Path(out) if out is not None else Path("runs") / study.name
     told: dict[str, str] = {}
     first = ""
+    job: Job | None = None
     for name, stage in STAGES.items():
         if first:
             told[name] = f"to do after {first}"
@@ -74,7 +75,8 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
         try:
             if study.cohort.pseudonyms and not Path(study.cohort.pseudonyms).exists():
                 raise ToDo  # opening the key would make it
-            stage(Job(study, out, veil=open_veil(study, out), dry=True))
+            job = job or Job(study, out, veil=open_veil(study, out), dry=True)
+            stage(job)
             told[name] = "done"
         except ToDo:
             told[name], first = "to do", name
@@ -88,7 +90,7 @@ def _opened(study: Study, out: Path) -> Iterator[Job]:
     veil = open_veil(study, out)
     with exclusive(out), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
-        _refuse_another_split(shown, out)
+        _refuse_another_split(shown, out, "splits" in study.model_fields_set)
         write_json(out / "study.json", shown)
         yield Job(study, out, veil=veil)
 
@@ -158,15 +160,22 @@ def curated_as_bids(study: Path, folder: Path, out: Path | None = None) -> Expor
         return export_bids(out, folder, job.paths(), job.veil or str)
 
 
-def _refuse_another_split(now: dict[str, Any], out: Path) -> None:
-    """Stop before anything is written when a run directory holds the split of another study."""
+def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool) -> None:
+    """Stop before anything is written when a run directory holds the split of another study.
+
+    Args:
+        now: The study that is to run.
+        out: The run directory.
+        splits: The study sets its splits; else they are planned, and the plan is kept.
+    """
     if not (out / "study.json").exists():
         return
     before = json.loads((out / "study.json").read_text())
     if (before["cohort"].get("pseudonyms") is None) != (now["cohort"]["pseudonyms"] is None):
         raise RunError(f"{out} was begun {'without' if now['cohort']['pseudonyms'] else 'with'} cohort.pseudonyms, and "
                        "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
-    changed = [k for k in ("seed", "cohort", "targets", "splits") if before.get(k) != now[k]]
+    keys = ("seed", "cohort", "targets", *(["splits"] if splits else []))
+    changed = [k for k in keys if before.get(k) != now[k]]
     if changed and (out / "split.csv").exists():
         raise RunError(
             f"{out} holds a split that was made with another {' and '.join(changed)}, and a split is never changed "

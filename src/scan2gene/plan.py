@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import Scan2GeneError
+from scan2gene.core.files import write_json
 from scan2gene.core.machine import available_memory
 from scan2gene.core.study import Run, Study, for_run, input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
-from scan2gene.evaluate.power import detectable_auroc
+from scan2gene.defaults import with_choices
+from scan2gene.evaluate.power import power_table, power_warnings
 from scan2gene.pipeline import run, series_paths
 
-FEW_POSITIVES = 10  # of the rarer class: below, no figure of a target is worth much
 _TIMED_STEPS = 3
 
 
@@ -62,11 +65,13 @@ class Plan:
         targets: One row per split and target: patients per class and part, detectable AUROC.
         costs: One per run.
         warnings: Sentences.
+        choices: What was chosen for the study and why, in lines.
     """
 
     targets: pd.DataFrame
     costs: list[Cost]
     warnings: list[str] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
 
 
 def plan(study: Study | str | Path, out: str | Path | None = None, changes: Sequence[str] = ()) -> Plan:
@@ -84,65 +89,14 @@ def plan(study: Study | str | Path, out: str | Path | None = None, changes: Sequ
     folder = run(study, out, until="split")
     table = read_csv(folder / "split_table.csv")
     table[["train", "validation", "test"]] = table[["train", "validation", "test"]].astype(int)
-    targets = power_table(table, study)
+    planned = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    study = with_choices(study, planned["chosen"])
+    targets = power_table(table, list(study.targets))
     cohort = read_csv(folder / "cohort.csv")
     paths = series_paths(study, folder)
     costs = [_cost(study, one, cohort, paths, table) for one in study.runs]
-    return Plan(targets, costs, [*_target_warnings(targets), *_cost_warnings(costs)])
-
-
-def power_table(counts: pd.DataFrame, study: Study) -> pd.DataFrame:
-    """Patients per class and part, and the AUROC that the tested patients can tell from chance.
-
-    Args:
-        counts: split_table.csv.
-        study: For the order of its targets.
-    """
-    rows = []
-    for (split, target), group in counts.groupby(["split", "target"], sort=False):
-        part = group[group["repeat"] == group["repeat"].min()]
-        tested = {c: int(part.loc[part["class"] == c, "test"].sum()) for c in ("positive", "negative")}
-        smallest = {p: int(part.loc[part["class"].isin(["positive", "negative"]), p].astype(int).min())
-                    for p in ("train", "validation", "test")}  # fmt: skip
-        rows.append(
-            {
-                "split": split,
-                "target": target,
-                "positive": tested["positive"],
-                "negative": tested["negative"],
-                **{f"fewest_{p}": n for p, n in smallest.items()},
-                "detectable_auroc": detectable_auroc(tested["positive"], tested["negative"]),
-            }
-        )
-    order = {name: n for n, name in enumerate(study.targets)}
-    return pd.DataFrame(rows).sort_values(
-        ["split", "target"],
-        key=lambda c: c.map(order).fillna(0) if c.name == "target" else c,
-        kind="stable",
-        ignore_index=True,
-    )
-
-
-def _target_warnings(targets: pd.DataFrame) -> Iterator[str]:
-    for row in targets.itertuples():
-        fewer = min(row.positive, row.negative)
-        if fewer < FEW_POSITIVES:
-            yield (
-                f"{row.target} cannot be estimated in split {row.split}: {row.positive} positive and {row.negative} "
-                "negative patients are tested."
-            )
-        elif row.detectable_auroc is None or row.detectable_auroc > 0.8:
-            needed = (
-                "not even a perfect model"
-                if row.detectable_auroc is None
-                else f"only a model with an AUROC above {row.detectable_auroc:.2f}"
-            )
-            yield f"{row.target}, split {row.split}: {needed} would be told from chance in four of five such cohorts."
-        if row.fewest_validation < 2 or row.fewest_train < 5:
-            yield (
-                f"{row.target}, split {row.split}: a fold has {row.fewest_train} training and {row.fewest_validation} "
-                "validation patients of the rarer class."
-            )
+    write_json(folder / "costs.json", [vars(cost) for cost in costs])
+    return Plan(targets, costs, [*power_warnings(targets), *_cost_warnings(costs)], choices(planned))
 
 
 def _cost_warnings(costs: Sequence[Cost]) -> Iterator[str]:
@@ -256,9 +210,30 @@ def _step(view: Study, one: Run, roles: list[str], shape: tuple[int, ...]) -> tu
     return float(np.median(seconds[1:])), weights + 2 * x.nbytes + sum(kept.values())
 
 
+def choices(planned: dict[str, Any]) -> list[str]:
+    """What plan.json says, in lines."""
+    lines = []
+    for key, value in planned["chosen"].items():
+        shown = value
+        if isinstance(value, list):
+            shown = ", ".join(_named(entry) for entry in value)
+        lines.append(f"{key}: {shown} ({planned['why'][key]})")
+    return lines
+
+
+def _named(entry: dict[str, Any]) -> str:
+    options = {k: v for k, v in entry.items() if k not in ("name", "options", "model", "preprocess")}
+    options |= entry.get("options") or {}
+    told = " ".join(f"{k}={v}" for k, v in options.items())
+    return entry["name"] + (f" {told}" if told else "")
+
+
 def told(found: Plan) -> list[str]:
     """The plan in lines for a terminal."""
-    lines = ["", "What the test patients can show (within one repeat):"]
+    lines = ["", "What the study leaves open and was chosen (plan.json):", *(f"  {c}" for c in found.choices)]
+    if not found.choices:
+        lines = []
+    lines += ["", "What the test patients can show (within one repeat):"]
     for row in found.targets.itertuples():
         value = (
             "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from scan2gene.core.tables import (
     write_csv,
     write_parquet,
 )
+from scan2gene.defaults import choose, left_open, with_choices
+from scan2gene.evaluate.power import power_table
 from scan2gene.imaging.index import fingerprint, index
 
 FOLD = ["split", "repeat", "fold"]
@@ -119,6 +122,28 @@ def _curate(job: Job) -> str:
     return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv"
 
 
+def _plan(job: Job) -> str:
+    """Choose what the study leaves open, once, and go on with the study as it is then."""
+    path = job.out / "plan.json"
+    study, cohort = job.study, job.out / "cohort.csv"
+    key = stage_key(
+        version=__version__, open=left_open(study), cohort=file_hash(cohort), labels=file_hash(job.out / "labels.csv"),
+        roles={n: r.model_dump(mode="json") for n, r in study.cohort.roles.items()}, inputs=input_roles(study),
+        preprocess=[s.model_dump() for s in study.preprocess],
+    )  # fmt: skip
+    if not job.is_done("plan", key):
+        labels = job.table("labels.csv", LABEL_COLUMNS)
+        write_json(path, choose(study, job.table("cohort.csv"), labels, job.paths(), job.veil or str))
+        job.done("plan", key, [path])
+    planned = json.loads(path.read_text(encoding="utf-8"))
+    job.study = with_choices(study, planned["chosen"])
+    if job.veil:
+        job.veil.study = job.study
+    if planned["chosen"] and not job.dry:
+        write_json(job.out / "study.json", shown_study(job.study, job.veil).model_dump(mode="json"))
+    return f"chosen from the cohort: {', '.join(planned['chosen'])}" if planned["chosen"] else "the study sets all"
+
+
 def _preprocess(job: Job) -> str:
     from scan2gene.preprocess.preview import write_previews
     from scan2gene.preprocess.store import build_store
@@ -164,11 +189,14 @@ def _split(job: Job) -> str:
         write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
         job.done("split", key, [path])
     table = job.table("split.csv", SPLIT_COLUMNS)
-    counts = job.out / "split_table.csv"
-    told = stage_key(split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
+    counts, power = job.out / "split_table.csv", job.out / "power.csv"
+    told = stage_key(version=__version__, split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
     if not job.is_done("split_table", told):  # its own stamp: counts can be made again, the split cannot
-        write_csv(counts, class_table(table, job.table("labels.csv", LABEL_COLUMNS), list(job.study.targets)))
-        mark_done(job.out, "split_table", told, [counts])
+        targets = list(job.study.targets)
+        made = class_table(table, job.table("labels.csv", LABEL_COLUMNS), targets)
+        write_csv(counts, made)
+        write_csv(power, power_table(made, targets))
+        mark_done(job.out, "split_table", told, [counts, power])
     return ", ".join(
         f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)
     )
@@ -337,6 +365,7 @@ def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
         job.tensors.clear()  # one prepared cohort in memory at a time
         manifest = read_csv(store / "manifest.csv")
         job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, list(view.targets))
+        say("", f"  {one.name}: {job.tensors[where].told()}")
     data = job.tensors[where]
     return data, data.targets.numpy()
 
@@ -344,6 +373,7 @@ def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
 STAGES = {
     "index": index_scans,
     "curate": _curate,
+    "plan": _plan,
     "split": _split,  # before the long work: what is wrong with a split is said at once
     "preprocess": _preprocess,
     "train": _train,

@@ -10,14 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from scan2gene.cohorts.guess_columns import (
-    MIN_MINORITY,
     TargetGuess,
     date_columns,
     guess_age,
     guess_sex,
     guess_site,
 )
-from scan2gene.cohorts.guess_grid import guess_grid
 from scan2gene.cohorts.guess_roles import MANDATORY, RARE, RoleGuess, literal
 from scan2gene.cohorts.label_table import sheets
 from scan2gene.cohorts.roles import found_in
@@ -53,6 +51,7 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
         f"# Drafted by `scan2gene new` from {seen.n_series} series and {len(seen.table)} label rows. What follows is",
         "# guessed; beside every guess stands what was seen. Check it, then:",
         f"#   scan2gene curate {out.name}     who is in, who is not and why",
+        f"#   scan2gene plan {out.name}       what these patients can show, and what it will cost",
         f"#   scan2gene run {out.name}",
         f"name: {_slug(out.stem)}",
         f"question: {_quoted(f'Can {names} be predicted from {_listed(g.name for g in images)} MRI?')}",
@@ -67,18 +66,7 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
         *[_target_line(t) for t in chosen],
         *_other_targets(others),
         "",
-        *_recipe_lines(seen, images[0]),
-        "",
-        *_split_lines(seen, chosen),
-        "",
-        "data:",
-        "  batch_size: 8",
-        "  augment:                     # of training exams; the guide names all",
-        "    - {name: flip, options: {axes: [i]}}",
-        "    - {name: pad_and_crop, options: {voxels: 2}}",
-        "train: {epochs: 100, patience: 15}",
-        "",
-        *_run_lines(seen, [t.column for t in chosen]),
+        *_open_lines(seen),
     ]
     return "\n".join(lines) + "\n"
 
@@ -200,45 +188,18 @@ def _other_targets(others: list[TargetGuess]) -> list[str]:
     ]
 
 
-def _recipe_lines(seen: Seen, role: RoleGuess) -> list[str]:
-    rows = seen.series[seen.series["patient_id"].isin(seen.scanned)]
-    grid = guess_grid(rows[found_in(rows, role.column, role.pattern, f"role {role.name}")])
-    shape, spacing = list(grid.shape), list(grid.spacing_mm)
-    wide = " x ".join(f"{mm:.0f}" for mm in grid.field_mm)
-    return [
-        f"# {role.name}: the field of view is {wide} mm (left-right, front-back, head-foot; median). If that",
-        "# cannot be, the spacing in the files is not real: then put",
-        f"#   {{name: resize, options: {{shape: {shape}}}}}   in place of resample and crop_or_pad.",
-        "preprocess:",
-        "  - {name: first_channel}",
-        "  - {name: reorient, options: {axes: LAS}}",
-        f"  - {{name: resample, options: {{spacing_mm: {spacing}}}}}",
-        "  - {name: min_max_uint8}",
-        "  - {name: equalise}",
-        f"  - {{name: crop_or_pad, options: {{shape: {shape}}}}}",
+def _open_lines(seen: Seen) -> list[str]:
+    lines = [
+        "# Preprocessing, splits, batch, augmentation and runs are left open: they are chosen from the curated",
+        "# cohort. `scan2gene plan` says what was chosen, why, and what it will cost; whatever is set here is kept.",
     ]
-
-
-def _split_lines(seen: Seen, targets: list[TargetGuess]) -> list[str]:
-    rarest = min(min(t.counts) for t in targets)
-    folds = 5 if rarest >= 2 * MIN_MINORITY else 3 if rarest >= MIN_MINORITY else 2
-    lines = ["splits:", f"  - {{name: cv, kind: kfold, folds: {folds}}}   # {rarest} patients of the rarest class"]
     if guess_site(seen.table, seen.patients.column, seen.scanned):
-        lines.append(
-            "  # - {name: sites, kind: leave_one_site_out}   # every site tested by networks that never saw it"
-        )
+        lines += [
+            "# splits:",
+            "#   - {name: cv, kind: kfold, folds: 5}",
+            "#   - {name: sites, kind: leave_one_site_out}   # every site tested by networks that never saw it",
+        ]
     return lines
-
-
-def _run_lines(seen: Seen, targets: list[str]) -> list[str]:
-    age, _, _ = guess_age(seen.table, targets)
-    lines = ["runs:", "  - name: light", "    model: {name: light_cnn}"]
-    off = "" if age else "# "
-    return [
-        *lines,
-        f"  {off}- name: clinical             # what the scans must beat",
-        f"  {off}  model: {{name: clinical, options: {{columns: [{_quoted(age or 'age')}]}}}}",
-    ]
 
 
 def _relative(path: Path, out: Path) -> str:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+
+def has_gpu() -> bool:
+    """True where an NVIDIA GPU can be used; asks the system, so that torch need not be loaded."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
 
 
 def available_memory() -> int:

@@ -161,8 +161,10 @@ class Data(Section):
     """What the network sees."""
 
     roles: list[Name] = Field([], description="input channels, in this order; default: every intensity role")
-    batch_size: int = Field(8, ge=1)
-    augment: list[Plugin] = Field([], description="changes of training exams, in order; see the guide")
+    batch_size: int = Field(8, ge=1, description="default: planned from the grid and the memory")
+    augment: list[Plugin] = Field(
+        [], description="changes of training exams, in order; see the guide; default: planned, [] for none"
+    )
 
 
 class Train(Section):
@@ -223,20 +225,37 @@ class Study(Section):
     """A whole study: cohort, targets, preprocessing, splits, training, runs."""
 
     name: Name
-    question: str = Field(description="in plain words; stands at the head of the report")
+    question: str = Field("", description="in plain words; stands at the head of the report")
     seed: int = Field(2026, ge=0)
     cohort: Cohort
     targets: dict[Name, Target] = Field(min_length=1)
-    preprocess: list[Plugin] = []
-    splits: list[Split] = Field([Split(name="cv", kind="kfold")], min_length=1)
+    preprocess: list[Plugin] = Field([], description="steps; default: planned from the cohort")
+    splits: list[Split] = Field(
+        [Split(name="cv", kind="kfold")],
+        min_length=1,
+        description="default: k-fold, as many as the rarest class allows",
+    )
     data: Data = Data()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
-    runs: list[Run] = Field(min_length=1)
+    runs: list[Run] = Field([], description="models to compare; default: planned from the cohort")
     licences: list[str] = Field([], description="licence notes of the data; printed in the report")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asked(cls, values: Any) -> Any:
+        """A question from the targets, where none is asked."""
+        if isinstance(values, dict) and not values.get("question") and isinstance(values.get("targets"), dict):
+            return values | {"question": f"Can {', '.join(map(str, values['targets']))} be predicted from the scans?"}
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
+        if not input_roles(self):
+            raise ValueError("no role has kind 'intensity', so a network has nothing to look at")
+        strange = [r for r in self.data.roles if r not in self.cohort.roles]
+        if strange:
+            raise ValueError(f"data.roles: {unknown_name(strange[0], self.cohort.roles)}")
         for what, names in (("runs", [r.name for r in self.runs]), ("splits", [s.name for s in self.splits])):
             twice = {n for n in names if names.count(n) > 1}
             if twice:
@@ -246,8 +265,6 @@ class Study(Section):
             unknown = [r for r in view.data.roles if r not in self.cohort.roles]
             if unknown:
                 raise ValueError(f"data.roles of run {run.name!r}: {unknown_name(unknown[0], self.cohort.roles)}")
-            if not input_roles(view):
-                raise ValueError("no role has kind 'intensity', so a network has nothing to look at")
         return self
 
 

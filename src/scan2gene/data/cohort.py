@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from scan2gene.core.console import say
 from scan2gene.core.errors import CohortError
 from scan2gene.core.machine import available_memory
 from scan2gene.imaging.nifti import read_nifti
@@ -82,9 +83,10 @@ class CohortTensors:
             return self.images
         if str(device) not in self._copies:
             free, _ = torch.cuda.mem_get_info(device)
-            if self.images.nbytes > MEMORY_SHARE * free:
-                return self.images.pin_memory()
-            self._copies[str(device)] = self.images.to(device)
+            fits = self.images.nbytes <= MEMORY_SHARE * free
+            self._copies[str(device)] = self.images.to(device) if fits else self.images.pin_memory()
+            where = f"all on {device}" if fits else "in pinned memory, batch by batch to the device"
+            say("", f"  images {where}: {self.images.nbytes / 1e9:.2f} GB, {free / 1e9:.1f} GB were free there")
         return self._copies[str(device)]
 
     def told(self) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
+
+import pandas as pd
 
 POWER = 0.8
 LEVEL = 0.95
+FEW_POSITIVES = 10  # of the rarer class: below, no figure of a target is worth much
 
 
 def auroc_error(auroc: float, positives: int, negatives: int) -> float:
@@ -52,3 +56,66 @@ def detectable_auroc(positives: int, negatives: int, power: float = POWER, level
         middle = (low + high) / 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
+
+
+def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+    """Patients per class and part, and the AUROC that the tested patients can tell from chance.
+
+    Args:
+        counts: split_table.csv.
+        targets: In the order in which they are to be listed.
+
+    Returns:
+        Per split and target: positive and negative test patients, the fewest of the rarer
+        class in a fold's train, validation and test part, and detectable_auroc.
+    """
+    rows = []
+    for (split, target), group in counts.groupby(["split", "target"], sort=False):
+        part = group[group["repeat"] == group["repeat"].min()]
+        tested = {c: int(part.loc[part["class"] == c, "test"].sum()) for c in ("positive", "negative")}
+        smallest = {p: int(part.loc[part["class"].isin(["positive", "negative"]), p].astype(int).min())
+                    for p in ("train", "validation", "test")}  # fmt: skip
+        rows.append(
+            {
+                "split": split,
+                "target": target,
+                "positive": tested["positive"],
+                "negative": tested["negative"],
+                **{f"fewest_{p}": n for p, n in smallest.items()},
+                "detectable_auroc": detectable_auroc(tested["positive"], tested["negative"]),
+            }
+        )
+    order = {name: n for n, name in enumerate(targets)}
+    return pd.DataFrame(rows).sort_values(
+        ["split", "target"],
+        key=lambda c: c.map(order).fillna(0) if c.name == "target" else c,
+        kind="stable",
+        ignore_index=True,
+    )
+
+
+def power_warnings(targets: pd.DataFrame) -> Iterator[str]:
+    """A sentence for every target that these patients cannot decide.
+
+    Args:
+        targets: From `power_table`.
+    """
+    for row in targets.itertuples():
+        fewer = min(row.positive, row.negative)
+        if fewer < FEW_POSITIVES:
+            yield (
+                f"{row.target} cannot be estimated in split {row.split}: {row.positive} positive and {row.negative} "
+                "negative patients are tested."
+            )
+        elif row.detectable_auroc is None or row.detectable_auroc > 0.8:
+            needed = (
+                "not even a perfect model"
+                if row.detectable_auroc is None
+                else f"only a model with an AUROC above {row.detectable_auroc:.2f}"
+            )
+            yield f"{row.target}, split {row.split}: {needed} would be told from chance in four of five such cohorts."
+        if row.fewest_validation < 2 or row.fewest_train < 5:
+            yield (
+                f"{row.target}, split {row.split}: a fold has {row.fewest_train} training and {row.fewest_validation} "
+                "validation patients of the rarer class."
+            )

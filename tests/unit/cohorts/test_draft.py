@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.draft import draft_study
 from scan2gene.cohorts.guess_columns import guess_age, guess_targets
-from scan2gene.cohorts.guess_grid import guess_grid
 from scan2gene.cohorts.guess_ids import guess_patients, id_pattern
 from scan2gene.cohorts.label_table import read_table
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
+from scan2gene.defaults import left_open
 from scan2gene.imaging.index import index
 from scan2gene.phantom.exams import write_cohort
 
@@ -53,7 +53,7 @@ def test_tcga_lgg_is_drafted_as_the_shipped_study_has_it(tmp_path, shared_data):
     assert list(study.targets) == ["ATRX", "TP53", "IDH1"]
     assert study.cohort.site_column == "institution"
     assert study.cohort.clinical == ["age"]
-    assert [run.model.name for run in study.runs] == ["light_cnn", "clinical"]
+    assert left_open(study) == ["preprocess", "splits", "runs", "data.batch_size", "data.augment"]
     assert found.cohort["role:t1c"].notna().sum() == 68
     # an outcome is offered with a word of warning, and only as a comment
     assert re.search(r"^  # death01: .*known only after the scan", text, re.MULTILINE)
@@ -107,13 +107,12 @@ def test_flat_folders_of_images_and_labels(tmp_path, shared_data):
             shutil.copy(source / kind / name, tmp_path / "scans" / kind / name)
     rows = [{"case": n.removesuffix(".nii.gz"), "relapse": "no" if i % 2 else "yes"} for i, n in enumerate(names)]
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
-    study, found, text = draft(tmp_path, tmp_path / "scans", tmp_path / "labels.csv")
+    study, found, _ = draft(tmp_path, tmp_path / "scans", tmp_path / "labels.csv")
     assert len(found.cohort) == 20
     assert found.cohort["role:image"].str.contains("/images/").all()
     assert found.cohort["role:mask"].str.contains("/labels/").all()
     assert study.targets["relapse"].positive == ["yes"]
-    assert [run.name for run in study.runs] == ["light"]  # no age, no baseline
-    assert "# - name: clinical" in text
+    assert study.cohort.clinical == []  # no age, no baseline
 
 
 @pytest.mark.parametrize("sessions", [(), ("01", "02")])
@@ -203,12 +202,3 @@ def test_an_inferred_pattern_finds_every_id_in_its_path(numbers, padded):
     pattern = id_pattern(below, ids, [True] * len(ids))
     assert pattern is not None
     assert [re.search(pattern, path)[1] for path in below] == ids
-
-
-def test_the_grid_holds_the_field_of_view_whatever_the_orientation():
-    rows = {"shape": ["256x256x120", "120x256x256"], "orientation": ["LPS", "SRA"]}
-    spacings = {"spacing_i_mm": [0.7, 1.5], "spacing_j_mm": [0.7, 0.7], "spacing_k_mm": [1.5, 0.7]}
-    grid = guess_grid(pd.DataFrame(rows | spacings))
-    assert grid.field_mm == pytest.approx((179.2, 179.2, 180))
-    assert all(n * mm >= field - 0.5 for n, mm, field in zip(grid.shape, grid.spacing_mm, grid.field_mm, strict=True))
-    assert grid.spacing_mm == (1.9, 1.9, 3.8)

@@ -1,0 +1,291 @@
+"""What a study leaves open, chosen from its cohort: steps, grid, batch, augmentation, runs.
+
+Choices depend on the exams that were curated, on no label, and on the size of a grid that
+the machine can train. They are made once and kept in `plan.json`, so that a run that goes on
+elsewhere goes on with the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.errors import Scan2GeneError
+from scan2gene.core.geometry import bounding_box
+from scan2gene.core.machine import available_memory, has_gpu
+from scan2gene.core.study import Data, Plugin, Run, Split, Study, Train, input_roles
+from scan2gene.imaging.index import read_volume
+from scan2gene.preprocess.recipe import apply_recipe
+from scan2gene.preprocess.resample import like
+
+SAMPLED = 12  # exams that are opened to measure bodies and lesions
+VOXELS = {"cpu": 150_000, "gpu": 1_500_000}  # of a grid: a step of the light CNN takes about a second
+LESION_SHARE = 0.25  # of these voxels for the neighbourhood of a lesion
+THIN = 0.3  # a field of view thinner than this share of its width is not believed
+LESION_MARGIN_MM = 10.0
+ENCLOSED = 0.9  # of the exams whose body, or lesion, fits the grid whole
+MULTIPLE = 8  # networks halve the field three times
+BATCH = 8
+SMALL_COHORT = 64  # patients below which a batch is half as large
+BYTES_PER_VOXEL = 400.0  # of one role, in a training step of the light CNN
+MEMORY_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What was measured in a cohort; lengths along left-right, front-back, head-foot.
+
+    Args:
+        exams: How many were opened.
+        spacing: Median size of a voxel, mm.
+        field: Median field of view, mm.
+        body: Voxel counts x spacing of the body's box, mm, that encloses nine in ten exams.
+        lesion: The same of the first mask, None without one.
+        believed: False when the slice spacing in the files cannot be true.
+    """
+
+    exams: int
+    spacing: tuple[float, float, float]
+    field: tuple[float, float, float]
+    body: tuple[float, float, float]
+    lesion: tuple[float, float, float] | None
+    believed: bool
+
+
+def left_open(study: Study) -> list[str]:
+    """Keys that the study file does not set and that are chosen for it."""
+    keys = {
+        "preprocess": "preprocess" not in study.model_fields_set,
+        "splits": "splits" not in study.model_fields_set,
+        "runs": not study.runs,
+        "data.batch_size": "batch_size" not in study.data.model_fields_set,
+        "data.augment": "augment" not in study.data.model_fields_set,
+    }
+    return [key for key, is_open in keys.items() if is_open]
+
+
+def choose(
+    study: Study, cohort: pd.DataFrame, labels: pd.DataFrame, paths: Mapping[str, str], hide: Callable[[str], str] = str
+) -> dict[str, Any]:
+    """Choose what the study leaves open.
+
+    Args:
+        study: As its file says it.
+        cohort: cohort.csv.
+        labels: labels.csv; only for the number of folds that the rarest class allows.
+        paths: series_id -> what `read_volume` opens.
+        hide: Takes out of a message what must not be shown.
+
+    Returns:
+        What plan.json holds: `chosen` (key -> value, as a study file has it), `why` (key ->
+        sentence) and `fingerprint`. All three are empty when nothing is open.
+    """
+    keys = left_open(study)
+    chosen: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    machine = "cpu" if study.train.device == "cpu" or not has_gpu() else "gpu"
+    found = _fingerprint(study, cohort, paths, hide) if {"preprocess", "data.augment"} & set(keys) else None
+    lesion: list[dict[str, Any]] = []
+    voxels = VOXELS[machine]
+    if found and "preprocess" in keys:
+        chosen["preprocess"], why["preprocess"], shape = _whole(study, found, voxels)
+        lesion = _lesion(study, found, voxels)
+        voxels = int(np.prod(shape))
+    if "splits" in keys:
+        chosen["splits"], why["splits"] = _splits(labels)
+    if "data.batch_size" in keys:
+        chosen["data.batch_size"], why["data.batch_size"] = _batch(study, cohort, voxels)
+        if chosen["data.batch_size"] < BATCH and "accumulate" not in study.train.model_fields_set:
+            chosen["train.accumulate"] = _usual_batch(cohort) // chosen["data.batch_size"]
+            why["train.accumulate"] = "so that one update sees as many exams as a larger batch would"
+    if found and "data.augment" in keys:
+        mirrored = "preprocess" in keys or any(s.name == "reorient" for s in study.preprocess)
+        chosen["data.augment"], why["data.augment"] = _augment(found, mirrored)
+    if "runs" in keys:
+        chosen["runs"], why["runs"] = _runs(study, lesion)
+    fingerprint = {} if found is None else vars(found)
+    return {"chosen": chosen, "why": why, "fingerprint": fingerprint, "machine": machine if chosen else ""}
+
+
+def with_choices(study: Study, chosen: Mapping[str, Any]) -> Study:
+    """The study with what was chosen for it; what its file sets stays."""
+    data = {k.removeprefix("data."): v for k, v in chosen.items() if k.startswith("data.")}
+    train = {k.removeprefix("train."): v for k, v in chosen.items() if k.startswith("train.")}
+    changed: dict[str, Any] = {
+        "data": Data.model_validate(study.data.model_dump() | data),
+        "train": Train.model_validate(study.train.model_dump() | train),
+    }
+    kinds: dict[str, Any] = {"preprocess": Plugin, "splits": Split, "runs": Run}
+    for key, kind in kinds.items():
+        if key in chosen:
+            changed[key] = [kind.model_validate(value) for value in chosen[key]]
+    return study.model_copy(update=changed)
+
+
+def _fingerprint(
+    study: Study, cohort: pd.DataFrame, paths: Mapping[str, str], hide: Callable[[str], str]
+) -> Fingerprint:
+    """Open some exams, evenly over the cohort, and measure them."""
+    role = reference_role(study)
+    mask = next((n for n, r in study.cohort.roles.items() if r.kind == "label"), None)
+    having = cohort[cohort[f"role:{role}"].notna()]
+    rows = having.iloc[np.unique(np.linspace(0, len(having) - 1, min(SAMPLED, len(having))).astype(int))]
+    measured, lesions, trouble = [], [], "no exam has it"
+    for exam in rows.to_dict("records"):
+        try:
+            volume = read_volume(paths[exam[f"role:{role}"]])
+            steps = [Plugin(name="first_channel"), Plugin(name="reorient", options={"axes": "LAS"})]
+            upright = apply_recipe({role: volume}, steps)[role]
+            body = apply_recipe({role: upright}, [Plugin(name="body_crop", options={"reference": role})])[role]
+            measured.append((upright.spacing_mm, upright.shape, body.shape))
+            if mask and isinstance(exam[f"role:{mask}"], str):
+                lesion = like(read_volume(paths[exam[f"role:{mask}"]], "label"), upright).array > 0
+                if lesion.any():
+                    low, high = bounding_box(lesion)
+                    lesions.append((high - low) * np.asarray(upright.spacing_mm))
+        except Scan2GeneError as error:
+            trouble = str(error)
+    if not measured:
+        raise Scan2GeneError(f"no exam could be opened to choose a grid: {hide(trouble)}. Set preprocess in the study.")
+    spacings, shapes, bodies = (np.array(column, float) for column in zip(*measured, strict=True))
+    field = np.median(shapes * spacings, axis=0)
+    around = None if not lesions else _triple(np.quantile(lesions, ENCLOSED, axis=0) + 2 * LESION_MARGIN_MM)
+    return Fingerprint(
+        len(measured), _triple(np.median(spacings, axis=0)), _triple(field),
+        _triple(np.quantile(bodies * spacings, ENCLOSED, axis=0)), around, bool(field.min() >= THIN * field.max()),
+    )  # fmt: skip
+
+
+def reference_role(study: Study) -> str:
+    """The role whose grid and body all others follow: the first that every exam has, else the first."""
+    images = input_roles(study)
+    return next((r for r in images if not study.cohort.roles[r].optional), images[0])
+
+
+def _whole(study: Study, found: Fingerprint, voxels: int) -> tuple[list[dict[str, Any]], str, list[int]]:
+    """Steps for the whole body, why, and their grid."""
+    field = " x ".join(f"{v:.0f}" for v in found.field)
+    spacing, shape = grid(found.body, found.spacing, voxels)
+    size = " x ".join(map(str, shape))
+    steps = _begin(study)
+    if found.believed:
+        steps += [_step("resample", spacing_mm=spacing), _step("crop_or_pad", shape=shape)]
+        why = f"nine in ten bodies fit into {size} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
+    else:
+        steps.append(_step("resize", shape=shape))
+        why = (
+            f"the field of view, {field} mm, is too thin to be true, so the spacing in the files is not believed and "
+            f"every field is stretched to {size} voxels"
+        )
+    return [*steps, *_end()], why, shape
+
+
+def _lesion(study: Study, found: Fingerprint, voxels: int) -> list[dict[str, Any]]:
+    """Steps for the neighbourhood of the lesion; empty without masks."""
+    mask = next((n for n, r in study.cohort.roles.items() if r.kind == "label"), None)
+    if mask is None or found.lesion is None:
+        return []
+    spacing, shape = grid(found.lesion, found.spacing, int(voxels * LESION_SHARE))
+    steps = _begin(study)[:-1]  # the body's box would be cut again
+    if found.believed:
+        steps += [_step("resample", spacing_mm=spacing), _step("crop_to_mask", mask=mask, shape=shape)]
+    else:
+        steps += [_step("crop_to_mask", mask=mask, margin_voxels=4), _step("resize", shape=shape)]
+    return [*steps, *_end()]
+
+
+def _begin(study: Study) -> list[dict[str, Any]]:
+    """One frame for all exams and roles, without the air around."""
+    reference = reference_role(study)
+    steps = [_step("first_channel"), _step("reorient", axes="LAS")]
+    if len(study.cohort.roles) > 1:
+        steps.append(_step("match_grid", reference=reference))
+    return [*steps, _step("body_crop", reference=reference)]
+
+
+def _end() -> list[dict[str, Any]]:
+    return [_step("clip_percentile", low=0.5, high=99.5), _step("min_max_uint8")]
+
+
+def grid(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...], voxels: int) -> tuple[list[float], list[int]]:
+    """The finest grid of about so many voxels that spans an extent.
+
+    Args:
+        extent_mm: What is to be spanned, three axes.
+        spacing_mm: Not finer than this.
+        voxels: As many at most, but for rounding to multiples of eight.
+
+    Returns:
+        Spacing in mm, rounded up to 0.1, and shape. The finest axis is coarsened first, so
+        thick slices stay as they are as long as they can.
+    """
+    spacing = np.array(spacing_mm, float)
+    while np.prod(np.array(extent_mm) / spacing) > voxels:
+        finest = spacing <= spacing.min() * 1.02
+        spacing[finest] *= 1.02
+    spacing = np.ceil(spacing * 10 - 1e-6) / 10
+    counts = np.maximum(1, np.round(np.array(extent_mm) / spacing / MULTIPLE)) * MULTIPLE
+    return [float(round(v, 1)) for v in spacing], [int(n) for n in np.maximum(counts, 2 * MULTIPLE)]
+
+
+def _splits(labels: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
+    counts = labels.groupby(["target", "value"])["patient_id"].nunique()
+    rarest = int(counts.min()) if len(counts) else 0
+    folds = 5 if rarest >= 10 else 3 if rarest >= 5 else 2
+    return [{"name": "cv", "kind": "kfold", "folds": folds}], f"the rarest class has {rarest} patients"
+
+
+def _usual_batch(cohort: pd.DataFrame) -> int:
+    return BATCH if cohort["patient_id"].nunique() >= SMALL_COHORT else BATCH // 2
+
+
+def _batch(study: Study, cohort: pd.DataFrame, voxels: int) -> tuple[int, str]:
+    usual = batch = _usual_batch(cohort)
+    each = voxels * max(1, len(input_roles(study))) * BYTES_PER_VOXEL
+    free = available_memory()
+    while batch > 2 and batch * each > MEMORY_SHARE * free:
+        batch //= 2
+    if batch == usual:
+        return batch, f"{cohort['patient_id'].nunique()} patients"
+    return batch, f"{usual} exams would need about {usual * each / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+
+
+def _augment(found: Fingerprint, mirrored: bool) -> tuple[list[dict[str, Any]], str]:
+    move = round(0.03 * min(found.body), 1)
+    steps = [
+        _step("affine", rotation_degrees=10, scale=0.1, translation_mm=move),
+        _step("intensity", scale=0.1, shift=0.05),
+        _step("noise", std=0.02),
+    ]
+    if not mirrored:
+        return (
+            steps,
+            "small changes that leave every label true; no mirroring, as no step says what i runs along",
+        )
+    return [_step("flip", axes=["i"]), *steps], "small changes that leave every label true"
+
+
+def _runs(study: Study, lesion: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    runs: list[dict[str, Any]] = [{"name": "light", "model": {"name": "light_cnn"}}]
+    why = "a small network, as cohorts are small"
+    if lesion:
+        runs.append({"name": "light-lesion", "model": {"name": "light_cnn"}, "preprocess": lesion})
+        why += "; the same on the neighbourhood of the mask"
+    if study.cohort.clinical:
+        options = {"columns": list(study.cohort.clinical)}
+        runs.append({"name": "clinical", "model": {"name": "clinical", "options": options}})
+        why += "; and what the scans must beat"
+    return runs, why
+
+
+def _step(name: str, **options: Any) -> dict[str, Any]:
+    return {"name": name, "options": options}
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    i, j, k = (round(float(v), 2) for v in values)
+    return i, j, k

@@ -1,0 +1,113 @@
+"""What a study leaves open is chosen from its cohort, once, and what it sets is kept."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import scan2gene
+from scan2gene.core.errors import RunError
+from scan2gene.defaults import MULTIPLE, grid
+from tests.integration.road import edit, nifti_study, phantom_study
+
+OPEN = ("preprocess", "splits", "runs", "data", "evaluate", "train", "question")
+
+
+def _open(path):
+    """The study with cohort and targets only."""
+    values = {k: v for k, v in yaml.safe_load(path.read_text()).items() if k not in OPEN}
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def _planned(out):
+    return json.loads((out / "plan.json").read_text())
+
+
+def test_cohort_and_targets_are_enough(tmp_path):
+    study = _open(phantom_study(tmp_path, 24, effect=2.5))
+    out = scan2gene.run(study, tmp_path / "run", changes=["train.epochs=2", "evaluate.bootstrap=100"])
+    ran = json.loads((out / "study.json").read_text())
+    assert [run["name"] for run in ran["runs"]] == ["light", "light-lesion", "clinical"]
+    assert ran["preprocess"] == _planned(out)["chosen"]["preprocess"]
+    assert ran["question"] == "Can mutation be predicted from the scans?"
+    assert ran["splits"][0]["folds"] == 5
+    manifests = [pd.read_csv(m) for m in (out / "store").glob("*/manifest.csv")]
+    assert len(manifests) == 2
+    assert all(m["status"].eq("ok").all() and m["shape"].nunique() == 1 for m in manifests)
+    auroc = pd.read_csv(out / "metrics.csv").query("metric == 'auroc'")
+    assert set(auroc["run_id"]) == {"light", "light-lesion", "clinical"}
+
+
+def test_the_body_fits_the_planned_grid(tmp_path):
+    """Bodies of known size in air: the grid spans them, at voxels no finer than the scans'."""
+    study = nifti_study(tmp_path)
+    rng = np.random.default_rng(1)
+    for path in (tmp_path / "scans").rglob("*.nii.gz"):
+        array = rng.normal(5, 1, (64, 60, 40)).clip(0).astype(np.float32)
+        array[12:52, 15:45, 8:32] += 200  # 80 x 60 x 72 mm
+        nib.save(nib.Nifti1Image(array, np.diag([-2.0, -2.0, 3.0, 1.0])), path)
+    out = scan2gene.run(_open(study), tmp_path / "run", until="preprocess")
+    found = _planned(out)["fingerprint"]
+    margin = 2 * 4 * np.array([2.0, 2.0, 3.0])
+    assert found["body"] == pytest.approx(np.array([80, 60, 72]) + margin, abs=3)
+    assert found["believed"]
+    steps = {s["name"]: s["options"] for s in _planned(out)["chosen"]["preprocess"]}
+    spacing, shape = np.array(steps["resample"]["spacing_mm"]), np.array(steps["crop_or_pad"]["shape"])
+    assert (spacing == (2, 2, 3)).all()
+    assert (np.abs(spacing * shape - found["body"]) <= spacing * MULTIPLE / 2 + 0.1).all()
+
+
+def test_a_field_too_thin_to_be_true_is_stretched(tmp_path):
+    study = nifti_study(tmp_path)
+    rng = np.random.default_rng(1)
+    for path in (tmp_path / "scans").rglob("*.nii.gz"):
+        array = rng.normal(50, 5, (48, 48, rng.integers(8, 12))).astype(np.float32)
+        nib.save(nib.Nifti1Image(array, np.diag([-4.0, -4.0, 1.0, 1.0])), path)
+    out = scan2gene.run(_open(study), tmp_path / "run", until="plan")
+    assert [s["name"] for s in _planned(out)["chosen"]["preprocess"]][-3] == "resize"
+    assert "too thin to be true" in _planned(out)["why"]["preprocess"]
+
+
+def test_what_is_set_is_kept_and_a_plan_is_made_once(tmp_path):
+    study, out = nifti_study(tmp_path), tmp_path / "run"
+    scan2gene.run(study, out, until="plan", changes=["data.batch_size=3", "data.augment=[]"])
+    assert _planned(out)["chosen"] == {}
+    before = json.loads((out / "study.json").read_text())
+    assert (before["data"]["batch_size"], before["data"]["augment"]) == (3, [])
+    edit(study, runs=[])
+    scan2gene.run(study, out, until="plan")
+    assert set(_planned(out)["chosen"]) == {"runs", "data.batch_size", "data.augment", "train.accumulate"}
+    stamp = (out / "plan.json").stat().st_mtime_ns
+    scan2gene.run(study, out, until="preprocess")
+    assert (out / "plan.json").stat().st_mtime_ns == stamp
+
+
+def test_planned_splits_are_kept_and_others_refused(tmp_path):
+    study, out = _open(nifti_study(tmp_path)), tmp_path / "run"
+    table = pd.read_csv(tmp_path / "labels.csv")
+    table["gene"] = (table.index < 6).astype(int)
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    scan2gene.run(study, out, until="split")
+    assert pd.read_csv(out / "split.csv")["fold"].nunique() == 3  # six patients of the rarer class
+    scan2gene.run(study, out, until="split")
+    with pytest.raises(RunError, match="another splits"):
+        scan2gene.run(study, out, until="split", changes=["splits=[{name: cv, kind: kfold, folds: 4}]"])
+
+
+@given(st.tuples(*[st.floats(20, 500)] * 3), st.tuples(*[st.floats(0.3, 8)] * 3), st.sampled_from([20_000, 150_000]))
+def test_a_grid_spans_the_extent_within_its_voxels(extent, spacing, voxels):
+    new, shape = grid(extent, spacing, voxels)
+    assert all(n % MULTIPLE == 0 and n >= 2 * MULTIPLE for n in shape)
+    assert all(a >= b - 0.1 for a, b in zip(new, spacing, strict=True))
+    wide = np.array(shape) > 2 * MULTIPLE
+    assert (np.abs(np.array(new) * shape - extent)[wide] <= np.array(new)[wide] * (MULTIPLE / 2) + 1e-6).all()
+    if (np.array(extent) / new > 3 * MULTIPLE).all():
+        assert np.prod(shape) < 2 * voxels
