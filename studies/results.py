@@ -10,30 +10,33 @@ import pandas as pd
 
 import scan2gene
 from scan2gene.core.files import write_text
-from scan2gene.core.study import study_hash
+from scan2gene.core.study import Study, study_hash
 from scan2gene.core.study_file import load_study
+from scan2gene.plan import choices
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 DATA = ROOT.parent / "shared" / "data"
 
 
-def tcga_lgg() -> None:
-    """Run studies/tcga-lgg.yaml; its table, per-fold figures and training summary go to docs/results/."""
-    path = ROOT / "studies" / "tcga-lgg.yaml"
-    study = load_study(path)
-    out = scan2gene.run(study, ROOT / "runs" / study.name)
+def tcga_lgg(name: str = "tcga-lgg") -> None:
+    """Run a study of the TCGA-LGG cohort; its table and training summary go to docs/results/."""
+    path = ROOT / "studies" / f"{name}.yaml"
+    out = scan2gene.run(load_study(path), ROOT / "runs" / name)
+    study = Study.model_validate(json.loads((out / "study.json").read_text()))  # with what was planned
     metrics = pd.read_csv(out / "metrics.csv")
-    metrics.round(4).to_csv(RESULTS / "tcga-lgg-metrics.csv", index=False)
+    metrics.round(4).to_csv(RESULTS / f"{name}-metrics.csv", index=False)
     auroc = metrics[metrics["metric"] == "auroc"]
     order = [r.name for r in study.runs]
     lines = [
         "# TCGA-LGG: IDH, TP53, ATRX and COC2 from FLAIR, T1 and T1 with contrast",
         "",
-        f"Written by `make results` from `studies/tcga-lgg.yaml`, study hash `{study_hash(study)}`, seed {study.seed}.",
+        f"Written by `make results` from `studies/{name}.yaml` (scan2gene {scan2gene.__version__}, study hash",
+        f"`{study_hash(study)}`, seed {study.seed}).",
         "AUROC with 95 % BCa patient-bootstrap interval on test patients; within-fold pairs only. Nothing is adjusted",
-        f"for the {len(auroc)} comparisons on this page. All metrics: `tcga-lgg-metrics.csv`.",
+        f"for the {len(auroc)} comparisons on this page. All metrics: `{name}-metrics.csv`.",
         "",
+        *_planned(out),
     ]
     for split in [s.name for s in study.splits]:
         part = auroc[auroc["split"] == split]
@@ -46,7 +49,14 @@ def tcga_lgg() -> None:
             lines.append(f"| {run} | " + " | ".join(_cell(row.loc[t]) for t in names) + " |")
         lines.append("")
     lines += _training(out, order)
-    write_text(RESULTS / "tcga-lgg.md", "\n".join(lines) + "\n")
+    write_text(RESULTS / f"{name}.md", "\n".join(lines) + "\n")
+
+
+def _planned(out: Path) -> list[str]:
+    """What was chosen for the study, and why."""
+    planned = json.loads((out / "plan.json").read_text(encoding="utf-8"))
+    lines = [f"- {line}" for line in choices(planned)]
+    return ["## Chosen by the plan", "", *lines, ""] if lines else []
 
 
 def _cell(row: pd.Series) -> str:
@@ -85,3 +95,4 @@ if __name__ == "__main__":
     index_all()
     gbm_exam()
     tcga_lgg()
+    tcga_lgg("tcga-lgg-planned")
