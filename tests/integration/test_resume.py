@@ -42,6 +42,6 @@ def test_a_stage_that_had_nothing_to_do_says_so(tmp_path, capsys):
         return [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.endswith("(as before)")]
 
     assert idle() == []
-    assert idle() == ["index", "curate", "split", "preprocess"]
+    assert idle() == ["index", "curate", "plan", "split", "preprocess"]
     assert idle(preprocess=[{"name": "crop_or_pad", "options": {"shape": [6, 6, 6]}}]) == ["index", "curate", "split"]
-    assert idle() == ["index", "curate", "split", "preprocess"]
+    assert idle() == ["index", "curate", "plan", "split", "preprocess"]
