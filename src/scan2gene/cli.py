@@ -31,6 +31,7 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. train.epochs=3; may be repeated."),
 ]
 
+SCHEMA = "study.schema.json"
 _LINES = 20  # kinds of series, and rejects, that `index` prints; its table has them all
 INTERRUPTED = 130  # exit status after Ctrl-C, as a shell has it
 
@@ -164,8 +165,10 @@ def new(
     else:
         text = recipe_text(recipe or "")
         told = f"Change the lines marked EDIT, then: scan2gene run {path}"
-    path.write_text(text, encoding="utf-8")
-    typer.echo(f"{path} written. {told}")
+    schema = path.with_name(SCHEMA)
+    path.write_text(f"# yaml-language-server: $schema={SCHEMA}\n{text}", encoding="utf-8")
+    schema.write_text(_schema(), encoding="utf-8")
+    typer.echo(f"{path} written, and {schema.name} beside it, with which editors complete and check. {told}")
 
 
 @app.command()
@@ -255,9 +258,13 @@ def verify(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
+    typer.echo(_schema())
+
+
+def _schema() -> str:
     from scan2gene.core.study import Study
 
-    typer.echo(json.dumps(Study.model_json_schema(), indent=2))
+    return json.dumps(Study.model_json_schema(), indent=2)
 
 
 def _print_kinds(series: pd.DataFrame) -> None:

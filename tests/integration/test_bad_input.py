@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 
 import nibabel as nib
 import numpy as np
@@ -264,8 +265,6 @@ def test_every_recipe_is_a_valid_study(tmp_path, monkeypatch):
 
 
 def test_the_published_schema_is_the_code_s(request):
-    import json
-
     from scan2gene.core.study import Study
 
     published = json.loads((request.config.rootpath / "docs" / "study.schema.json").read_text())
@@ -287,3 +286,22 @@ def test_a_draft_without_labels_says_that_they_are_missing(tmp_path, monkeypatch
     message = shell(monkeypatch, "new", "--scans", tmp_path / "scans", "-o", tmp_path / "new.yaml")
     assert message.endswith("is no BIDS folder with a participants.tsv: give --labels FILE as well")
     assert not (tmp_path / "new.yaml").exists()
+
+
+def test_a_mistake_quotes_its_line_once(tmp_path, monkeypatch):
+    path = nifti_study(tmp_path)
+    path.write_text(path.read_text() + "seeds: 3\n")
+    edit(path, train={"epochs": "many", "rate": 3})
+    text = path.read_text()
+    said = shell(monkeypatch, "run", path)
+    for key in ("epochs: many", "rate: 3", "seeds: 3"):
+        assert said.count(f"{text[: text.index(key)].count(chr(10)) + 1} | ") == 1
+        assert said.count(f" {key}") >= 1
+
+
+def test_a_new_study_names_the_schema_beside_it(tmp_path, monkeypatch):
+    assert shell(monkeypatch, "new", "classify-3d", "-o", tmp_path / "mine.yaml") == ""
+    first = (tmp_path / "mine.yaml").read_text().splitlines()[0]
+    schema = tmp_path / first.partition("$schema=")[2]
+    keys = json.loads(schema.read_text())["properties"]
+    assert {"cohort", "targets", "runs"} <= set(keys)

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from scan2gene.core.errors import StudyError
 from scan2gene.core.study import Run, Section, Study, unknown_name
 
+QUOTED = 160  # a longer line is not quoted
+
 
 def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
     """Read and check a study file; relative paths in it are taken from its folder.
@@ -43,7 +45,7 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
-        raise StudyError("\n".join(_explain(e, lines, path, changed) for e in error.errors())) from None
+        raise StudyError(_told(error, lines, path, changed)) from None
     return _anchored(study, path.parent)
 
 
@@ -111,6 +113,22 @@ def _collect_lines(node: yaml.Node | None, where: tuple, lines: dict[tuple, int]
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _collect_lines(value, (*where, index), lines, path)
+
+
+def _told(error: ValidationError, lines: dict[tuple, int], path: Path, changed: dict[tuple, str]) -> str:
+    """Every mistake, and once below the mistakes of a line that line itself."""
+    text = path.read_text(encoding="utf-8").splitlines()
+    told: dict[str, list[str]] = {}
+    for e in error.errors():
+        message = _explain(e, lines, path, changed)
+        place = message.removeprefix(f"{path}:").partition(":")[0] if message.startswith(f"{path}:") else ""
+        told.setdefault(place, []).append(message)
+    said = []
+    for place, messages in told.items():
+        said += messages
+        if place.isdigit() and len(text[int(place) - 1].strip()) <= QUOTED:
+            said.append(f"  {place} | {text[int(place) - 1].rstrip()}")
+    return "\n".join(said)
 
 
 def _explain(error: Any, lines: dict[tuple, int], path: Path, changed: dict[tuple, str]) -> str:

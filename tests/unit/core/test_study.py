@@ -86,7 +86,8 @@ def test_an_unknown_key_is_named_with_its_line_and_the_likely_word(load, old, ne
 
 def test_every_mistake_is_listed_at_once(load):
     text = changed("train: {epochs: 7}", "train: {epochs: -7}").replace("kind: label", "knd: label")
-    assert len(refused(load, text).splitlines()) == 2
+    said = refused(load, text).splitlines()
+    assert [" | " in line for line in said] == [False, True, False, True]  # each with its line below
 
 
 @pytest.mark.parametrize(("part", "right"), [("data", "batch_size"), ("train", "epochs")])
