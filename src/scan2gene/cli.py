@@ -76,6 +76,14 @@ def plan(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
 
 
 @app.command()
+def search(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
+    """Help another process with the searches of a study: do trials until none is left."""
+    from scan2gene.pipeline import join_search
+
+    typer.echo(f"{join_search(study, out, changes or ())} folds searched")
+
+
+@app.command()
 def index(
     scans: Annotated[list[Path], typer.Argument(help="Folders or files with DICOM or NIfTI.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write.")] = Path("series.csv"),

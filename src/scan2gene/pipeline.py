@@ -19,9 +19,9 @@ from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Run, Study, for_run
 from scan2gene.core.study_file import load_study
-from scan2gene.stages import STAGES, Job, ToDo, index_scans
+from scan2gene.stages import STAGES, Job, ToDo, index_scans, search_trials
 
 
 def run(
@@ -160,6 +160,35 @@ def curated_as_bids(study: Path, folder: Path, out: Path | None = None) -> Expor
         return export_bids(out, folder, job.paths(), job.veil or str)
 
 
+def join_search(study: Study | str | Path, out: str | Path | None = None, changes: Sequence[str] = ()) -> int:
+    """Work on the searches of a study beside another process that runs it.
+
+    Trials go into the run directory's search files; choosing, predicting and all else is left
+    to `run`.
+
+    Args:
+        study: A study, or the path of a study file.
+        out: Run directory, prepared at least; default `runs/<study name>`.
+        changes: "key=value" each; see `load_study`.
+
+    Returns:
+        Folds that were searched.
+
+    Raises:
+        RunError: The run directory is not prepared.
+    """
+    study = study if isinstance(study, Study) else load_study(study, changes)
+    check(study)
+    out = Path(out) if out is not None else Path("runs") / study.name
+    job = Job(study, out, veil=open_veil(study, out), dry=True)
+    for name in ("index", "curate", "plan", "split", "preprocess"):
+        try:
+            STAGES[name](job)
+        except ToDo:
+            raise RunError(f"{out} is not prepared. First: scan2gene preprocess STUDY, or run it elsewhere.") from None
+    return search_trials(job)
+
+
 def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool) -> None:
     """Stop before anything is written when a run directory holds the split of another study.
 
@@ -203,7 +232,20 @@ def check(study: Study, networks: bool = True) -> None:
     for one in study.runs:
         if networks:
             from scan2gene.train.fold import check_model, check_training
+            from scan2gene.train.search import check_search
 
             check_model(study, one)
             check_training(for_run(study, one))
+            if one.search:
+                check_search(study, one, lambda tried: _check_run(study, tried))
         check_recipe(for_run(study, one).preprocess, study.cohort.roles)
+
+
+def _check_run(study: Study, one: Run) -> None:
+    """Refuse one candidate of a search."""
+    from scan2gene.preprocess.recipe import check_recipe
+    from scan2gene.train.fold import check_model, check_training
+
+    check_model(study, one)
+    check_training(for_run(study, one))
+    check_recipe(for_run(study, one).preprocess, study.cohort.roles)

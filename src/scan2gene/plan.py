@@ -120,7 +120,7 @@ def _cost(study: Study, one: Run, cohort: pd.DataFrame, paths: dict[str, str], c
     view = for_run(study, one)
     try:
         exam = _one_exam(view, cohort, paths)
-        return _timed(view, one, cohort, exam, counts, len(folds))
+        return _timed(view, one, cohort, exam, counts, len(folds) * (one.search.trials if one.search else 1))
     except (Scan2GeneError, RuntimeError, MemoryError) as error:
         return Cost(
             one.name, fits=len(folds), reason=str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from scan2gene.core.console import live, say
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.rundir import damaged, is_done, mark_done, read_stamp, stage_key
-from scan2gene.core.study import Run, Study, for_run, input_roles, study_hash
+from scan2gene.core.study import Run, Study, candidate, for_run, input_roles, study_hash
 from scan2gene.core.tables import (
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
@@ -204,6 +205,7 @@ def _split(job: Job) -> str:
 
 def _train(job: Job) -> str:
     from scan2gene.train.fold import train_fold
+    from scan2gene.train.search import search_fold
 
     made = total = 0
     for one, view, fold, parts, folder, key in _folds(job):
@@ -211,17 +213,33 @@ def _train(job: Job) -> str:
         stage = f"train/{folder.relative_to(job.out / 'experiments')}"
         if job.is_done(stage, key):
             continue
-        data, targets = _data(job, one, view)
         started = time.perf_counter()
-        train_fold(view, one, data, targets, parts, fold, folder, key)
+        if one.search:
+            search_fold(job.study, one, partial(_data, job), parts, fold, folder, key)
+        else:
+            data, targets = _data(job, one, view)
+            train_fold(view, one, data, targets, parts, fold, folder, key)
         live("")
         seconds = time.perf_counter() - started
-        files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv")) if p.exists()]
+        files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv", "search.json")) if p.exists()]
         mark_done(job.out, stage, key, files, seconds=round(seconds, 1))
         made += 1
         job.worked = True
         say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{seconds:.0f} s")
     return f"{total} fits, {made} new"
+
+
+def search_trials(job: Job) -> int:
+    """Do trials of every fold of every search, and nothing else; how many folds that were."""
+    from scan2gene.train.search import begin, run_trials
+
+    folds = 0
+    for one, _, fold, parts, folder, key in _folds(job):
+        if one.search and not is_done(job.out, f"train/{folder.relative_to(job.out / 'experiments')}", key):
+            begin(folder, key)
+            run_trials(job.study, one, partial(_data, job), parts, fold, folder, key)
+            folds += 1
+    return folds
 
 
 def _told(folder: Path) -> str:
@@ -236,6 +254,7 @@ def _told(folder: Path) -> str:
 def _predict(job: Job) -> str:
     from scan2gene.predict.table import prediction_rows
     from scan2gene.train.fold import predict_fold
+    from scan2gene.train.search import chosen_run
 
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     target = job.out / "predictions.parquet"
@@ -245,7 +264,9 @@ def _predict(job: Job) -> str:
     )
     if not job.is_done("predict", key):
         tables = []
-        for one, view, fold, parts, folder, _ in work:
+        for run, _, fold, parts, folder, _ in work:
+            one = chosen_run(run, folder)
+            view = for_run(job.study, one)
             data, _ = _data(job, one, view)
             logits = predict_fold(view, one, data, folder)
             failed = {} if isinstance(data, pd.DataFrame) else data.failed
@@ -315,8 +336,15 @@ def _report(job: Job) -> str:
 
 
 def _stores(job: Job) -> list[tuple[Study, Path]]:
-    """Each different preprocessing once."""
-    return list({store.name: (view, store) for _, (view, store) in _run_stores(job)}.values())
+    """Each different preprocessing once, those that a search tries too."""
+    from scan2gene.preprocess.recipe import recipe_hash
+
+    found = {store.name: (view, store) for _, (view, store) in _run_stores(job)}
+    for one in job.study.runs:
+        for steps in one.search.over.get("preprocess", []) if one.search else []:
+            view = for_run(job.study, candidate(one, {"preprocess": steps}))
+            found.setdefault(recipe_hash(view.preprocess), (view, job.out / "store" / recipe_hash(view.preprocess)))
+    return list(found.values())
 
 
 def _run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:
@@ -341,7 +369,7 @@ def _folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str
             key = stage_key(
                 version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
                 data=view.data.model_dump(), train=view.train.model_dump(), targets=list(view.targets),
-                roles=input_roles(view),
+                roles=input_roles(view), search=one.search and one.search.model_dump(),
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
             folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
@@ -357,8 +385,9 @@ def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
         wide = labels.pivot(index="patient_id", columns="target", values="value")
         return cohort, wide.reindex(index=cohort["patient_id"], columns=list(view.targets)).to_numpy(float)
     from scan2gene.data.cohort import load_cohort
+    from scan2gene.preprocess.recipe import recipe_hash
 
-    store = {r.name: s for r, (_, s) in _run_stores(job)}[one.name]
+    store = job.out / "store" / recipe_hash(view.preprocess)
     roles = input_roles(view)
     where = (store, tuple(roles))
     if where not in job.tensors:

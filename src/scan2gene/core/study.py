@@ -211,6 +211,30 @@ def _keys_of(section: type[Section]) -> AfterValidator:
     return AfterValidator(check)
 
 
+class Range(Section):
+    """Numbers between two ends, both included; whole numbers when both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="search on a logarithmic scale")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError("low must be below high, and above 0 where log is true")
+        return self
+
+
+class Search(Section):
+    """Settings that each fold chooses by its own validation part; the test part is never seen."""
+
+    over: dict[str, list[Any] | Range] = Field(
+        min_length=1, description="key of the run, such as train.learning_rate -> values to choose from, or a range"
+    )
+    trials: int = Field(20, ge=1, description="fits per fold")
+    score: Literal["loss", "auroc"] = Field("loss", description="validation figure of the best epoch that decides")
+
+
 class Run(Section):
     """One model, and whatever it changes of the study."""
 
@@ -219,6 +243,7 @@ class Run(Section):
     preprocess: list[Plugin] | None = None
     data: Annotated[dict[str, Any], _keys_of(Data)] = Field({}, description="keys of `data` that this run changes")
     train: Annotated[dict[str, Any], _keys_of(Train)] = Field({}, description="keys of `train` that this run changes")
+    search: Search | None = Field(None, description="settings chosen inside each fold")
 
 
 class Study(Section):
@@ -277,6 +302,26 @@ def for_run(study: Study, run: Run) -> Study:
             "train": Train.model_validate(study.train.model_dump() | run.train),
         }
     )
+
+
+def candidate(run: Run, values: dict[str, Any]) -> Run:
+    """A run with some of its keys set, and without its search.
+
+    Args:
+        run: The run.
+        values: Dotted key, such as train.learning_rate or model.options.dropout -> value.
+
+    Raises:
+        ValueError: A key or value that a run cannot have (pydantic names it).
+    """
+    changed = run.model_dump(exclude={"search"})
+    for key, value in values.items():
+        here = changed
+        *path, last = key.split(".")
+        for part in path:
+            here = here.setdefault(part, {})
+        here[last] = value
+    return Run.model_validate(changed)
 
 
 def input_roles(study: Study) -> list[str]:
