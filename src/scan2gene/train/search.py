@@ -148,11 +148,9 @@ def check_search(study: Study, run: Run, check: Callable[[Run], None]) -> None:
                 one = candidate(run, {name: value})
                 for_run(study, one)
                 check(one)
-            except (StudyError, ValueError) as error:
-                said = str(error).splitlines()
-                raise StudyError(
-                    f"run {run.name}, search.over {name}, {value!r}: {said[-1] if said else error}"
-                ) from None
+            except (StudyError, ValidationError) as error:
+                said = str(error) if isinstance(error, StudyError) else str(error.errors()[0]["msg"])
+                raise StudyError(f"run {run.name}, search.over {name}, {value!r}: {said}") from None
 
 
 def _search(run: Run) -> Search:
