@@ -1,0 +1,110 @@
+"""Embeddings of a network in two dimensions, beside what each exam is: label, site, scanner, error.
+
+A map is looked at, not measured: distances far apart mean little in UMAP. What it is for is to
+see whether scanners form clusters that labels do not.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+MAP_COLUMNS = (
+    "run_id", "split", "repeat", "fold", "method", "patient_id", "exam_id", "part", "x", "y", "site", "scanner",
+)  # fmt: skip
+FOLD = ["run_id", "split", "repeat", "fold"]
+MIN_EXAMS = 5
+UMAP_EXAMS = 15  # below, neighbours are too few for UMAP
+SCANNER = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where N exams lie.
+
+    Args:
+        points: (N, 2).
+        method: "UMAP" or "PCA".
+        explained: Share of the variance that the two axes of PCA hold; None for UMAP.
+    """
+
+    points: np.ndarray
+    method: str
+    explained: float | None = None
+
+
+def placed(embeddings: np.ndarray, seed: int, method: str = "") -> Placed:
+    """Two dimensions of N embeddings: UMAP where umap-learn is installed, else PCA.
+
+    Args:
+        embeddings: (N, F), standardised here so that no feature outweighs others by its scale.
+        seed: Of UMAP.
+        method: "UMAP" or "PCA" to have one of them.
+
+    Source: McInnes 2018, "UMAP: uniform manifold approximation and projection".
+    """
+    spread = embeddings.std(axis=0)
+    values = ((embeddings - embeddings.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(float)
+    if not method:
+        method = "UMAP" if importlib.util.find_spec("umap") and len(values) >= UMAP_EXAMS else "PCA"
+    if method == "UMAP":
+        import warnings
+
+        import umap
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that a seed means one thread
+            found = umap.UMAP(n_components=2, random_state=seed, n_neighbors=min(15, len(values) - 1))
+            return Placed(np.asarray(found.fit_transform(values), float), "UMAP")
+    left, sizes, right = np.linalg.svd(values, full_matrices=False)
+    points = left[:, :2] * sizes[:2]
+    points *= np.sign(right[np.arange(len(right[:2])), np.abs(right[:2]).argmax(axis=1)])  # SVD leaves the sign open
+    total = float((sizes**2).sum())
+    if points.shape[1] < 2:
+        points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+    return Placed(points, "PCA", float((sizes[:2] ** 2).sum() / total) if total > 0 else 0.0)
+
+
+def embedding_map(embeddings: pd.DataFrame, cohort: pd.DataFrame, series: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The first network of every run and split, all its exams.
+
+    Networks of different folds share no axes, so one map shows one network: that of the first
+    fold of the first repeat.
+
+    Args:
+        embeddings: embeddings.parquet.
+        cohort: cohort.csv.
+        series: series.csv, for the scanner.
+        seed: Of UMAP.
+
+    Returns:
+        Columns `MAP_COLUMNS`; runs with fewer than five exams are left out.
+    """
+    about = cohort.set_index("exam_id")[["site"]].assign(scanner=scanners(cohort, series))
+    tables = []
+    for _, rows in embeddings.groupby(["run_id", "split"], sort=False):
+        first = rows[
+            rows[["repeat", "fold"]].apply(tuple, axis=1) == min(zip(rows["repeat"], rows["fold"], strict=True))
+        ]
+        if len(first) < MIN_EXAMS:
+            continue
+        found = placed(np.stack(first["embedding"].to_numpy()), seed)
+        table = first[[*FOLD, "patient_id", "exam_id", "part"]].assign(
+            method=found.method, x=found.points[:, 0].round(4), y=found.points[:, 1].round(4)
+        )
+        tables.append(table.join(about, on="exam_id"))
+    return (
+        pd.concat(tables, ignore_index=True)[list(MAP_COLUMNS)] if tables else pd.DataFrame(columns=list(MAP_COLUMNS))
+    )
+
+
+def scanners(cohort: pd.DataFrame, series: pd.DataFrame) -> pd.Series:
+    """exam_id -> manufacturer, model and field strength of its first role; empty where the header has none."""
+    columns = [c for c in SCANNER if c in series.columns]
+    told = series.set_index("series_id")[columns].fillna("").astype(str).agg(" ".join, axis=1).str.split().str.join(" ")
+    roles = [c for c in cohort.columns if c.startswith("role:")]
+    first = cohort[roles].bfill(axis=1).iloc[:, 0]
+    return pd.Series(first.map(told).fillna("").to_numpy(), index=cohort["exam_id"].to_numpy())

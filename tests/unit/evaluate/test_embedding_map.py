@@ -1,0 +1,59 @@
+"""Embedding maps: PCA against scikit-learn, clusters kept apart, the right exams and scanners."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics import silhouette_score
+from sklearn.preprocessing import StandardScaler
+
+from scan2gene.evaluate.embedding_map import embedding_map, placed
+
+
+def test_pca_is_scikit_learn_s():
+    values = np.random.default_rng(0).normal(size=(40, 7)) @ np.diag([5, 3, 1, 1, 1, 1, 0.1])
+    found = placed(values, 0, "PCA")
+    oracle = PCA(2)
+    expected = oracle.fit_transform(StandardScaler().fit_transform(values))
+    assert np.abs(found.points) == pytest.approx(np.abs(expected), abs=1e-8)
+    assert found.explained == pytest.approx(oracle.explained_variance_ratio_.sum())
+
+
+@pytest.mark.parametrize("method", ["PCA", "UMAP"])
+def test_clusters_stay_apart_and_a_seed_repeats(method):
+    if method == "UMAP":
+        pytest.importorskip("umap", reason="the extra `maps` is no part of the suite: compiling it takes a minute")
+    rng = np.random.default_rng(1)
+    group = np.repeat([0, 1, 2], 20)
+    values = rng.normal(size=(60, 10)) + 12 * np.eye(10)[group]
+    found = placed(values, 3, method)
+    assert silhouette_score(found.points, group) > 0.5
+    assert placed(values, 3, method).points == pytest.approx(found.points)
+
+
+def test_one_network_per_run_and_what_each_exam_is():
+    rng = np.random.default_rng(2)
+    exams = [f"E{n}" for n in range(8)]
+    rows = [
+        {"run_id": run, "split": "cv", "repeat": 0, "fold": fold, "part": "test", "patient_id": f"P{n}",
+         "exam_id": exam, "embedding": rng.normal(size=width).astype(np.float32)}
+        for run, width in (("a", 4), ("b", 9)) for fold in (0, 1) for n, exam in enumerate(exams)
+    ]  # fmt: skip
+    cohort = pd.DataFrame(
+        {"exam_id": exams, "site": list("xxxxyyyy"), "role:flair": [None, *[f"s{n}" for n in range(1, 8)]],
+         "role:t1": [f"t{n}" for n in range(8)]}
+    )  # fmt: skip
+    series = pd.DataFrame(
+        {"series_id": [f"s{n}" for n in range(8)] + ["t0"], "Manufacturer": ["Siemens"] * 8 + ["GE"],
+         "ManufacturerModelName": ["Trio", None] * 4 + ["Signa"], "MagneticFieldStrength": ["3"] * 9}
+    )  # fmt: skip
+    table = embedding_map(pd.DataFrame(rows), cohort, series, 0)
+    assert table.groupby("run_id").size().to_dict() == {"a": 8, "b": 8}
+    assert table["fold"].eq(0).all()
+    about = table[table["run_id"] == "a"].set_index("exam_id")
+    assert about.loc["E0", "scanner"] == "GE Signa 3"  # its first role is lacking
+    assert about.loc["E1", "scanner"] == "Siemens 3"
+    assert about.loc["E5", "site"] == "y"
+    assert about["method"].unique().tolist() == ["PCA"]  # too few for UMAP
