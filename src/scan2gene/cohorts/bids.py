@@ -22,6 +22,8 @@ from scan2gene.cohorts.guess_roles import sequence_of
 from scan2gene.core.console import track
 from scan2gene.core.errors import CohortError, GeometryError, RunError, ScanError
 from scan2gene.core.files import write_json, write_text
+from scan2gene.core.outputs import output_name, output_values
+from scan2gene.core.study import SIDES
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import write_nifti
@@ -195,13 +197,17 @@ def _write_tables(
         table["site"] = first["site"]
     for column in (c for c in first.columns if c.startswith("clinical:")):
         table[column.removeprefix("clinical:")] = pd.to_numeric(first[column])
-    wide = labels.pivot(index="patient_id", columns="target", values="value")
     described: dict[str, Any] = {}
     for target, rule in study["targets"].items():
-        table[target] = wide[target].reindex(first.index).astype("Int64").astype(object)
         meant = {"1": rule["positive"], "0": rule["negative"]}
         levels = {level: ", ".join(map(str, values)) for level, values in meant.items()}
-        described[target] = {"Description": f"column {rule['column'] or target} of the label table", "Levels": levels}
+        sided = labels.loc[labels["target"] == target, "side"].isin(SIDES).any()
+        for side in SIDES if sided else ("",):
+            name = output_name(target, side)
+            values = output_values(labels, first.index, [name])[:, 0]
+            table[name] = pd.Series(values, first.index).astype("Int64").astype(object)
+            column = {"L": rule.get("left"), "R": rule.get("right")}.get(side) or rule["column"] or target
+            described[name] = {"Description": f"column {column} of the label table", "Levels": levels}
     path = root / "participants.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, sep="\t", index=False, na_rep="n/a")

@@ -14,11 +14,11 @@ from scan2gene.cohorts.exams import build_exams
 from scan2gene.cohorts.flow import Flow, counts
 from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap
 from scan2gene.cohorts.label_table import read_label_table, read_text_table
-from scan2gene.cohorts.labels import clinical_numbers, patient_values, target_labels, without_unknown
+from scan2gene.cohorts.labels import clinical_numbers, patient_values, row_sides, target_labels, without_unknown
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.cohorts.roles import found_in, role_fits
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort, Study
+from scan2gene.core.study import Cohort, Study, unknown_name
 from scan2gene.core.tables import EXCLUSION_COLUMNS
 
 _SHOWN = 5  # how many reasons a message quotes
@@ -77,7 +77,8 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     for identity in sorted(excluded.keys() - everyone - set(table[rules.patient_column])):
         flow.leave_out("exclude file", "in the exclude file, but nothing has this id", identity)
     table = table[~table[rules.patient_column].isin(excluded.keys())]
-    labels = target_labels(table, rules.patient_column, study.targets, source)
+    sides = _sides(table, rules, source, flow)
+    labels = target_labels(table, rules.patient_column, study.targets, source, sides)
     exams = _labelled(exams, labels, set(table[rules.patient_column]), flow)
     exams = in_time(exams, table, rules, source, flow)
     exams = large_enough(exams, paths, rules.min_lesion, flow)
@@ -201,14 +202,28 @@ def _with_values(cohort: pd.DataFrame, table: pd.DataFrame, rules: Cohort) -> pd
     return cohort
 
 
+def _sides(table: pd.DataFrame, rules: Cohort, source: str, flow: Flow) -> pd.Series | None:
+    """Which sides each row of the label table is about; None when the study does not ask."""
+    column = rules.side_column
+    if column is None:
+        return None
+    if column not in table.columns:
+        raise CohortError(f"side_column {unknown_name(column, table.columns)}")
+    sides = row_sides(table[column], source)
+    for patient in table.loc[sides == "", rules.patient_column]:
+        flow.leave_out("label table", f"label row without a side in column {column}", patient)
+    return sides
+
+
 def _check_classes(labels: pd.DataFrame, study: Study) -> None:
     troubles = []
     for name, target in study.targets.items():
         values = labels.loc[labels["target"] == name, "value"]
         positive, negative = int((values == 1).sum()), int((values == 0).sum())
         if not positive or not negative:
+            sided = labels.loc[labels["target"] == name, "side"].ne("").any()
             troubles.append(
-                f"target {name} has {positive} positive and {negative} negative patients, so there is nothing to tell "
+                f"target {name} has {positive} positive and {negative} negative {'sides' if sided else 'patients'}, so there is nothing to tell "
                 f"apart. Check targets.{name}.positive {target.positive} and .negative {target.negative}, or remove it."
             )
     if troubles:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Target, unknown_name
+from scan2gene.core.study import SIDES, Target, unknown_name
 from scan2gene.core.tables import LABEL_COLUMNS
 
 # Spellings of "not known" met in public cohorts; they become null, never 0.
@@ -24,55 +25,123 @@ def without_unknown(table: pd.DataFrame, unknown: Iterable[object]) -> pd.DataFr
     return table.mask(table.map(canonical).isin(meant), "") if meant else table
 
 
-def target_labels(table: pd.DataFrame, patient_column: str, targets: Mapping[str, Target], source: str) -> pd.DataFrame:
-    """Known label values, one row per patient and target.
+def target_labels(
+    table: pd.DataFrame,
+    patient_column: str,
+    targets: Mapping[str, Target],
+    source: str,
+    sides: pd.Series | None = None,
+) -> pd.DataFrame:
+    """Known label values, one row per patient, side and target.
 
     Args:
         table: From `read_label_table`.
         patient_column: Column of patient ids.
-        targets: Name -> which column and which values.
+        targets: Name -> which column or columns and which values.
         source: File name, for messages and the `source` column.
+        sides: Which sides each row of the table is about, from `row_sides`; None: rows are about patients.
 
     Returns:
-        Columns `LABEL_COLUMNS`; value 0 or 1; a patient without a known value has no row.
+        Columns `LABEL_COLUMNS`; value 0 or 1; side L, R or "" for the whole patient; what is
+        not known has no row.
 
     Raises:
         CohortError: A missing column, a value that is neither positive, negative nor
             unknown (or named as both), or contradicting rows; every such cell is listed.
     """
-    rows, troubles = [], []
+    rows: list[tuple[str, str, str, float, str]] = []
+    troubles: list[str] = []
     for name, target in targets.items():
-        column = target.column or name
-        if column not in table.columns:
-            raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
-        meaning = dict.fromkeys(MISSING | {canonical(v) for v in target.unknown}, None)
-        classes = [{canonical(v) for v in named} for named in (target.positive, target.negative)]
-        both = sorted(classes[0] & classes[1])
-        if both:
-            raise CohortError(f"targets.{name}: {both[0]!r} is listed both as positive and as negative")
-        meaning |= dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)
-        values = table[column].map(canonical)
-        strange = values[~values.isin(meaning.keys())]
-        if len(strange):
-            counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(_SHOWN).items())
-            troubles.append(
-                f"{source}, target {name}: {counts} of column {column} is neither positive nor negative. "
-                f"Name it in targets.{name}.positive, .negative or .unknown."
-            )
-            continue
-        known = table.assign(value=values.map(meaning)).dropna(subset=["value"])
-        for patient, group in known.groupby(patient_column, sort=True):
-            if group["value"].nunique() > 1:
-                cells = " and ".join(
-                    f"{name}={v:.0f} at {source}:{r}" for v, r in zip(group["value"], group.index, strict=True)
+        meaning = _meaning(name, target)
+        strange = set()
+        found = []
+        for side, column, about in _sources(name, target, sides):
+            if column not in table.columns:
+                raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
+            part = table if about is None else table[about]
+            values = part[column].map(canonical)
+            wrong = values[~values.isin(meaning.keys())]
+            if len(wrong) and column not in strange:
+                strange.add(column)
+                counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in wrong.value_counts().head(_SHOWN).items())
+                troubles.append(
+                    f"{source}, target {name}: {counts} of column {column} is neither positive nor negative. "
+                    f"Name it in targets.{name}.positive, .negative or .unknown."
                 )
-                troubles.append(f"patient {patient} has {cells}. Delete one row, or list {patient} in exclude.csv.")
-            else:
-                where = f"{source}:{group.index[0]}"
-                rows.append((patient, "", name, float(group["value"].iloc[0]), where))
+            found.append((side, part.assign(value=values.map(meaning)).dropna(subset=["value"])))
+        for side, known in found if not strange else ():
+            _gather(known, patient_column, (name, side), source, rows, troubles)
     if troubles:
         raise CohortError("\n".join(troubles))
     return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
+
+
+def _meaning(name: str, target: Target) -> dict[str, int | None]:
+    """Canonical cell -> 1, 0 or None for not known."""
+    meaning: dict[str, int | None] = dict.fromkeys(MISSING | {canonical(v) for v in target.unknown}, None)
+    classes = [{canonical(v) for v in named} for named in (target.positive, target.negative)]
+    both = sorted(classes[0] & classes[1])
+    if both:
+        raise CohortError(f"targets.{name}: {both[0]!r} is listed both as positive and as negative")
+    return meaning | dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)
+
+
+def _sources(name: str, target: Target, sides: pd.Series | None) -> list[tuple[str, str, np.ndarray | None]]:
+    """(side, column, which rows) where the values of a target stand; None: every row."""
+    if target.left:
+        return [("L", target.left, None), ("R", target.right, None)]
+    column = target.column or name
+    if sides is None or not target.per_side:
+        return [("", column, None)]
+    return [(side, column, sides.str.contains(side).to_numpy(bool)) for side in SIDES]
+
+
+def _gather(
+    known: pd.DataFrame,
+    patient_column: str,
+    what: tuple[str, str],
+    source: str,
+    rows: list[tuple[str, str, str, float, str]],
+    troubles: list[str],
+) -> None:
+    """Add a label per patient; rows of one patient that contradict each other to `troubles`."""
+    name, side = what
+    for patient, group in known.groupby(patient_column, sort=True):
+        if group["value"].nunique() > 1:
+            cells = " and ".join(
+                f"{name}={v:.0f} at {source}:{r}" for v, r in zip(group["value"], group.index, strict=True)
+            )
+            who = f"patient {patient}{f', side {side},' if side else ''}"
+            troubles.append(f"{who} has {cells}. Delete one row, or list {patient} in exclude.csv.")
+        else:
+            rows.append((str(patient), side, name, float(group["value"].iloc[0]), f"{source}:{group.index[0]}"))
+
+
+_SIDE_WORDS = {"l": "L", "left": "L", "r": "R", "right": "R", "b": "LR", "both": "LR", "bilateral": "LR"}
+
+
+def row_sides(column: pd.Series, source: str) -> pd.Series:
+    """Which sides the rows of a table are about.
+
+    Args:
+        column: Cells such as L, right, Left breast, both.
+        source: File name, for messages.
+
+    Returns:
+        "L", "R", "LR" for both, or "" where a cell says that the side is not known.
+
+    Raises:
+        CohortError: A cell that names no side; all are listed.
+    """
+    words = column.map(lambda cell: {_SIDE_WORDS[w] for w in re.findall(r"[a-z]+", cell.lower()) if w in _SIDE_WORDS})
+    sides = words.map(lambda found: "".join(side for side in SIDES if side in "".join(found)))
+    strange = column[(sides == "") & ~column.str.lower().isin(MISSING)]
+    if len(strange):
+        counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(_SHOWN).items())
+        raise CohortError(
+            f"{source}: {counts} of column {column.name} is no side. Write L, R or both; leave empty what is not known."
+        )
+    return sides
 
 
 def patient_values(table: pd.DataFrame, patient_column: str, columns: Iterable[str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Patient-level splits, stratified over several targets at once."""
+"""Patient-level splits, stratified over several targets at once; a patient is positive where any side is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Split
+from scan2gene.core.outputs import patient_classes
+from scan2gene.core.study import SIDES, Split
 from scan2gene.core.tables import PARTS, SPLIT_COLUMNS
 
 
@@ -28,7 +29,7 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
         CohortError: Too few patients, or a site is missing where sites are left out.
     """
     patients = sorted(cohort["patient_id"].unique())
-    wide = labels.pivot(index="patient_id", columns="target", values="value").reindex(patients)
+    wide = patient_classes(labels).reindex(patients)
     site = cohort.drop_duplicates("patient_id").set_index("patient_id")["site"].reindex(patients)
     rows = []
     for number, split in enumerate(splits):
@@ -45,7 +46,7 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
 
 
 def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
-    """Patients of every class in every part.
+    """Patients of every class in every part; sides where a target is known per side.
 
     Args:
         split: Columns `SPLIT_COLUMNS`.
@@ -54,19 +55,26 @@ def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str
 
     Returns:
         One row per split, repeat, fold, target and class (positive, negative, unknown), with
-        the counts train, validation, test and all.
+        what is counted (`unit`: patient or side) and the counts train, validation, test and all.
     """
-    wide = labels.pivot(index="patient_id", columns="target", values="value").reindex(columns=list(targets))
-    wide = wide.reindex(split["patient_id"].unique())
+    patients = split["patient_id"].unique()
+    sided = {t: labels.loc[labels["target"] == t, "side"].isin(SIDES).any() for t in targets}
+    values = {t: _by_side(labels[labels["target"] == t], patients, sided[t]) for t in targets}
     rows = []
     for fold, members in split.groupby(["split", "repeat", "fold"], sort=False):
         part = members.set_index("patient_id")["part"]
         for target in targets:
-            values = wide.loc[part.index, target]
-            for name, hit in (("positive", values == 1), ("negative", values == 0), ("unknown", values.isna())):
-                counts = [int((hit & (part == p)).sum()) for p in PARTS]
-                rows.append((*fold, target, name, *counts, sum(counts)))
-    return pd.DataFrame(rows, columns=["split", "repeat", "fold", "target", "class", *PARTS, "all"])
+            own = values[target].loc[part.index]
+            for name, hit in (("positive", own == 1), ("negative", own == 0), ("unknown", own.isna())):
+                counts = [int(hit[part == p].to_numpy().sum()) for p in PARTS]
+                rows.append((*fold, target, "side" if sided[target] else "patient", name, *counts, sum(counts)))
+    return pd.DataFrame(rows, columns=["split", "repeat", "fold", "target", "unit", "class", *PARTS, "all"])
+
+
+def _by_side(labels: pd.DataFrame, patients: np.ndarray, sided: bool) -> pd.DataFrame:
+    """patient_id x side: values of one target; one column where it has no sides."""
+    wide = labels.assign(side=labels["side"].fillna("")).pivot(index="patient_id", columns="side", values="value")
+    return wide.reindex(index=patients, columns=list(SIDES) if sided else [""])
 
 
 def _tests(split: Split, wide: pd.DataFrame, site: pd.Series, seed: int) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -33,6 +33,7 @@ def _no_truth_value(value: Any) -> Any:
 Pattern = Annotated[str, AfterValidator(_compiles)]
 LabelValue = Annotated[str | int | float, BeforeValidator(_no_truth_value)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+SIDES = ("L", "R")  # of the patient
 
 
 class Section(BaseModel):
@@ -93,16 +94,29 @@ class Target(Section):
     """A binary label: which values of a column count as positive and as negative."""
 
     column: str = Field("", description="default: the target's own name")
+    left: str = Field("", description="column of the left side; with `right`, in place of `column`")
+    right: str = Field("", description="column of the right side")
+    per_side: bool = Field(
+        True, description="false: one value per patient, although cohort.side_column gives rows per side"
+    )
     positive: list[LabelValue] = ["1"]
     negative: list[LabelValue] = ["0"]
     unknown: list[LabelValue] = Field([], description="values that mean 'not known', e.g. Indeterminate")
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> Target:
+        if bool(self.left) != bool(self.right):
+            raise ValueError("left and right go together, one column each")
+        if self.left and self.column:
+            raise ValueError("give column, or left and right; not both")
+        return self
 
 
 class Cohort(Section):
     """Where scans and labels lie and how they are joined."""
 
     scans: list[str] = Field(min_length=1, description="folders or files, relative to the study file")
-    labels: str = Field(description="CSV, TSV or Excel table, one row per patient")
+    labels: str = Field(description="CSV, TSV or Excel table, one row per patient, or per side with side_column")
     sheet: str | None = Field(None, description="sheet of an Excel table; default: the first")
     header_rows: int | None = Field(
         None, ge=1, le=5, description="rows of the table's header; default: found by itself"
@@ -117,6 +131,9 @@ class Cohort(Section):
     )
     patient_pattern: Pattern | None = Field(
         None, description="group 1 is the patient id in a scan's path; needed for NIfTI, which carries none"
+    )
+    side_column: str | None = Field(
+        None, description="column of the label table with the side that a row is about: L, R, left, Right breast, both"
     )
     site_column: str | None = Field(None, description="column of the label table: institution, for splits by site")
     clinical: list[str] = Field([], description="numeric columns kept for clinical baselines, e.g. age")
@@ -281,6 +298,12 @@ class Study(Section):
         strange = [r for r in self.data.roles if r not in self.cohort.roles]
         if strange:
             raise ValueError(f"data.roles: {unknown_name(strange[0], self.cohort.roles)}")
+        for name in self.targets:
+            if name.endswith(tuple(f".{side}" for side in SIDES)):
+                raise ValueError(
+                    f"target {name!r}: names ending in .L and .R are those of a target's two sides; "
+                    f"call it {name[:-2]!r} and give its columns as left and right, or name it otherwise"
+                )
         for what, names in (("runs", [r.name for r in self.runs]), ("splits", [s.name for s in self.splits])):
             twice = {n for n in names if names.count(n) > 1}
             if twice:
