@@ -26,7 +26,7 @@ def tcga_lgg(name: str = "tcga-lgg") -> None:
     study = Study.model_validate(json.loads((out / "study.json").read_text()))  # with what was planned
     metrics = pd.read_csv(out / "metrics.csv")
     metrics.round(4).to_csv(RESULTS / f"{name}-metrics.csv", index=False)
-    auroc = metrics[metrics["metric"] == "auroc"]
+    auroc = metrics[(metrics["metric"] == "auroc") & (metrics["variant"] == "original")]
     order = [r.name for r in study.runs]
     lines = [
         "# TCGA-LGG: IDH, TP53, ATRX and COC2 from FLAIR, T1 and T1 with contrast",

@@ -303,7 +303,9 @@ def _print_results(folder: Path) -> None:
     metrics = read_csv(folder / "metrics.csv")
     study = json.loads((folder / "study.json").read_text())
     order = [run["name"] for run in study["runs"]]  # as the study lists them
-    metrics = metrics.sort_values("run_id", key=lambda names: names.map(order.index), kind="stable")
+    metrics = metrics[metrics["variant"] == "original"].sort_values(
+        "run_id", key=lambda names: names.map(order.index), kind="stable"
+    )
     table = Table("run", "split", "target", "patients", "positive", "AUROC", "95 % interval")
     for row in metrics[metrics["metric"] == "auroc"].itertuples():
         value = "cannot be estimated" if row.value != row.value else f"{row.value:.3f}"

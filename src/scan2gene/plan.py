@@ -16,6 +16,7 @@ import pandas as pd
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import write_json
 from scan2gene.core.machine import available_memory
+from scan2gene.core.outputs import output_names
 from scan2gene.core.study import Run, Study, for_run, input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
@@ -62,7 +63,7 @@ class Plan:
     """What `plan` found out.
 
     Args:
-        targets: One row per split and target: patients per class and part, detectable AUROC.
+        targets: One row per split and target: patients (or sides, see `unit`) per class and part, detectable AUROC.
         costs: One per run.
         warnings: Sentences.
         choices: What was chosen for the study and why, in lines.
@@ -159,7 +160,8 @@ def _timed(
     disk = volumes * shown.size * size
     step, memory = _step(view, one, roles, shown.shape)
     first = counts[counts["class"].isin(["positive", "negative", "unknown"])]
-    train = first.groupby(["split", "repeat", "fold", "target"])["train"].sum().mean()
+    patients = first["train"] / first["unit"].map({"patient": 1, "side": 2})
+    train = patients.groupby([first[c] for c in ("split", "repeat", "fold", "target")]).sum().mean()
     per_patient = len(cohort) / max(cohort["patient_id"].nunique(), 1)
     batches = max(1, round(train * per_patient / view.data.batch_size))
     epoch = batches * step * 1.1  # validation is a forward pass over a quarter as many
@@ -185,7 +187,8 @@ def _step(view: Study, one: Run, roles: list[str], shape: tuple[int, ...]) -> tu
     network = build_network(view, one)
     model, optimizer = fabric.setup(network, torch.optim.Adam(network.parameters()))
     x = torch.rand(view.data.batch_size, len(roles), *shape[::-1], device=device)
-    y = torch.zeros(len(x), len(view.targets), device=device)
+    names = tuple(output_names(view))
+    y = torch.zeros(len(x), len(names), device=device)
     present = torch.ones(len(x), len(roles), device=device)
     seconds = []
     kept: dict[int, int] = {}  # storages that the backward pass needs -> bytes
@@ -196,7 +199,7 @@ def _step(view: Study, one: Run, roles: list[str], shape: tuple[int, ...]) -> tu
 
     for number in range(_TIMED_STEPS + 1):
         started = time.perf_counter()
-        batch = augment(Batch(x, y, tuple(view.targets)), view.data.augment, 0, number, range(len(x)))
+        batch = augment(Batch(x, y, names), view.data.augment, 0, number, range(len(x)))
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t) if number == 0 else nullcontext()
         with hooks:
             loss = masked_bce(model(batch.images, present), batch.targets)

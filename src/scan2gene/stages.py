@@ -20,6 +20,7 @@ from scan2gene.cohorts.split import class_table, make_splits
 from scan2gene.core.console import live, say
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
+from scan2gene.core.outputs import output_names, output_values, outputs
 from scan2gene.core.rundir import damaged, is_done, mark_done, read_stamp, stage_key
 from scan2gene.core.study import Run, Study, candidate, for_run, input_roles, study_hash
 from scan2gene.core.tables import (
@@ -30,6 +31,7 @@ from scan2gene.core.tables import (
     write_parquet,
 )
 from scan2gene.defaults import choose, left_open, with_choices
+from scan2gene.evaluate.ensemble import repeat_ensembles, run_ensembles
 from scan2gene.evaluate.power import power_table
 from scan2gene.imaging.index import fingerprint, index
 
@@ -252,31 +254,57 @@ def _told(folder: Path) -> str:
 
 
 def _predict(job: Job) -> str:
-    from scan2gene.predict.table import prediction_rows
+    from scan2gene.predict.table import write_embeddings
+
+    target, features = job.out / "predictions.parquet", job.out / "embeddings.parquet"
+    work = list(_folds(job))
+    key = stage_key(
+        version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work],
+        predict=job.study.predict.model_dump(mode="json"),
+    )  # fmt: skip
+    if not job.is_done("predict", key):
+        folders = [_predicted_fold(job, *item) for item in work]
+        table = pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders], ignore_index=True)
+        averaged = [repeat_ensembles(table), run_ensembles(table, job.study.predict.ensembles)]
+        write_parquet(target, pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True))
+        embedded = (f / "embeddings.parquet" for f in folders)
+        write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
+        job.done("predict", key, [target, features])
+    table = pd.read_parquet(target, columns=["status"])
+    return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
+
+
+def _predicted_fold(
+    job: Job, one: Run, view: Study, fold: dict[str, Any], parts: dict[str, str], folder: Path, fit: str
+) -> Path:
+    """Write the predictions of one fold beside its checkpoint, so that a stop loses no fold; the folder."""
+    from scan2gene.predict.table import embedding_rows, prediction_rows, write_embeddings
     from scan2gene.train.fold import predict_fold
     from scan2gene.train.search import chosen_run
 
+    stage = f"predict/{folder.relative_to(job.out / 'experiments')}"
+    key = stage_key(fit=fit, variants=view.predict.model_dump(mode="json", exclude={"ensembles"}))
+    if is_done(job.out, stage, key):
+        return folder
+    one = chosen_run(one, folder)
+    view = for_run(job.study, one)
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-    target = job.out / "predictions.parquet"
-    work = list(_folds(job))
-    key = stage_key(
-        version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work]
-    )
-    if not job.is_done("predict", key):
-        tables = []
-        for run, _, fold, parts, folder, _ in work:
-            one = chosen_run(run, folder)
-            view = for_run(job.study, one)
-            data, _ = _data(job, one, view)
-            logits = predict_fold(view, one, data, folder)
-            failed = {} if isinstance(data, pd.DataFrame) else data.failed
-            tables.append(
-                prediction_rows(one.name, fold, parts, cohort, labels, list(job.study.targets), logits, failed)
-            )
-        write_parquet(target, pd.concat(tables, ignore_index=True))
-        job.done("predict", key, [target])
-    table = pd.read_parquet(target, columns=["status"])
-    return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
+    data, _ = _data(job, one, view)
+    classical = isinstance(data, pd.DataFrame)
+    exams, failed = (data, {}) if classical else (data.exams, data.failed)
+    passed = predict_fold(view, one, data, folder)
+    tables = [
+        prediction_rows(one.name, fold, parts, cohort, labels, outputs(view), logits, failed, variant)
+        for variant, values in passed.logits.items()
+        for logits in [dict(zip(exams["exam_id"], values, strict=True))]
+    ]
+    files = [folder / "predictions.parquet", folder / "embeddings.parquet"]
+    write_parquet(files[0], pd.concat(tables, ignore_index=True))
+    files[1].unlink(missing_ok=True)
+    if passed.embeddings is not None:
+        write_embeddings(files[1], [embedding_rows(one.name, fold, parts, exams, passed.embeddings)])
+    mark_done(job.out, stage, key, [f for f in files if f.exists()])
+    return folder
 
 
 def _evaluate(job: Job) -> str:
@@ -295,8 +323,9 @@ def _evaluate(job: Job) -> str:
         write_csv(files[0], found.metrics)
         write_json(files[1], found.thresholds)
         write_json(files[2], found.results)
-        for name, result in found.results.items():
-            write_json(job.out / "experiments" / name / "results.json", result)
+        for one in job.study.runs:
+            if one.name in found.results:
+                write_json(job.out / "experiments" / one.name / "results.json", found.results[one.name])
         if settings.ledger:
             append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
         job.done("evaluate", key, files)
@@ -306,7 +335,8 @@ def _evaluate(job: Job) -> str:
 
 def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
     """Append every AUROC of an evaluation; what stands in the ledger is never removed."""
-    rows = metrics[metrics["metric"] == "auroc"].drop(columns=["metric"]).copy()
+    kept = (metrics["metric"] == "auroc") & (metrics["variant"] == "original")
+    rows = metrics[kept].drop(columns=["metric", "variant", "n_units"]).copy()  # columns as in older ledgers
     rows.insert(0, "study", study.name)
     rows.insert(1, "study_hash", study_hash(study))
     rows.insert(2, "seed", study.seed)
@@ -368,7 +398,7 @@ def _folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
                 version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
-                data=view.data.model_dump(), train=view.train.model_dump(), targets=list(view.targets),
+                data=view.data.model_dump(), train=view.train.model_dump(), targets=output_names(view),
                 roles=input_roles(view), search=one.search and one.search.model_dump(),
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
@@ -377,13 +407,12 @@ def _folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str
 
 
 def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
-    """What a run learns from, and the labels (N, T) of its exams."""
+    """What a run learns from, and the labels (N, T) of its exams for each output."""
     from scan2gene.train.fold import is_classical
 
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     if is_classical(one):
-        wide = labels.pivot(index="patient_id", columns="target", values="value")
-        return cohort, wide.reindex(index=cohort["patient_id"], columns=list(view.targets)).to_numpy(float)
+        return cohort, output_values(labels, cohort["patient_id"], output_names(view))
     from scan2gene.data.cohort import load_cohort
     from scan2gene.preprocess.recipe import recipe_hash
 
@@ -393,7 +422,7 @@ def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     if where not in job.tensors:
         job.tensors.clear()  # one prepared cohort in memory at a time
         manifest = read_csv(store / "manifest.csv")
-        job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, list(view.targets))
+        job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, output_names(view))
         say("", f"  {one.name}: {job.tensors[where].told()}")
     data = job.tensors[where]
     return data, data.targets.numpy()

@@ -221,9 +221,9 @@ def _check_classes(labels: pd.DataFrame, study: Study) -> None:
         values = labels.loc[labels["target"] == name, "value"]
         positive, negative = int((values == 1).sum()), int((values == 0).sum())
         if not positive or not negative:
-            sided = labels.loc[labels["target"] == name, "side"].ne("").any()
+            who = "sides" if labels.loc[labels["target"] == name, "side"].ne("").any() else "patients"
             troubles.append(
-                f"target {name} has {positive} positive and {negative} negative {'sides' if sided else 'patients'}, so there is nothing to tell "
+                f"target {name} has {positive} positive and {negative} negative {who}, so there is nothing to tell "
                 f"apart. Check targets.{name}.positive {target.positive} and .negative {target.negative}, or remove it."
             )
     if troubles:

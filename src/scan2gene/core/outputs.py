@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.study import SIDES, Study
+from scan2gene.core.study import SIDES, Study, is_sided
 
 
 def outputs(study: Study) -> list[tuple[str, str]]:
@@ -19,14 +19,8 @@ def outputs(study: Study) -> list[tuple[str, str]]:
     return [(name, side) for name in study.targets for side in (SIDES if is_sided(study, name) else ("",))]
 
 
-def is_sided(study: Study, name: str) -> bool:
-    """True where each side of a patient has its own label of this target."""
-    target = study.targets[name]
-    return bool(target.left) or (study.cohort.side_column is not None and target.per_side)
-
-
 def output_name(target: str, side: str) -> str:
-    """("malignant", "L") -> "malignant.L"; ("IDH", "") -> "IDH"."""
+    """How an output is called: ("malignant", "L") -> "malignant.L", ("IDH", "") -> "IDH"."""
     return f"{target}.{side}" if side else target
 
 
@@ -36,7 +30,7 @@ def output_names(study: Study) -> list[str]:
 
 
 def target_of(name: str) -> str:
-    """ "malignant.L" -> "malignant"; "IDH" -> "IDH"."""
+    """The target of an output: "malignant.L" -> "malignant", "IDH" -> "IDH"."""
     stem, _, side = name.rpartition(".")
     return stem if side in SIDES else name
 

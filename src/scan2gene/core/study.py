@@ -211,6 +211,21 @@ class Train(Section):
     compile: bool = Field(False, description="torch.compile the network; pays on long runs on a GPU")
 
 
+class Predict(Section):
+    """What is predicted beside the exams as they are."""
+
+    flips: list[Literal["i", "j", "k"]] = Field(
+        [], description="test-time augmentation: logits averaged over copies mirrored along these axes, in all ways"
+    )
+    swap_axis: Literal["i", "j", "k"] = Field(
+        "i", description="the axis from left to right; mirrored along it, left and right targets change places"
+    )
+    swap_targets: list[tuple[Name, Name]] = Field(
+        [], description="pairs of targets that mean left and right without being declared so"
+    )
+    ensembles: dict[Name, list[Name]] = Field({}, description="name -> two or more runs whose logits are averaged")
+
+
 class Evaluate(Section):
     """Intervals and the ledger."""
 
@@ -279,6 +294,7 @@ class Study(Section):
     )
     data: Data = Data()
     train: Train = Train()
+    predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
     runs: list[Run] = Field([], description="models to compare; default: planned from the cohort")
     licences: list[str] = Field([], description="licence notes of the data; printed in the report")
@@ -308,12 +324,31 @@ class Study(Section):
             twice = {n for n in names if names.count(n) > 1}
             if twice:
                 raise ValueError(f"{what} must have different names; {sorted(twice)} appear twice")
+        self._check_predict()
         for run in self.runs:
             view = for_run(self, run)
             unknown = [r for r in view.data.roles if r not in self.cohort.roles]
             if unknown:
                 raise ValueError(f"data.roles of run {run.name!r}: {unknown_name(unknown[0], self.cohort.roles)}")
         return self
+
+    def _check_predict(self) -> None:
+        runs = [run.name for run in self.runs]
+        for name, members in self.predict.ensembles.items():
+            if name in runs:
+                raise ValueError(f"predict.ensembles: {name!r} is the name of a run; give the ensemble another one")
+            if len(set(members)) < 2 or len(set(members)) < len(members):
+                raise ValueError(f"predict.ensembles.{name} needs two different runs at least")
+            for member in members:
+                if member not in runs:
+                    raise ValueError(f"predict.ensembles.{name}: run {unknown_name(member, runs)}")
+        for target in (name for pair in self.predict.swap_targets for name in pair):
+            if target not in self.targets:
+                raise ValueError(f"predict.swap_targets: target {unknown_name(target, self.targets)}")
+            if is_sided(self, target):
+                raise ValueError(f"predict.swap_targets: the sides of {target} change places by themselves")
+        if len(set(self.predict.flips)) < len(self.predict.flips):
+            raise ValueError("predict.flips names an axis twice")
 
 
 def for_run(study: Study, run: Run) -> Study:
@@ -345,6 +380,12 @@ def candidate(run: Run, values: dict[str, Any]) -> Run:
             here = here.setdefault(part, {})
         here[last] = value
     return Run.model_validate(changed)
+
+
+def is_sided(study: Study, name: str) -> bool:
+    """True where each side of a patient has its own label of this target."""
+    target = study.targets[name]
+    return bool(target.left) or (study.cohort.side_column is not None and target.per_side)
 
 
 def input_roles(study: Study) -> list[str]:

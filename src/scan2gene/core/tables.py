@@ -19,11 +19,14 @@ PREDICTION_COLUMNS = (
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side",
     "unit", "unit_id", "target", "label", "y_true", "logit", "prob", "status", "reason",
 )  # fmt: skip
+EMBEDDING_COLUMNS = ("run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id", "embedding")
 METRIC_COLUMNS = (
-    "run_id", "split", "target", "metric", "value", "low", "high", "n", "n_positive", "n_failed", "reason",
+    "run_id", "split", "variant", "target", "metric", "value", "low", "high", "n", "n_units", "n_positive", "n_failed",
+    "reason",
 )  # fmt: skip
 PARTS = ("train", "validation", "test")
-_NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high", "n", "n_positive", "n_failed"}
+_NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high", "n", "n_units", "n_positive",
+            "n_failed"}  # fmt: skip
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

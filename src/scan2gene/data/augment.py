@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scan2gene.core.errors import StudyError
+from scan2gene.core.outputs import mirrored
 from scan2gene.core.study import Plugin, unknown_name
 from scan2gene.data.draws import Draws
 from scan2gene.data.warp import along_axes, warp
@@ -30,7 +31,7 @@ class Batch:
     Args:
         images: (B, C, D, H, W) float32, network input.
         targets: (B, T), NaN where unknown.
-        names: The T targets.
+        names: The T targets; `x.L` and `x.R` are the sides of one.
         spacing_mm: Voxel size along i, j, k.
     """
 
@@ -59,6 +60,10 @@ def augment(batch: Batch, steps: Sequence[Plugin], seed: int, epoch: int, sample
 def check_augmentation(steps: Sequence[Plugin], targets: Sequence[str]) -> None:
     """Refuse unknown names and options before any work.
 
+    Args:
+        steps: The study's list.
+        targets: Those without sides.
+
     Raises:
         StudyError: With the valid ones.
     """
@@ -71,7 +76,10 @@ def check_augmentation(steps: Sequence[Plugin], targets: Sequence[str]) -> None:
                 raise StudyError(f"data.augment, {step.name}: option {unknown_name(option, options)}")
         for name in (n for pair in step.options.get("swap_targets", []) for n in pair):
             if name not in targets:
-                raise StudyError(f"data.augment, {step.name}: target {unknown_name(str(name), targets)}")
+                raise StudyError(
+                    f"data.augment, {step.name}: target {unknown_name(str(name), targets)} "
+                    "The sides of a target change places by themselves."
+                )
 
 
 def flip(
@@ -82,16 +90,16 @@ def flip(
     swap_targets: Sequence[Sequence[str]] = (),
     swap_axis: str = "i",
 ) -> Batch:
-    """Mirror along each of some voxel axes.
+    """Mirror along each of some voxel axes; left and right labels change places with the sides.
 
     Args:
         batch: See `Batch`.
         draws: The samples' streams.
         axes: Out of "i", "j", "k".
         probability: Of each axis.
-        swap_targets: Pairs of targets, such as left and right breast, that change places
-            when the exam is mirrored along `swap_axis`.
-        swap_axis: The axis that runs from left to right.
+        swap_targets: Pairs of targets without sides that mean left and right all the same, and
+            change places when the exam is mirrored along `swap_axis`.
+        swap_axis: The axis that runs from left to right; i after `reorient`.
     """
     images, targets = batch.images, batch.targets
     for axis in axes:
@@ -99,11 +107,8 @@ def flip(
         mask = chosen.view(-1, 1, 1, 1, 1)
         if chosen.any():
             images = torch.where(mask, images.flip(TENSOR_AXIS[axis]), images)
-        if axis == swap_axis and swap_targets:
-            order = torch.arange(len(batch.names), device=targets.device)
-            for a, b in swap_targets:
-                first, second = batch.names.index(a), batch.names.index(b)
-                order[first], order[second] = second, first
+        if axis == swap_axis and batch.names:
+            order = torch.tensor(mirrored(batch.names, swap_targets), device=targets.device)
             targets = torch.where(chosen.view(-1, 1), targets[:, order], targets)
     return replace(batch, images=images, targets=targets)
 

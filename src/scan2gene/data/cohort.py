@@ -14,6 +14,7 @@ from torch import Tensor
 from scan2gene.core.console import say
 from scan2gene.core.errors import CohortError
 from scan2gene.core.machine import available_memory
+from scan2gene.core.outputs import output_values
 from scan2gene.imaging.nifti import read_nifti
 
 MEMORY_SHARE = 0.5  # of what is free that a cohort may take, in memory and on a device
@@ -64,7 +65,7 @@ class CohortTensors:
         present: (N, R) float32, 1 where the exam has the role.
         targets: (N, T) float32, NaN where unknown.
         failed: exam_id -> reason, of exams that are not in `exams`.
-        names: The T targets.
+        names: The T targets, each side of its own: `malignant.L`.
         spacing_mm: Voxel size along i, j, k; the median of the cohort.
     """
 
@@ -114,7 +115,7 @@ def load_cohort(
         cohort: Rows of cohort.csv.
         labels: Long label table.
         roles: Channels, in order.
-        targets: Columns of `targets`, in order.
+        targets: Columns of `targets`, in order: names of outputs.
         memory: Bytes that are free; default: what the machine says.
 
     Raises:
@@ -140,8 +141,7 @@ def load_cohort(
     if images.nbytes <= MEMORY_SHARE * (available_memory() if memory is None else memory):
         images = images[torch.arange(len(found))]
     exams = cohort.iloc[kept].reset_index(drop=True)
-    wide = labels.pivot(index="patient_id", columns="target", values="value")
-    wanted = wide.reindex(index=exams["patient_id"], columns=list(targets)).to_numpy(np.float32, copy=True)
+    wanted = output_values(labels, exams["patient_id"], targets).astype(np.float32)
     present = torch.tensor([[float(p is not None) for p in row] for row in found])
     return CohortTensors(exams, images, present, torch.from_numpy(wanted), failed, tuple(targets), spacing)
 

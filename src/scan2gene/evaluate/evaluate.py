@@ -1,4 +1,4 @@
-"""The prediction table to figures: per patient, with thresholds from validation and intervals."""
+"""The prediction table to figures: per patient or side, with thresholds from validation and intervals."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import METRIC_COLUMNS
+from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.intervals import Estimate, bca, bootstrap_counts
 from scan2gene.evaluate.metrics import METRICS, WITHIN_FOLD, auroc
 from scan2gene.evaluate.thresholds import g_mean_threshold
 
-FOLD = ["run_id", "split", "repeat", "fold"]
+FOLD = ["run_id", "split", "variant", "repeat", "fold"]
+PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
 DEFAULT_THRESHOLD = 0.5
 
 
@@ -28,7 +30,7 @@ class Evaluation:
 
 
 def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: int) -> Evaluation:
-    """Score every run, split and target on its test patients.
+    """Score every run, split, variant and target on its test patients, or on their sides.
 
     Args:
         predictions: The prediction table; exams are averaged to patients first.
@@ -41,28 +43,30 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
     """
     check_complete(predictions, split)
     patients = to_patients(predictions)
-    thresholds = _thresholds(patients)
+    thresholds = _thresholds(patients[patients["fold"] != ALL])
     rows: list[dict[str, Any]] = []
     results: dict[str, Any] = {}
-    for (run, name, target), table in patients[patients["part"] == "test"].groupby(["run_id", "split", "target"]):
-        scored = _with_decisions(table, thresholds)
+    tested = patients[patients["part"] == "test"]
+    decided = _with_decisions(tested, thresholds)
+    for (run, name, variant, target), table in tested.groupby(["run_id", "split", "variant", "target"]):
+        scored = decided.loc[table.index].dropna(subset=["y_true", "prob"])
         found = _score(scored, draws, seed)
-        n_failed = int((table["status"] != "ok").sum())
-        base = {
-            "run_id": run,
-            "split": name,
-            "target": target,
-            "n": scored["patient_id"].nunique(),
-            "n_positive": int(scored.drop_duplicates("patient_id")["y_true"].sum()),
-            "n_failed": n_failed,
+        units = scored.drop_duplicates(PERSON)
+        counted = {
+            "n": units["patient_id"].nunique(),
+            "n_units": len(units),
+            "n_positive": int(units["y_true"].sum()),
+            "n_failed": int((table["status"] != "ok").sum()),
         }
+        base = {"run_id": run, "split": name, "variant": variant, "target": target, **counted}
         for metric, figure in found.items():
             rows.append({**base, "metric": metric, **vars(figure)})
-        results.setdefault(str(run), {}).setdefault(str(name), {})[str(target)] = {
-            **{k: v for k, v in base.items() if k.startswith("n")},
-            "metrics": {m: vars(f) for m, f in found.items()},
-            "auroc_by_fold": _by_fold(scored),
-        }
+        result = {**counted, "metrics": {m: vars(f) for m, f in found.items()}, "auroc_by_fold": _by_fold(scored)}
+        place = results.setdefault(str(run), {}).setdefault(str(name), {}).setdefault(str(target), {})
+        if variant == "original":
+            place.update(result)
+        else:
+            place.setdefault("variants", {})[str(variant)] = result
     return Evaluation(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)), thresholds, results)
 
 
@@ -74,22 +78,32 @@ def check_complete(predictions: pd.DataFrame, split: pd.DataFrame) -> None:
     """
     keys = ["split", "repeat", "fold", "patient_id", "part"]
     wanted = set(split[keys].itertuples(index=False, name=None))
-    for run, table in predictions.groupby("run_id"):
-        have = set(table[keys].itertuples(index=False, name=None))
-        if have != wanted:
-            missing, extra = sorted(wanted - have)[:3], sorted(have - wanted)[:3]
+    tested = split.loc[split["part"] == "test", keys].assign(repeat=ALL, fold=ALL)
+    for (run, variant), table in predictions.groupby(["run_id", "variant"]):
+        over_repeats = table["fold"] == ALL
+        lacking = _differences(table.loc[~over_repeats, keys], wanted) if not over_repeats.all() else []
+        for name, part in table[over_repeats].groupby("split"):
+            lacking += _differences(part[keys], set(tested[tested["split"] == name].itertuples(index=False, name=None)))
+        if lacking:
             raise RunError(
-                f"predictions of run {run} do not cover the split: missing {missing}, not in the split {extra}. "
-                "Run predict again."
+                f"predictions of run {run}{'' if variant == 'original' else f', {variant},'} do not cover the "
+                f"split: {'; '.join(lacking)}. Run predict again."
             )
 
 
+def _differences(table: pd.DataFrame, wanted: set[tuple[Any, ...]]) -> list[str]:
+    have = set(table.itertuples(index=False, name=None))
+    if have == wanted:
+        return []
+    return [f"missing {sorted(wanted - have)[:3]}, not in the split {sorted(have - wanted)[:3]}"]
+
+
 def to_patients(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Exams to patients: mean probability over the exams that were predicted.
+    """Exams to patients, or to their sides: mean probability over the exams that were predicted.
 
     A patient none of whose exams could be predicted keeps a row with status "failed".
     """
-    keys = [*FOLD, "part", "target", "patient_id", "site"]
+    keys = [*FOLD, "part", "target", *PERSON, "site"]
     grouped = predictions.groupby(keys, dropna=False, sort=True)
     table = grouped.agg(
         y_true=("y_true", "first"), prob=("prob", "mean"), exams=("exam_id", "nunique"), reason=("reason", "first")
@@ -99,13 +113,13 @@ def to_patients(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _thresholds(patients: pd.DataFrame) -> list[dict[str, Any]]:
-    """One threshold per fold and target, from the validation patients of all folds of its split and repeat.
+    """One threshold per fold, variant and target, from the validation patients of all folds of its split and repeat.
 
     Patients in the fold's own test part are left out: in k-fold they are validation patients
     of other folds, and their labels must not choose the cut by which they are judged.
     """
     rows = []
-    for key, table in patients.groupby(["run_id", "split", "repeat", "target"]):
+    for key, table in patients.groupby(["run_id", "split", "variant", "repeat", "target"]):
         validation = table[table["part"] == "validation"].dropna(subset=["y_true", "prob"])
         for fold, own in table.groupby("fold"):
             tested = own.loc[own["part"] == "test", "patient_id"]
@@ -117,30 +131,47 @@ def _thresholds(patients: pd.DataFrame) -> list[dict[str, Any]]:
             else:
                 value = DEFAULT_THRESHOLD
                 reason = f"validation has {positives} positive of {len(known)} labelled patients; {value} is used"
-            run, split, repeat, target = key
-            names = dict(zip([*FOLD, "target"], (run, split, repeat, fold, target), strict=True))
+            run, split, variant, repeat, target = key
+            names = dict(zip([*FOLD, "target"], (run, split, variant, repeat, fold, target), strict=True))
             rows.append({**names, "threshold": value, "n": len(known), "n_positive": positives, "reason": reason})
     return rows
 
 
-def _with_decisions(table: pd.DataFrame, thresholds: list[dict[str, Any]]) -> pd.DataFrame:
-    """Labelled, predicted rows with the decision at their fold's threshold."""
-    cuts = pd.DataFrame(thresholds)[[*FOLD, "target", "threshold"]]
-    scored = table.dropna(subset=["y_true", "prob"]).merge(cuts, on=[*FOLD, "target"], how="left")
-    return scored.assign(decision=(scored["prob"] >= scored["threshold"]).astype(float))
+def _with_decisions(tested: pd.DataFrame, thresholds: list[dict[str, Any]]) -> pd.DataFrame:
+    """Test rows with the decision at their fold's threshold; the index stays.
+
+    What stands for several repeats has no validation rows of its own that leave a patient's
+    labels out, so each patient is judged at the mean logit of its members' thresholds.
+    """
+    cuts = pd.DataFrame(thresholds, columns=[*FOLD, "target", "threshold"])
+    placed = tested.reset_index().merge(cuts, on=[*FOLD, "target"], how="left").set_index("index")
+    person = ["run_id", "split", "target", *PERSON]
+    members = placed[placed["variant"] == "original"]
+    cut = members["threshold"].clip(1e-12, 1 - 1e-12)
+    logits = np.log(cut / (1 - cut))
+    means = logits.groupby([members[c] for c in person]).mean().rename("mean").reset_index()
+    joint = placed["fold"] == ALL
+    shared = placed.loc[joint, person].merge(means, on=person, how="left")["mean"].to_numpy(float)
+    placed.loc[joint, "threshold"] = 0.5 * (1 + np.tanh(shared / 2))
+    return placed.assign(decision=(placed["prob"] >= placed["threshold"]).astype(float))
 
 
 def _score(table: pd.DataFrame, draws: int, seed: int) -> dict[str, Estimate]:
-    """Every metric of one run, split and target, patients resampled within class.
+    """Every metric of one run, split, variant and target; patients are resampled, both sides of one together.
 
-    With repeated splits a metric is the mean over repeats; a drawn patient counts in all.
+    Patients are drawn among those with as many positive and negative sides. With repeated
+    splits a metric is the mean over repeats; a drawn patient counts in all.
     """
     names, patient = np.unique(table["patient_id"], return_inverse=True)
-    truth = table.groupby("patient_id")["y_true"].first().reindex(names).to_numpy()
-    if len(names) == 0 or truth.sum() in (0, len(truth)):
-        why = f"{int(truth.sum())} positive among {len(names)} labelled test patients; both classes are needed"
+    units = table.drop_duplicates(PERSON)
+    truth = units["y_true"].to_numpy()
+    if len(truth) == 0 or truth.sum() in (0, len(truth)):
+        who = "labelled test patients" if len(truth) == len(names) else "labelled sides of test patients"
+        why = f"{int(truth.sum())} positive among {len(truth)} {who}; both classes are needed"
         return {m: Estimate(None, reason=why) for m in METRICS}
-    counts = bootstrap_counts(truth, draws, seed)
+    sides = units.groupby("patient_id")["y_true"].agg(["sum", "size"]).reindex(names)
+    _, strata = np.unique(sides.to_numpy(), axis=0, return_inverse=True)
+    counts = bootstrap_counts(strata.ravel(), draws, seed)
     y, fold, repeat = (table[c].to_numpy() for c in ("y_true", "fold", "repeat"))
     columns = {c: table[c].to_numpy(float) for c in ("prob", "decision")}
 
@@ -165,7 +196,8 @@ def _by_fold(table: pd.DataFrame) -> list[dict[str, Any]]:
                 "repeat": int(repeat),
                 "fold": int(fold),
                 "sites": sorted(part["site"].dropna().unique().tolist()),
-                "n": len(part),
+                "n": part["patient_id"].nunique(),
+                "n_units": len(part),
                 "n_positive": int(part["y_true"].sum()),
                 "auroc": None if np.isnan(value) else value,
             }

@@ -66,7 +66,7 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         targets: In the order in which they are to be listed.
 
     Returns:
-        Per split and target: positive and negative test patients, the fewest of the rarer
+        Per split and target: the unit (patient or side), positive and negative ones tested, the fewest of the rarer
         class in a fold's train, validation and test part, and detectable_auroc.
     """
     rows = []
@@ -79,6 +79,7 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
             {
                 "split": split,
                 "target": target,
+                "unit": part["unit"].iloc[0],
                 "positive": tested["positive"],
                 "negative": tested["negative"],
                 **{f"fewest_{p}": n for p, n in smallest.items()},
@@ -105,7 +106,7 @@ def power_warnings(targets: pd.DataFrame) -> Iterator[str]:
         if fewer < FEW_POSITIVES:
             yield (
                 f"{row.target} cannot be estimated in split {row.split}: {row.positive} positive and {row.negative} "
-                "negative patients are tested."
+                f"negative {row.unit}s are tested."
             )
         elif row.detectable_auroc is None or row.detectable_auroc > 0.8:
             needed = (
@@ -117,5 +118,5 @@ def power_warnings(targets: pd.DataFrame) -> Iterator[str]:
         if row.fewest_validation < 2 or row.fewest_train < 5:
             yield (
                 f"{row.target}, split {row.split}: a fold has {row.fewest_train} training and {row.fewest_validation} "
-                "validation patients of the rarer class."
+                f"validation {row.unit}s of the rarer class."
             )

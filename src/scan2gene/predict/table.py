@@ -1,13 +1,15 @@
-"""The prediction table: every exam of a split, one row per target, failures too."""
+"""The prediction table: every exam of a split, one row per target and side, failures too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.core.files import atomic_path
+from scan2gene.core.tables import EMBEDDING_COLUMNS, PREDICTION_COLUMNS
 
 
 def prediction_rows(
@@ -16,11 +18,12 @@ def prediction_rows(
     parts: Mapping[str, str],
     cohort: pd.DataFrame,
     labels: pd.DataFrame,
-    targets: Sequence[str],
+    outputs: Sequence[tuple[str, str]],
     logits: Mapping[str, np.ndarray],
     failed: Mapping[str, str],
+    variant: str = "original",
 ) -> pd.DataFrame:
-    """Rows of one run and fold.
+    """Rows of one run, fold and variant.
 
     Args:
         run_id: Name of the run.
@@ -28,35 +31,36 @@ def prediction_rows(
         parts: patient_id -> train, validation or test.
         cohort: Rows of cohort.csv; every exam of a patient in `parts` gets rows.
         labels: Long label table.
-        targets: Names, in the order of the logits.
+        outputs: (target, side), in the order of the logits.
         logits: exam_id -> (T,).
         failed: exam_id -> reason, where there are no logits.
+        variant: "original", or what was done to the exams.
 
     Returns:
         Columns `PREDICTION_COLUMNS`; unknown labels and failed predictions are null.
     """
-    known = labels.set_index(["patient_id", "target"])["value"].to_dict()
+    known = labels.assign(side=labels["side"].fillna("")).set_index(["patient_id", "target", "side"])["value"].to_dict()
     rows = []
     for exam in cohort.to_dict("records"):
         patient, exam_id = exam["patient_id"], exam["exam_id"]
         values = logits.get(exam_id)
-        for number, target in enumerate(targets):
+        for number, (target, side) in enumerate(outputs):
             logit = None if values is None else float(values[number])
             rows.append(
                 {
                     "run_id": run_id,
                     **fold,
                     "part": parts[patient],
-                    "variant": "original",
+                    "variant": variant,
                     "site": exam["site"],
                     "patient_id": patient,
                     "exam_id": exam_id,
-                    "side": "",
-                    "unit": "exam",
-                    "unit_id": exam_id,
+                    "side": side,
+                    "unit": "side" if side else "exam",
+                    "unit_id": f"{exam_id}:{side}" if side else exam_id,
                     "target": target,
                     "label": "positive",
-                    "y_true": known.get((patient, target)),
+                    "y_true": known.get((patient, target, side)),
                     "logit": logit,
                     "prob": None if logit is None else _sigmoid(logit),
                     "status": "ok" if values is not None else "failed",
@@ -71,3 +75,40 @@ def prediction_rows(
 
 def _sigmoid(logit: float) -> float:
     return float(0.5 * (1 + np.tanh(logit / 2)))  # never overflows
+
+
+def embedding_rows(
+    run_id: str, fold: Mapping[str, object], parts: Mapping[str, str], exams: pd.DataFrame, embeddings: np.ndarray
+) -> pd.DataFrame:
+    """Embeddings of one run and fold.
+
+    Args:
+        run_id: Name of the run.
+        fold: split, repeat, fold.
+        parts: patient_id -> train, validation or test.
+        exams: N rows with patient_id and exam_id.
+        embeddings: (N, F) float32.
+
+    Returns:
+        Columns `EMBEDDING_COLUMNS`.
+    """
+    table = exams[["patient_id", "exam_id"]].reset_index(drop=True)
+    table = table.assign(run_id=run_id, **fold, part=table["patient_id"].map(parts), embedding=list(embeddings))
+    return table[list(EMBEDDING_COLUMNS)]
+
+
+def write_embeddings(path: Path, tables: Iterable[pd.DataFrame]) -> None:
+    """Write tables of embeddings as one parquet file, a row group each; one is in memory at a time.
+
+    Args:
+        path: Replaced whole.
+        tables: Columns `EMBEDDING_COLUMNS`; lengths of embeddings may differ between tables.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"repeat": pa.int64(), "fold": pa.int64(), "embedding": pa.list_(pa.float32())}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in EMBEDDING_COLUMNS])
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for table in tables:
+            writer.write_table(pa.Table.from_pandas(table, schema=schema, preserve_index=False))

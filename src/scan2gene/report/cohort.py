@@ -51,6 +51,7 @@ def _class_by_part(inputs: Inputs, table: pd.DataFrame, split: str) -> dict[str,
     """Patients per target, class and part; a range where the folds differ."""
     rows = []
     mine = table[table["split"] == split]
+    mine = mine.assign(target=mine["target"] + mine["unit"].map({"side": " (sides)", "patient": ""}))
     for (target, name), folds in mine.groupby(["target", "class"], sort=False):
         cells = [_range(folds[part]) for part in PARTS]
         if any(c != "0" for c in cells) or name != "unknown":

@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.errors import RunError
+from scan2gene.core.outputs import patient_classes
 from scan2gene.core.study import Run, Study
 from scan2gene.core.tables import EXCLUSION_COLUMNS, LABEL_COLUMNS, METRIC_COLUMNS, SPLIT_COLUMNS, read_csv
 from scan2gene.report.redaction import Redaction, redaction
 
 _PREDICTION_COLUMNS = [
-    "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "target", "y_true", "prob",
-    "status", "reason",
+    "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "target", "y_true",
+    "prob", "status", "reason",
 ]  # fmt: skip
 
 
@@ -54,9 +55,10 @@ class Inputs:
                 yield repeat, fold, pd.read_csv(path)
 
     def wide_labels(self) -> pd.DataFrame:
-        """patient_id x target: 1, 0, or null where unknown; every patient of the cohort has a row."""
-        wide = self.labels.pivot(index="patient_id", columns="target", values="value")
-        return wide.reindex(index=self.cohort["patient_id"].unique(), columns=list(self.study.targets))
+        """patient_id x target: 1 where any side is positive, 0, or null where unknown; every patient has a row."""
+        return patient_classes(self.labels).reindex(
+            index=self.cohort["patient_id"].unique(), columns=list(self.study.targets)
+        )
 
 
 def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
@@ -83,7 +85,7 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         split=read_csv(out / "split.csv", SPLIT_COLUMNS),
         predictions=predictions[predictions["variant"] == "original"],
         metrics=read_csv(out / "metrics.csv", METRIC_COLUMNS),
-        thresholds=_read_json(out / "thresholds.json"),
+        thresholds=[t for t in _read_json(out / "thresholds.json") if t["variant"] == "original"],
         results=_read_json(out / "results.json"),
         stamps=[_read_json(p) for p in sorted((out / "stages").glob("*.json"))],
         hide=redaction(study, out, (series, cohort, labels, exclusions)),

@@ -36,12 +36,18 @@ Scores = dict[tuple[str, str, str, str], Scored]
 
 def scores(inputs: Inputs) -> Scores:
     """(run, split, target, metric) -> figure; a figure that cannot be estimated has its reason."""
+    return _scores(inputs, inputs.metrics[inputs.metrics["variant"] == "original"])
+
+
+def _scores(inputs: Inputs, table: pd.DataFrame) -> Scores:
     found: Scores = {}
-    for row in inputs.metrics.to_dict("records"):
+    for row in table.to_dict("records"):
         value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
         reason = "" if pd.isna(row["reason"]) else inputs.hide(row["reason"])
         key = (row["run_id"], row["split"], row["target"], row["metric"])
-        found[key] = Scored(Estimate(value, low, high, reason), int(row["n"]), int(row["n_positive"]))
+        found[key] = Scored(
+            Estimate(value, low, high, reason), int(row["n"]), int(row["n_positive"]), int(row["n_units"])
+        )
     return found
 
 
@@ -113,6 +119,7 @@ def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
         for target in inputs.study.targets:
             notes: list[str] = []
             rows = [_metric_row(run.name, split.name, target, found, failed, notes) for run in inputs.study.runs]
+            rows += _variant_rows(inputs, split.name, target, failed, notes)
             tables.append({"split": split.name, "target": target, "rows": rows, "notes": notes})
     return {
         "names": [METRIC_NAMES[m] for m in METRICS],
@@ -120,6 +127,19 @@ def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
         "folds": _fold_rows(inputs),
         "fallbacks": _fallbacks(inputs),
     }
+
+
+def _variant_rows(
+    inputs: Inputs, split: str, target: str, failed: dict[Any, int], notes: list[str]
+) -> list[dict[str, Any]]:
+    """Rows of what was predicted beside the exams as they are, named by run and variant."""
+    table = inputs.metrics
+    others = table[(table["variant"] != "original") & (table["split"] == split) & (table["target"] == target)]
+    rows = []
+    for (run, variant), part in others.groupby(["run_id", "variant"], sort=False):
+        row = _metric_row(run, split, target, _scores(inputs, part), failed, notes)
+        rows.append(row | {"run": f"{run}, {variant}"})
+    return rows
 
 
 def _metric_row(
@@ -137,8 +157,8 @@ def _metric_row(
                 notes.append(reason)
             note = notes.index(reason) + 1
         beside = ""
-        if metric == "average_precision" and scored and scored.n:
-            beside = f"prevalence {verdict.number(scored.n_positive / scored.n)}"
+        if metric == "average_precision" and scored and scored.units:
+            beside = f"prevalence {verdict.number(scored.n_positive / scored.units)}"
         cells.append({"estimate": estimate, "note": note, "beside": beside})
     return {"run": run, "cells": cells, "sizes": sizes, "failed": failed.get((run, split, target), 0)}
 

@@ -19,11 +19,22 @@ Kind = Literal["better", "worse", "chance", "unknown"]
 
 @dataclass(frozen=True)
 class Scored:
-    """One figure on test patients: the estimate, and how many patients are behind it."""
+    """One figure on test patients: the estimate, and how many patients and sides of them are behind it."""
 
     estimate: Estimate
     n: int
     n_positive: int
+    n_units: int | None = None  # sides, where a target has them
+
+    @property
+    def units(self) -> int:
+        """What is scored: patients, or their sides."""
+        return self.n if self.n_units is None else self.n_units
+
+    @property
+    def of_sides(self) -> str:
+        """ " with 80 sides" where sides are scored, else empty."""
+        return f" with {self.units:,} sides" if self.units != self.n else ""
 
 
 @dataclass(frozen=True)
@@ -106,12 +117,16 @@ def sentence(run: str, scored: Scored | None, baseline: Baseline | None = None, 
     kind, verdict = against_chance(auroc)
     if auroc.value is None:
         return Sentence(run, kind, verdict, "", "", "")
-    who = f"{scored.n} test patients, {scored.n_positive} positive"
+    who = f"{scored.n} test patients{scored.of_sides}, {scored.n_positive} positive"
     spread = "no interval" if auroc.low is None or auroc.high is None else (
         f"95 % interval {interval(auroc.low, auroc.high)}"
     )  # fmt: skip
-    rarer = min(scored.n_positive, scored.n - scored.n_positive)
-    cautions = [f"Only {rarer} patients in the rarer class: a rough guide."] if rarer < FEW else []
+    rarer = min(scored.n_positive, scored.units - scored.n_positive)
+    cautions = (
+        [f"Only {rarer} {'sides' if scored.of_sides else 'patients'} in the rarer class: a rough guide."]
+        if rarer < FEW
+        else []
+    )
     if unpaired:
         cautions.append(f"{unpaired} of these were tested in folds with one class only and do not count in the AUROC.")
     if baseline is not None and baseline.n is not None and baseline.n != scored.n:

@@ -15,10 +15,11 @@ import pandas as pd
 
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.files import write_json
-from scan2gene.core.study import Run, Study, input_roles, unknown_name
+from scan2gene.core.outputs import output_names, outputs
+from scan2gene.core.study import Run, Study, input_roles, is_sided, unknown_name
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
-from scan2gene.predict.forward import forward
+from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
 
 
@@ -61,7 +62,7 @@ def check_training(view: Study) -> None:
     from scan2gene.data.augment import check_augmentation
     from scan2gene.train.schedules import check_schedule
 
-    check_augmentation(view.data.augment, list(view.targets))
+    check_augmentation(view.data.augment, [name for name in view.targets if not is_sided(view, name)])
     check_schedule(view.train.schedule)
     for name in view.train.target_weights:
         if name not in view.targets:
@@ -78,7 +79,7 @@ def train_fold(
         study: As the run sees it (`for_run`).
         run: Model and options.
         data: Tensors, or cohort.csv for a classical model.
-        targets: (N, T) labels of `data`'s exams, NaN where unknown.
+        targets: (N, T) labels of `data`'s exams for each output, NaN where unknown.
         parts: patient_id -> train, validation, test.
         fold: split, repeat, fold.
         folder: Gets the checkpoint and history.csv. What another configuration left there goes.
@@ -90,7 +91,7 @@ def train_fold(
     config = folder / "config.json"
     if config.exists() and json.loads(config.read_text())["key"] != key:
         shutil.rmtree(folder)
-    write_json(config, {"key": key, **fold, "model": run.model.model_dump(), "targets": list(study.targets)})
+    write_json(config, {"key": key, **fold, "model": run.model.model_dump(), "targets": output_names(study)})
     exams = data if isinstance(data, pd.DataFrame) else data.exams
     part = exams["patient_id"].map(parts).to_numpy()
     known = ~np.isnan(targets).all(axis=1)
@@ -116,18 +117,23 @@ def train_fold(
 
 def build_network(study: Study, run: Run) -> Any:
     """The run's network with random weights."""
-    return MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
+    return MODELS[run.model.name](len(input_roles(study)), len(outputs(study)), **run.model.options)
 
 
-def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path) -> dict[str, np.ndarray]:
-    """Logits of every exam by the fold's checkpoint: exam_id -> (T,)."""
+def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path) -> Passed:
+    """Every exam of `data`, in its order, by the fold's checkpoint.
+
+    Args:
+        study: As the run sees it; its `predict` says which variants.
+        run: Model and options.
+        data: Tensors, or cohort.csv for a classical model, which has no variants.
+        folder: Holds the checkpoint.
+    """
     if isinstance(data, pd.DataFrame):
         fitted = json.loads((folder / "model.json").read_text())
-        logits = clinical_logits(fitted, clinical_columns(data, fitted["columns"]))
-        return dict(zip(data["exam_id"], logits, strict=True))
+        return Passed({"original": clinical_logits(fitted, clinical_columns(data, fitted["columns"]))})
     import torch
 
     model = build_network(study, run)
     model.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
-    logits = forward(model, data, range(len(data.exams)), study.data.batch_size)
-    return dict(zip(data.exams["exam_id"], logits, strict=True))
+    return forward_variants(model, data, range(len(data.exams)), study.data.batch_size, study.predict)

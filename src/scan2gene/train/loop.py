@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from scan2gene.core.console import live
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
+from scan2gene.core.outputs import target_of
 from scan2gene.core.study import Data, Train
 from scan2gene.core.tables import write_csv
 from scan2gene.data.augment import Batch, augment
@@ -199,7 +200,7 @@ def _prepared(
         average.to(fabric.device)
     model, wrapped = fabric.setup(torch.compile(network) if settings.compile else network, optimizer)
     known = torch.tensor(
-        [settings.target_weights.get(name, 1.0) for name in data.names or [""] * data.targets.shape[1]]
+        [settings.target_weights.get(target_of(name), 1.0) for name in data.names or [""] * data.targets.shape[1]]
     )
     weights = entry_weights(data.targets[torch.as_tensor(train_rows)], settings.class_weights == "balanced", known)
     schedule = SCHEDULES[settings.schedule.name](optimizer, settings.epochs, **settings.schedule.options)

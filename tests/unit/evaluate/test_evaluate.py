@@ -26,6 +26,7 @@ def _tables(n: int = 40, folds: int = 2, seed: int = 0) -> tuple[pd.DataFrame, p
             rows.append(
                 dict.fromkeys(PREDICTION_COLUMNS, "")
                 | {"run_id": "net", "split": "cv", "repeat": 0, "fold": fold, "part": part, "site": "A"}
+                | {"variant": "original"}
                 | {"patient_id": f"P{p:02d}", "exam_id": f"E{p:02d}", "target": "gene", "y_true": float(y[p])}
                 | {"logit": float(np.log(prob / (1 - prob))), "prob": float(prob), "status": "ok"}
             )

@@ -1,0 +1,91 @@
+"""Ensembles as functions of the prediction table: the mean logit of several networks.
+
+Within one k-fold split a patient is tested by one network only, so the networks of its folds
+are no ensemble for the patients of the study. They are one for exams that none of them has
+seen, and the networks that tested a patient in each repeat of a split are one for that patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.tables import PREDICTION_COLUMNS
+
+ALL = -1  # repeat and fold of a row that stands for several
+ENSEMBLE = "ensemble"
+_UNIT = ["patient_id", "exam_id", "unit_id", "side", "target"]
+
+
+def ensemble(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean logit over all networks of a run, for exams that none of them has learned from.
+
+    Args:
+        rows: Prediction table of one variant; every row of a run, exam, side and target is a member.
+
+    Returns:
+        Columns `PREDICTION_COLUMNS`, variant "ensemble", repeat and fold -1; split is empty where
+        members come from several. Failed, with the first reason, where one member failed.
+    """
+    return _mean(rows, ["run_id"])
+
+
+def repeat_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Mean logit over the repeats of a split, each by the network that had the patient in its test part.
+
+    Args:
+        predictions: Prediction table; its "original" test rows are the members.
+
+    Returns:
+        As `ensemble`, part "test"; no rows for splits with one repeat, or in which some
+        patients were not tested in every repeat.
+    """
+    tested = predictions[(predictions["variant"] == "original") & (predictions["part"] == "test")]
+    found = []
+    for _, rows in tested.groupby(["run_id", "split"], sort=False):
+        repeats = rows["repeat"].nunique()
+        times = rows.groupby(_UNIT)["repeat"].agg(["size", "nunique"])
+        if repeats > 1 and (times == repeats).all(axis=None):
+            found.append(_mean(rows, ["run_id", "split"]))
+    return _joined(found)
+
+
+def run_ensembles(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Mean logit over several runs, fold by fold.
+
+    Args:
+        predictions: Prediction table; its "original" rows are the members.
+        members: Name of the ensemble -> names of its runs.
+
+    Returns:
+        Rows as of one run, with the ensemble's name as run_id and variant "ensemble".
+    """
+    own = predictions[predictions["variant"] == "original"]
+    fold = ["split", "repeat", "fold"]
+    found = [
+        _mean(own[own["run_id"].isin(runs)].assign(run_id=name), ["run_id", *fold]) for name, runs in members.items()
+    ]
+    return _joined(found)
+
+
+def _mean(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """One row for all members that agree in `by` and the unit; what differs between members is -1 or empty."""
+    grouped = rows.sort_values(["run_id", "split", "repeat", "fold"], kind="stable").groupby([*by, *_UNIT], sort=True)
+    table = grouped.first().drop(columns=["reason"])
+    table["logit"] = grouped["logit"].mean().where(grouped["logit"].count() == grouped.size())
+    table["prob"] = 0.5 * (1 + np.tanh(table["logit"] / 2))
+    table["status"] = np.where(table["logit"].notna(), "ok", "failed")
+    failed = rows[rows["logit"].isna()].groupby([*by, *_UNIT])["reason"].first()
+    table["reason"] = failed.reindex(table.index).fillna("")
+    table["variant"] = ENSEMBLE
+    for column, several in (("split", ""), ("repeat", ALL), ("fold", ALL)):
+        if column not in by:
+            table[column] = table[column].where(grouped[column].nunique() == 1, several) if column == "split" else ALL
+    return table.reset_index()[list(PREDICTION_COLUMNS)]
+
+
+def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    tables = list(tables)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(PREDICTION_COLUMNS))
