@@ -33,7 +33,7 @@ class Scored:
 
     @property
     def of_sides(self) -> str:
-        """ " with 80 sides" where sides are scored, else empty."""
+        """How many sides are scored, as it follows the number of patients; empty where there are none."""
         return f" with {self.units:,} sides" if self.units != self.n else ""
 
 
