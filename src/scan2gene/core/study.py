@@ -218,7 +218,7 @@ class Predict(Section):
         [], description="test-time augmentation: logits averaged over copies mirrored along these axes, in all ways"
     )
     swap_axis: Literal["i", "j", "k"] = Field(
-        "i", description="the axis from left to right; mirrored along it, left and right targets change places"
+        "i", description="the axis from left to right: i after `reorient`; mirrored along it, sides change places"
     )
     swap_targets: list[tuple[Name, Name]] = Field(
         [], description="pairs of targets that mean left and right without being declared so"

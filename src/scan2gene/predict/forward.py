@@ -25,7 +25,8 @@ class Passed:
     Args:
         logits: Variant -> (N, T) float64; "original", and "tta" where it was asked for.
         embeddings: (N, F) float32, what the last linear layer sees of the unchanged exam, the
-            presence of roles left out; None for a model without one.
+            presence of roles left out; for a network that sees the sides apart, the features of
+            the left half and then those of the right one. None for a model without such a layer.
     """
 
     logits: dict[str, np.ndarray] = field(default_factory=dict)
@@ -84,8 +85,8 @@ def forward_variants(
         chosen = torch.as_tensor(list(rows[start : start + batch_size]))
         present = data.present[chosen].to(device)
         x = to_input(images[chosen.to(images.device)].to(device), present)
-        with _watched(model, seen):
-            plain.append(model(x, present).double().cpu())
+        with _watched(model, seen, len(chosen)):
+            plain.append(model(x, present).cpu().double())
         copies = [_of_copy(model, x, present, axes, data.names, settings) for axes in _copies(settings)]
         averaged.append(torch.stack([plain[-1], *copies]).mean(dim=0))
     model.train(training)
@@ -106,14 +107,14 @@ def _of_copy(
     model: nn.Module, x: Tensor, present: Tensor, axes: Sequence[str], names: Sequence[str], settings: Predict
 ) -> Tensor:
     """Logits (B, T) of mirrored exams, each output back in its place."""
-    logits = model(x.flip([TENSOR_AXIS[axis] for axis in axes]), present).double().cpu()
+    logits = model(x.flip([TENSOR_AXIS[axis] for axis in axes]), present).cpu().double()
     if settings.swap_axis in axes and names:
         logits = logits[:, mirrored(names, settings.swap_targets)]
     return logits
 
 
 @contextmanager
-def _watched(model: nn.Module, seen: list[Tensor]) -> Iterator[None]:
+def _watched(model: nn.Module, seen: list[Tensor], exams: int) -> Iterator[None]:
     """Keep what the model's last linear layer sees, however its forward comes to it."""
     heads = [module for module in model.modules() if isinstance(module, RoleAwareHead)]
     if len(heads) != 1:
@@ -121,7 +122,7 @@ def _watched(model: nn.Module, seen: list[Tensor]) -> Iterator[None]:
         return
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0].float().cpu())
+        seen.append(torch.cat(inputs[0].cpu().float().split(exams), dim=1))
 
     handle = heads[0].register_forward_pre_hook(keep)
     try:

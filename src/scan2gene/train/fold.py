@@ -16,9 +16,10 @@ import pandas as pd
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.outputs import output_names, outputs
-from scan2gene.core.study import Run, Study, input_roles, is_sided, unknown_name
+from scan2gene.core.study import SIDES, Run, Study, for_run, input_roles, is_sided, unknown_name
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
+from scan2gene.models.sides import TwoSides
 from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
 
@@ -51,6 +52,39 @@ def check_model(study: Study, run: Run) -> None:
                 raise StudyError(
                     f"run {run.name}: column {unknown_name(column, study.cohort.clinical)} See cohort.clinical."
                 )
+    elif any(side for _, side in outputs(study)):
+        _check_sides(for_run(study, run), run.name)
+
+
+def _check_sides(view: Study, run: str) -> None:
+    """For targets with sides every exam must lie alike, and one axis run from left to right everywhere."""
+    try:
+        axis, _ = left_right(view)
+    except StudyError as error:
+        raise StudyError(f"run {run}: {error}") from None
+    swaps = [s.options.get("swap_axis", "i") for s in view.data.augment if s.name == "flip"]
+    for where, given in [("predict", view.predict.swap_axis), *(("data.augment, flip", s) for s in swaps)]:
+        if given != axis:
+            raise StudyError(f"run {run}: after reorient left to right is {axis}, but {where} has swap_axis {given}")
+
+
+def left_right(view: Study) -> tuple[str, str]:
+    """The voxel axis of prepared volumes between left and right, and to which side it grows.
+
+    Args:
+        view: A study as a run sees it.
+
+    Raises:
+        StudyError: Its preprocessing does not bring exams into one orientation.
+    """
+    turned = [str(step.options.get("axes", "LAS")) for step in view.preprocess if step.name == "reorient"]
+    found = [(axis, code) for axis, code in zip("ijk", turned[-1], strict=False) if code in SIDES] if turned else []
+    if not found:
+        raise StudyError(
+            "targets with sides need the step reorient, such as {name: reorient, options: {axes: LAS}}; "
+            "without it left and right depend on how each scan was stored"
+        )
+    return found[0]
 
 
 def check_training(view: Study) -> None:
@@ -116,8 +150,10 @@ def train_fold(
 
 
 def build_network(study: Study, run: Run) -> Any:
-    """The run's network with random weights."""
-    return MODELS[run.model.name](len(input_roles(study)), len(outputs(study)), **run.model.options)
+    """The run's network with random weights; for targets with sides, one that sees the sides apart."""
+    answers = outputs(study)
+    network = MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
+    return TwoSides(network, answers, *left_right(study)) if any(side for _, side in answers) else network
 
 
 def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path) -> Passed:
@@ -133,7 +169,12 @@ def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, fol
         fitted = json.loads((folder / "model.json").read_text())
         return Passed({"original": clinical_logits(fitted, clinical_columns(data, fitted["columns"]))})
     import torch
+    from lightning_fabric import Fabric
 
     model = build_network(study, run)
     model.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
-    return forward_variants(model, data, range(len(data.exams)), study.data.batch_size, study.predict)
+    device = Fabric(accelerator=study.train.device, devices=1).device
+    images = data.placed(device)
+    return forward_variants(
+        model.to(device), data, range(len(data.exams)), study.data.batch_size, study.predict, images
+    )

@@ -109,6 +109,19 @@ def test_flip_mirrors_the_named_axis_and_swaps_sides():
     assert torch.equal(after.targets[kept], targets[kept])
 
 
+def test_sides_of_a_target_change_places_by_themselves():
+    images = torch.rand(32, 1, 3, 4, 5)
+    targets = torch.arange(96, dtype=torch.float32).view(32, 3)
+    before = Batch(images, targets, ("m.R", "brca", "m.L"))
+    after = augment(before, [Plugin(name="flip", options={"axes": ["i"], "probability": 1.0})], 0, 0, range(32))
+    assert torch.equal(after.images, images.flip(4))
+    assert torch.equal(after.targets, targets[:, [2, 1, 0]])
+    others = augment(before, [Plugin(name="flip", options={"axes": ["j", "k"], "probability": 1.0})], 0, 0, range(32))
+    assert torch.equal(others.targets, targets)
+    along_j = {"axes": ["i", "j"], "probability": 1.0, "swap_axis": "j"}
+    assert torch.equal(augment(before, [Plugin(name="flip", options=along_j)], 0, 0, range(32)).targets, after.targets)
+
+
 def test_a_flip_along_another_axis_swaps_no_sides():
     targets = torch.tensor([[0.0, 1.0]] * 8)
     options = {"axes": ["j", "k"], "probability": 1.0, "swap_targets": [["left", "right"]]}

@@ -7,6 +7,8 @@ import torch
 from monai.networks.nets import resnet10, resnet18, resnet34, resnet50
 
 from scan2gene.models import MODELS
+from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.sides import TwoSides
 
 SHAPE = (16, 24, 32)  # D, H, W all different, so that a transposed axis shows
 
@@ -29,6 +31,7 @@ def test_logits_features_and_head_fit_together(name):
     torch.testing.assert_close(model.forward_head(model.forward_features(x)), logits)
     assert model.spatial_dims == 3
     assert isinstance(model.get_submodule(model.cam_layer), torch.nn.Module)
+    assert sum(isinstance(m, RoleAwareHead) for m in model.modules()) == 1  # whose input are the embeddings
 
 
 def test_gradients_reach_every_weight(name):
@@ -93,3 +96,44 @@ def test_residual_features_equal_monai_with_the_same_weights(name, monai):
     theirs.load_state_dict(weights)
     x = torch.randn(1, 2, 32, 40, 48)
     torch.testing.assert_close(ours.forward_features(x).mean(dim=(2, 3, 4)), theirs(x), rtol=0, atol=1e-6)
+
+
+SIDED = [("m", "L"), ("m", "R"), ("brca", ""), ("t", "L"), ("t", "R")]
+
+
+def _two_sides(name: str = "light_cnn", axis: str = "i", grows_to: str = "L") -> TwoSides:
+    return TwoSides(_network(name), SIDED, axis, grows_to).eval()
+
+
+@pytest.mark.parametrize("name", ["light_cnn", "resnet10"])
+@pytest.mark.parametrize(("axis", "dim"), [("i", 4), ("j", 3), ("k", 2)])
+@pytest.mark.parametrize("grows_to", ["L", "R"])
+def test_a_mirrored_exam_gets_the_same_answers_with_sides_exchanged(name, axis, dim, grows_to):
+    model = _two_sides(name, axis, grows_to)
+    shape = [17 if n == dim else 16 for n in (2, 3, 4)]  # an odd middle
+    x, present = torch.randn(2, 2, *shape), torch.tensor([[1.0, 0], [1, 1]])
+    with torch.no_grad():
+        logits, mirrored = model(x, present), model(x.flip(dim), present)
+    torch.testing.assert_close(mirrored, logits[:, [1, 0, 2, 4, 3]], rtol=1e-4, atol=1e-5)
+    assert (logits[:, 0] - logits[:, 1]).abs().min() > 1e-4
+
+
+@pytest.mark.parametrize(("grows_to", "moved"), [("L", "R"), ("R", "L")])
+def test_what_lies_on_a_side_moves_the_answer_of_that_side(grows_to, moved):
+    model = _two_sides(grows_to=grows_to)
+    empty, lesion = torch.zeros(1, 2, 16, 16, 48), torch.zeros(1, 2, 16, 16, 48)
+    lesion[..., 8:12] = 3  # low along i: the side away from which the axis grows
+    with torch.no_grad():
+        change = (model(lesion) - model(empty))[0].abs()
+    for number, (_, side) in enumerate(SIDED):
+        assert (change[number] > 1e-4) == (side in (moved, ""))
+
+
+def test_a_network_of_two_sides_keeps_the_contract():
+    model = _two_sides()
+    x, present = torch.randn(2, 2, *SHAPE), torch.tensor([[1.0, 0], [1, 1]])
+    torch.testing.assert_close(model.forward_head(model.forward_features(x), present), model(x, present))
+    assert isinstance(model.get_submodule(model.cam_layer), torch.nn.Module)
+    assert model.spatial_dims == 3
+    whole = model.forward_features(x)
+    assert whole.shape[-1] == 2 * MODELS["light_cnn"](2, 1).forward_features(x[..., :16]).shape[-1]
