@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test fuzz lint bench results schema clean
+.PHONY: demo test fuzz kills lint bench results schema clean
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ test: $(VENV)/.installed-test  ## the whole suite
 
 fuzz: $(VENV)/.installed-test  ## 10,000 spoilt scans; the suite runs 300
 	SCAN2GENE_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/integration/test_fuzz.py
+
+kills: $(VENV)/.installed-test  ## 50 kills of a study in training; the suite strikes 8 times
+	OMP_NUM_THREADS=1 SCAN2GENE_KILLS=50 $(BIN)/python -m pytest -s tests/integration/test_kills.py
 
 lint: $(VENV)/.installed-lint  ## style, types, one-way imports
 	$(BIN)/ruff check .

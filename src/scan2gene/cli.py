@@ -52,6 +52,9 @@ def run(
     out: Out = None,
     changes: Changes = None,
     dry: Annotated[bool, typer.Option("--dry-run", help="Check the study and say what would be done.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run; an error where none was begun. It goes on without, too.")
+    ] = False,
 ) -> None:
     """Do every stage of a study that is not done yet, up to the report."""
     from scan2gene.pipeline import dry_run
@@ -61,7 +64,7 @@ def run(
         for stage, what in dry_run(study, out, changes or ()).items():
             typer.echo(f"{stage:<11}{what}")
         return
-    folder = run_study(study, out, changes=changes or ())
+    folder = run_study(study, out, changes=changes or (), resume=resume)
     _print_results(folder)
 
 

@@ -18,14 +18,18 @@ from scan2gene.cohorts.pseudonyms import open_veil, shown_study
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
-from scan2gene.core.rundir import exclusive
+from scan2gene.core.rundir import exclusive, sweep
 from scan2gene.core.study import Run, Study, for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.stages import STAGES, Job, ToDo, index_scans, search_trials
 
 
 def run(
-    study: Study | str | Path, out: str | Path | None = None, until: str = "report", changes: Sequence[str] = ()
+    study: Study | str | Path,
+    out: str | Path | None = None,
+    until: str = "report",
+    changes: Sequence[str] = (),
+    resume: bool = False,
 ) -> Path:
     """Do every stage of a study that is not done yet.
 
@@ -34,6 +38,7 @@ def run(
         out: Run directory; default `runs/<study name>`.
         until: Last stage to do, a key of `STAGES`.
         changes: "key=value" each, for a study file; see `load_study`.
+        resume: Go on with a run that was begun, and refuse to begin one.
 
     Returns:
         The run directory; the report is `report.html` in it.
@@ -44,6 +49,10 @@ def run(
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study, networks=list(STAGES).index(until) >= list(STAGES).index("train"))
     out = Path(out) if out is not None else Path("runs") / study.name
+    if resume and not (out / "study.json").exists():
+        raise RunError(
+            f"{out} holds no run to go on with. Name its directory with -o, or begin one by leaving out --resume."
+        )
     with _opened(study, out) as job:
         for name, stage in STAGES.items():
             _do(job, name, stage)
@@ -91,6 +100,7 @@ def _opened(study: Study, out: Path) -> Iterator[Job]:
     with exclusive(out), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
         _refuse_another_split(shown, out, "splits" in study.model_fields_set)
+        sweep(out)
         write_json(out / "study.json", shown)
         yield Job(study, out, veil=veil)
 

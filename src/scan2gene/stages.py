@@ -214,6 +214,8 @@ def _train(job: Job) -> str:
         total += 1
         stage = f"train/{folder.relative_to(job.out / 'experiments')}"
         if job.is_done(stage, key):
+            if not job.dry:
+                (folder / "last.pt").unlink(missing_ok=True)  # of a run that was killed just here
             continue
         started = time.perf_counter()
         if one.search:
@@ -225,6 +227,7 @@ def _train(job: Job) -> str:
         seconds = time.perf_counter() - started
         files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv", "search.json")) if p.exists()]
         mark_done(job.out, stage, key, files, seconds=round(seconds, 1))
+        (folder / "last.pt").unlink(missing_ok=True)
         made += 1
         job.worked = True
         say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{seconds:.0f} s")

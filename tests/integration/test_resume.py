@@ -10,21 +10,21 @@ import time
 import pandas as pd
 
 import scan2gene
-from tests.integration.road import edit, nifti_study, phantom_study
+from tests.integration.road import edit, nifti_study, shell
 
 
 def test_kill_in_training_then_go_on(tmp_path):
-    study = phantom_study(tmp_path, 24, effect=2.0, seed=5, epochs=12)
+    study = nifti_study(tmp_path, splits=[{"name": "cv", "kind": "kfold", "folds": 5}], train={"epochs": 40})
     command = [sys.executable, "-m", "scan2gene.cli", "run", str(study), "-o", str(tmp_path / "killed")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
-    while not list((tmp_path / "killed").glob("experiments/light-lesion/cv-r0-f2/last.pt")):
+    while not list((tmp_path / "killed").glob("experiments/light/cv-r0-f2/last.pt")):
         assert process.poll() is None, "the study ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = tmp_path / "killed" / "experiments" / "light-lesion" / "cv-r0-f0" / "best.pt"
+    done = tmp_path / "killed" / "experiments" / "light" / "cv-r0-f0" / "best.pt"
     stamp = done.stat().st_mtime_ns
     scan2gene.run(study, tmp_path / "killed")
     assert done.stat().st_mtime_ns == stamp  # finished folds are not trained again
@@ -45,3 +45,15 @@ def test_a_stage_that_had_nothing_to_do_says_so(tmp_path, capsys):
     assert idle() == ["index", "curate", "plan", "split", "preprocess"]
     assert idle(preprocess=[{"name": "crop_or_pad", "options": {"shape": [6, 6, 6]}}]) == ["index", "curate", "split"]
     assert idle() == ["index", "curate", "plan", "split", "preprocess"]
+
+
+def test_resume_goes_on_and_never_begins(tmp_path, monkeypatch, capsys):
+    study, out = nifti_study(tmp_path), tmp_path / "run"
+    assert "holds no run to go on with" in shell(monkeypatch, "run", study, "-o", out, "--resume")
+    assert not out.exists()
+    scan2gene.run(study, out, until="curate")
+    capsys.readouterr()
+    assert shell(monkeypatch, "run", study, "-o", out, "--resume") == ""
+    said = capsys.readouterr().out
+    assert "(as before)" in said
+    assert (out / "report.html").exists()

@@ -67,5 +67,12 @@ def exclusive(out: Path) -> Iterator[None]:
         yield
 
 
+def sweep(out: Path) -> None:
+    """Delete what a killed run left half-written, for the holder of the directory; a store sees to its own."""
+    for folder in (".", "stages", "experiments/*", "experiments/*/*", "store/*/preview"):
+        for leftover in out.glob(f"{folder}/.tmp-*"):
+            leftover.unlink(missing_ok=True)
+
+
 def _stamp_path(out: Path, stage: str) -> Path:
     return out / "stages" / f"{stage.replace('/', '__')}.json"

@@ -106,8 +106,8 @@ def fit_network(
         view: Batch size and augmentation.
         settings: Optimiser, schedule, stopping.
         seed: Fixes weights, order and augmentation.
-        folder: Gets best.pt (weights of the best epoch), last.pt (to go on from) and
-            history.csv.
+        folder: Gets best.pt (weights of the best epoch), history.csv and last.pt, to go on
+            from; whoever records that the fit is done may delete it.
         names: split, repeat, fold; the first columns of history.csv.
         title: Stands before the line that a terminal shows, once an epoch.
     """
@@ -176,8 +176,6 @@ def _fit(
             _save(folder, fit, progress, better)
             live(f"{title}: {_told(progress, settings)}")
         fabric.barrier()
-    if fabric.global_rank == 0:
-        (folder / "last.pt").unlink(missing_ok=True)
 
 
 def _prepared(
@@ -346,9 +344,10 @@ def _save(folder: Path, fit: Fit, progress: Progress, better: bool) -> None:
         "schedule": fit.schedule.state_dict(),
         "progress": vars(progress),
     }
+    write_csv(folder / "history.csv", pd.DataFrame(progress.history))
+    # Last: a fit goes on after the epoch that last.pt names, so the other files must hold that epoch by then.
     with atomic_path(folder / "last.pt") as temporary:
         torch.save(state, temporary)
-    write_csv(folder / "history.csv", pd.DataFrame(progress.history))
 
 
 def _resume(folder: Path, fit: Fit) -> Progress:

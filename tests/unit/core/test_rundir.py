@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scan2gene.core.rundir import is_done, mark_done, read_stamp, stage_key
+from scan2gene.core.rundir import is_done, mark_done, read_stamp, stage_key, sweep
 
 
 @pytest.fixture
@@ -68,3 +68,14 @@ def test_the_key_depends_on_names_and_values():
     keys = {stage_key(a=1, b=2), stage_key(a=2, b=1), stage_key(a=1), stage_key(a=1, b=None)}
     assert len(keys) == 4
     assert stage_key(b=2, a=1) in keys
+
+
+def test_half_written_files_of_a_killed_run_go_and_nothing_else(tmp_path):
+    half = ["metrics.csv", "stages/train.json", "experiments/a/results.json", "experiments/a/cv-r0-f0/last.pt"]
+    for name in half:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("whole")
+        path.with_name(f".tmp-12ab34cd-{path.name}").write_text("ha")
+    sweep(tmp_path)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(half)

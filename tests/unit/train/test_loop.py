@@ -93,6 +93,34 @@ def test_going_on_after_an_interruption_equals_an_unbroken_run(passes, tmp_path)
     assert not list((tmp_path / "b").glob(".tmp-*"))
 
 
+def test_stopped_before_any_file_is_in_place_it_ends_the_same(tmp_path, monkeypatch):
+    """Files change by renaming only, so these are all the states that a kill can leave behind."""
+    unbroken = _fit(tmp_path / "whole", epochs=3)
+    columns = [c for c in unbroken.columns if not c.startswith("seconds")]
+    renamed, replace = [0, 0], Path.replace
+
+    def counted(path, target):
+        renamed[0] += 1
+        if renamed[0] == renamed[1]:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", counted)
+    for strike in range(1, 100):
+        renamed[:] = 0, strike
+        folder = tmp_path / str(strike)
+        try:
+            _fit(folder, epochs=3)
+        except KeyboardInterrupt:
+            resumed = _fit(folder, epochs=3)
+            pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
+            one, two = (torch.load(d / "best.pt", weights_only=True) for d in (tmp_path / "whole", folder))
+            assert all(torch.equal(one[k], two[k]) for k in one)
+        else:
+            break
+    assert strike > 3 * 2  # history.csv and last.pt of three epochs, and best.pt of some
+
+
 def test_best_checkpoint_is_the_one_of_the_lowest_validation_loss(tmp_path):
     history = _fit(tmp_path, epochs=8)
     best = history.loc[history["validation_loss"].idxmin()]
