@@ -61,7 +61,8 @@ class Draws:
             begin = int(stream.integers(_BANK))
             part = bank[begin : begin + count]
             if len(part) < count:  # round the end, as often as needed
-                part = torch.cat([part, bank.repeat(-(-(count - len(part)) // _BANK))[: count - len(part)]])
+                whole, rest = divmod(count - len(part), _BANK)
+                part = torch.cat([part, *[bank] * whole, bank[:rest]])
             found.append(part.reshape(*shape))
         return found
 
