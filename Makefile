@@ -39,7 +39,7 @@ lint: $(VENV)/.installed-lint  ## style, types, one-way imports
 bench: $(VENV)/.installed-bench  ## speed beside the named peers; writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/preprocess.py
 
-results: $(VENV)/.installed-all  ## the real-data runs behind docs/results/
+results: $(VENV)/.installed-all  ## the runs behind docs/results/, real and synthetic
 	$(BIN)/python studies/results.py
 
 schema: $(VENV)/.installed-all  ## docs/study.schema.json, for editors

@@ -1,4 +1,4 @@
-"""`make results`: the real-data runs behind docs/results/, written as they came out."""
+"""`make results`: the runs behind docs/results/, on real and on synthetic patients, written as they came out."""
 
 from __future__ import annotations
 
@@ -89,7 +89,15 @@ def index_all() -> None:
     write_text(RESULTS / "index.md", page(DATA))
 
 
+def planted_and_null() -> None:
+    """Twenty cohorts with a planted signal and twenty without."""
+    import seeds
+
+    seeds.main(list(seeds.EFFECTS))
+
+
 if __name__ == "__main__":
+    planted_and_null()  # synthetic, so before the real data is asked for
     if not DATA.is_dir():
         sys.exit(f"the real data is not at {DATA.name}; `make results` needs ../shared/data beside the repository")
     index_all()
