@@ -1,4 +1,4 @@
-"""`make bench`: training batches of 96 x 96 x 32 x 3, beside MONAI's cached pipeline; overhead of a training step.
+"""`make bench`: training batches of 96 x 96 x 32 x 3, beside MONAI's cached pipeline.
 
 Both flip, turn, scale and move, add noise and change intensity; both have the prepared cohort in
 memory. MONAI is given CacheDataset and DataLoader, the best of 0, 1 and 2 workers.
@@ -55,6 +55,17 @@ def ours(images: np.ndarray) -> Any:
 
 def monai(images: np.ndarray, workers: int) -> Any:
     """The same with MONAI."""
+    loader = monai_loader(images, workers, BATCH)
+
+    def epoch() -> None:
+        for batch in loader:
+            assert batch["image"].shape == (BATCH, 3, *GRID)
+
+    return epoch
+
+
+def monai_loader(images: np.ndarray, workers: int, batch: int) -> Any:
+    """MONAI's cached pipeline over (N, C, I, J, K) uint8: batches {"image": (B, C, I, J, K)}."""
     import torch
     from monai import transforms as mt
     from monai.data import CacheDataset, DataLoader
@@ -73,7 +84,7 @@ def monai(images: np.ndarray, workers: int) -> Any:
                 translate_range=(4,) * 3,
                 padding_mode="border",
                 cache_grid=True,
-                spatial_size=GRID,
+                spatial_size=images.shape[2:],
             ),
             mt.RandGaussianNoised("image", prob=1.0, std=0.04),
             mt.RandScaleIntensityd("image", factors=0.1, prob=1.0),
@@ -81,16 +92,10 @@ def monai(images: np.ndarray, workers: int) -> Any:
         ]
     )
     data = CacheDataset([{"image": i} for i in images], chain, progress=False)
-    loader = DataLoader(
-        data, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0,
+    return DataLoader(
+        data, batch_size=batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
-
-    def epoch() -> None:
-        for batch in loader:
-            assert batch["image"].shape == (BATCH, 3, *GRID)
-
-    return epoch
 
 
 def per_volume(*works: Any) -> list[float]:
@@ -108,39 +113,6 @@ def per_volume(*works: Any) -> list[float]:
     return (np.median(seconds, axis=0) * 1000 / EXAMS).tolist()
 
 
-def step_overhead(images: np.ndarray) -> tuple[float, float, float]:
-    """Milliseconds of a training step: bare, loading a batch, augmenting it."""
-    import torch
-
-    from scan2gene.core.study import Plugin
-    from scan2gene.data.augment import Batch, augment
-    from scan2gene.data.cohort import to_input
-    from scan2gene.models import MODELS
-    from scan2gene.train.loss import masked_bce
-
-    held = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 1, 4, 3, 2)))
-    present, targets = torch.ones(EXAMS, 3), torch.randint(0, 2, (EXAMS, 1)).float()
-    model = MODELS["resnet10"](3, 1)
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-    steps = [Plugin(**s) for s in STEPS]
-    times: list[list[float]] = []
-    for n in range(8):
-        chosen = torch.randperm(EXAMS)[:BATCH]
-        clock = [time.perf_counter()]
-        x = to_input(held[chosen], present[chosen])
-        clock.append(time.perf_counter())
-        x = augment(Batch(x, targets[chosen]), steps, 1, n, chosen.tolist()).images
-        clock.append(time.perf_counter())
-        loss = masked_bce(model(x, present[chosen]), targets[chosen])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        clock.append(time.perf_counter())
-        times.append(np.diff(clock).tolist())
-    load, change, bare = np.median(times[2:], axis=0) * 1000
-    return float(bare), float(load), float(change)
-
-
 def lines() -> list[str]:
     """The tables for RESULTS.md."""
     import torch
@@ -149,19 +121,12 @@ def lines() -> list[str]:
     images = cohort()
     names = [f"MONAI CacheDataset + DataLoader, {w} workers" for w in (0, 1, 2)]
     mine, *theirs = per_volume(ours(images), *(monai(images, w) for w in (0, 1, 2)))
-    bare, load, change = step_overhead(images)
     return [
         f"| batches of {BATCH} x 3 x {' x '.join(map(str, GRID))}: flip, affine, noise, intensity "
         "| ms a volume | ratio |",
         "|---|---|---|",
         f"| scan2gene | {mine:.1f} | 1.0 |",
         *(f"| {name} | {value:.1f} | {value / mine:.1f} |" for name, value in zip(names, theirs, strict=True)),
-        "",
-        "| a training step of ResNet-10 on the CPU | ms | share of the bare step |",
-        "|---|---|---|",
-        f"| forward, backward, optimizer | {bare:.0f} | |",
-        f"| taking the batch from memory | {load:.1f} | {load / bare:.1%} |",
-        f"| augmentation | {change:.1f} | {change / bare:.1%} |",
     ]
 
 

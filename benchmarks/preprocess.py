@@ -114,12 +114,21 @@ def chain_rows(folder: Path) -> list[str]:
     ]
 
 
+def child_lines(name: str) -> list[str]:
+    """What one benchmark file prints, in a process of its own."""
+    path = Path(__file__).with_name(f"{name}.py")
+    done = subprocess.run([sys.executable, path], check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.splitlines()
+
+
 def main() -> None:
     """Time all and write benchmarks/RESULTS.md."""
+    on_gpu = child_lines("gpu")  # with every core, which its loaders may need
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CPUS])
     import feeding
     import indexing
+    import starting
     from exam import write_exam
     from resampling import BORDER, rows
 
@@ -140,6 +149,18 @@ def main() -> None:
         "## Feeding a network",
         "",
         *feeding.lines(),
+        "",
+        "## A training step",
+        "",
+        *child_lines("step"),
+        "",
+        "## Training on a GPU",
+        "",
+        *on_gpu,
+        "",
+        "## Starting",
+        "",
+        *starting.lines(),
         "",
         "## Cubic B-spline resampling",
         "",
