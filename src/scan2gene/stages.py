@@ -337,7 +337,10 @@ def _evaluate(job: Job) -> str:
 
 
 def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
-    """Append every AUROC of an evaluation; what stands in the ledger is never removed."""
+    """Append every AUROC of an evaluation; what stands in the ledger is never removed.
+
+    An evaluation that stands last already is not repeated: the run was killed just after it was written.
+    """
     kept = (metrics["metric"] == "auroc") & (metrics["variant"] == "original")
     rows = metrics[kept].drop(columns=["metric", "variant", "n_units"]).copy()  # columns as in older ledgers
     rows.insert(0, "study", study.name)
@@ -346,8 +349,11 @@ def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
     rows.insert(3, "version", __version__)
     rows = rows.rename(columns={"value": "auroc"}).round({"auroc": 4, "low": 4, "high": 4})
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = rows.to_csv(index=False, header=False, lineterminator="\n")
+    if path.exists() and path.read_text(encoding="utf-8").endswith("\n" + text):
+        return
     with path.open("a", encoding="utf-8", newline="") as stream:
-        rows.to_csv(stream, index=False, header=stream.tell() == 0)
+        stream.write((",".join(rows.columns) + "\n" if stream.tell() == 0 else "") + text)
 
 
 def _report(job: Job) -> str:

@@ -57,3 +57,18 @@ def test_resume_goes_on_and_never_begins(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "(as before)" in said
     assert (out / "report.html").exists()
+
+
+def test_an_evaluation_killed_before_its_stamp_is_in_the_ledger_once(tmp_path):
+    study, out = nifti_study(tmp_path, evaluate={"bootstrap": 100, "ledger": "ledger.csv"}), tmp_path / "run"
+    scan2gene.run(study, out, until="evaluate")
+    written = (tmp_path / "ledger.csv").read_text()
+    assert written.startswith("study,study_hash,seed,")
+    (out / "stages" / "evaluate.json").unlink()
+    scan2gene.run(study, out, until="evaluate")
+    assert (tmp_path / "ledger.csv").read_text() == written
+    edit(study, seed=7)
+    scan2gene.run(study, tmp_path / "another", until="evaluate")
+    longer = pd.read_csv(tmp_path / "ledger.csv")
+    assert (tmp_path / "ledger.csv").read_text().startswith(written)
+    assert list(longer["seed"]) == [2026, 7]
