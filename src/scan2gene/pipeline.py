@@ -53,7 +53,7 @@ def run(
         raise RunError(
             f"{out} holds no run to go on with. Name its directory with -o, or begin one by leaving out --resume."
         )
-    with _opened(study, out) as job:
+    with _opened(study, out, record=True) as job:
         for name, stage in STAGES.items():
             _do(job, name, stage)
             if name == until:
@@ -93,15 +93,22 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
 
 
 @contextmanager
-def _opened(study: Study, out: Path) -> Iterator[Job]:
-    """Hold the run directory of a study, with what it may show."""
+def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
+    """Hold the run directory of a study, with what it may show.
+
+    Args:
+        study: As its file says it.
+        out: Run directory.
+        record: Write the study into it also where one is kept; the plan stage completes that.
+    """
     out.mkdir(parents=True, exist_ok=True)
     veil = open_veil(study, out)
     with exclusive(out), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
         _refuse_another_split(shown, out, "splits" in study.model_fields_set)
         sweep(out)
-        write_json(out / "study.json", shown)
+        if record or not (out / "study.json").exists():
+            write_json(out / "study.json", shown)
         yield Job(study, out, veil=veil)
 
 
