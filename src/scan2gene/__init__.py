@@ -9,17 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
-__all__ = ["Volume", "__version__", "index", "preprocess", "read_volume", "run"]
+__all__ = ["Volume", "__version__", "apply", "index", "preprocess", "read_volume", "run"]
 
 if TYPE_CHECKING:
     from scan2gene import preprocess
     from scan2gene.core.volume import Volume
     from scan2gene.imaging.index import index, read_volume
+    from scan2gene.new_exams import apply
     from scan2gene.pipeline import run
 
 # Resolved at first use, so that `import scan2gene` stays fast and needs no torch.
 _WHERE = {
     "Volume": "scan2gene.core.volume",
+    "apply": "scan2gene.new_exams",
     "index": "scan2gene.imaging.index",
     "read_volume": "scan2gene.imaging.index",
     "run": "scan2gene.pipeline",

@@ -205,6 +205,31 @@ def bids(
 
 
 @app.command()
+def apply(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run directory.")],
+    scans: Annotated[list[Path], typer.Argument(metavar="SCANS", help="Folders or files with DICOM or NIfTI.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder; default apply/<name of SCANS> in the run directory.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="One run of the study; default: every network.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Whose networks; default: the first split.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Predict also what is unlike the training exams.")] = False,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Study file whose cohort part finds the exams; default: the run's.")
+    ] = None,
+) -> None:
+    """Predict exams without labels, and refuse those unlike the training exams. Not for clinical use."""
+    from scan2gene.new_exams import apply as apply_run
+    from scan2gene.new_exams import told
+
+    applied = apply_run(run_dir, scans, out, run=run, split=split, force=force, study=study)
+    _print_applied(applied.summary)
+    for line in told(applied):
+        typer.echo(line)
+    typer.echo(f"Predictions: {applied.folder / 'predictions.csv'}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scans and results.")] = Path("runs/demo"),
     patients: Annotated[int, typer.Option(min=20, help="Synthetic patients.")] = 80,
@@ -316,6 +341,22 @@ def _print_results(folder: Path) -> None:
         table.add_row(row.run_id, row.split, row.target, f"{row.n:.0f}", f"{row.n_positive:.0f}", value, between)
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     typer.echo(f"Report: {folder / 'report.html'}")
+
+
+def _print_applied(summary: pd.DataFrame) -> None:
+    """Every exam's ensemble, or why it has none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("run", "patient", "exam", "target", "probability", "threshold", "decision", "status and reason")
+    for row in summary.itertuples():
+        exam = row.exam_id if len(row.exam_id) < 20 else f"...{row.exam_id[-16:]}"
+        figures = ["" if v != v else f"{v:.3f}" for v in (row.prob, row.threshold)]
+        why = f"{row.status}: {row.reason}" if row.reason else row.status
+        cells = [row.run_id, row.patient_id, exam, row.target, *figures, row.decision, why]
+        table.add_row(*[Text(str(cell)) for cell in cells])
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _version(asked: bool) -> None:

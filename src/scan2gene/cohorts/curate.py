@@ -56,19 +56,10 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
             dates, nothing left, or a target with one class only.
     """
     rules = study.cohort
-    if series.empty:
-        raise CohortError("there is no DICOM or NIfTI file below cohort.scans")
     flow = Flow()
-    flow.step("series found", len(series), "series")
-    series = with_patients(series.fillna(""), rules.patient_pattern, rules.scans)
+    series, exams, roles = find_exams(rules, series, flow)
     everyone = {*series["patient_id"], *series["series_id"]}
-    series = _narrow(series, _readable(series, rules.patient_pattern), "readable, regular volumes", flow)
-    series = _narrow(series, _selected(series, rules), "selected by the study", flow)
-    fits = role_fits(series, rules.roles)
-    playing = fits.any(axis=1)
-    series = _narrow(series, playing.map({False: "plays no role in this study", True: ""}), "with a role", flow)
     paths = dict(zip(series["series_id"], series["path"], strict=True))
-    exams, roles = build_exams(series.assign(role=fits.idxmax(axis=1)[series.index]), rules.roles, flow)
 
     source = Path(rules.labels).name
     table = read_label_table(Path(rules.labels), rules.patient_column, rules.sheet, rules.header_rows)
@@ -89,6 +80,32 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     _check_classes(labels, study)
     exclusions = pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)).fillna("")
     return Curated(cohort, labels, exclusions, roles, flow.steps)
+
+
+def find_exams(rules: Cohort, series: pd.DataFrame, flow: Flow) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Exams with every required role, whether labelled or not.
+
+    Args:
+        rules: Who the patients are, which series are selected, and the roles.
+        series: `index`'s table.
+        flow: Gets what is left out, also when nothing is left.
+
+    Returns:
+        The index with patients filled in, exams and roles; see `build_exams`.
+
+    Raises:
+        CohortError: Nothing is left, or the rules are ambiguous.
+    """
+    if series.empty:
+        raise CohortError("there is no DICOM or NIfTI file below cohort.scans")
+    flow.step("series found", len(series), "series")
+    series = found = with_patients(series.fillna(""), rules.patient_pattern, rules.scans)
+    series = _narrow(series, _readable(series, rules.patient_pattern), "readable, regular volumes", flow)
+    series = _narrow(series, _selected(series, rules), "selected by the study", flow)
+    fits = role_fits(series, rules.roles)
+    playing = fits.any(axis=1)
+    series = _narrow(series, playing.map({False: "plays no role in this study", True: ""}), "with a role", flow)
+    return found, *build_exams(series.assign(role=fits.idxmax(axis=1)[series.index]), rules.roles, flow)
 
 
 def with_patients(series: pd.DataFrame, patient_pattern: str | None, scans: list[str]) -> pd.DataFrame:

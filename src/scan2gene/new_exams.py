@@ -1,0 +1,441 @@
+"""`scan2gene apply`: predict unlabelled exams with the networks of a finished run, or say why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene import __version__
+from scan2gene.cohorts.curate import find_exams
+from scan2gene.cohorts.flow import Flow
+from scan2gene.cohorts.keyfile import write_private
+from scan2gene.cohorts.lesions import large_enough
+from scan2gene.cohorts.pseudonyms import open_veil
+from scan2gene.core.console import say
+from scan2gene.core.errors import CohortError, RunError, StudyError
+from scan2gene.core.files import value_hash, write_json
+from scan2gene.core.rundir import damaged, exclusive, read_stamp
+from scan2gene.core.study import Cohort, Run, Study, for_run, input_roles, unknown_name
+from scan2gene.core.study_file import load_study
+from scan2gene.core.tables import (
+    EXCLUSION_COLUMNS,
+    LABEL_COLUMNS,
+    PREDICTION_COLUMNS,
+    SPLIT_COLUMNS,
+    read_csv,
+    write_csv,
+    write_parquet,
+)
+from scan2gene.imaging.index import index
+
+SUMMARY_COLUMNS = ("run_id", "patient_id", "exam_id", "target", "prob", "threshold", "decision", "status", "reason")
+HIDDEN_REASON = "cannot be used; the table beside the key file says why"
+_SHOWN = 3  # reasons of one exam that a row quotes
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What `apply` gives.
+
+    Args:
+        folder: With predictions.parquet and predictions.csv.
+        predictions: Columns `PREDICTION_COLUMNS`: a row per exam, target and fold network, and
+            one with variant "ensemble", the mean logit.
+        summary: Of the ensembles; columns `SUMMARY_COLUMNS`.
+        notes: Sentences on what stands behind the figures.
+    """
+
+    folder: Path
+    predictions: pd.DataFrame
+    summary: pd.DataFrame
+    notes: list[str]
+
+
+@dataclass
+class _Found:
+    """New exams, as they may be shown, and what reading them needs."""
+
+    exams: pd.DataFrame
+    series: pd.DataFrame
+    paths: dict[str, str]
+    left_out: dict[str, str]  # exam_id -> why it has no volumes; these are in `listed` only
+    listed: pd.DataFrame  # every exam: patient_id, exam_id, site
+    hidden: bool = False
+
+
+def apply(
+    run_dir: str | Path, scans: str | Path | Iterable[str | Path], out: str | Path | None = None, *,
+    run: str | None = None, split: str | None = None, force: bool = False, study: str | Path | None = None,
+) -> Applied:  # fmt: skip
+    """Predict exams without labels with a run's networks; refuse those unlike its training exams.
+
+    Args:
+        run_dir: A finished run directory.
+        scans: Folders or files with DICOM or NIfTI.
+        out: Where to; default `<run_dir>/apply/<name of the scans' folder>`.
+        run: One of the study's runs; default: all that are networks.
+        split: Whose fold networks; default: the study's first.
+        force: Predict also what would be refused; the reason stays in its row.
+        study: Study file whose `cohort` part finds the exams, where ids or series are named
+            otherwise than in the run's scans, or the run has pseudonyms.
+
+    Raises:
+        RunError: The run is not finished, was prepared by other code, or lacks what is asked for.
+        CohortError, ScanError: The scans cannot be sorted into exams at all.
+    """
+    run_dir = Path(run_dir)
+    roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
+    settings = _settings(run_dir)
+    split = _chosen_split(settings, split)
+    runs, notes = _networks(settings, run)
+    networks = {one.name: _folds(run_dir, one, split) for one in runs}
+    stores = {one.name: _store(run_dir, for_run(settings, one), one) for one in runs}
+    rules, key = _rules(settings, study, roots, run_dir)
+    out = _folder(run_dir, roots, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with exclusive(out):
+        _begin(out, run_dir, roots, split, force)
+        found = _exams(rules, out, key)
+        say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
+        notes += _known_before(run_dir, found)
+        tables = []
+        for one in runs:
+            view = for_run(settings, one)
+            rows, told = _predict(run_dir, view, one, stores[one.name], networks[one.name], split, found, out, force)
+            tables.append(rows)
+            notes += [n for n in told if n not in notes]
+        predictions = pd.concat(tables, ignore_index=True)
+        write_parquet(out / "predictions.parquet", predictions)
+        write_csv(out / "predictions.csv", predictions)
+    return Applied(out, predictions, _summary(predictions, run_dir, split), notes)
+
+
+# -- the run ----------------------------------------------------------------------------
+
+
+def _settings(run_dir: Path) -> Study:
+    if not (run_dir / "study.json").is_file():
+        raise RunError(f"{run_dir} is no run directory: it holds no study.json. Name one, such as runs/my-study.")
+    return Study.model_validate(json.loads((run_dir / "study.json").read_text(encoding="utf-8")))
+
+
+def _chosen_split(settings: Study, split: str | None) -> str:
+    names = [s.name for s in settings.splits]
+    if split is not None and split not in names:
+        raise RunError(f"split {unknown_name(split, names)}")
+    return split or names[0]
+
+
+def _networks(settings: Study, run: str | None) -> tuple[list[Run], list[str]]:
+    from scan2gene.train.fold import is_classical
+
+    names = [one.name for one in settings.runs]
+    if run is not None and run not in names:
+        raise RunError(f"run {unknown_name(run, names)}")
+    asked = [one for one in settings.runs if run in (None, one.name)]
+    networks = [one for one in asked if not is_classical(one)]
+    if not networks:
+        raise RunError(
+            f"{' and '.join(one.name for one in asked)}: a model on columns of the label table, which new exams do "
+            "not have. Only networks can be applied."
+        )
+    skipped = [one.name for one in asked if one not in networks]
+    return networks, [f"{name} is skipped: it needs columns of the label table." for name in skipped]
+
+
+def _folds(run_dir: Path, one: Run, split: str) -> list[tuple[dict[str, Any], Path]]:
+    """Fold and folder of every network of a run and split; each must be whole."""
+    table = read_csv(run_dir / "split.csv", SPLIT_COLUMNS)
+    found = []
+    for repeat, number in table.loc[table["split"] == split, ["repeat", "fold"]].drop_duplicates().astype(int).values:
+        name = f"{split}-r{repeat}-f{number}"
+        stamp = read_stamp(run_dir, f"train/{one.name}/{name}")
+        if stamp is None or damaged(run_dir, stamp):
+            raise RunError(
+                f"the network of {one.name}, {name}, in {run_dir} is not trained to its end or not whole. "
+                "Run the study to its end first."
+            )
+        fold = {"split": split, "repeat": int(repeat), "fold": int(number)}
+        found.append((fold, run_dir / "experiments" / one.name / name))
+    if not found:
+        raise RunError(f"{run_dir / 'split.csv'} has no split {split!r}. Run the study to its end first.")
+    return found
+
+
+def _store(run_dir: Path, view: Study, one: Run) -> Path:
+    from scan2gene.preprocess.recipe import recipe_hash
+
+    store = run_dir / "store" / recipe_hash(view.preprocess)
+    if not (store / "manifest.csv").is_file():
+        raise RunError(
+            f"{run_dir} was prepared by other preprocessing code than this version's, so new exams of {one.name} would "
+            "look otherwise than those of training. Use the version that made the run, or run the study again."
+        )
+    return store
+
+
+def _rules(settings: Study, file: str | Path | None, roots: list[Path], run_dir: Path) -> tuple[Cohort, Path | None]:
+    """How exams are found in the new scans, and the key file of a run with pseudonyms."""
+    rules = settings.cohort
+    if file is not None:
+        given = load_study(file)
+        kinds = [{n: (r.kind, r.optional) for n, r in c.roles.items()} for c in (given.cohort, rules)]
+        if kinds[0] != kinds[1]:
+            raise StudyError(f"{file} has other roles than {run_dir}: {list(kinds[0])} against {list(kinds[1])}")
+        if (given.cohort.pseudonyms is None) != (rules.pseudonyms is None):
+            raise StudyError(f"{file} and {run_dir} must both have cohort.pseudonyms, or neither")
+        rules = given.cohort
+    elif rules.pseudonyms is not None:
+        raise RunError(
+            f"{run_dir} holds pseudonyms, and neither its patterns nor its key file. Name its study file: "
+            "--study STUDY.yaml."
+        )
+    key = None
+    if rules.pseudonyms is not None:
+        key = Path(rules.pseudonyms).resolve()
+    # an exclude file speaks of the run's own scans; where it is gone, new ones lose nothing
+    excluded = rules.exclude_file if rules.exclude_file and Path(rules.exclude_file).is_file() else None
+    update = {"scans": [str(p) for p in roots], "exclude_file": excluded}
+    rules = rules.model_copy(update=update)
+    if key is not None:
+        open_veil(settings.model_copy(update={"cohort": rules}), run_dir)  # refuses a key that lies among the scans
+    return rules, key
+
+
+def _folder(run_dir: Path, roots: list[Path], out: str | Path | None) -> Path:
+    folder = Path(out) if out is not None else run_dir / "apply" / (roots[0].name or "scans")
+    if any(folder.resolve().is_relative_to(root) for root in roots):
+        raise RunError(f"{folder} lies among the scans, and would be taken for scans next time. Name another with -o.")
+    return folder
+
+
+def _begin(out: Path, run_dir: Path, roots: list[Path], split: str, force: bool) -> None:
+    """Note what a folder holds; that of other scans is not overwritten: many folders are called `scans`."""
+    path = out / "applied.json"
+    what = value_hash([str(run_dir.resolve()), *map(str, roots)])  # paths may hold names
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("applied") != what:
+        raise RunError(f"{out} holds the predictions of other scans or of another run. Name another folder with -o.")
+    write_json(path, {"version": __version__, "applied": what, "split": split, "force": force})
+
+
+# -- the exams --------------------------------------------------------------------------
+
+
+def _exams(rules: Cohort, out: Path, key: Path | None) -> _Found:
+    """Index the scans and sort them into exams; what cannot be used is listed with its reason."""
+    series = index(rules.scans, None if key else out / "series.progress")
+    flow = Flow()
+    paths = dict(zip(series["series_id"], series["path"], strict=True))
+    exams = pd.DataFrame(columns=["patient_id", "exam_id", *[f"role:{r}" for r in rules.roles]])
+    try:
+        _, exams, _ = find_exams(rules, series, flow)
+        exams = large_enough(exams, paths, rules.min_lesion, flow)
+    except CohortError:
+        if not flow.steps or flow.steps[-1]["kept"]:  # not for want of exams: the rules are wrong
+            if key:
+                raise CohortError("the scans cannot be sorted into exams; see cohort.roles and the folders") from None
+            raise
+        exams = exams.iloc[:0]
+    exams = exams.reset_index(drop=True)
+    left_out = _left_out(flow, exams)
+    listed = pd.concat([exams[["patient_id", "exam_id"]], left_out[["patient_id", "exam_id"]]], ignore_index=True)
+    found = _Found(
+        exams, series, paths, dict(zip(left_out["exam_id"], left_out["reason"], strict=True)), listed.assign(site=None)
+    )
+    if key:
+        return _hidden(found, key, out)
+    write_csv(out / "series.csv", series)
+    write_csv(out / "exclusions.csv", pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)))
+    return found
+
+
+def _left_out(flow: Flow, exams: pd.DataFrame) -> pd.DataFrame:
+    """Exams that have no row in `exams`, and files that belong to no patient: patient_id, exam_id, reason."""
+    used = set(exams[["patient_id", "exam_id"]].itertuples(index=False, name=None))
+    used |= {(p, e.removesuffix(f"#{p}")) for p, e in used}  # as before two patients' exams were told apart
+    people = set(exams["patient_id"])
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in sorted(flow.exclusions, key=lambda r: r["stage"] != "complete exams"):  # what is lacking comes first
+        patient, exam = row["patient_id"], row["exam_id"] or row["series_id"]
+        if (patient, exam) in used or (not row["exam_id"] and patient in people):
+            continue
+        told = reasons.setdefault((patient, exam), [])
+        if row["reason"] not in told:
+            told.append(row["reason"])
+    rows = [(p, e, "; ".join(told[:_SHOWN])) for (p, e), told in sorted(reasons.items())]
+    return pd.DataFrame(rows, columns=["patient_id", "exam_id", "reason"])
+
+
+def _hidden(found: _Found, key: Path, out: Path) -> _Found:
+    """The exams under running numbers, in the order of their paths; what they stand for is written beside the key."""
+    roles = [c for c in found.exams.columns if c.startswith("role:")]
+    first = {row["exam_id"]: min(found.paths[row[c]] for c in roles if isinstance(row[c], str))
+             for row in found.exams.to_dict("records")}  # fmt: skip
+    listed = found.listed.assign(path=found.listed["exam_id"].map(lambda e: first.get(e, e)))
+    listed = listed.sort_values(["path", "exam_id"], ignore_index=True)
+    numbers = {e: f"EXAM-{n:03d}" for n, e in enumerate(listed["exam_id"], start=1)}
+    people = {p: f"PATIENT-{n:03d}" for n, p in enumerate(listed["patient_id"].unique(), start=1)}
+    told = listed.assign(
+        shown=listed["exam_id"].map(numbers), shown_patient=listed["patient_id"].map(people),
+        reason=listed["exam_id"].map(found.left_out).fillna(""),
+    )  # fmt: skip
+    write_private(key.with_name(f"{key.stem}.apply-{out.resolve().name}{key.suffix}"), told.drop(columns="site"))
+
+    def shown(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(patient_id=table["patient_id"].map(people), exam_id=table["exam_id"].map(numbers))
+
+    return replace(
+        found,
+        exams=shown(found.exams).sort_values("exam_id", ignore_index=True),
+        left_out={numbers[e]: HIDDEN_REASON for e in found.left_out},
+        listed=shown(listed[["patient_id", "exam_id", "site"]]),
+        hidden=True,
+    )
+
+
+def _known_before(run_dir: Path, found: _Found) -> list[str]:
+    """A sentence where exams are those of the run itself, whose networks have seen them."""
+    columns = [c for c in found.exams.columns if c.startswith("role:")]
+    cohort = read_csv(run_dir / "cohort.csv")
+    seen = {s for c in columns if c in cohort for s in cohort[c].dropna()}
+    again = int(found.exams[columns].isin(seen).any(axis=1).sum())
+    return [f"{again} exams are among the run's own: their predictions say nothing about new ones."] if again else []
+
+
+# -- predictions ------------------------------------------------------------------------
+
+
+def _predict(
+    run_dir: Path, view: Study, one: Run, store: Path, networks: list[tuple[dict[str, Any], Path]], split: str,
+    found: _Found, out: Path, force: bool,
+) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
+    """Rows of one run, and what to say about them."""
+    from scan2gene.predict.familiar import of_training, reasons_against
+    from scan2gene.preprocess.store import build_store
+
+    training = of_training(run_dir, split, store, view.cohort.roles, run_dir / "apply" / "familiar.json")
+    hide = (lambda _: HIDDEN_REASON) if found.hidden else str
+    new_store = out / "store" / store.name
+    manifest = build_store(new_store, found.exams, found.paths, view.cohort.roles, view.preprocess, hide)
+    against = reasons_against(found.exams, found.series, new_store, manifest, view.cohort.roles, training)
+    against = {exam: "; ".join(told) for exam, told in against.items() if told}
+    manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), input_roles(view))
+    failed = _failed(manifest, view)
+    refused = {} if force else {e: why for e, why in against.items() if e not in failed}
+    wanted = found.exams[~found.exams["exam_id"].isin({*failed, *refused})]
+    logits = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else [{} for _ in networks]
+    refused |= found.left_out
+    notes = [f"{one.name}: {training.ranges.told()}."]
+    return _rows(view, one, networks, found.listed, logits, refused, failed, against), notes
+
+
+def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, roles: list[str]) -> pd.DataFrame:
+    """The manifest with volumes set to failed that differ in shape or type from what networks were trained on."""
+    trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
+    shapes, types = set(trained["shape"]), set(trained["dtype"])
+    manifest = manifest.copy()
+    for number, row in manifest.iterrows():
+        if row["status"] != "ok" or row["role"] not in roles:
+            continue
+        if row["shape"] not in shapes:
+            why = f"{row['role']}: prepared to {row['shape']} voxels, training volumes have {' or '.join(shapes)}"
+        elif row["dtype"] not in types:
+            why = f"{row['role']}: prepared as {row['dtype']}, training volumes are {' or '.join(types)}"
+        else:
+            continue
+        manifest.loc[number, ["status", "reason"]] = "failed", why
+    return manifest
+
+
+def _failed(manifest: pd.DataFrame, view: Study) -> dict[str, str]:
+    """Exams of which a volume that is not optional, or every volume, could not be prepared."""
+    bad = manifest[manifest["status"] != "ok"]
+    needed = bad[~bad["role"].map(lambda r: view.cohort.roles[r].optional).astype(bool)]
+    seen = manifest[(manifest["status"] == "ok") & manifest["role"].isin(input_roles(view))]["exam_id"]
+    blind = bad[~bad["exam_id"].isin(seen)]
+    return pd.concat([needed, blind]).groupby("exam_id")["reason"].first().to_dict()
+
+
+def _logits(
+    view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], new_store: Path, manifest: pd.DataFrame,
+    exams: pd.DataFrame, store: Path,
+) -> list[dict[str, np.ndarray]]:  # fmt: skip
+    """exam_id -> (T,), of every network."""
+    import torch
+    from lightning_fabric import Fabric
+
+    from scan2gene.data.cohort import load_cohort
+    from scan2gene.train.fold import predict_fold
+
+    roles = input_roles(view)
+    labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
+    data = load_cohort(new_store, manifest, exams, labels, roles, list(view.targets))
+    trained = read_csv(store / "manifest.csv")
+    trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
+    if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
+        # bytes are scaled on their way into a network, and in training these were not held as bytes
+        data = replace(data, images=data.images[torch.arange(len(data.exams))].float())
+    device = Fabric(accelerator=view.train.device, devices=1).device
+    return [predict_fold(view, one, data, folder, device) for _, folder in networks]
+
+
+def _rows(
+    view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], listed: pd.DataFrame,
+    logits: list[dict[str, np.ndarray]], refused: dict[str, str], failed: dict[str, str], against: dict[str, str],
+) -> pd.DataFrame:  # fmt: skip
+    """The prediction rows of every network and of their ensemble."""
+    from scan2gene.predict.table import prediction_rows
+
+    parts = dict.fromkeys(listed["patient_id"], "apply")
+    labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
+    reasons = failed | refused
+    tables = [
+        prediction_rows(one.name, fold, parts, listed, labels, list(view.targets), values, reasons)
+        for (fold, _), values in zip(networks, logits, strict=True)
+    ]
+    table = pd.concat([*tables, _ensemble(pd.concat(tables))], ignore_index=True)
+    table.loc[table["exam_id"].isin(refused), "status"] = "refused"
+    forced = (table["status"] == "ok") & table["exam_id"].isin(against)
+    table.loc[forced, "reason"] = "forced: " + table.loc[forced, "exam_id"].map(against)
+    return table[list(PREDICTION_COLUMNS)]
+
+
+def _ensemble(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per exam and target: the mean logit over the fold networks."""
+    mean = rows.groupby(["exam_id", "target"], sort=False)["logit"].mean()
+    first = rows.drop_duplicates(["exam_id", "target"]).copy()
+    first["logit"] = mean.reindex(pd.MultiIndex.from_frame(first[["exam_id", "target"]])).to_numpy()
+    first["prob"] = 0.5 * (1 + np.tanh(first["logit"] / 2))
+    return first.assign(variant="ensemble", repeat=pd.NA, fold=pd.NA).astype({"repeat": "Int64", "fold": "Int64"})
+
+
+def _summary(predictions: pd.DataFrame, run_dir: Path, split: str) -> pd.DataFrame:
+    """The ensembles with the median of their networks' thresholds and the decision at it."""
+    rows = predictions[predictions["variant"] == "ensemble"].copy()
+    path = run_dir / "thresholds.json"
+    cuts = pd.DataFrame(json.loads(path.read_text()) if path.is_file() else [])
+    if len(cuts):
+        cuts = cuts[cuts["split"] == split].groupby(["run_id", "target"])["threshold"].median()
+        rows["threshold"] = cuts.reindex(pd.MultiIndex.from_frame(rows[["run_id", "target"]])).to_numpy()
+    else:
+        rows["threshold"] = np.nan
+    decided = rows["prob"].notna() & rows["threshold"].notna()
+    rows["decision"] = np.where(rows["prob"] >= rows["threshold"], "positive", "negative")
+    rows["decision"] = rows["decision"].where(decided, "")
+    return rows[list(SUMMARY_COLUMNS)].reset_index(drop=True)
+
+
+def told(applied: Applied) -> Iterator[str]:
+    """The notes, counts and warnings that a terminal shows below the table."""
+    exams = applied.summary.drop_duplicates(["run_id", "exam_id"])
+    for run, rows in exams.groupby("run_id", sort=False):
+        counts = rows["status"].value_counts()
+        yield f"{run}: " + ", ".join(f"{counts.get(s, 0)} {s}" for s in ("ok", "refused", "failed"))
+    yield from applied.notes
+    yield "The threshold is the median of the fold networks'. Research output, not for clinical use."

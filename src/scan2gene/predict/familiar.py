@@ -1,0 +1,173 @@
+"""What the training exams of a run looked like, measured once and kept, and whether new exams look alike.
+
+Only files of the run directory are read: the index, the cohort, the split and the prepared volumes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene import __version__
+from scan2gene.core.errors import RunError
+from scan2gene.core.files import file_hash, value_hash, write_json
+from scan2gene.core.study import Role
+from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
+from scan2gene.evaluate.familiar import LEAST_EXAMS, Ranges, judge, learn
+from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
+from scan2gene.imaging.nifti import read_nifti
+from scan2gene.preprocess.threads import cpus
+
+
+@dataclass(frozen=True)
+class Familiar:
+    """What training exams look like: their ranges, and role -> mean reduced volume."""
+
+    ranges: Ranges
+    means: dict[str, np.ndarray]
+
+
+def of_training(run: Path, split: str, store: Path, roles: Mapping[str, Role], kept: Path) -> Familiar:
+    """Learn from a run's training exams, or read what was learned from the same files before.
+
+    Args:
+        run: The run directory.
+        split: Patients in a training part of one of its folds count.
+        store: Prepared volumes.
+        roles: The study's roles.
+        kept: JSON file with what is learned, by split and store.
+
+    Raises:
+        RunError: No training exam is prepared.
+    """
+    files = [run / n for n in ("series.csv", "cohort.csv", "split.csv")]
+    key = value_hash([__version__, split, *map(file_hash, [*files, store / "manifest.csv"])])
+    name = f"{split}/{store.name}"
+    entries = _entries(kept)
+    if entries.get(name, {}).get("key") == key:
+        return _of_json(entries[name])
+    table = read_csv(run / "split.csv", SPLIT_COLUMNS)
+    trained = table[(table["split"] == split) & (table["part"] == "train")]["patient_id"]
+    cohort = read_csv(run / "cohort.csv")
+    cohort = cohort[cohort["patient_id"].isin(trained)]
+    measured, small = measure(cohort, read_csv(run / "series.csv"), store, read_csv(store / "manifest.csv"), roles)
+    measured = measured[measured["status"] == "ok"]
+    if measured.empty:
+        raise RunError(f"{store} holds no prepared volume of a training exam, so nothing can be compared with it.")
+    means = {}
+    for role in measured["role"].unique():
+        rows = measured["role"] == role
+        likeness, mean = _left_out_likeness([small.get((e, role)) for e in measured.loc[rows, "exam_id"]])
+        if mean is not None:
+            measured.loc[rows, "likeness"] = likeness
+            means[role] = mean
+    found = Familiar(learn(measured), means)
+    write_json(kept, entries | {name: {"key": key, **_as_json(found)}})
+    return found
+
+
+def reasons_against(
+    exams: pd.DataFrame, series: pd.DataFrame, store: Path, manifest: pd.DataFrame, roles: Mapping[str, Role],
+    training: Familiar,
+) -> dict[str, list[str]]:  # fmt: skip
+    """Why exams are unlike those of training: exam_id -> reasons, empty where there is none.
+
+    Args:
+        exams: Rows like cohort.csv's.
+        series: Their index.
+        store: Their prepared volumes.
+        manifest: Of the store.
+        roles: The study's roles.
+        training: What training exams look like.
+    """
+    measured, small = measure(exams, series, store, manifest, roles)
+    measured["likeness"] = [
+        _correlation(small.get((e, r)), training.means.get(r))
+        for e, r in measured[["exam_id", "role"]].itertuples(index=False, name=None)
+    ]
+    found = {}
+    for exam, rows in measured.groupby("exam_id", sort=False):
+        ready = rows[rows["status"] == "ok"]
+        # of an exam that could not be prepared the geometry still says something
+        found[str(exam)] = judge(rows if ready.empty else ready, training.ranges)
+    return found
+
+
+def measure(
+    exams: pd.DataFrame, series: pd.DataFrame, store: Path, manifest: pd.DataFrame, roles: Mapping[str, Role]
+) -> tuple[pd.DataFrame, dict[tuple[str, str], np.ndarray]]:
+    """Measures of every role of some exams.
+
+    Returns:
+        One row per exam and role: exam_id, role, status as the manifest has it, and measures;
+        and (exam_id, role) -> reduced volume, of intensity roles.
+    """
+    index = series.fillna("").set_index("series_id")
+    chosen = exams.set_index("exam_id")
+    rows = [r for r in manifest.to_dict("records") if r["exam_id"] in chosen.index]
+
+    def work(row: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+        exam, role, kind = row["exam_id"], row["role"], roles[row["role"]].kind
+        found: dict[str, Any] = {"exam_id": exam, "role": role, "status": row["status"]}
+        identity = chosen.at[exam, f"role:{role}"]
+        if kind == "intensity" and identity in index.index:
+            found |= geometry_measures(index.loc[identity])
+        if row["status"] != "ok":
+            return found, None
+        volume = read_nifti(store / row["file"], kind)
+        return found | grey_measures(volume), reduced(volume.array) if kind == "intensity" else None
+
+    with ThreadPoolExecutor(cpus()) as pool:
+        made = list(pool.map(work, rows))
+    small = {(row["exam_id"], row["role"]): array for row, array in made if array is not None}
+    table = pd.DataFrame([row for row, _ in made], columns=None if made else ["exam_id", "role", "status"])
+    for column in ("plane", "orientation", "sequence"):
+        if column in table:
+            table[column] = table[column].fillna("")
+    return table, small
+
+
+def _left_out_likeness(arrays: list[np.ndarray | None]) -> tuple[list[float], np.ndarray | None]:
+    """Correlation of every volume with the mean of the others, and the mean of all; None where shapes differ."""
+    known = [a for a in arrays if a is not None]
+    if len(known) < LEAST_EXAMS or len({a.shape for a in known}) > 1:
+        return [], None
+    total = np.sum(known, axis=0)
+    others = [None if a is None else (total - a) / (len(known) - 1) for a in arrays]
+    return [_correlation(a, o) for a, o in zip(arrays, others, strict=True)], total / len(known)
+
+
+def _correlation(one: np.ndarray | None, other: np.ndarray | None) -> float:
+    """Pearson's, NaN where there is none."""
+    if one is None or other is None or one.shape != other.shape:
+        return float("nan")
+    a, b = one - one.mean(), other - other.mean()
+    size = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / size if size > 0 else float("nan")
+
+
+def _entries(kept: Path) -> dict[str, Any]:
+    try:
+        entries = json.loads(kept.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}
+
+
+def _as_json(found: Familiar) -> dict[str, Any]:
+    # one line per mean volume: indented, each voxel would have its own
+    means = {r: {"shape": list(m.shape), "values": " ".join(f"{v:.6g}" for v in m.ravel())}
+             for r, m in found.means.items()}  # fmt: skip
+    return {"ranges": found.ranges.as_json(), "means": means}
+
+
+def _of_json(entry: Mapping[str, Any]) -> Familiar:
+    means = {r: np.array(m["values"].split(), float).reshape(m["shape"]) for r, m in entry["means"].items()}
+    return Familiar(Ranges.of_json(entry["ranges"]), means)
