@@ -12,19 +12,15 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.cohorts.curate import find_exams
-from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.keyfile import write_private
-from scan2gene.cohorts.lesions import large_enough
 from scan2gene.cohorts.pseudonyms import open_veil
+from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found, find_unlabelled
 from scan2gene.core.console import say
-from scan2gene.core.errors import CohortError, RunError, StudyError
+from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash, write_json
 from scan2gene.core.rundir import damaged, exclusive, read_stamp
 from scan2gene.core.study import Cohort, Run, Study, for_run, input_roles, unknown_name
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import (
-    EXCLUSION_COLUMNS,
     LABEL_COLUMNS,
     PREDICTION_COLUMNS,
     SPLIT_COLUMNS,
@@ -32,11 +28,9 @@ from scan2gene.core.tables import (
     write_csv,
     write_parquet,
 )
-from scan2gene.imaging.index import index
 
 SUMMARY_COLUMNS = ("run_id", "patient_id", "exam_id", "target", "prob", "threshold", "decision", "status", "reason")
-HIDDEN_REASON = "cannot be used; the table beside the key file says why"
-_SHOWN = 3  # reasons of one exam that a row quotes
+_SHOWN = 4  # reasons of one exam that a row quotes
 
 
 @dataclass(frozen=True)
@@ -55,18 +49,6 @@ class Applied:
     predictions: pd.DataFrame
     summary: pd.DataFrame
     notes: list[str]
-
-
-@dataclass
-class _Found:
-    """New exams, as they may be shown, and what reading them needs."""
-
-    exams: pd.DataFrame
-    series: pd.DataFrame
-    paths: dict[str, str]
-    left_out: dict[str, str]  # exam_id -> why it has no volumes; these are in `listed` only
-    listed: pd.DataFrame  # every exam: patient_id, exam_id, site
-    hidden: bool = False
 
 
 def apply(
@@ -101,7 +83,7 @@ def apply(
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out):
         _begin(out, run_dir, roots, split, force)
-        found = _exams(rules, out, key)
+        found = find_unlabelled(rules, out, key)
         say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
         notes += _known_before(run_dir, found)
         tables = []
@@ -224,82 +206,7 @@ def _begin(out: Path, run_dir: Path, roots: list[Path], split: str, force: bool)
     write_json(path, {"version": __version__, "applied": what, "split": split, "force": force})
 
 
-# -- the exams --------------------------------------------------------------------------
-
-
-def _exams(rules: Cohort, out: Path, key: Path | None) -> _Found:
-    """Index the scans and sort them into exams; what cannot be used is listed with its reason."""
-    series = index(rules.scans, None if key else out / "series.progress")
-    flow = Flow()
-    paths = dict(zip(series["series_id"], series["path"], strict=True))
-    exams = pd.DataFrame(columns=["patient_id", "exam_id", *[f"role:{r}" for r in rules.roles]])
-    try:
-        _, exams, _ = find_exams(rules, series, flow)
-        exams = large_enough(exams, paths, rules.min_lesion, flow)
-    except CohortError:
-        if not flow.steps or flow.steps[-1]["kept"]:  # not for want of exams: the rules are wrong
-            if key:
-                raise CohortError("the scans cannot be sorted into exams; see cohort.roles and the folders") from None
-            raise
-        exams = exams.iloc[:0]
-    exams = exams.reset_index(drop=True)
-    left_out = _left_out(flow, exams)
-    listed = pd.concat([exams[["patient_id", "exam_id"]], left_out[["patient_id", "exam_id"]]], ignore_index=True)
-    found = _Found(
-        exams, series, paths, dict(zip(left_out["exam_id"], left_out["reason"], strict=True)), listed.assign(site=None)
-    )
-    if key:
-        return _hidden(found, key, out)
-    write_csv(out / "series.csv", series)
-    write_csv(out / "exclusions.csv", pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)))
-    return found
-
-
-def _left_out(flow: Flow, exams: pd.DataFrame) -> pd.DataFrame:
-    """Exams that have no row in `exams`, and files that belong to no patient: patient_id, exam_id, reason."""
-    used = set(exams[["patient_id", "exam_id"]].itertuples(index=False, name=None))
-    used |= {(p, e.removesuffix(f"#{p}")) for p, e in used}  # as before two patients' exams were told apart
-    people = set(exams["patient_id"])
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for row in sorted(flow.exclusions, key=lambda r: r["stage"] != "complete exams"):  # what is lacking comes first
-        patient, exam = row["patient_id"], row["exam_id"] or row["series_id"]
-        if (patient, exam) in used or (not row["exam_id"] and patient in people):
-            continue
-        told = reasons.setdefault((patient, exam), [])
-        if row["reason"] not in told:
-            told.append(row["reason"])
-    rows = [(p, e, "; ".join(told[:_SHOWN])) for (p, e), told in sorted(reasons.items())]
-    return pd.DataFrame(rows, columns=["patient_id", "exam_id", "reason"])
-
-
-def _hidden(found: _Found, key: Path, out: Path) -> _Found:
-    """The exams under running numbers, in the order of their paths; what they stand for is written beside the key."""
-    roles = [c for c in found.exams.columns if c.startswith("role:")]
-    first = {row["exam_id"]: min(found.paths[row[c]] for c in roles if isinstance(row[c], str))
-             for row in found.exams.to_dict("records")}  # fmt: skip
-    listed = found.listed.assign(path=found.listed["exam_id"].map(lambda e: first.get(e, e)))
-    listed = listed.sort_values(["path", "exam_id"], ignore_index=True)
-    numbers = {e: f"EXAM-{n:03d}" for n, e in enumerate(listed["exam_id"], start=1)}
-    people = {p: f"PATIENT-{n:03d}" for n, p in enumerate(listed["patient_id"].unique(), start=1)}
-    told = listed.assign(
-        shown=listed["exam_id"].map(numbers), shown_patient=listed["patient_id"].map(people),
-        reason=listed["exam_id"].map(found.left_out).fillna(""),
-    )  # fmt: skip
-    write_private(key.with_name(f"{key.stem}.apply-{out.resolve().name}{key.suffix}"), told.drop(columns="site"))
-
-    def shown(table: pd.DataFrame) -> pd.DataFrame:
-        return table.assign(patient_id=table["patient_id"].map(people), exam_id=table["exam_id"].map(numbers))
-
-    return replace(
-        found,
-        exams=shown(found.exams).sort_values("exam_id", ignore_index=True),
-        left_out={numbers[e]: HIDDEN_REASON for e in found.left_out},
-        listed=shown(listed[["patient_id", "exam_id", "site"]]),
-        hidden=True,
-    )
-
-
-def _known_before(run_dir: Path, found: _Found) -> list[str]:
+def _known_before(run_dir: Path, found: Found) -> list[str]:
     """A sentence where exams are those of the run itself, whose networks have seen them."""
     columns = [c for c in found.exams.columns if c.startswith("role:")]
     cohort = read_csv(run_dir / "cohort.csv")
@@ -313,7 +220,7 @@ def _known_before(run_dir: Path, found: _Found) -> list[str]:
 
 def _predict(
     run_dir: Path, view: Study, one: Run, store: Path, networks: list[tuple[dict[str, Any], Path]], split: str,
-    found: _Found, out: Path, force: bool,
+    found: Found, out: Path, force: bool,
 ) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
     """Rows of one run, and what to say about them."""
     from scan2gene.predict.familiar import of_training, reasons_against
@@ -323,8 +230,8 @@ def _predict(
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
     new_store = out / "store" / store.name
     manifest = build_store(new_store, found.exams, found.paths, view.cohort.roles, view.preprocess, hide)
-    against = reasons_against(found.exams, found.series, new_store, manifest, view.cohort.roles, training)
-    against = {exam: "; ".join(told) for exam, told in against.items() if told}
+    unlike = reasons_against(found.exams, found.series, new_store, manifest, view.cohort.roles, training)
+    against = {exam: _joined(reasons) for exam, reasons in unlike.items() if reasons}
     manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), input_roles(view))
     failed = _failed(manifest, view)
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
@@ -333,6 +240,11 @@ def _predict(
     refused |= found.left_out
     notes = [f"{one.name}: {training.ranges.told()}."]
     return _rows(view, one, networks, found.listed, logits, refused, failed, against), notes
+
+
+def _joined(reasons: list[str]) -> str:
+    more = len(reasons) - _SHOWN
+    return "; ".join(reasons[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, roles: list[str]) -> pd.DataFrame:

@@ -81,6 +81,8 @@ class Ranges:
 
     def told(self) -> str:
         """How many exams stand behind the ranges and how often they would refuse one like these."""
+        if not any(self.numbers.values()):
+            return f"with {self.exams} training exams what is unlike them is not judged"
         at_most = _upper(self.refused, self.exams)
         return (
             f"ranges of {self.exams} training exams, widened by {self.widening:.2g} interquartile ranges; of training "

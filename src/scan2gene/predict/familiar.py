@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene import __version__
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json
 from scan2gene.core.study import Role
@@ -24,6 +23,8 @@ from scan2gene.evaluate.familiar import LEAST_EXAMS, Ranges, judge, learn
 from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.preprocess.threads import cpus
+
+FORMAT = 1  # of what is kept; to be raised when a measure changes
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def of_training(run: Path, split: str, store: Path, roles: Mapping[str, Role], k
         RunError: No training exam is prepared.
     """
     files = [run / n for n in ("series.csv", "cohort.csv", "split.csv")]
-    key = value_hash([__version__, split, *map(file_hash, [*files, store / "manifest.csv"])])
+    key = value_hash([FORMAT, split, *map(file_hash, [*files, store / "manifest.csv"])])
     name = f"{split}/{store.name}"
     entries = _entries(kept)
     if entries.get(name, {}).get("key") == key:
