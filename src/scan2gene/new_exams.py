@@ -60,7 +60,8 @@ def apply(
     Args:
         run_dir: A finished run directory.
         scans: Folders or files with DICOM or NIfTI.
-        out: Where to; default `<run_dir>/apply/<name of the scans' folder>`.
+        out: Where to; default `<run_dir>/apply/<name of the scans' folder>`, without that
+            name where the run has pseudonyms.
         run: One of the study's runs; default: all that are networks.
         split: Whose fold networks; default: the study's first.
         force: Predict also what would be refused; the reason stays in its row.
@@ -79,7 +80,7 @@ def apply(
     networks = {one.name: _folds(run_dir, one, split) for one in runs}
     stores = {one.name: _store(run_dir, for_run(settings, one), one) for one in runs}
     rules, key = _rules(settings, study, roots, run_dir)
-    out = _folder(run_dir, roots, out)
+    out = _folder(run_dir, roots, out, hidden=key is not None)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out):
         _begin(out, run_dir, roots, split, force)
@@ -190,8 +191,10 @@ def _rules(settings: Study, file: str | Path | None, roots: list[Path], run_dir:
     return rules, key
 
 
-def _folder(run_dir: Path, roots: list[Path], out: str | Path | None) -> Path:
-    folder = Path(out) if out is not None else run_dir / "apply" / (roots[0].name or "scans")
+def _folder(run_dir: Path, roots: list[Path], out: str | Path | None, hidden: bool) -> Path:
+    # a folder may be called as its patient is
+    name = f"exams-{value_hash([str(r) for r in roots])[:6]}" if hidden else roots[0].name or "scans"
+    folder = Path(out) if out is not None else run_dir / "apply" / name
     if any(folder.resolve().is_relative_to(root) for root in roots):
         raise RunError(f"{folder} lies among the scans, and would be taken for scans next time. Name another with -o.")
     return folder

@@ -136,6 +136,33 @@ def test_the_contact_sheet_shows_pseudonyms(planted, veiled):
     assert leaked(texts(planted.folder / "plain")["qc.html"], planted.words) <= DOCUMENTED
 
 
+def test_new_exams_get_numbers_whose_meaning_lies_beside_the_key(planted, veiled):
+    out, new = veiled[0], planted.folder / "applied"
+    code, said = planted.scan2gene("apply", out, planted.folder / "scans")
+    assert code == 1 and "Name its study file" in said
+    words = ("apply", out, planted.folder / "scans", "--study", planted.folder / "veiled.yaml", "-o", new)
+    code, said = planted.scan2gene(*words)
+    assert code == 0, said
+    assert leaked(said, planted.words) == set()
+    assert {name: found for name, t in texts(new).items() if (found := leaked(t, planted.words))} == {}
+    assert str(planted.folder).lower() not in "".join(texts(new).values())
+    table = pd.read_parquet(new / "predictions.parquet")
+    assert table["exam_id"].str.fullmatch(r"EXAM-\d{3}").all() and (table["status"] == "ok").any()
+    (meaning,) = (planted.folder / "private").glob("key.apply-applied-*.csv")
+    assert stat.S_IMODE(meaning.stat().st_mode) == 0o600
+    truth = pd.read_csv(meaning, dtype=str).set_index("shown")
+    assert set(table["exam_id"]) == set(truth.index)
+    # the same exam has the same logit in the run, under its pseudonym
+    pseudonym = pd.read_csv(planted.folder / "private" / "key.exams.csv", index_col=0, dtype=str)["pseudonym"]
+    before = pd.read_parquet(out / "predictions.parquet").query("status == 'ok'")
+    after = table.query("status == 'ok' and variant == 'original'")
+    after = after.assign(exam_id=after["exam_id"].map(truth["exam_id"]).map(pseudonym))
+    keys = ["run_id", "split", "repeat", "fold", "exam_id", "target"]
+    both = before.merge(after.astype({"repeat": int, "fold": int}), on=keys)
+    assert len(both) == len(after) > 0
+    assert (both["logit_x"] - both["logit_y"]).abs().max() < 1e-5
+
+
 def test_errors_name_pseudonyms(planted, veiled):
     truth = pd.read_csv(planted.folder / "labels.csv")
     spoiled = pd.concat([truth, truth.head(2).assign(gene=lambda t: 1 - t["gene"])])

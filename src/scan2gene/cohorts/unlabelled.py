@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.curate import find_exams
+from scan2gene.cohorts.curate import find_exams, with_patients
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.keyfile import write_private
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.core.errors import CohortError
+from scan2gene.core.files import value_hash
 from scan2gene.core.study import Cohort
 from scan2gene.core.tables import EXCLUSION_COLUMNS, write_csv
 from scan2gene.imaging.index import index
@@ -53,6 +54,9 @@ def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
         CohortError: The rules are ambiguous or wrong. That nothing is left is no error.
     """
     series = index(rules.scans, None if key else out / "series.progress")
+    # one patient's folder may be all that is given, and its own name tell the patient
+    above = [str(Path(p).parent) for p in rules.scans]
+    series = with_patients(series.fillna(""), rules.patient_pattern, above)
     flow = Flow()
     paths = dict(zip(series["series_id"], series["path"], strict=True))
     exams = pd.DataFrame(columns=["patient_id", "exam_id", *[f"role:{r}" for r in rules.roles]])
@@ -91,7 +95,13 @@ def _left_out(flow: Flow, exams: pd.DataFrame) -> pd.DataFrame:
         told = reasons.setdefault((patient, exam), [])
         if row["reason"] not in told:
             told.append(row["reason"])
-    rows = [(p, e, "; ".join(told[:_SHOWN])) for (p, e), told in sorted(reasons.items())]
+    taken = set(exams["exam_id"])
+    rows = []
+    for (patient, exam), told in sorted(reasons.items()):
+        name = f"{exam}#{patient}" if exam in taken else exam  # several patients may share a folder or a study
+        if name not in taken and (patient or name == exam):
+            rows.append((patient, name, "; ".join(told[:_SHOWN])))
+            taken.add(name)
     return pd.DataFrame(rows, columns=["patient_id", "exam_id", "reason"])
 
 
@@ -108,7 +118,8 @@ def _hidden(found: Found, key: Path, out: Path) -> Found:
         shown=listed["exam_id"].map(numbers), shown_patient=listed["patient_id"].map(people),
         reason=listed["exam_id"].map(found.left_out).fillna(""),
     )  # fmt: skip
-    write_private(key.with_name(f"{key.stem}.apply-{out.resolve().name}{key.suffix}"), told.drop(columns="site"))
+    named = f"{key.stem}.apply-{out.resolve().name}-{value_hash(str(out.resolve()))[:4]}{key.suffix}"
+    write_private(key.with_name(named), told.drop(columns="site"))
 
     def shown(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(patient_id=table["patient_id"].map(people), exam_id=table["exam_id"].map(numbers))

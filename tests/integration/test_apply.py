@@ -1,0 +1,231 @@
+"""A trained run meets exams that it has never seen: of its own kind, of other kinds, and its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import torch
+import yaml
+
+import scan2gene
+from scan2gene.core.errors import RunError
+from scan2gene.core.study import Study, for_run
+from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.data.cohort import read_nifti_stored, to_input
+from scan2gene.phantom.exams import write_cohort, write_exam
+from scan2gene.phantom.patients import draw_patients
+from scan2gene.train.fold import build_network
+from tests.integration.road import phantom_study, shell
+
+FIRST = ["run_id", "split", "repeat", "fold", "exam_id", "target"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    return scan2gene.run(phantom_study(folder, 24, effect=2.0, seed=3, epochs=2), folder / "run")
+
+
+@pytest.fixture(scope="module")
+def applied(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("new")
+    write_cohort(folder, 10, 2.0, seed=91)
+    return scan2gene.apply(run, folder / "scans")
+
+
+def spoilt(folder: Path, change: Callable[[pydicom.Dataset], None]) -> Path:
+    """Two new exams, every slice changed."""
+    write_cohort(folder, 2, 2.0, seed=92)
+    for path in (folder / "scans").rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        change(data)
+        data.save_as(path)
+    return folder / "scans"
+
+
+def test_new_exams_of_the_same_kind_are_predicted(run, applied):
+    assert (applied.summary["status"] == "ok").mean() >= 0.9
+    assert applied.folder == run / "apply" / "scans"
+    table = pd.read_parquet(applied.folder / "predictions.parquet")
+    assert list(table.columns) == list(PREDICTION_COLUMNS)
+    assert set(table["part"]) == {"apply"} and table["y_true"].isna().all()
+    assert len(table) == 10 * (5 + 1)  # five folds and their ensemble
+    assert set(table["run_id"]) == {"light-lesion"}
+    assert any("age is skipped" in note for note in applied.notes)
+    assert any("training exams" in note for note in applied.notes)
+    assert len(pd.read_csv(applied.folder / "predictions.csv")) == len(table)
+
+
+def test_probabilities_are_those_of_the_networks_called_by_hand(run, applied):
+    study = Study.model_validate(json.loads((run / "study.json").read_text()))
+    one = study.runs[0]
+    view = for_run(study, one)
+    table = applied.predictions[applied.predictions["status"] == "ok"]
+    (store,) = (applied.folder / "store").iterdir()
+    manifest = pd.read_csv(store / "manifest.csv", dtype=str).query("role == 't1c'").set_index("exam_id")["file"]
+    exams = list(table["exam_id"].unique())
+    images = torch.stack([torch.from_numpy(read_nifti_stored(store / manifest[e]).copy())[None] for e in exams])
+    present = torch.ones(len(exams), 1)
+    logits = []
+    for fold in range(5):
+        network = build_network(view, one).eval()
+        network.load_state_dict(torch.load(run / f"experiments/light-lesion/cv-r0-f{fold}/best.pt", weights_only=True))
+        with torch.inference_mode():
+            logits.append(network(to_input(images, present), present)[:, 0].double().numpy())
+        mine = table[table["fold"] == fold].set_index("exam_id").loc[exams]
+        np.testing.assert_allclose(mine["logit"].astype(float), logits[-1], atol=1e-5)
+        np.testing.assert_allclose(mine["prob"].astype(float), 1 / (1 + np.exp(-logits[-1])), atol=1e-5)
+    ensemble = table[table["variant"] == "ensemble"].set_index("exam_id").loc[exams]
+    np.testing.assert_allclose(ensemble["logit"].astype(float), np.mean(logits, axis=0), atol=1e-5)
+
+
+def test_decisions_are_those_of_the_median_threshold(run, applied):
+    cuts = pd.DataFrame(json.loads((run / "thresholds.json").read_text()))
+    cut = cuts[cuts["run_id"] == "light-lesion"]["threshold"].median()
+    rows = applied.summary[applied.summary["status"] == "ok"]
+    assert (rows["threshold"] == cut).all()
+    assert ((rows["prob"] >= cut) == (rows["decision"] == "positive")).all()
+
+
+def test_on_its_own_exams_a_run_predicts_what_it_predicted(run):
+    study = Study.model_validate(json.loads((run / "study.json").read_text()))
+    again = scan2gene.apply(run, study.cohort.scans, run / "apply" / "own", force=True)
+    before = pd.read_parquet(run / "predictions.parquet").query("run_id == 'light-lesion'").set_index(FIRST)
+    rows = again.predictions[again.predictions["variant"] == "original"]
+    after = rows.astype({"repeat": int, "fold": int}).set_index(FIRST)
+    assert before.index.isin(after.index).all()
+    pd.testing.assert_series_equal(after.loc[before.index, "logit"], before["logit"], check_exact=True)
+    assert any("run's own" in note for note in again.notes)
+    # what curation leaves out for its scans is refused with curation's reason; the unlabelled patient is an exam
+    listed = again.summary.set_index("patient_id")
+    assert listed.loc["SYN-9000", "status"] == "ok"
+    refused = again.summary[again.summary["status"] == "refused"]
+    assert refused["prob"].isna().all()
+    reasons = " ".join(refused["reason"])
+    assert "StudyDescription lacks /BILATERAL/" in reasons and "slice is missing" in reasons
+    assert refused["exam_id"].str.endswith("notes.dcm").any()
+
+
+def thicker(data):
+    normal = np.cross(data.ImageOrientationPatient[:3], data.ImageOrientationPatient[3:]).astype(float)
+    place = np.array(data.ImagePositionPatient, float)
+    data.ImagePositionPatient = [f"{v:.6g}" for v in place + normal * (place @ normal)]
+    data.SliceThickness, data.SpacingBetweenSlices = 2 * data.SliceThickness, 2 * data.SpacingBetweenSlices
+
+
+def inverted(data):
+    data.PixelData = (4095 - data.pixel_array).astype(np.uint16).tobytes()
+
+
+def noisy(data):
+    voxels = data.pixel_array.astype(float)
+    rng = np.random.default_rng(int(data.InstanceNumber))
+    real, imaginary = rng.normal(0, 0.3 * voxels.std() + 100, (2, *voxels.shape))
+    data.PixelData = np.clip(np.hypot(voxels + real, imaginary), 0, 4095).astype(np.uint16).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [(thicker, "slice spacing"), (inverted, "median grey value"), (noisy, "roughness")],
+    ids=["slices twice as thick", "inverted", "noise"],
+)
+def test_scans_of_another_kind_are_refused_by_what_differs(run, tmp_path, change, named):
+    found = scan2gene.apply(run, spoilt(tmp_path, change), tmp_path / "out")
+    assert list(found.summary["status"]) == ["refused", "refused"]
+    assert found.predictions["logit"].isna().all() and (found.summary["decision"] == "").all()
+    for reason in found.summary["reason"]:
+        assert named in reason and "outside what training saw (" in reason
+
+
+def test_another_organ_is_refused_unless_forced(run, tmp_path):
+    for patient in draw_patients(2, 2.0, "brain", 93):  # labelled as the breast scans are, so only its looks tell
+        write_exam(tmp_path / "scans" / patient.patient_id, patient, ("t1c",), "MR BREAST BILATERAL")
+    found = scan2gene.apply(run, tmp_path / "scans", tmp_path / "out")
+    assert set(found.summary["status"]) == {"refused"}
+    assert found.summary["reason"].str.contains("field of view R-L 1(?:6|7)").all()
+    forced = scan2gene.apply(run, tmp_path / "scans", tmp_path / "out", force=True)
+    assert set(forced.summary["status"]) == {"ok"}
+    assert forced.summary["prob"].between(0, 1).all()
+    assert forced.summary["reason"].str.startswith("forced: t1c: field of view R-L").all()
+
+
+def test_what_is_no_mr_or_lacks_a_role_is_refused(run, tmp_path):
+    def as_ct(data):
+        data.Modality = "CT"
+
+    scans = spoilt(tmp_path, as_ct)
+    for path in scans.rglob("SYN-0001/s01/*.dcm"):
+        data = pydicom.dcmread(path)
+        data.Modality = "MR"
+        data.save_as(path)
+    next(scans.rglob("SYN-0001/mask.nii.gz")).unlink()
+    found = scan2gene.apply(run, scans, tmp_path / "out", force=True)  # nothing is there to be forced
+    reasons = found.summary.groupby("patient_id")["reason"].agg(" ".join)
+    assert set(found.summary["status"]) == {"refused"} and found.summary["prob"].isna().all()
+    assert "modality CT is not MR" in reasons["SYN-0000"]
+    assert reasons["SYN-0001"] == "exam lacks mask"
+
+
+def test_real_exams_are_refused(run, tmp_path, shared_data):
+    """One glioblastoma exam whose names do not fit, and gliomas whose names are made to fit by a study file."""
+    other = scan2gene.apply(run, shared_data / "tcia_brain_tumor_progression_dicom", tmp_path / "gbm")
+    assert set(other.summary["status"]) == {"refused"}
+    assert other.summary["reason"].str.contains("BILATERAL").any()
+    study = yaml.safe_load((run.parent / "study.yaml").read_text())
+    del study["cohort"]["include"]
+    study["cohort"]["patient_pattern"] = r"(TCGA-\w\w-\w{4})"
+    study["cohort"]["roles"]["t1c"]["match"] = {"path": "t1c"}
+    (tmp_path / "lgg.yaml").write_text(yaml.safe_dump(study))
+    images = sorted((shared_data / "tcga_lgg" / "images").iterdir())[:2]
+    glioma = scan2gene.apply(run, images, tmp_path / "lgg", study=tmp_path / "lgg.yaml")
+    assert sorted(glioma.summary["patient_id"]) == [p.name for p in images]
+    assert set(glioma.summary["status"]) == {"refused"}
+    assert glioma.summary["reason"].str.contains("field of view").all()
+
+
+def test_what_was_learned_is_kept_and_learned_again_when_the_cohort_changes(run, applied, monkeypatch):
+    from scan2gene.predict import familiar
+
+    kept = run / "apply" / "familiar.json"
+    before = kept.read_bytes()
+    study = Study.model_validate(json.loads((run / "study.json").read_text()))
+    (store,) = (run / "store").iterdir()
+    roles = study.cohort.roles
+    with monkeypatch.context() as patch:
+        patch.setattr(familiar, "measure", lambda *_: pytest.fail("measured again"))
+        known = familiar.of_training(run, "cv", store, roles, kept)
+    copy = run.parent / "copy"
+    copy.mkdir()
+    for name in ("series.csv", "cohort.csv", "split.csv"):
+        (copy / name).write_bytes((run / name).read_bytes())
+    (copy / "familiar.json").write_bytes(before)
+    cohort = pd.read_csv(copy / "cohort.csv", dtype=str)
+    cohort[10:].to_csv(copy / "cohort.csv", index=False)
+    fewer = familiar.of_training(copy, "cv", store, roles, copy / "familiar.json")
+    assert fewer.ranges.exams == known.ranges.exams - 10
+    assert kept.read_bytes() == before
+
+
+def test_command_line_and_what_it_refuses(run, tmp_path, capsys, monkeypatch):
+    write_cohort(tmp_path, 1, 2.0, seed=94)
+    assert shell(monkeypatch, "apply", run, tmp_path / "scans", "-o", tmp_path / "out") == ""
+    said = capsys.readouterr().out
+    assert "SYN-0000" in said and "not for clinical use" in said and "Phantom" not in said
+    assert "another run" in shell(monkeypatch, "apply", run, run.parent / "cohort", "-o", tmp_path / "out")
+    assert "among the scans" in shell(monkeypatch, "apply", run, tmp_path, "-o", tmp_path / "out")
+    assert "holds no study.json" in shell(monkeypatch, "apply", tmp_path, tmp_path)
+    assert "valid: age, light-lesion" in shell(monkeypatch, "apply", run, tmp_path, "--run", "heavy")
+    assert "valid: cv" in shell(monkeypatch, "apply", run, tmp_path, "--split", "holdout")
+    assert "Only networks" in shell(monkeypatch, "apply", run, tmp_path, "--run", "age")
+    network = run / "experiments" / "light-lesion" / "cv-r0-f0" / "best.pt"
+    whole = network.read_bytes()
+    network.write_bytes(whole[:-1])
+    with pytest.raises(RunError, match="not whole"):
+        scan2gene.apply(run, tmp_path / "scans", tmp_path / "out")
+    network.write_bytes(whole)
