@@ -17,6 +17,7 @@ from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found, find_unlabelled
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash, write_json
+from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.rundir import damaged, exclusive, read_stamp
 from scan2gene.core.study import Cohort, Run, Study, for_run, input_roles, unknown_name
 from scan2gene.core.study_file import load_study
@@ -28,8 +29,20 @@ from scan2gene.core.tables import (
     write_csv,
     write_parquet,
 )
+from scan2gene.evaluate.ensemble import ensemble
 
-SUMMARY_COLUMNS = ("run_id", "patient_id", "exam_id", "target", "prob", "threshold", "decision", "status", "reason")
+SUMMARY_COLUMNS = (
+    "run_id",
+    "patient_id",
+    "exam_id",
+    "side",
+    "target",
+    "prob",
+    "threshold",
+    "decision",
+    "status",
+    "reason",
+)
 _SHOWN = 4  # reasons of one exam that a row quotes
 
 
@@ -239,7 +252,8 @@ def _predict(
     failed = _failed(manifest, view)
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
     wanted = found.exams[~found.exams["exam_id"].isin({*failed, *refused})]
-    logits = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else [{} for _ in networks]
+    none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in networks]
+    logits = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else none
     refused |= found.left_out
     notes = [f"{one.name}: {training.ranges.told()}."]
     return _rows(view, one, networks, found.listed, logits, refused, failed, against), notes
@@ -280,29 +294,39 @@ def _failed(manifest: pd.DataFrame, view: Study) -> dict[str, str]:
 def _logits(
     view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], new_store: Path, manifest: pd.DataFrame,
     exams: pd.DataFrame, store: Path,
-) -> list[dict[str, np.ndarray]]:  # fmt: skip
-    """exam_id -> (T,), of every network."""
+) -> list[dict[str, dict[str, np.ndarray]]]:  # fmt: skip
+    """Variant -> exam_id -> (T,), of every network."""
     import torch
-    from lightning_fabric import Fabric
 
     from scan2gene.data.cohort import load_cohort
     from scan2gene.train.fold import predict_fold
+    from scan2gene.train.search import chosen_run
 
     roles = input_roles(view)
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    data = load_cohort(new_store, manifest, exams, labels, roles, list(view.targets))
+    data = load_cohort(new_store, manifest, exams, labels, roles, output_names(view))
     trained = read_csv(store / "manifest.csv")
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
     if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
         # bytes are scaled on their way into a network, and in training these were not held as bytes
         data = replace(data, images=data.images[torch.arange(len(data.exams))].float())
-    device = Fabric(accelerator=view.train.device, devices=1).device
-    return [predict_fold(view, one, data, folder, device) for _, folder in networks]
+    found = []
+    for _, folder in networks:
+        own = chosen_run(one, folder)
+        settled = for_run(view, own)
+        if settled.preprocess != view.preprocess:
+            raise RunError(
+                f"run {one.name} searched its preprocessing, so its folds share no prepared exam: not applied"
+            )
+        passed = predict_fold(settled, own, data, folder)
+        found.append({v: dict(zip(data.exams["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
+    return found
 
 
 def _rows(
     view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], listed: pd.DataFrame,
-    logits: list[dict[str, np.ndarray]], refused: dict[str, str], failed: dict[str, str], against: dict[str, str],
+    logits: list[dict[str, dict[str, np.ndarray]]], refused: dict[str, str], failed: dict[str, str],
+    against: dict[str, str],
 ) -> pd.DataFrame:  # fmt: skip
     """The prediction rows of every network and of their ensemble."""
     from scan2gene.predict.table import prediction_rows
@@ -311,23 +335,16 @@ def _rows(
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
     reasons = failed | refused
     tables = [
-        prediction_rows(one.name, fold, parts, listed, labels, list(view.targets), values, reasons)
-        for (fold, _), values in zip(networks, logits, strict=True)
+        prediction_rows(one.name, fold, parts, listed, labels, outputs(view), values, reasons, variant)
+        for (fold, _), variants in zip(networks, logits, strict=True)
+        for variant, values in variants.items()
     ]
-    table = pd.concat([*tables, _ensemble(pd.concat(tables))], ignore_index=True)
+    rows = pd.concat(tables, ignore_index=True)
+    table = pd.concat([rows, ensemble(rows[rows["variant"] == "original"])], ignore_index=True)
     table.loc[table["exam_id"].isin(refused), "status"] = "refused"
     forced = (table["status"] == "ok") & table["exam_id"].isin(against)
     table.loc[forced, "reason"] = "forced: " + table.loc[forced, "exam_id"].map(against)
     return table[list(PREDICTION_COLUMNS)]
-
-
-def _ensemble(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per exam and target: the mean logit over the fold networks."""
-    mean = rows.groupby(["exam_id", "target"], sort=False)["logit"].mean()
-    first = rows.drop_duplicates(["exam_id", "target"]).copy()
-    first["logit"] = mean.reindex(pd.MultiIndex.from_frame(first[["exam_id", "target"]])).to_numpy()
-    first["prob"] = 0.5 * (1 + np.tanh(first["logit"] / 2))
-    return first.assign(variant="ensemble", repeat=pd.NA, fold=pd.NA).astype({"repeat": "Int64", "fold": "Int64"})
 
 
 def _summary(predictions: pd.DataFrame, run_dir: Path, split: str) -> pd.DataFrame:
