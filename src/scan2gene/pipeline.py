@@ -16,12 +16,13 @@ from scan2gene.cohorts.bids import Exported, export_bids
 from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.pseudonyms import open_veil, shown_study
 from scan2gene.core.console import say
+from scan2gene.core.energy import Meter
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive, sweep
 from scan2gene.core.study import Run, Study, for_run
 from scan2gene.core.study_file import load_study
-from scan2gene.stages import STAGES, Job, ToDo, index_scans, search_trials
+from scan2gene.stages import STAGES, Job, ToDo, index_scans, record_study, search_trials
 
 
 def run(
@@ -46,6 +47,7 @@ def run(
     Raises:
         Scan2GeneError: What is wrong and how to mend it.
     """
+    called = {} if isinstance(study, Study) else {"study": Path(study).name, "changes": list(changes)}
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study, networks=list(STAGES).index(until) >= list(STAGES).index("train"))
     out = Path(out) if out is not None else Path("runs") / study.name
@@ -54,6 +56,8 @@ def run(
             f"{out} holds no run to go on with. Name its directory with -o, or begin one by leaving out --resume."
         )
     with _opened(study, out, record=True) as job:
+        if called and job.veil is None:  # file names and changes may hold what pseudonyms are to hide
+            write_json(out / "called.json", called)
         for name, stage in STAGES.items():
             _do(job, name, stage)
             if name == until:
@@ -108,13 +112,14 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
         _refuse_another_split(shown, out, "splits" in study.model_fields_set)
         sweep(out)
         if record or not (out / "study.json").exists():
-            write_json(out / "study.json", shown)
+            record_study(study, out, veil)
         yield Job(study, out, veil=veil)
 
 
 def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
     job.started, job.worked = time.perf_counter(), False
-    told = stage(job)
+    with Meter() as job.meter:
+        told = stage(job)
     say(name, f"{told}  ({f'{time.perf_counter() - job.started:.1f} s' if job.worked else 'as before'})")
 
 

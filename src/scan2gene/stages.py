@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,11 +17,13 @@ from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.pseudonyms import Veil, shown_study
 from scan2gene.cohorts.split import class_table, make_splits
 from scan2gene.core.console import live, say
+from scan2gene.core.energy import Meter
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.outputs import output_names, output_values, outputs
 from scan2gene.core.rundir import damaged, is_done, mark_done, read_stamp, stage_key
 from scan2gene.core.study import Run, Study, candidate, for_run, input_roles, study_hash
+from scan2gene.core.study_file import study_text
 from scan2gene.core.tables import (
     LABEL_COLUMNS,
     SPLIT_COLUMNS,
@@ -52,6 +53,7 @@ class Job:
     veil: Veil | None = None  # of a study with pseudonyms
 
     started: float = 0.0  # of the stage that is running
+    meter: Meter | None = None  # of the same
     worked: bool = False  # it had something to do
     dry: bool = False  # do nothing, stop where work would begin
 
@@ -63,9 +65,9 @@ class Job:
         return done
 
     def done(self, stage: str, key: str, files: list[Path]) -> None:
-        """Stamp a stage with its inputs' hash, its files and the seconds it took."""
+        """Stamp a stage with its inputs' hash, its files and what it cost."""
         self.worked = True
-        mark_done(self.out, stage, key, files, seconds=round(time.perf_counter() - self.started, 1))
+        mark_done(self.out, stage, key, files, **(self.meter.stamp() if self.meter else {}))
 
     def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         """A CSV of the run directory."""
@@ -125,6 +127,14 @@ def _curate(job: Job) -> str:
     return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv"
 
 
+def record_study(study: Study, out: Path, veil: Veil | None) -> None:
+    """Keep the study as it runs: study.json to read, and study.yaml to run again where nothing must be hidden."""
+    shown = shown_study(study, veil).model_dump(mode="json")
+    write_json(out / "study.json", shown)
+    if veil is None:  # with pseudonyms the paths are not shown, and this would not run
+        write_text(out / "study.yaml", study_text(Study.model_validate(shown)))
+
+
 def _plan(job: Job) -> str:
     """Choose what the study leaves open, once, and go on with the study as it is then."""
     path = job.out / "plan.json"
@@ -143,7 +153,7 @@ def _plan(job: Job) -> str:
     if job.veil:
         job.veil.study = job.study
     if planned["chosen"] and not job.dry:
-        write_json(job.out / "study.json", shown_study(job.study, job.veil).model_dump(mode="json"))
+        record_study(job.study, job.out, job.veil)
     return f"chosen from the cohort: {', '.join(planned['chosen'])}" if planned["chosen"] else "the study sets all"
 
 
@@ -217,20 +227,21 @@ def _train(job: Job) -> str:
             if not job.dry:
                 (folder / "last.pt").unlink(missing_ok=True)  # of a run that was killed just here
             continue
-        started = time.perf_counter()
-        if one.search:
-            search_fold(job.study, one, partial(_data, job), parts, fold, folder, key)
-        else:
-            data, targets = _data(job, one, view)
-            train_fold(view, one, data, targets, parts, fold, folder, key)
+        with Meter() as meter:
+            if one.search:
+                search_fold(job.study, one, partial(_data, job), parts, fold, folder, key)
+            else:
+                data, targets = _data(job, one, view)
+                train_fold(view, one, data, targets, parts, fold, folder, key)
         live("")
-        seconds = time.perf_counter() - started
+        cost = meter.stamp()
         files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv", "search.json")) if p.exists()]
-        mark_done(job.out, stage, key, files, seconds=round(seconds, 1))
+        mark_done(job.out, stage, key, files, **cost)
         (folder / "last.pt").unlink(missing_ok=True)
         made += 1
         job.worked = True
-        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{seconds:.0f} s")
+        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{cost['seconds']:.0f} s")
+    _join_histories(job, made > 0)
     return f"{total} fits, {made} new"
 
 
@@ -245,6 +256,17 @@ def search_trials(job: Job) -> int:
             run_trials(job.study, one, partial(_data, job), parts, fold, folder, key)
             folds += 1
     return folds
+
+
+def _join_histories(job: Job, new: bool) -> None:
+    """One history.csv for each run: those of its folds, one below the other."""
+    folders: dict[str, list[Path]] = {}
+    for one, *_, folder, _ in _folds(job):
+        folders.setdefault(one.name, []).append(folder / "history.csv")
+    for name, files in folders.items():
+        path, files = job.out / "experiments" / name / "history.csv", [f for f in files if f.exists()]
+        if files and (new or not path.exists()) and not job.dry:
+            write_csv(path, pd.concat([pd.read_csv(f, dtype=str, keep_default_na=False) for f in files]))
 
 
 def _told(folder: Path) -> str:

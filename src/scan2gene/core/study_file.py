@@ -49,6 +49,14 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
     return _anchored(study, path.parent)
 
 
+def study_text(study: Study) -> str:
+    """A study as a study file: every setting, paths from the root of the disk."""
+    anchored = _anchored(study, Path.cwd())
+    return "# Every setting of this run.\n" + yaml.safe_dump(
+        anchored.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+    )
+
+
 def _change(values: dict[str, Any], change: str) -> tuple:
     """Make one change in the file's values; returns its place."""
     key, mark, text = change.partition("=")
