@@ -391,8 +391,10 @@ def _report(job: Job) -> str:
     path = job.out / "report.html"
     if not job.is_done("report", key):
         stores = {one.name: store for one, (_, store) in _run_stores(job)}
-        write_text(path, write_report(shown_study(job.study, job.veil), job.out, stores))
-        job.done("report", key, [path])
+        report = make_report(shown_study(job.study, job.veil), job.out, stores)
+        beside = write_beside(job.out, report)
+        write_text(path, report.html)
+        job.done("report", key, [path, *beside])
     return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
 
 

@@ -53,13 +53,15 @@ def _studies(inputs: Inputs) -> list[dict[str, Any]]:
     return rows
 
 
-def _histograms(series: pd.DataFrame) -> list[Any]:
+def _histograms(series: pd.DataFrame) -> list[tuple[str, Any]]:
+    """(Name of its file, figure) of each measure that is known."""
     found = []
     for name, columns in _MEASURES:
         held = [pd.to_numeric(series[c], errors="coerce").dropna() for c in columns if c in series.columns]
         if any(len(values) for values in held):
             counted = "series" if len(columns) == 1 else "values, two of each series"
-            found.append(figures.histogram(np.concatenate(held), name, "mm", counted))
+            drawn = figures.histogram(np.concatenate(held), name, "mm", counted)
+            found.append((name.lower().replace(" ", "-"), drawn))
     return found
 
 

@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from scan2gene.report.svg import BLUE, GREY, INK, RULE, SKY, VERMILLION, square
+from scan2gene.report.svg import line as _line
+from scan2gene.report.svg import path as _path
+from scan2gene.report.svg import short as _short
+from scan2gene.report.svg import stroke as _stroke
+from scan2gene.report.svg import svg as _svg
+from scan2gene.report.svg import text as _text
+from scan2gene.report.svg import ticks as _ticks
 from scan2gene.report.verdict import CHANCE, Scored, interval, number
-
-BLUE, VERMILLION, SKY, GREY, INK = "#0072B2", "#D55E00", "#56B4E9", "#8a8f98", "#1d2430"
-RULE = "#d9dde3"
 
 
 @dataclass(frozen=True)
@@ -93,20 +98,13 @@ def roc(folds: Sequence[tuple[np.ndarray, np.ndarray]], title: str, told: str) -
     def points(fpr: np.ndarray, tpr: np.ndarray) -> str:
         return _path(low + fpr * span, top + (1 - tpr) * span)
 
-    body = [f'<rect x="{low}" y="{top}" width="{span}" height="{span}" fill="none" stroke="{RULE}"/>']
-    body.append(_line(low, top + span, high, top, GREY, "4 3"))
+    body = [*square(low, top, span, "1 − specificity", "sensitivity"), _line(low, top + span, high, top, GREY, "4 3")]
     several = len(folds) > 1
     for y_true, score in folds:
         body.append(_stroke(points(*roc_points(y_true, score)), SKY if several else BLUE, 1 if several else 2.2))
     if several:
         body.append(_stroke(points(*mean_roc(folds)), BLUE, 2.4))
-    for v in (0, 0.5, 1):
-        body.append(_text(low + v * span, top + span + 15, f"{v:g}", "middle", GREY, 11))
-        body.append(_text(low - 6, top + (1 - v) * span + 4, f"{v:g}", "end", GREY, 11))
-    body.append(_text(low + span / 2, top + span + 31, "1 − specificity", "middle", GREY, 11))
-    middle = top + span / 2
-    turned = f'<g transform="rotate(-90 11 {middle:.0f})">{_text(11, middle, "sensitivity", "middle", GREY, 11)}</g>'
-    return _svg(248, top + span + 38, title, told, [*body, turned])
+    return _svg(248, top + span + 38, title, told, body)
 
 
 def roc_points(y_true: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,43 +128,6 @@ def mean_roc(folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray
     sides = np.stack([corners - 1e-7, corners + 1e-7], axis=1).ravel()
     tpr = [np.interp(sides, fpr + np.arange(len(fpr)) * 1e-12, tpr, left=0) for fpr, tpr in curves]
     return np.repeat(corners, 2), np.average(tpr, axis=0, weights=pairs)
-
-
-def losses(fits: Sequence[dict[str, np.ndarray]], title: str, told: str) -> Markup:
-    """Training and validation loss by epoch, a pair of lines per fit, a dot at each best epoch.
-
-    Args:
-        fits: epoch, train_loss, validation_loss (arrays) and best (its epoch) of each fit.
-        title: Of the figure.
-        told: Text alternative.
-    """
-    left, right, top, bottom = 46, 330, 10, 180
-    values = np.concatenate([np.r_[f["train_loss"], f["validation_loss"]] for f in fits])
-    values = values[np.isfinite(values)]
-    floor, roof = float(values.min()), float(np.quantile(values, 0.995))  # one wild first epoch must not flatten all
-    roof = max(roof, floor + 1e-6)
-    last = max(int(f["epoch"][-1]) for f in fits)
-
-    def x(epoch: Any) -> Any:
-        return left + (np.asarray(epoch, float) - 1) / max(last - 1, 1) * (right - left)
-
-    def y(loss: Any) -> Any:
-        return bottom - np.clip((np.asarray(loss, float) - floor) / (roof - floor), 0, 1) * (bottom - top)
-
-    body = [_line(left, bottom, right, bottom, GREY), _line(left, top, left, bottom, GREY)]
-    for v in _ticks(floor, roof):
-        body += [_line(left, y(v), right, y(v), RULE), _text(left - 6, y(v) + 4, f"{v:g}", "end", GREY, 11)]
-    for epoch in sorted({1, (last + 1) // 2, last}):
-        body.append(_text(x(epoch), bottom + 16, str(epoch), "middle", GREY, 11))
-    thin = 1.6 if len(fits) < 4 else 1
-    for fit in fits:
-        body.append(_stroke(_path(x(fit["epoch"]), y(fit["train_loss"])), SKY, thin))
-        body.append(_stroke(_path(x(fit["epoch"]), y(fit["validation_loss"])), VERMILLION, thin, "5 2"))
-    for fit in fits:
-        at = float(fit["validation_loss"][fit["epoch"] == fit["best"]][0])
-        body.append(f'<circle cx="{x(fit["best"]):.1f}" cy="{y(at):.1f}" r="3.4" fill="{VERMILLION}" stroke="#fff"/>')
-    body.append(_text((left + right) / 2, bottom + 32, "epoch", "middle", GREY, 11))
-    return _svg(344, bottom + 40, title, told, body)
 
 
 def histogram(values: np.ndarray, title: str, unit: str, counted: str) -> Markup:
@@ -242,62 +203,3 @@ def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     tip = [(x2, y2), (x2 - 7 * dx - 4 * dy, y2 - 7 * dy - 4 * dx), (x2 - 7 * dx + 4 * dy, y2 - 7 * dy + 4 * dx)]
     head = " ".join(f"{a:.1f},{b:.1f}" for a, b in tip)
     return _line(x1, y1, x2 - 5 * dx, y2 - 5 * dy, GREY, width=1.5) + f'<polygon points="{head}" fill="{GREY}"/>'
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round values between two different ends, two to seven of them."""
-    step = 10 ** np.floor(np.log10(high - low))
-    step *= next(f for f in (0.2, 0.25, 0.5, 1, 2) if (high - low) / (step * f) <= 6)
-    first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    return [float(round(v * step, 10)) for v in np.arange(first, last + 1)]
-
-
-def _svg(width: float, height: float, title: str, told: str, body: Sequence[str]) -> Markup:
-    label = escape(f"{title}. {told}")
-    return Markup(
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
-        f'aria-label="{label}"><title>{escape(title)}</title>{"".join(body)}</svg>'
-    )
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dash: str = "", width: float = 1) -> str:
-    dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
-    return f'<line {ends} stroke="{colour}" stroke-width="{width:g}"{dashed}/>'
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    anchor: str = "start",
-    fill: str = INK,
-    size: int = 13,
-    weight: int = 400,
-    cls: str = "",
-) -> str:
-    kind = f' class="{cls}"' if cls else ""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" font-size="{size}" '
-        f'font-weight="{weight}"{kind}>{escape(text)}</text>'
-    )
-
-
-def _path(x: np.ndarray, y: np.ndarray) -> str:
-    """Points as SVG wants them; points amid a straight level or vertical stretch are dropped."""
-    keep = np.ones(len(x), bool)
-    if len(x) > 2:
-        level = (np.diff(y)[:-1] == 0) & (np.diff(y)[1:] == 0)
-        upright = (np.diff(x)[:-1] == 0) & (np.diff(x)[1:] == 0)
-        keep[1:-1] = ~(level | upright)
-    finite = keep & np.isfinite(x) & np.isfinite(y)
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[finite], y[finite], strict=True))
-
-
-def _stroke(points: str, colour: str, width: float, dash: str = "") -> str:
-    dashed = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width:g}"{dashed}/>'
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -21,6 +21,8 @@ _PREDICTION_COLUMNS = [
     "prob", "status", "reason",
 ]  # fmt: skip
 
+ORIGINAL = "original"
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -39,6 +41,7 @@ class Inputs:
     metrics: pd.DataFrame
     thresholds: list[dict[str, Any]]
     results: dict[str, Any]
+    called: dict[str, Any]
     stamps: list[dict[str, Any]]
     hide: Redaction
 
@@ -83,13 +86,19 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         exclusions=exclusions,
         flow=_read_json(out / "flow.json"),
         split=read_csv(out / "split.csv", SPLIT_COLUMNS),
-        predictions=predictions[predictions["variant"] == "original"],
-        metrics=read_csv(out / "metrics.csv", METRIC_COLUMNS),
-        thresholds=[t for t in _read_json(out / "thresholds.json") if t["variant"] == "original"],
+        predictions=_original(predictions),
+        metrics=_original(read_csv(out / "metrics.csv", METRIC_COLUMNS)),
+        thresholds=[row for row in _read_json(out / "thresholds.json") if row.get("variant", ORIGINAL) == ORIGINAL],
         results=_read_json(out / "results.json"),
+        called=_read_json(out / "called.json") if (out / "called.json").exists() else {},
         stamps=[_read_json(p) for p in sorted((out / "stages").glob("*.json"))],
         hide=redaction(study, out, (series, cohort, labels, exclusions)),
     )
+
+
+def _original(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows about the scans as they are, where a table also has altered ones."""
+    return table[table["variant"] == ORIGINAL] if "variant" in table.columns else table
 
 
 def baseline_columns(run: Run) -> tuple[str, ...]:

@@ -1,30 +1,21 @@
-"""How the networks came about: preprocessing, training, what failed, and what it takes to repeat it."""
+"""How the networks came about: preprocessing, training, what failed."""
 
 from __future__ import annotations
 
 import base64
-import datetime
-import importlib
-import importlib.metadata
-import platform
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from scan2gene.core.study import Run, for_run, study_hash
+from scan2gene.core.study import Run, Train, for_run
 from scan2gene.core.tables import read_csv
-from scan2gene.report import figures
+from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.redaction import grouped, settings
+from scan2gene.report.redaction import grouped
 
-PREVIEW_BYTES = 8_000_000  # of all previews; base64 adds a third, and the page stays below 15 MB
+PREVIEW_BYTES = 6_100_000  # of all previews; base64 adds a third, and the page stays below 15 MB
 HARDLY_TRAINED = 3
-PACKAGES = (
-    "numpy", "pandas", "scipy", "pydicom", "nibabel", "SimpleITK", "torch", "lightning-fabric", "scikit-learn",
-)  # fmt: skip
-STAGES = ("index", "curate", "preprocess", "split", "train", "predict", "evaluate")
 
 
 def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
@@ -63,14 +54,16 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def training(inputs: Inputs) -> list[dict[str, Any]]:
-    """Per run and split: fits, epochs, seconds, loss curves, and what looks wrong."""
+    """Per run and split: fits, epochs, seconds, speed, curves, and what looks wrong."""
     seconds = {s["stage"]: s["seconds"] for s in inputs.stamps if "seconds" in s}
+    seen = _exams_of_an_epoch(inputs)
     found = []
     for run in inputs.study.runs:
         for split in inputs.study.splits:
             keys = [f"train/{run.name}/{split.name}-r{r}-f{f}" for r, f in inputs.folds(split.name)]
             timed = [seconds[k] for k in keys if k in seconds]
-            fits = [_fit(r, f, table) for r, f, table in inputs.history(run.name, split.name)]
+            settings = for_run(inputs.study, run).train
+            fits = [_fit(r, f, table, settings) for r, f, table in inputs.history(run.name, split.name)]
             fits = [fit for fit in fits if fit["best"]]
             found.append(
                 {
@@ -79,24 +72,42 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
                     "model": run.model.name,
                     "fits": len(keys),
                     "seconds": duration(sum(timed)) if timed else "not recorded",
+                    "speed": _speed(seen, run.name, split.name, fits),
                     "epochs": _spread([len(fit["epoch"]) for fit in fits]),
                     "best": _spread([fit["best"] for fit in fits]),
                     "by_fold": fits,
                     "notes": _training_notes(inputs, run, fits),
-                    "svg": _loss_figure(run.name, split.name, fits),
+                    "svg": _loss_figure(run.name, split.name, fits, settings.epochs),
                 }
             )
     return found
 
 
-def _fit(repeat: int, fold: int, table: pd.DataFrame) -> dict[str, Any]:
-    columns = {c: table[c].to_numpy(float) for c in ("epoch", "train_loss", "validation_loss")}
+def _exams_of_an_epoch(inputs: Inputs) -> dict[Any, int]:
+    """(run, split, repeat, fold) -> exams that a network goes through in an epoch, validation included."""
+    table = inputs.predictions
+    used = table[(table["part"] != "test") & (table["status"] == "ok") & table["y_true"].notna()]
+    return used.groupby(["run_id", "split", "repeat", "fold"])["exam_id"].nunique().to_dict()
+
+
+def _speed(seen: dict[Any, int], run: str, split: str, fits: list[dict[str, Any]]) -> str:
+    exams = sum(seen.get((run, split, f["repeat"], f["fold"]), 0) * len(f["epoch"]) for f in fits)
+    seconds = sum(f["seconds"] for f in fits)
+    return f"{exams / seconds:,.3g}" if exams and seconds > 0 else ""
+
+
+def _fit(repeat: int, fold: int, table: pd.DataFrame, settings: Train) -> dict[str, Any]:
+    columns = {c: table[c].to_numpy(float) for c in ("epoch", "train_loss", "validation_loss", "validation_auroc")}
     best = table.loc[table["best"] == 1, ["epoch", "validation_loss"]]
+    last = int(best["epoch"].iloc[-1]) if len(best) else 0
     return {
         "repeat": repeat,
         "fold": fold,
-        "best": int(best["epoch"].iloc[-1]) if len(best) else 0,
+        "best": last,
         "loss": float(best["validation_loss"].iloc[-1]) if len(best) else None,
+        # the limit may be reached in the very epoch in which patience ends
+        "early": len(table) - last >= settings.patience,
+        "seconds": float(table["seconds"].sum()),
         **columns,
     }
 
@@ -112,7 +123,7 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
             "A poor figure may be a failure to train, not absence of signal."
         )
     train = for_run(inputs.study, run).train
-    cut = sum(len(fit["epoch"]) >= train.epochs and train.epochs - fit["best"] < train.patience for fit in fits)
+    cut = sum(len(fit["epoch"]) >= train.epochs and not fit["early"] for fit in fits)
     if cut:
         notes.append(
             f"{cut} of {len(fits)} fits were stopped by the limit of {train.epochs} epochs, not by early stopping; "
@@ -121,11 +132,16 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
     return notes
 
 
-def _loss_figure(run: str, split: str, fits: list[dict[str, Any]]) -> Any:
+def _loss_figure(run: str, split: str, fits: list[dict[str, Any]], limit: int) -> Any:
     if not fits:
         return ""
-    told = f"{len(fits)} fits; best epochs {_spread([f['best'] for f in fits])}"
-    return figures.losses(fits, f"Training and validation loss of {run}, split {split}", told)
+    told = [f"{len(fits)} fits", f"best epoch {_spread([f['best'] for f in fits])}"]
+    early = [len(f["epoch"]) for f in fits if f["early"]]
+    if early:
+        told.append(f"stopped early at epoch {_spread(early)} ({len(early)} of {len(fits)} fits)")
+    if len(early) < len(fits):
+        told.append(f"stopped by the limit of {limit} epochs: {len(fits) - len(early)} of {len(fits)} fits")
+    return curves.convergence(fits, f"Convergence of {run}, split {split}", "; ".join(told))
 
 
 def _spread(values: list[int]) -> str:
@@ -158,43 +174,3 @@ def failures(inputs: Inputs) -> dict[str, Any]:
         reasons = part["reason"].replace("", "no reason given").fillna("no reason given").value_counts()
         exams += [(run, r, n) for r, n in grouped(reasons.items(), inputs.hide)]
     return {"volumes": volumes, "exams": exams, "n_exams": table["exam_id"].nunique()}
-
-
-def reproduce(inputs: Inputs) -> dict[str, Any]:
-    """Command, settings, versions, platform, date, time per stage."""
-    study = inputs.study
-    shown = settings(study, inputs.hide)
-    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
-    # not `from scan2gene import`: the package names the pipeline, and the import contract would see torch behind it
-    own = importlib.import_module("scan2gene").__version__
-    versions = {"Python": platform.python_version(), "scan2gene": own} | {p: _version(p) for p in PACKAGES}
-    return {
-        "command": f"scan2gene run {study.name}.yaml",
-        "settings": text,
-        "hidden": "[id]" in text or "[path]" in text,
-        "seed": study.seed,
-        "hash": study_hash(study),
-        "versions": versions,
-        "platform": f"{platform.system()} {platform.machine()}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "times": _times(inputs),
-        "licences": study.licences,
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _times(inputs: Inputs) -> list[tuple[str, str]]:
-    """Seconds by stage, where the stamps tell; stamps of runs and stores no longer in the study are passed over."""
-    live = {run.name for run in inputs.study.runs} | {folder.name for folder in inputs.stores.values()}
-    spent: dict[str, float] = {}
-    for stamp in inputs.stamps:
-        stage, _, rest = stamp["stage"].partition("/")
-        if "seconds" in stamp and (not rest or rest.split("/")[0] in live):
-            spent[stage] = spent.get(stage, 0.0) + stamp["seconds"]
-    return [(s, duration(spent[s]) if s in spent else "not recorded") for s in STAGES]

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.study import Study
-from scan2gene.report import acquisition, cohort, making, results
+from scan2gene.report import acquisition, beside, cases, cohort, making, panels, repeat, results
+from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
 from scan2gene.report.inputs import read_inputs
+from scan2gene.report.tables import tables
 from scan2gene.report.verdict import interval, number
 
 SECTIONS = (
     ("answer", "Answer"),
     ("metrics", "All metrics"),
+    ("curves", "Curves"),
+    ("cases", "Best and worst cases"),
     ("cohort", "Cohort"),
     ("scans", "Scans"),
     ("preprocessing", "Preprocessing"),
@@ -31,7 +35,7 @@ SECTIONS = (
 MARKS = {"better": "▲", "worse": "▼", "chance": "●", "unknown": "○"}  # shape says what colour says
 
 
-def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
+def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     """Tell what a run found, on whom, how, and what is not known.
 
     Args:
@@ -40,30 +44,44 @@ def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
         stores: Run name -> store folder (manifest.csv, preview/*.png) of every network.
 
     Returns:
-        The page as HTML text, without scripts or links to anything outside it.
+        The page as HTML text, without scripts or links to anything outside it, and its
+        tables and figures.
 
     Raises:
         RunError: A file of the run directory is missing.
     """
     inputs = read_inputs(study, out, stores)
     found = results.scores(inputs)
-    return _template().render(
+    page: dict[str, Any] = {
+        "answer": results.answer(inputs, found),
+        "metrics": results.metrics(inputs, found),
+        "forests": results.forests(inputs, found),
+        "panels": panels.panels(inputs, found),
+        "cases": cases.cases(inputs),
+        "cohort": cohort.cohort(inputs),
+        "scans": cohort.scans(inputs),
+        "acquisition": acquisition.acquisition(inputs),
+        "stores": making.preprocessing(inputs),
+        "training": making.training(inputs),
+        "failures": making.failures(inputs),
+        "reproduce": repeat.reproduce(inputs),
+    }
+    drawn, per_run = beside.figures(page), beside.plots(page)
+    listed = beside.named((table.name, table) for table in tables(inputs, page))
+    html = _template().render(
+        **page,
         study=study,
         sections=SECTIONS,
         marks=MARKS,
-        answer=results.answer(inputs, found),
-        metrics=results.metrics(inputs, found),
-        forests=results.forests(inputs, found),
-        rocs=results.roc_panels(inputs, found),
-        cohort=cohort.cohort(inputs),
         burned_in=burned_in(inputs.cohort, inputs.series),
-        scans=cohort.scans(inputs),
-        acquisition=acquisition.acquisition(inputs),
-        stores=making.preprocessing(inputs),
-        training=making.training(inputs),
-        failures=making.failures(inputs),
-        reproduce=making.reproduce(inputs),
+        files={"tables": list(listed), "figures": list(drawn)},
     )
+    return Report(html, listed, drawn, per_run)
+
+
+def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
+    """The page of `make_report` alone."""
+    return make_report(study, out, stores).html
 
 
 def _template() -> Any:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scan2gene.core.study import Run
-from scan2gene.evaluate.evaluate import to_patients
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.metrics import METRICS
 from scan2gene.report import figures, verdict
@@ -93,7 +91,8 @@ def _sentence(
     folds = inputs.results.get(run.name, {}).get(split, {}).get(target, {}).get("auroc_by_fold", [])
     repeats = len({f["repeat"] for f in folds}) or 1
     unpaired = round(sum(f["n"] for f in folds if f["auroc"] is None) / repeats)
-    return verdict.sentence(run.name, scored, None if baseline_columns(run) else baseline, unpaired)
+    crossed = next(s.kind for s in inputs.study.splits if s.name == split) != "holdout"
+    return verdict.sentence(run.name, scored, None if baseline_columns(run) else baseline, unpaired, crossed)
 
 
 def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
@@ -191,8 +190,8 @@ def _fold_rows(inputs: Inputs) -> list[dict[str, Any]]:
     return rows
 
 
-def forests(inputs: Inputs, found: Scores) -> list[Any]:
-    """A forest plot per split."""
+def forests(inputs: Inputs, found: Scores) -> list[tuple[str, Any]]:
+    """(split, forest plot)."""
     drawn = []
     for split in inputs.study.splits:
         rows: list[figures.ForestRow] = []
@@ -202,39 +201,5 @@ def forests(inputs: Inputs, found: Scores) -> list[Any]:
                 scored = found.get((run.name, split.name, target, "auroc"))
                 missing = "" if scored else "no test patients"
                 rows.append(figures.ForestRow(run.name, scored, bool(baseline_columns(run)), missing))
-        drawn.append(figures.forest(rows, f"AUROC with 95 % intervals, split {split.name}"))
+        drawn.append((split.name, figures.forest(rows, f"AUROC with 95 % intervals, split {split.name}")))
     return drawn
-
-
-def roc_panels(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
-    """ROC curves of every run, by split and target; why where there is none."""
-    table = inputs.predictions
-    patients = to_patients(table[table["part"] == "test"])
-    known = patients.dropna(subset=["y_true", "prob"])
-    groups = dict(iter(known.groupby(["run_id", "split", "target"])))
-    panels = []
-    for split in inputs.study.splits:
-        for target in inputs.study.targets:
-            curves = [_roc(groups, run.name, split.name, target, found) for run in inputs.study.runs]
-            panels.append({"split": split.name, "target": target, "curves": curves})
-    return panels
-
-
-def _roc(groups: dict[Any, pd.DataFrame], run: str, split: str, target: str, found: Scores) -> dict[str, Any]:
-    rows = groups.get((run, split, target))
-    folds: list[tuple[np.ndarray, np.ndarray]] = []
-    skipped = 0
-    for _, part in rows.groupby(["repeat", "fold"]) if rows is not None else ():
-        y, prob = part["y_true"].to_numpy(), part["prob"].to_numpy()
-        if 0 < y.sum() < len(y):
-            folds.append((y, prob))
-        else:
-            skipped += 1
-    if not folds:
-        return {"run": run, "svg": "", "note": "no curve: no test set holds both classes"}
-    scored = found.get((run, split, target, "auroc"))
-    value = scored.estimate.value if scored else None
-    told = f"{len(folds)} fold(s)" + ("" if value is None else f", AUROC {verdict.number(value)}")
-    note = f"{skipped} fold(s) with one class only have no curve" if skipped else ""
-    return {"run": run, "svg": figures.roc(folds, f"ROC curve of {run}, {target}, split {split}", told), "note": note,
-            "auroc": value, "several": len(folds) > 1}  # fmt: skip

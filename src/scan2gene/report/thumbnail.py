@@ -62,7 +62,8 @@ def look(volume: Volume, max_bytes: int) -> Look:
     sample = values[:: max(1, values.size // _SAMPLE)].astype(np.float32)
     low, high = (float(v) for v in np.percentile(sample, [1, 99]))
     window = (0.0, float(values.max()) or 1.0) if volume.kind == "label" else _window(sample)
-    panels, planes = _panels(reoriented(grey, "LPS"), volume.kind == "label")
+    standing = reoriented(grey, "LPS")
+    panels, planes = _panels(standing, _centre(standing.array) if volume.kind == "label" else None)
     jpeg, width, height = _picture([(_grey(p, *window), size) for p, size in panels], max_bytes)
     i, j, k = grey.spacing_mm
     return Look(
@@ -80,6 +81,24 @@ def look(volume: Volume, max_bytes: int) -> Look:
     )
 
 
+def strip(volume: Volume, mask: Volume | None, max_bytes: int) -> tuple[bytes, int, int]:
+    """Three slices side by side, through the middle of the mask where there is one.
+
+    Args:
+        volume: Intensity.
+        mask: On the same grid; of an empty one the volume's middle is taken.
+        max_bytes: Of the JPEG.
+
+    Returns:
+        The JPEG, its width and its height in pixels.
+    """
+    grey = volume if volume.array.ndim == 3 else volume.with_array(volume.array[..., 0])
+    window = _window(grey.array.ravel(order="K")[:: max(1, grey.array.size // _SAMPLE)].astype(np.float32))
+    centre = None if mask is None else _centre(reoriented(mask, "LPS").array)
+    panels, _ = _panels(reoriented(grey, "LPS"), centre)
+    return _picture([(_grey(p, *window), size) for p, size in panels], max_bytes)
+
+
 def _window(sample: np.ndarray) -> tuple[float, float]:
     low, high = (float(v) for v in np.percentile(sample, [1, 99.5]))
     return low, max(high, low + 1e-6)
@@ -89,19 +108,19 @@ def _grey(plane: np.ndarray, low: float, high: float) -> np.ndarray:
     return (np.clip((plane.astype(np.float32) - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
 
 
-def _panels(volume: Volume, mask: bool) -> tuple[list[tuple[np.ndarray, tuple[float, float]]], str]:
+def _panels(volume: Volume, through: list[int] | None) -> tuple[list[tuple[np.ndarray, tuple[float, float]]], str]:
     """Slices as (rows, columns) with their (height, width) in mm, and what they are.
 
-    `volume` is in LPS: i to the left, j to posterior, k to superior.
+    `volume` is in LPS: i to the left, j to posterior, k to superior. `through` is a voxel, by default the middle.
     """
     array, spacing = volume.array, np.array(volume.spacing_mm)
     extent = np.array(array.shape) * spacing
-    centre = _centre(array) if mask else [n // 2 for n in array.shape]
+    centre = through or [n // 2 for n in array.shape]
     thin = int(np.argmin(extent))
     if extent[thin] < FLAT * extent.max():
         places = [(thin, min(int(f * array.shape[thin]), array.shape[thin] - 1)) for f in SLICES]
         planes = f"{('sagittal', 'coronal', 'axial')[thin]} slices at 30, 50 and 70 %"
-        if mask:
+        if through:
             places[1] = (thin, centre[thin])
     else:
         places = [(axis, centre[axis]) for axis in (2, 1, 0)]

@@ -81,8 +81,25 @@ def against_chance(auroc: Estimate) -> tuple[Kind, str]:
     if auroc.low > CHANCE:
         return "better", "is better than chance"
     if auroc.high < CHANCE:
-        return "worse", "is worse than chance, look for a fault"
+        return "worse", "lies below chance"
     return "chance", "is not distinguishable from chance"
+
+
+def below_chance(crossed: bool) -> str:
+    """What an interval below 0.5 may come from.
+
+    Args:
+        crossed: Every patient is tested once, by networks trained on the others.
+
+    Compare Parker, Günter and Bedo 2007, "Stratification bias in low signal microarray studies", who met a stronger
+    form of it where scores of different folds are pooled.
+    """
+    luck = "Where there is nothing to learn, one interval in 20 misses 0.5 by luck"
+    bias = (
+        "; and a cross-validated AUROC then scatters a little below 0.5, because what the training folds show by luck "
+        "the test fold lacks"
+    )
+    return f"{luck}{bias if crossed else ''}. If it lies far below, look whether positive and negative are swapped."
 
 
 def against_baseline(auroc: Estimate, baseline: Baseline | None) -> str:
@@ -102,7 +119,9 @@ def against_baseline(auroc: Estimate, baseline: Baseline | None) -> str:
     return f"Its interval lies above {its} ({alone}; by overlap, not a test)."
 
 
-def sentence(run: str, scored: Scored | None, baseline: Baseline | None = None, unpaired: int = 0) -> Sentence:
+def sentence(
+    run: str, scored: Scored | None, baseline: Baseline | None = None, unpaired: int = 0, crossed: bool = False
+) -> Sentence:
     """The sentence about one run, split and target.
 
     Args:
@@ -110,6 +129,7 @@ def sentence(run: str, scored: Scored | None, baseline: Baseline | None = None, 
         scored: Its AUROC on test patients; None when there is none.
         baseline: The best clinical baseline, for a network.
         unpaired: Test patients in folds whose test set has one class; no pair holds them.
+        crossed: Every patient is tested once, by networks trained on the others.
     """
     if scored is None:
         return Sentence(run, "unknown", "cannot be estimated, because it has no test patients", "", "", "")
@@ -127,6 +147,8 @@ def sentence(run: str, scored: Scored | None, baseline: Baseline | None = None, 
         if rarer < FEW
         else []
     )
+    if kind == "worse":
+        cautions.append(below_chance(crossed))
     if unpaired:
         cautions.append(f"{unpaired} of these were tested in folds with one class only and do not count in the AUROC.")
     if baseline is not None and baseline.n is not None and baseline.n != scored.n:
@@ -151,7 +173,7 @@ def summary(networks: Sequence[Sentence], baseline: Baseline | None) -> str:
         f"{what}: {len(runs) or 'none'} of {len(networks)}{f' ({_listed(runs)})' if runs else ''}."
         for what, runs in groups
     ]
-    for what, kind in (("Worse than chance, look for a fault", "worse"), ("Cannot be estimated", "unknown")):
+    for what, kind in (("Below chance", "worse"), ("Cannot be estimated", "unknown")):
         runs = [s.run for s in networks if s.kind == kind]
         said += [f"{what}: {_listed(runs)}."] if runs else []
     return " ".join(said)

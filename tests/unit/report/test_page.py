@@ -163,7 +163,8 @@ def test_a_changed_figure_changes_the_answer(finished):
     table.loc[chosen, ["value", "low", "high"]] = [0.3, 0.2, 0.4]
     table.to_csv(out / "metrics.csv", index=False)
     text = flat(Page(write_report(study, out, stores)))
-    assert "net is worse than chance, look for a fault: AUROC 0.300 (95 % interval 0.200–0.400)" in text
+    assert "net lies below chance: AUROC 0.300 (95 % interval 0.200–0.400)" in text
+    assert "a cross-validated AUROC then scatters a little below 0.5" in text
 
 
 def test_failed_exams_are_counted_with_their_reason(page):

@@ -23,7 +23,7 @@ AGE = Baseline("age", ("age",), 0.60)
     ("low", "high", "kind", "words"),
     [
         (0.51, 0.70, "better", "better than chance"),
-        (0.30, 0.49, "worse", "worse than chance, look for a fault"),
+        (0.30, 0.49, "worse", "lies below chance"),
         (0.40, 0.60, "chance", "not distinguishable from chance"),
         (0.50, 0.70, "chance", "not distinguishable from chance"),  # touching 0.5 is not above it
         (0.30, 0.50, "chance", "not distinguishable from chance"),
@@ -34,7 +34,7 @@ def test_the_interval_decides(low, high, kind, words):
     found, text = against_chance(Estimate((low + high) / 2, low, high))
     assert found == kind
     assert words in text
-    assert sum(w in text for w in ("better", "worse", "distinguishable")) == 1
+    assert sum(w in text for w in ("better", "below", "distinguishable")) == 1
 
 
 def test_without_interval_the_reason_is_given_and_no_verdict():
@@ -131,6 +131,15 @@ def test_comparisons_are_counted_and_called_unadjusted():
     assert "about 2.0 of 40" in many
 
 
+@pytest.mark.parametrize("crossed", [True, False])
+def test_an_interval_below_chance_is_explained(crossed):
+    said = sentence("net", Scored(Estimate(0.4, 0.3, 0.49), 80, 30), crossed=crossed)
+    assert said.kind == "worse"
+    assert ("cross-validated" in said.caution) == crossed
+    assert "by luck" in said.caution and "positive and negative are swapped" in said.caution
+    assert sentence("net", Scored(Estimate(0.5, 0.4, 0.6), 80, 30), crossed=crossed).caution == ""
+
+
 def test_a_summary_counts_networks_and_names_the_exceptions():
     figures = {"a": (0.62, 0.45, 0.78), "b": (0.75, 0.61, 0.85), "c": (0.3, 0.2, 0.4), "d": (0.9, 0.85, 0.95)}
     baseline = Baseline("age", ("age",), 0.70)
@@ -139,8 +148,7 @@ def test_a_summary_counts_networks_and_names_the_exceptions():
     ]
     text = summary(networks, baseline)
     assert text == (
-        "Networks better than chance: 2 of 4 (b and d). Above age alone (0.700): 1 of 4 (d). "
-        "Worse than chance, look for a fault: c."
+        "Networks better than chance: 2 of 4 (b and d). Above age alone (0.700): 1 of 4 (d). Below chance: c."
     )
     assert summary(networks[:1], None) == "Networks better than chance: none of 1."
 

@@ -1,0 +1,120 @@
+"""Files beside the page: its tables as CSV and LaTeX, its figures as SVG, plots of each run."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scan2gene.core.files import write_text
+from scan2gene.core.tables import write_csv
+from scan2gene.report.latex import booktabs
+from scan2gene.report.svg import picture, standalone
+from scan2gene.report.tables import Table
+
+FOLDERS = ("report/tables", "report/figures")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page and what lies beside it.
+
+    Args:
+        html: The page.
+        tables: By file name, without suffix.
+        figures: File name, without suffix -> figure as on the page.
+        plots: Run -> file name, without suffix -> figure.
+    """
+
+    html: str
+    tables: Mapping[str, Table]
+    figures: Mapping[str, str]
+    plots: Mapping[str, Mapping[str, str]]
+
+
+def figures(page: dict[str, Any]) -> dict[str, str]:
+    """Every drawn figure of the page by the name of its file."""
+    found = [(f"auroc-{split}", svg) for split, svg in page["forests"]]
+    found += [(f"{kind}-{split}-{target}-{run}", svg) for run, kind, split, target, svg in _of_panels(page)]
+    found += [(f"convergence-{t['split']}-{t['run']}", t["svg"]) for t in page["training"] if t["svg"]]
+    found += [(f"cases-{c['split']}-{c['target']}-{c['run']}", c["svg"]) for c in page["cases"]]
+    for store in page["stores"]:
+        for number, uri in enumerate(store["pictures"], 1):
+            title = f"Example exam {number} before and after preprocessing, recipe {store['id']}"
+            found.append((f"preprocessing-{store['id']}-{number}", picture(uri, *_png_size(uri), title)))
+    found += [("flow", page["cohort"]["flow"]), *page["acquisition"]["histograms"]]
+    return named(found)
+
+
+def _png_size(uri: str) -> tuple[int, int]:
+    """Width and height, which stand in the first bytes of a PNG."""
+    head = base64.b64decode(uri.partition(",")[2][:32])
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
+
+
+def plots(page: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The figures about each run, by run."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for t in page["training"]:
+        if t["svg"]:
+            found.setdefault(t["run"], []).append((f"convergence-{t['split']}", t["svg"]))
+    for run, kind, split, target, svg in _of_panels(page):
+        found.setdefault(run, []).append((f"{kind}-{split}-{target}", svg))
+    for c in page["cases"]:
+        found.setdefault(c["run"], []).append((f"cases-{c['split']}-{c['target']}", c["svg"]))
+    return {run: named(pairs) for run, pairs in found.items()}
+
+
+def _of_panels(page: dict[str, Any]) -> Iterable[tuple[str, str, str, str, str]]:
+    """(run, kind, split, target, figure)."""
+    for panel in page["panels"]:
+        for run in panel["runs"]:
+            for kind, svg in run["figures"].items():
+                yield run["run"], kind, panel["split"], panel["target"], svg
+
+
+def named(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict whose keys differ also where a file system does not tell capitals: a second one gets a number."""
+    made: dict[str, Any] = {}
+    taken: set[str] = set()
+    for name, value in pairs:
+        new, number = name, 1
+        while new.casefold() in taken:
+            number += 1
+            new = f"{name}-{number}"
+        taken.add(new.casefold())
+        made[new] = value
+    return made
+
+
+def write_beside(out: Path, report: Report) -> list[Path]:
+    """Write tables, figures and plots; files of an older report go.
+
+    Args:
+        out: The run directory.
+        report: From `make_report`.
+
+    Returns:
+        What was written.
+    """
+    written = []
+    for name, table in report.tables.items():
+        path = out / "report" / "tables" / name
+        write_csv(path.with_name(f"{name}.csv"), table.csv)
+        shown = table.csv if table.printed is None else table.printed
+        write_text(path.with_name(f"{name}.tex"), booktabs(shown, table.caption, name))
+        written += [path.with_name(f"{name}.csv"), path.with_name(f"{name}.tex")]
+    drawn = {out / "report" / "figures" / f"{name}.svg": svg for name, svg in report.figures.items()}
+    for run, of_run in report.plots.items():
+        drawn |= {out / "experiments" / run / "plots" / f"{name}.svg": svg for name, svg in of_run.items()}
+    for path, svg in drawn.items():
+        write_text(path, standalone(svg))
+    written += drawn
+    folders = [*(out / f for f in FOLDERS), *(out / "experiments").glob("*/plots")]
+    for old in {p for folder in folders for p in folder.glob("*") if p.is_file()} - set(written):
+        old.unlink()
+    return written

@@ -1,0 +1,120 @@
+"""What it takes to repeat a run, and what it cost: command, settings, versions, machine, time, energy."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import importlib.metadata
+import platform
+import shlex
+from typing import Any
+
+import yaml
+
+from scan2gene.core.study import study_hash
+from scan2gene.report.inputs import Inputs
+from scan2gene.report.making import duration
+from scan2gene.report.redaction import settings
+
+PACKAGES = (
+    "numpy", "pandas", "scipy", "pydicom", "nibabel", "SimpleITK", "torch", "lightning-fabric", "scikit-learn",
+)  # fmt: skip
+STAGES = ("index", "curate", "preprocess", "split", "train", "predict", "evaluate")
+
+
+def reproduce(inputs: Inputs) -> dict[str, Any]:
+    """Command, settings, versions, platform, date, time and energy per stage."""
+    study, spent = inputs.study, costs(inputs)
+    shown = settings(study, inputs.hide)
+    text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
+    # not `from scan2gene import`: the package names the pipeline, and the import contract would see torch behind it
+    own = importlib.import_module("scan2gene").__version__
+    versions = {"Python": platform.python_version(), "scan2gene": own} | {p: _version(p) for p in PACKAGES}
+    return {
+        "called": _called(inputs),
+        "repeatable": study.cohort.pseudonyms is None,
+        "settings": text,
+        "hidden": "[id]" in text or "[path]" in text,
+        "seed": study.seed,
+        "hash": study_hash(study),
+        "versions": versions,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "times": [(r["stage"], _seconds(r["seconds"]), _seconds(r["cpu_seconds"])) for r in spent],
+        "energy": energy(spent),
+        "costs": spent,
+        "gpus": list(dict.fromkeys(name for row in spent for name in row["gpus"])),
+        "processors": list(dict.fromkeys(name for row in spent for name in row["processors"])),
+        "licences": study.licences,
+    }
+
+
+def _called(inputs: Inputs) -> str:
+    """What was typed, folders left out; empty where the run directory does not tell."""
+    if not inputs.called:
+        return ""
+    changes = []
+    for change in inputs.called["changes"]:
+        key, _, value = change.partition("=")
+        changes += ["--set", shlex.quote(f"{key}={inputs.hide(value)}")]
+    return " ".join(["scan2gene run", shlex.quote(inputs.hide(inputs.called["study"])), *changes])
+
+
+def _seconds(seconds: float | None) -> str:
+    return "not recorded" if seconds is None else duration(seconds)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def costs(inputs: Inputs) -> list[dict[str, Any]]:
+    """Wall time, processor time and energy of each stage, as its stamps tell.
+
+    Stamps of runs and stores no longer in the study are passed over.
+    """
+    live = {run.name for run in inputs.study.runs} | {folder.name for folder in inputs.stores.values()}
+    rows = []
+    for stage in STAGES:
+        stamps = [s for s in inputs.stamps if _of_stage(s, stage, live) and "seconds" in s]
+        joules: dict[str, float] = {}
+        for stamp in stamps:
+            for part, spent in stamp.get("joules", {}).items():
+                joules[part] = joules.get(part, 0.0) + spent
+        why = {p: w for s in stamps for p, w in s.get("unmeasured", {}).items()}
+        processor = [s["cpu_seconds"] for s in stamps if "cpu_seconds" in s]
+        rows.append(
+            {
+                "stage": stage,
+                "seconds": sum(s["seconds"] for s in stamps) if stamps else None,
+                "cpu_seconds": sum(processor) if stamps and len(processor) == len(stamps) else None,
+                # a sum over some of the stamps would pass for the whole
+                "joules": {p: j for p, j in joules.items() if p not in why and stamps},
+                "unmeasured": why,
+                "processors": sorted({s["processor"] for s in stamps if "processor" in s}),
+                "gpus": sorted({name for s in stamps for name in s.get("gpus", ())}),
+            }
+        )
+    return rows
+
+
+def _of_stage(stamp: dict[str, Any], stage: str, live: set[str]) -> bool:
+    name, _, rest = stamp["stage"].partition("/")
+    return name == stage and (not rest or rest.split("/")[0] in live)
+
+
+def energy(rows: list[dict[str, Any]]) -> str:
+    """Energy of a whole run in a sentence, or why it is not known."""
+    timed = [r for r in rows if r["seconds"] is not None]
+    said = []
+    for part, name in (("processor", "processors"), ("gpu", "graphics cards")):
+        spent = [r["joules"][part] for r in timed if part in r["joules"]]
+        if spent:
+            said.append(f"{name} {sum(spent) / 1e3:,.3g} kJ ({sum(spent) / 3.6e6:,.3g} kWh) in {len(spent)} stages")
+    why = sorted({w for r in timed for w in r["unmeasured"].values()})
+    if why:
+        said.append(f"not measured: {'; '.join(why)}")
+    return ". ".join(s[0].upper() + s[1:] for s in said) or "not recorded"

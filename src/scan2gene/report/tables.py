@@ -1,0 +1,173 @@
+"""Every table of the page as rows and columns, to be written beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
+from scan2gene.report.inputs import Inputs
+from scan2gene.report.verdict import interval, number
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page.
+
+    Args:
+        name: Of its files.
+        caption: What it shows.
+        csv: For programs: plain numbers, a row per fact.
+        printed: For readers, where that is another one.
+    """
+
+    name: str
+    caption: str
+    csv: pd.DataFrame
+    printed: pd.DataFrame | None = None
+
+
+def tables(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
+    """Tables of a report.
+
+    Args:
+        inputs: The run directory.
+        page: What the page is made from: a key for each of its parts.
+    """
+    found = [*_metrics(inputs, page), *_curves(page["panels"]), *_cohort(page["cohort"]), *_scans(page)]
+    found += [*_training(page["training"]), *_failures(page["failures"])]
+    if page["cases"]:
+        rows = [row for figure in page["cases"] for row in figure["rows"]]
+        found.append(_table("cases", "Surest right decisions and worst errors", rows, CASE_COLUMNS))
+    costs = [
+        {k: r[k] for k in ("stage", "seconds", "cpu_seconds")}
+        | {f"{part}_joules": r["joules"].get(part) for part in ("processor", "gpu")}
+        for r in page["reproduce"]["costs"]
+        if r["seconds"] is not None
+    ]
+    names = ("stage", "seconds", "cpu_seconds", "processor_joules", "gpu_joules")
+    found.append(_table("costs", "Time and energy of each stage", costs, names))
+    return [table for table in found if len(table.csv)]
+
+
+def _table(name: str, caption: str, rows: Sequence[Any], columns: Sequence[str]) -> Table:
+    return Table(name, caption, pd.DataFrame(list(rows), columns=list(columns)))
+
+
+def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
+    metrics = inputs.metrics.assign(reason=inputs.metrics["reason"].map(inputs.hide, na_action="ignore"))
+    found = [Table("metrics", "Every metric of every run", metrics)]
+    for table in page["answer"]["tables"]:
+        rows = [[r["run"], *[_cell(c.estimate if c else None) for c, _ in r["cells"]]] for r in table["rows"]]
+        of_split = metrics[(metrics["split"] == table["split"]) & (metrics["metric"] == "auroc")]
+        caption = f"AUROC with 95 % interval, test patients of {table['split']} ({table['what']})"
+        shown = pd.DataFrame(rows, columns=["run", *table["targets"]])
+        found.append(Table(f"auroc-{table['split']}", caption, of_split, shown))
+    for table in page["metrics"]["tables"]:
+        split, target = table["split"], table["target"]
+        columns = {"metric": [" ".join(n).strip() for n in page["metrics"]["names"]]}
+        columns |= {r["run"]: [_cell(c["estimate"]) for c in r["cells"]] for r in table["rows"]}
+        mine = metrics[(metrics["split"] == split) & (metrics["target"] == target)]
+        caption = f"Metrics with 95 % interval for {target}, test patients of {split}"
+        found.append(Table(f"metrics-{split}-{target}", caption, mine, pd.DataFrame(columns)))
+    folds = [f | {"sites": ", ".join(f["sites"])} for f in page["metrics"]["folds"]]
+    names = ("run", "split", "target", "repeat", "fold", "sites", "n", "n_positive", "auroc")
+    cuts = pd.DataFrame(inputs.thresholds)
+    if len(cuts):
+        cuts = cuts.assign(reason=cuts["reason"].map(inputs.hide))
+    return [
+        *found,
+        _table("auroc-by-fold", "AUROC of each fold", folds, names),
+        Table("thresholds", "Decision thresholds, chosen on validation patients", cuts),
+    ]
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.value is None:
+        return "not estimated"
+    if estimate.low is None or estimate.high is None:
+        return f"{number(estimate.value)} (no interval)"
+    return f"{number(estimate.value)} ({interval(estimate.low, estimate.high)})"
+
+
+def _curves(panels: Sequence[dict[str, Any]]) -> list[Table]:
+    decisions, bins = [], []
+    for panel in panels:
+        for run in panel["runs"]:
+            if not run["numbers"]:
+                continue
+            place = [panel["split"], panel["target"], run["run"]]
+            counts, known = run["numbers"]["counts"], run["numbers"]["reliability"]
+            decisions.append([*place, counts[1, 1], counts[1, 0], counts[0, 1], counts[0, 0]])
+            each = zip(known.n, known.probability, known.share, strict=True)
+            bins += [[*place, number + 1, int(n), float(p), float(s)] for number, (n, p, s) in enumerate(each)]
+    where = ("split", "target", "run")
+    names = ("true_positive", "false_negative", "false_positive", "true_negative")
+    return [
+        _table("confusion", "Decisions on test patients at the validation thresholds", decisions, (*where, *names)),
+        _table("calibration", "Reliability in bins of equal size, test patients", bins,
+               (*where, "bin", "n", "mean_probability", "share_positive")),
+    ]  # fmt: skip
+
+
+def _cohort(cohort: dict[str, Any]) -> list[Table]:
+    flow = [
+        (step["step"], step["unit"], step["kept"], reason, n)
+        for step in cohort["steps"]
+        for reason, n in [("", 0), *step["left_out"]]
+    ]
+    found = [_table("flow", "Flow into the study", flow, ("step", "unit", "kept", "left_out_because", "left_out"))]
+    for part in cohort["parts"]:
+        rows = [[r["target"], r["class"], *r["cells"], r["all"]] for r in part["rows"]]
+        names = ("target", "class", "training", "validation", "test", "all")
+        found.append(_table(f"classes-{part['split']}", f"Patients by class and part, {part['split']}", rows, names))
+    if cohort["sites"]:
+        rows = [
+            [site["site"], target, *counts]
+            for site in cohort["sites"]["rows"]
+            for target, counts in zip(cohort["sites"]["targets"], site["counts"], strict=True)
+        ]
+        of_site = ("site", "target", "positive", "negative", "unknown")
+        found.append(_table("sites", "Patients by site and class", rows, of_site))
+    left = [(e["stage"], reason, n) for e in cohort["exclusions"] for reason, n in e["reasons"]]
+    return [*found, _table("exclusions", "Left out, and why", left, ("stage", "reason", "count"))]
+
+
+def _scans(page: dict[str, Any]) -> list[Table]:
+    values = [(one["name"], r["value"], r["n"]) for one in page["scans"]["lists"] for r in one["rows"]]
+    found = page["acquisition"]
+    studies = [(r["text"], r["found"], r["kept"]) for r in found["studies"]]
+    axes = [(r["cosines"], r["view"], r["axes"], r["n"]) for r in found["orientations"]]
+    return [
+        _table("scans", "What the image series are like", values, ("property", "value", "series")),
+        _table("orientations", "Image orientation", axes, ("row_and_column_cosines", "view", "voxel_axes", "series")),
+        _table("studies", "Studies found, before selection", studies, ("study_description", "exams", "in_the_study")),
+    ]
+
+
+def _training(training: Sequence[dict[str, Any]]) -> list[Table]:
+    keys = ("run", "split", "model", "fits", "epochs", "best", "speed", "seconds")
+    names = ("run", "split", "model", "fits", "epochs", "best_epoch", "exams_per_second", "time")
+    fits = [
+        (t["run"], t["split"], f["repeat"], f["fold"], len(f["epoch"]), f["best"], "yes" if f["early"] else "no",
+         f["loss"])
+        for t in training
+        for f in t["by_fold"]
+    ]  # fmt: skip
+    each = ("run", "split", "repeat", "fold", "epochs", "best_epoch", "stopped_early", "validation_loss")
+    return [
+        _table("training", "Training", [[t[k] for k in keys] for t in training], names),
+        _table("best-epochs", "Best epoch of each fit", fits, each),
+    ]
+
+
+def _failures(failures: dict[str, Any]) -> list[Table]:
+    return [
+        _table("failed-volumes", "Volumes that could not be prepared", failures["volumes"],
+               ("recipe", "role", "reason", "volumes")),
+        _table("failed-exams", "Exams without a prediction", failures["exams"], ("run", "reason", "exams")),
+    ]  # fmt: skip
