@@ -156,7 +156,7 @@ def _content(path: Path) -> str:
             found += [archive.read(name).decode("latin-1") for name in archive.namelist()]
     elif path.suffix == ".png":
         found.append(str(Image.open(path).info))
-    elif path.suffix == ".html":
+    elif path.suffix in (".html", ".svg"):
         for code in re.findall(r"base64,([A-Za-z0-9+/=]+)", found[0]):
             image = base64.b64decode(code)
             found += [image.decode("latin-1"), str(Image.open(io.BytesIO(image)).info)]

@@ -84,6 +84,13 @@ def test_with_pseudonyms_nothing_is_left(planted, veiled):
     assert set(pd.read_csv(out / "series.csv", dtype=str)["StudyDate"].dropna()) == {"2014"}
 
 
+def test_with_pseudonyms_neither_paths_nor_what_was_typed_is_kept(planted, veiled):
+    out, _ = veiled
+    assert not (out / "study.yaml").exists() and not (out / "called.json").exists()
+    assert "The study asks for pseudonyms, so its run directory keeps no paths" in (out / "report.html").read_text()
+    assert list((out / "report" / "figures").glob("cases-*.svg"))  # so that their pictures were looked through
+
+
 def test_the_key_file_leads_back_and_only_its_owner_reads_it(planted, veiled):
     out, private = veiled[0], planted.folder / "private"
     key = pd.read_csv(private / "key.csv").set_index("pseudonym")["patient_id"]

@@ -89,8 +89,8 @@ def costs(inputs: Inputs) -> list[dict[str, Any]]:
         rows.append(
             {
                 "stage": stage,
-                "seconds": sum(s["seconds"] for s in stamps) if stamps else None,
-                "cpu_seconds": sum(processor) if stamps and len(processor) == len(stamps) else None,
+                "seconds": round(sum(s["seconds"] for s in stamps), 1) if stamps else None,
+                "cpu_seconds": round(sum(processor), 1) if stamps and len(processor) == len(stamps) else None,
                 # a sum over some of the stamps would pass for the whole
                 "joules": {p: j for p, j in joules.items() if p not in why and stamps},
                 "unmeasured": why,
