@@ -266,7 +266,8 @@ def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
             nib.save(nib.Nifti1Image(rng.integers(0, 255, (8, 9, 10), dtype=np.uint8), np.eye(4)), tmp_path / file)
             rows.append({"exam_id": f"E{n}", "role": role, "file": file, "status": "ok", "reason": ""})
     cohort = pd.DataFrame({"patient_id": [f"P{n}" for n in range(20)], "exam_id": [f"E{n}" for n in range(20)]})
-    labels = pd.DataFrame({"patient_id": cohort["patient_id"], "target": "gene", "value": [n % 2 for n in range(20)]})
+    values = {"side": "", "target": "gene", "value": [n % 2 for n in range(20)]}
+    labels = pd.DataFrame({"patient_id": cohort["patient_id"], **values})
     both = [load_cohort(tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], ["gene"], m) for m in (0, 10**9)]
     assert isinstance(both[0].images, StoredImages)
     assert "memory-mapped" in both[0].told()
