@@ -379,7 +379,8 @@ def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
 
 
 def _report(job: Job) -> str:
-    from scan2gene.report.page import write_report
+    from scan2gene.report.beside import write_beside
+    from scan2gene.report.page import make_report
 
     inputs = sorted(p for pattern in ("*.csv", "*.json", "*.parquet", "experiments/*/*/history.csv", "store/*/*.csv")
                     for p in job.out.glob(pattern))  # fmt: skip
