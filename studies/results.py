@@ -12,7 +12,7 @@ import scan2gene
 from scan2gene.core.files import write_text
 from scan2gene.core.study import Study, study_hash
 from scan2gene.core.study_file import load_study
-from scan2gene.plan import choices
+from scan2gene.report.planned import choices
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -55,7 +55,7 @@ def tcga_lgg(name: str = "tcga-lgg") -> None:
 def _planned(out: Path) -> list[str]:
     """What was chosen for the study, and why."""
     planned = json.loads((out / "plan.json").read_text(encoding="utf-8"))
-    lines = [f"- {line}" for line in choices(planned)]
+    lines = [f"- {key}: {value} ({why})" for key, value, why in choices(planned)]
     return ["## Chosen by the plan", "", *lines, ""] if lines else []
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from scan2gene.core.tables import read_csv
 from scan2gene.defaults import with_choices
 from scan2gene.evaluate.power import power_table, power_warnings
 from scan2gene.pipeline import run, series_paths
+from scan2gene.report.planned import choices
 
 _TIMED_STEPS = 3
 
@@ -97,7 +97,12 @@ def plan(study: Study | str | Path, out: str | Path | None = None, changes: Sequ
     paths = series_paths(study, folder)
     costs = [_cost(study, one, cohort, paths, table) for one in study.runs]
     write_json(folder / "costs.json", [vars(cost) for cost in costs])
-    return Plan(targets, costs, [*power_warnings(targets), *_cost_warnings(costs)], choices(planned))
+    return Plan(
+        targets,
+        costs,
+        [*power_warnings(targets), *_cost_warnings(costs)],
+        [f"{key}: {value} ({why})" for key, value, why in choices(planned)],
+    )
 
 
 def _cost_warnings(costs: Sequence[Cost]) -> Iterator[str]:
@@ -211,24 +216,6 @@ def _step(view: Study, one: Run, roles: list[str], shape: tuple[int, ...]) -> tu
         seconds.append(time.perf_counter() - started)
     weights = 4 * sum(p.nbytes for p in network.parameters())  # with gradient and Adam's two moments
     return float(np.median(seconds[1:])), weights + 2 * x.nbytes + sum(kept.values())
-
-
-def choices(planned: dict[str, Any]) -> list[str]:
-    """What plan.json says, in lines."""
-    lines = []
-    for key, value in planned["chosen"].items():
-        shown = value
-        if isinstance(value, list):
-            shown = ", ".join(_named(entry) for entry in value)
-        lines.append(f"{key}: {shown} ({planned['why'][key]})")
-    return lines
-
-
-def _named(entry: dict[str, Any]) -> str:
-    options = {k: v for k, v in entry.items() if k not in ("name", "options", "model", "preprocess")}
-    options |= entry.get("options") or {}
-    told = " ".join(f"{k}={v}" for k, v in options.items())
-    return entry["name"] + (f" {told}" if told else "")
 
 
 def told(found: Plan) -> list[str]:

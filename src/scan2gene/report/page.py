@@ -16,6 +16,7 @@ from scan2gene.report import acquisition, beside, cases, cohort, making, panels,
 from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
 from scan2gene.report.inputs import read_inputs
+from scan2gene.report.planned import planned
 from scan2gene.report.tables import tables
 from scan2gene.report.verdict import interval, number
 
@@ -59,6 +60,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "panels": panels.panels(inputs, found),
         "cases": cases.cases(inputs),
         "cohort": cohort.cohort(inputs),
+        "plan": planned(inputs),
         "scans": cohort.scans(inputs),
         "acquisition": acquisition.acquisition(inputs),
         "stores": making.preprocessing(inputs),

@@ -1,0 +1,42 @@
+"""What was chosen for the study and why, and what its patients can show at best."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.core.tables import read_csv
+from scan2gene.evaluate.power import power_warnings
+from scan2gene.report.inputs import Inputs
+
+
+def planned(inputs: Inputs) -> dict[str, Any]:
+    """Choices of the plan, the smallest AUROC that can be told from chance, and warnings."""
+    plan, power = inputs.out / "plan.json", inputs.out / "power.csv"
+    chosen = choices(json.loads(plan.read_text(encoding="utf-8"))) if plan.exists() else []
+    rows, warnings = [], []
+    if power.exists():
+        table = read_csv(power)
+        numbers = [c for c in table.columns if c not in ("split", "target", "unit")]
+        table[numbers] = table[numbers].apply(pd.to_numeric)
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        warnings = list(power_warnings(table))
+    return {"choices": chosen, "power": rows, "warnings": warnings}
+
+
+def choices(plan: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(key, what was chosen, why) of plan.json."""
+    found = []
+    for key, value in plan["chosen"].items():
+        shown = ", ".join(_named(entry) for entry in value) if isinstance(value, list) else str(value)
+        found.append((key, shown, plan["why"][key]))
+    return found
+
+
+def _named(entry: dict[str, Any]) -> str:
+    options = {k: v for k, v in entry.items() if k not in ("name", "options", "model", "preprocess")}
+    options |= entry.get("options") or {}
+    told = " ".join(f"{k}={v}" for k, v in options.items())
+    return entry["name"] + (f" {told}" if told else "")
