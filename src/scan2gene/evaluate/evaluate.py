@@ -12,7 +12,7 @@ from scan2gene.core.errors import RunError
 from scan2gene.core.tables import METRIC_COLUMNS
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.intervals import Estimate, bca, bootstrap_counts
-from scan2gene.evaluate.metrics import METRICS, WITHIN_FOLD, auroc
+from scan2gene.evaluate.metrics import METRICS, SHARES, WITHIN_FOLD, auroc
 from scan2gene.evaluate.thresholds import g_mean_threshold
 
 FOLD = ["run_id", "split", "variant", "repeat", "fold"]
@@ -184,7 +184,12 @@ def _score(table: pd.DataFrame, draws: int, seed: int) -> dict[str, Estimate]:
             values.append(function(y[rows], columns[column][rows], weights[..., patient[rows]], **extra))
         return np.mean(values, axis=0)
 
-    return {m: bca(lambda w, m=m: statistic(m, w), counts) for m in METRICS}  # type: ignore[misc]
+    fewest = int(min(units.loc[units["y_true"] == c, "patient_id"].nunique() for c in (0, 1)))
+
+    def estimate(metric: str) -> Estimate:
+        return bca(lambda w: statistic(metric, w), counts, fewest if metric in SHARES else 0)
+
+    return {m: estimate(m) for m in METRICS}
 
 
 def _by_fold(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -41,17 +41,20 @@ def bootstrap_counts(strata: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return counts
 
 
-def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> Estimate:
+def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, fewest: int = 0) -> Estimate:
     """Bias-corrected and accelerated bootstrap interval.
 
     Args:
         statistic: Weights (..., P) -> values (...); NaN where undefined.
         counts: (draws, P) from `bootstrap_counts`.
+        fewest: Patients of the rarer class, where the statistic is a share from 0 to 1. A share
+            that is 1 (or 0) in every draw then gets the exact interval of so many successes
+            (or failures) in so many trials, which is wider than that of all pairs or patients.
 
     Returns:
         The value at equal weights and its interval; without an interval, the reason.
 
-    Source: Efron 1987, "Better bootstrap confidence intervals".
+    Source: Efron 1987, "Better bootstrap confidence intervals"; Clopper and Pearson 1934.
     """
     patients = counts.shape[1]
     value = float(statistic(np.ones(patients)))
@@ -62,6 +65,9 @@ def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> Es
     if share > MAX_UNDEFINED:
         return Estimate(value, reason=f"undefined in {share:.0%} of the bootstrap draws")
     draws = np.sort(draws[~np.isnan(draws)])
+    if draws[0] == draws[-1] == value and value in (0.0, 1.0) and fewest:
+        beyond = float(((1 - LEVEL) / 2) ** (1 / fewest))
+        return Estimate(value, beyond, 1.0) if value else Estimate(value, 0.0, 1 - beyond)
     if draws[0] == draws[-1]:
         return Estimate(value, reason="every bootstrap draw gives the same value; too few cases for an interval")
     left_out = np.asarray(statistic(1 - np.eye(patients)))

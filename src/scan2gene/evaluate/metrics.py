@@ -169,6 +169,7 @@ METRICS: dict[str, tuple[Callable[..., Any], str]] = {
     "specificity": (specificity, "decision"),
     "mcc": (mcc, "decision"),
 }
+SHARES = frozenset(METRICS) - {"brier", "mcc"}  # from 0 to 1, and 1 where no case is wrong
 WITHIN_FOLD = frozenset({"auroc", "sensitivity_at_90_specificity"})  # these compare scores of one network only
 
 

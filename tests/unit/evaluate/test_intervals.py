@@ -75,3 +75,15 @@ def test_interval_covers_the_true_auroc_about_as_often_as_it_says():
         found = bca(lambda w, y=y, s=score: auroc(y, s, w), bootstrap_counts(y, 400, seed=trial))
         covered += found.low <= truth <= found.high
     assert 0.90 <= covered / 300 <= 0.985
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_a_share_without_a_mistake_has_the_exact_interval(right):
+    """Clopper and Pearson's ends, from scipy's binomial test."""
+    from scipy.stats import binomtest
+
+    counts = bootstrap_counts(np.repeat([0, 1], [30, 12]), 200, 0)
+    found = bca(lambda w: np.full(np.shape(w)[:-1], right), counts, fewest=12)
+    exact = binomtest(int(12 * right), 12).proportion_ci(0.95, "exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+    assert bca(lambda w: np.full(np.shape(w)[:-1], right), counts).low is None
