@@ -133,14 +133,15 @@ def auroc_rows(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return found
 
 
-def called_better(cohorts: list[dict[str, Any]], run: str) -> int:
-    """Cohorts in which a reader is called better than chance."""
-    return sum(c["figures"][run]["verdict"] == "better" for c in cohorts)
+def called(cohorts: list[dict[str, Any]], run: str, verdict: str) -> int:
+    """Cohorts in which a reader is called better or worse than chance, chance, or unknown."""
+    return sum(c["figures"][run]["verdict"] == verdict for c in cohorts)
 
 
 def covered(cohorts: list[dict[str, Any]], run: str, truth: float) -> int:
-    """Cohorts in which a reader's interval holds a value."""
-    return sum(c["figures"][run]["low"] <= truth <= c["figures"][run]["high"] for c in cohorts)
+    """Cohorts in which a reader has an interval, and it holds a value."""
+    figures = [c["figures"][run] for c in cohorts]
+    return sum(f["low"] <= truth <= f["high"] for f in figures if f["low"] is not None)
 
 
 def mean_and_error(cohorts: list[dict[str, Any]], run: str) -> tuple[float, float]:
@@ -161,10 +162,11 @@ Written by `make results` (`studies/seeds.py`), version {version}. Each cohort: 
 as DICOM and taken through the whole product; {folds} folds, the light CNN on the neighbourhood of the lesion, at most
 40 epochs. The planted effect is {effect:g}: no reader can exceed an expected AUROC of {best:.3f}. `template` is a
 matched filter that knows what was planted; it reads the same scans and is evaluated by the same code. `age` knows
-nothing in either kind. Intervals are 95 %; 'better' is what the report says where an interval lies above 0.5.
+nothing in either kind. Intervals are 95 %; 'better' is what the report says where an interval lies above 0.5. A reader
+that makes no mistake at all has no interval, and the report says that its figure cannot be estimated ('unknown').
 
-| cohorts | reader | mean AUROC | standard error | better than chance | worse | interval holds what is true |
-|---|---|---|---|---|---|---|
+| cohorts | reader | mean AUROC | standard error | better than chance | worse | unknown | interval holds what is true |
+|---|---|---|---|---|---|---|---|
 """
 BELOW = """
 What a network can learn from {learned} training patients a fold is not known in closed form; its interval holds the
@@ -197,8 +199,8 @@ def _total(kind: str, cohorts: list[dict[str, Any]], run: str) -> str:
     truth = 0.5 if kind == "null" or run == AGE else best_auroc(EFFECTS[kind]) if run == TEMPLATE else None
     if truth is not None:
         held = f"{covered(cohorts, run, truth)} of {n} ({truth:.3f})"
-    worse = sum(c["figures"][run]["verdict"] == "worse" for c in cohorts)
-    return f"| {kind} | {run} | {mean:.3f} | {error:.3f} | {called_better(cohorts, run)} of {n} | {worse} | {held} |\n"
+    better, worse, unknown = (called(cohorts, run, verdict) for verdict in ("better", "worse", "unknown"))
+    return f"| {kind} | {run} | {mean:.3f} | {error:.3f} | {better} of {n} | {worse} | {unknown} | {held} |\n"
 
 
 def _each(kind: str, cohort: dict[str, Any]) -> str:

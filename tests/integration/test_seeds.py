@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binom, norm
-from studies.seeds import AGE, EFFECTS, PATIENTS, SEEDS, TEMPLATE, called_better, covered, mean_and_error, more_than
+from studies.seeds import AGE, EFFECTS, PATIENTS, SEEDS, TEMPLATE, called, covered, mean_and_error, more_than
 from studies.seeds import without_networks as evaluated
 
 from scan2gene.core.geometry import LPS_TO_RAS
@@ -53,9 +53,10 @@ def test_the_template_reaches_the_closed_form(cohorts):
 
 def test_better_than_chance_is_said_where_it_is_so(cohorts):
     kind, found = cohorts
-    print(kind, [called_better(found, run) for run in (TEMPLATE, AGE)])
-    assert called_better(found, TEMPLATE) == 20 if kind == "planted" else called_better(found, TEMPLATE) <= 2
-    assert called_better(found, AGE) <= 2  # more than 2 of 20 happen by luck once in 77 times
+    print(kind, [called(found, run, "better") for run in (TEMPLATE, AGE)])
+    better = called(found, TEMPLATE, "better")
+    assert better == 20 if kind == "planted" else better <= 2
+    assert called(found, AGE, "better") <= 2  # more than 2 of 20 happen by luck once in 77 times
 
 
 def test_the_bounds_are_those_of_the_binomial():
