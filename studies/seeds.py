@@ -118,7 +118,7 @@ def without_networks(patients: list[Patient], degrees: Mapping[str, float], seed
         by_template = {n: np.array([(d - 45) / 10]) for n, d in degrees.items()}
         for run, logits in ((TEMPLATE, by_template), (AGE, by_age)):
             names = {"split": "cv", "repeat": 0, "fold": fold}
-            tables.append(prediction_rows(run, names, part, cohort, labels, ["mutation"], logits, {}))
+            tables.append(prediction_rows(run, names, part, cohort, labels, [("mutation", "")], logits, {}))
     return auroc_rows(evaluate(pd.concat(tables), split, 500, seed).metrics)
 
 

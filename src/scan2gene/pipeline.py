@@ -22,7 +22,7 @@ from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive, sweep
 from scan2gene.core.study import Run, Study, for_run
 from scan2gene.core.study_file import load_study
-from scan2gene.stages import STAGES, Job, ToDo, index_scans, record_study, search_trials
+from scan2gene.stages import STAGES, Job, ToDo, as_planned, index_scans, record_study, search_trials
 
 
 def run(
@@ -57,12 +57,18 @@ def run(
         )
     with _opened(study, out, record=True) as job:
         if called and job.veil is None:  # file names and changes may hold what pseudonyms are to hide
-            write_json(out / "called.json", called)
+            _keep_call(out / "called.json", called)
         for name, stage in STAGES.items():
             _do(job, name, stage)
             if name == until:
                 break
     return out
+
+
+def _keep_call(path: Path, called: dict[str, Any]) -> None:
+    """Write how a run was called, unless that stands there: a run with nothing to do writes nothing."""
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != called:
+        write_json(path, called)
 
 
 def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: Sequence[str] = ()) -> dict[str, str]:
@@ -112,7 +118,7 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
         _refuse_another_split(shown, out, "splits" in study.model_fields_set)
         sweep(out)
         if record or not (out / "study.json").exists():
-            record_study(study, out, veil)
+            record_study(as_planned(study, out), out, veil)
         yield Job(study, out, veil=veil)
 
 

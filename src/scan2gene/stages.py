@@ -130,9 +130,18 @@ def _curate(job: Job) -> str:
 def record_study(study: Study, out: Path, veil: Veil | None) -> None:
     """Keep the study as it runs: study.json to read, and study.yaml to run again where nothing must be hidden."""
     shown = shown_study(study, veil).model_dump(mode="json")
-    write_json(out / "study.json", shown)
+    kept = out / "study.json"
+    if kept.exists() and json.loads(kept.read_text(encoding="utf-8")) == shown:
+        return
+    write_json(kept, shown)
     if veil is None:  # with pseudonyms the paths are not shown, and this would not run
         write_text(out / "study.yaml", study_text(Study.model_validate(shown)))
+
+
+def as_planned(study: Study, out: Path) -> Study:
+    """The study with what an earlier plan chose; the plan stage sees to it that this still holds."""
+    path = out / "plan.json"
+    return with_choices(study, json.loads(path.read_text(encoding="utf-8"))["chosen"]) if path.exists() else study
 
 
 def _plan(job: Job) -> str:
@@ -152,7 +161,7 @@ def _plan(job: Job) -> str:
     job.study = with_choices(study, planned["chosen"])
     if job.veil:
         job.veil.study = job.study
-    if planned["chosen"] and not job.dry:
+    if not job.dry:
         record_study(job.study, job.out, job.veil)
     return f"chosen from the cohort: {', '.join(planned['chosen'])}" if planned["chosen"] else "the study sets all"
 

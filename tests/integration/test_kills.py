@@ -94,6 +94,9 @@ ALL_STATE = {
 }
 
 
+TIMES = ("costs", "training")  # tables that hold seconds
+
+
 def contents(out: Path) -> dict[str, object]:
     """Every file of a run but for what tells times: as bytes, weights as tensors."""
     found: dict[str, object] = {}
@@ -102,9 +105,15 @@ def contents(out: Path) -> dict[str, object]:
         if path.name == "history.csv":
             table = pd.read_csv(path)
             found[name] = table.drop(columns=[c for c in table if c.startswith("seconds")]).to_csv()
+        elif path.stem in TIMES or path.name == "called.json":
+            found[name] = ""  # seconds, and where the run lies
         elif path.parent.name == "stages":
             stamp = json.loads(path.read_text())
-            sizes = {n: s for n, s in stamp["outputs"].items() if not n.endswith(("history.csv", ".html"))}
+            sizes = {
+                n: s
+                for n, s in stamp["outputs"].items()
+                if not n.endswith(("history.csv", ".html")) and Path(n).stem not in TIMES
+            }
             # the key of the report names history.csv with its times
             found[name] = (sizes, "" if stamp["stage"] == "report" else stamp["key"])
         elif path.suffix == ".pt":

@@ -87,7 +87,7 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         flow=_read_json(out / "flow.json"),
         split=read_csv(out / "split.csv", SPLIT_COLUMNS),
         predictions=_original(predictions),
-        metrics=_original(read_csv(out / "metrics.csv", METRIC_COLUMNS)),
+        metrics=read_csv(out / "metrics.csv", METRIC_COLUMNS),
         thresholds=[row for row in _read_json(out / "thresholds.json") if row.get("variant", ORIGINAL) == ORIGINAL],
         results=_read_json(out / "results.json"),
         called=_read_json(out / "called.json") if (out / "called.json").exists() else {},

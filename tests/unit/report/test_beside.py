@@ -207,8 +207,8 @@ def test_the_page_stays_small_with_many_cases(finished, monkeypatch):
     assert "Left out to keep this page small" in report.html
 
 
-def test_altered_scans_take_no_part(finished):
-    """Metrics, thresholds and predictions may also hold variants of the scans; the page is about the originals."""
+def test_variants_stand_in_all_metrics_only(finished):
+    """Metrics, thresholds and predictions may also hold variants; all else on the page is about the originals."""
     study, out, stores = finished
     before = make_report(study, out, stores)
     for name in ("metrics.csv", "predictions.parquet"):
@@ -222,7 +222,11 @@ def test_altered_scans_take_no_part(finished):
                + [c | {"variant": "tta", "threshold": 0.9} for c in cuts])  # fmt: skip
     after = make_report(study, out, stores)
     assert after.figures == before.figures
-    assert after.html == before.html
+    for section in ("answer", "curves", "cohort", "training"):
+        parts = [r.html.partition(f'<section id="{section}"')[2].partition("</section>")[0] for r in (before, after)]
+        assert parts[0] == parts[1] != ""
+    assert "net, tta" in after.html
+    assert "net, tta" not in before.html
 
 
 def test_tables_hide_ids_in_reasons(finished):
@@ -233,7 +237,7 @@ def test_tables_hide_ids_in_reasons(finished):
         "answer": {"tables": []}, "metrics": {"tables": [], "folds": [], "names": []}, "panels": [], "cases": [],
         "cohort": {"steps": [], "parts": [], "sites": None, "exclusions": []}, "scans": {"lists": []},
         "acquisition": {"studies": [], "orientations": []}, "training": [], "failures": {"volumes": [], "exams": []},
-        "reproduce": {"costs": []},
+        "reproduce": {"costs": []}, "plan": {"power": []},
     }  # fmt: skip
     found = {t.name: t.csv for t in tables(inputs, page)}
     assert set(found["metrics"]["reason"]) == {"without [id]"}
