@@ -32,6 +32,7 @@ from scan2gene.core.tables import (
     write_parquet,
 )
 from scan2gene.defaults import choose, left_open, with_choices
+from scan2gene.evaluate.embedding_map import agreement_table, embedding_map
 from scan2gene.evaluate.ensemble import repeat_ensembles, run_ensembles
 from scan2gene.evaluate.power import power_table
 from scan2gene.imaging.index import fingerprint, index
@@ -303,9 +304,19 @@ def _predict(job: Job) -> str:
         write_parquet(target, pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True))
         embedded = (f / "embeddings.parquet" for f in folders)
         write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
-        job.done("predict", key, [target, features])
+        job.done("predict", key, [target, features, *_mapped(job, features)])
     table = pd.read_parquet(target, columns=["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
+
+
+def _mapped(job: Job, features: Path) -> list[Path]:
+    """Write where exams lie in the space of a network, and whether neighbours share label, site or scanner."""
+    seen, cohort, series = pd.read_parquet(features), job.table("cohort.csv"), job.table("series.csv")
+    labels = job.table("labels.csv", LABEL_COLUMNS)
+    files = [job.out / "embedding_map.csv", job.out / "embedding_agreement.csv"]
+    write_csv(files[0], embedding_map(seen, cohort, series, job.study.seed))
+    write_csv(files[1], agreement_table(seen, cohort, labels, series))
+    return files
 
 
 def _predicted_fold(

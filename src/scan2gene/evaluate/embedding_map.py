@@ -7,6 +7,7 @@ see whether scanners form clusters that labels do not.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,9 @@ MAP_COLUMNS = (
     "run_id", "split", "repeat", "fold", "method", "patient_id", "exam_id", "part", "x", "y", "site", "scanner",
 )  # fmt: skip
 FOLD = ["run_id", "split", "repeat", "fold"]
-MIN_EXAMS = 5
+AGREEMENT_COLUMNS = (*FOLD, "what", "n", "agreement", "by_chance")
+MIN_EXAMS = 10
+NEIGHBOURS = 5
 UMAP_EXAMS = 15  # below, neighbours are too few for UMAP
 SCANNER = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
 
@@ -81,24 +84,84 @@ def embedding_map(embeddings: pd.DataFrame, cohort: pd.DataFrame, series: pd.Dat
         seed: Of UMAP.
 
     Returns:
-        Columns `MAP_COLUMNS`; runs with fewer than five exams are left out.
+        Columns `MAP_COLUMNS`; runs with fewer than ten exams are left out.
     """
     about = cohort.set_index("exam_id")[["site"]].assign(scanner=scanners(cohort, series))
     tables = []
-    for _, rows in embeddings.groupby(["run_id", "split"], sort=False):
-        first = rows[
-            rows[["repeat", "fold"]].apply(tuple, axis=1) == min(zip(rows["repeat"], rows["fold"], strict=True))
-        ]
-        if len(first) < MIN_EXAMS:
-            continue
+    for first in _first_networks(embeddings):
         found = placed(np.stack(first["embedding"].to_numpy()), seed)
         table = first[[*FOLD, "patient_id", "exam_id", "part"]].assign(
             method=found.method, x=found.points[:, 0].round(4), y=found.points[:, 1].round(4)
         )
         tables.append(table.join(about, on="exam_id"))
-    return (
-        pd.concat(tables, ignore_index=True)[list(MAP_COLUMNS)] if tables else pd.DataFrame(columns=list(MAP_COLUMNS))
-    )
+    return pd.concat([pd.DataFrame(columns=list(MAP_COLUMNS)), *tables], ignore_index=True)[list(MAP_COLUMNS)]
+
+
+def agreement(embeddings: np.ndarray, groups: np.ndarray, patients: np.ndarray) -> tuple[float, float]:
+    """How often an exam's nearest others are of its own group, and how often they would be by chance.
+
+    Args:
+        embeddings: (N, F), of exams of a known group.
+        groups: (N,).
+        patients: (N,); exams of one patient are no neighbours of each other.
+
+    Returns:
+        Mean share among the `NEIGHBOURS` nearest, and its mean over random orders.
+    """
+    spread = embeddings.std(axis=0)
+    values = (embeddings - embeddings.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    square = (values**2).sum(axis=1)
+    far = square[:, None] + square[None, :] - 2 * values @ values.T
+    own = patients[:, None] == patients[None, :]
+    same = (groups[:, None] == groups[None, :]) & ~own
+    near = np.argsort(np.where(own, np.inf, far), axis=1, kind="stable")[:, :NEIGHBOURS]
+    others = (~own).sum(axis=1)
+    share = np.take_along_axis(same, near, axis=1).mean(axis=1)
+    enough = others >= NEIGHBOURS
+    if not enough.any():
+        return float("nan"), float("nan")
+    return float(share[enough].mean()), float((same.sum(axis=1) / np.maximum(others, 1))[enough].mean())
+
+
+def agreement_table(
+    embeddings: pd.DataFrame, cohort: pd.DataFrame, labels: pd.DataFrame, series: pd.DataFrame
+) -> pd.DataFrame:
+    """Whether neighbours in the space of a network share label, site or scanner, for the networks of the map.
+
+    Args:
+        embeddings: embeddings.parquet.
+        cohort: cohort.csv.
+        labels: labels.csv.
+        series: series.csv.
+
+    Returns:
+        Columns `AGREEMENT_COLUMNS`; what has one group only is left out. Networks have seen the
+        labels of their training patients, so agreement in label is no measure of skill.
+    """
+    known = labels.groupby(["patient_id", "target"])["value"].max().unstack()
+    about = cohort.set_index("exam_id")[["site"]].assign(scanner=scanners(cohort, series))
+    rows = []
+    for first in _first_networks(embeddings):
+        values = np.stack(first["embedding"].to_numpy()).astype(float)
+        told = {f"label {t}": known[t].reindex(first["patient_id"]).to_numpy() for t in known}
+        told |= {c: about[c].reindex(first["exam_id"]).replace("", None).to_numpy() for c in about}
+        for what, groups in told.items():
+            has = ~pd.isna(groups)
+            if len(np.unique(groups[has].astype(str))) < 2:
+                continue
+            found, chance = agreement(values[has], groups[has].astype(str), first["patient_id"].to_numpy()[has])
+            name = first.iloc[0]
+            rows.append((*(name[c] for c in FOLD), what, int(has.sum()), round(found, 4), round(chance, 4)))
+    return pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS)).dropna(subset=["agreement"])
+
+
+def _first_networks(embeddings: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Rows of the first fold of the first repeat of every run and split with enough exams."""
+    for _, rows in embeddings.groupby(["run_id", "split"], sort=False):
+        number = rows["repeat"] * (rows["fold"].max() + 1) + rows["fold"]
+        first = rows[number == number.min()]
+        if len(first) >= MIN_EXAMS:
+            yield first
 
 
 def scanners(cohort: pd.DataFrame, series: pd.DataFrame) -> pd.Series:

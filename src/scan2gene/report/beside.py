@@ -41,6 +41,7 @@ def figures(page: dict[str, Any]) -> dict[str, str]:
     found += [(f"{kind}-{split}-{target}-{run}", svg) for run, kind, split, target, svg in _of_panels(page)]
     found += [(f"convergence-{t['split']}-{t['run']}", t["svg"]) for t in page["training"] if t["svg"]]
     found += [(f"cases-{c['split']}-{c['target']}-{c['run']}", c["svg"]) for c in page["cases"]]
+    found += [(f"embeddings-{m['split']}-{m['run']}-{n}", v) for m in page["maps"] for n, v in m["figures"].items()]
     for store in page["stores"]:
         for number, uri in enumerate(store["pictures"], 1):
             title = f"Example exam {number} before and after preprocessing, recipe {store['id']}"

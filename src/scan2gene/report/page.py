@@ -15,6 +15,7 @@ from scan2gene.core.study import Study
 from scan2gene.report import acquisition, beside, cases, cohort, making, panels, repeat, results
 from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
+from scan2gene.report.embeddings import embedding_maps, neighbours
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.planned import planned
 from scan2gene.report.tables import tables
@@ -25,6 +26,7 @@ SECTIONS = (
     ("metrics", "All metrics"),
     ("curves", "Curves"),
     ("cases", "Best and worst cases"),
+    ("embeddings", "Embeddings"),
     ("cohort", "Cohort"),
     ("scans", "Scans"),
     ("preprocessing", "Preprocessing"),
@@ -59,6 +61,8 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "forests": results.forests(inputs, found),
         "panels": panels.panels(inputs, found),
         "cases": cases.cases(inputs),
+        "maps": embedding_maps(inputs),
+        "neighbours": neighbours(inputs),
         "cohort": cohort.cohort(inputs),
         "plan": planned(inputs),
         "scans": cohort.scans(inputs),

@@ -40,6 +40,9 @@ def tables(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     """
     found = [*_metrics(inputs, page), *_curves(page["panels"]), *_cohort(page["cohort"]), *_scans(page)]
     found += [*_training(page["training"]), *_failures(page["failures"])]
+    if page["neighbours"]:
+        columns = tuple(page["neighbours"][0])
+        found.append(_table("embedding-neighbours", "Are neighbours alike?", page["neighbours"], columns))
     if page["plan"]["power"]:
         columns = tuple(page["plan"]["power"][0])
         found.append(_table("power", "What the test patients can show", page["plan"]["power"], columns))

@@ -237,7 +237,7 @@ def test_tables_hide_ids_in_reasons(finished):
         "answer": {"tables": []}, "metrics": {"tables": [], "folds": [], "names": []}, "panels": [], "cases": [],
         "cohort": {"steps": [], "parts": [], "sites": None, "exclusions": []}, "scans": {"lists": []},
         "acquisition": {"studies": [], "orientations": []}, "training": [], "failures": {"volumes": [], "exams": []},
-        "reproduce": {"costs": []}, "plan": {"power": []},
+        "reproduce": {"costs": []}, "plan": {"power": []}, "neighbours": [],
     }  # fmt: skip
     found = {t.name: t.csv for t in tables(inputs, page)}
     assert set(found["metrics"]["reason"]) == {"without [id]"}
