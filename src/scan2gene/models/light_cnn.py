@@ -42,10 +42,13 @@ class LightCNN(nn.Module):
         """(B, C, D, H, W) -> (B, 96, D/8, H/8, W/8)."""
         return self.blocks(x)
 
+    def pool(self, features: Tensor) -> Tensor:
+        """(B, 96, D, H, W) -> embedding (B, 192)."""
+        return torch.cat([features.mean(dim=(2, 3, 4)), features.amax(dim=(2, 3, 4))], dim=1)
+
     def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         """(B, 96, D, H, W) -> logits (B, num_outputs)."""
-        pooled = torch.cat([features.mean(dim=(2, 3, 4)), features.amax(dim=(2, 3, 4))], dim=1)  # (B, 192)
-        return self.head(pooled, present)
+        return self.head(self.pool(features), present)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """(B, C, D, H, W), (B, C) -> logits (B, num_outputs)."""

@@ -11,6 +11,7 @@ from scan2gene.models.head import RoleAwareHead
 from scan2gene.models.sides import TwoSides
 
 SHAPE = (16, 24, 32)  # D, H, W all different, so that a transposed axis shows
+SMALL = {"vit3d": {"size": (8, 16, 16), "patch": (4, 8, 8), "width": 48, "depth": 3, "heads": 3}}
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -20,7 +21,7 @@ def name(request):
 
 def _network(name: str, roles: int = 2, outputs: int = 3) -> torch.nn.Module:
     torch.manual_seed(0)
-    return MODELS[name](roles, outputs)
+    return MODELS[name](roles, outputs, **SMALL.get(name, {}))
 
 
 def test_logits_features_and_head_fit_together(name):
@@ -30,8 +31,12 @@ def test_logits_features_and_head_fit_together(name):
     assert logits.shape == (2, 3)
     torch.testing.assert_close(model.forward_head(model.forward_features(x)), logits)
     assert model.spatial_dims == 3
-    assert isinstance(model.get_submodule(model.cam_layer), torch.nn.Module)
     assert sum(isinstance(m, RoleAwareHead) for m in model.modules()) == 1  # whose input are the embeddings
+    seen = []
+    model.get_submodule(model.cam_layer).register_forward_hook(lambda _, __, out: seen.append(out.shape))
+    model(x)
+    assert [len(shape) for shape in seen] == [5]  # a map (B, F, d, h, w)
+    assert model.pool(model.forward_features(x)).shape == (2, model.head.linear.in_features - 2)
 
 
 def test_gradients_reach_every_weight(name):
@@ -74,7 +79,9 @@ def test_learns_four_cases_by_heart(name):
 def test_weights_survive_saving(name, tmp_path):
     model = _network(name).eval()
     torch.save(model.state_dict(), tmp_path / "w.pt")
-    other = MODELS[name](2, 3).eval()
+    other = _network(name).eval()
+    for parameter in other.parameters():
+        torch.nn.init.normal_(parameter)
     other.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True))
     x = torch.randn(1, 2, *SHAPE)
     assert torch.equal(model(x), other(x))
