@@ -123,6 +123,11 @@ def with_choices(study: Study, chosen: Mapping[str, Any]) -> Study:
     for key, kind in kinds.items():
         if key in chosen:
             changed[key] = [kind.model_validate(value) for value in chosen[key]]
+    if chosen.get("data.augment"):  # a frozen encoder sees every exam once, unchanged
+        changed["runs"] = [
+            r.model_copy(update={"data": {"augment": [], **r.data}}) if r.weights and r.weights.probes else r
+            for r in changed.get("runs", study.runs)
+        ]
     return study.model_copy(update=changed)
 
 

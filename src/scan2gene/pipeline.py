@@ -20,7 +20,7 @@ from scan2gene.core.energy import Meter
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive, sweep
-from scan2gene.core.study import Run, Study, for_run
+from scan2gene.core.study import Run, Study, candidates, for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.stages import STAGES, Job, ToDo, as_planned, index_scans, record_study, search_trials
 
@@ -49,8 +49,11 @@ def run(
     """
     called = {} if isinstance(study, Study) else {"study": Path(study).name, "changes": list(changes)}
     study = study if isinstance(study, Study) else load_study(study, changes)
-    check(study, networks=list(STAGES).index(until) >= list(STAGES).index("train"))
+    networks = list(STAGES).index(until) >= list(STAGES).index("train")
+    check(study, networks=networks)
     out = Path(out) if out is not None else Path("runs") / study.name
+    if networks:
+        _need_weights(study, out)
     if resume and not (out / "study.json").exists():
         raise RunError(
             f"{out} holds no run to go on with. Name its directory with -o, or begin one by leaving out --resume."
@@ -259,21 +262,35 @@ def check(study: Study, networks: bool = True) -> None:
             )
     for one in study.runs:
         if networks:
-            from scan2gene.train.fold import check_model, check_training
             from scan2gene.train.search import check_search
 
-            check_model(study, one)
-            check_training(for_run(study, one))
+            _check_run(study, one)
             if one.search:
                 check_search(study, one, lambda tried: _check_run(study, tried))
         check_recipe(for_run(study, one).preprocess, study.cohort.roles)
 
 
 def _check_run(study: Study, one: Run) -> None:
-    """Refuse one candidate of a search."""
+    """Refuse a run, or one candidate of its search, that cannot be trained."""
     from scan2gene.preprocess.recipe import check_recipe
     from scan2gene.train.fold import check_model, check_training
+    from scan2gene.train.start import check_weights
 
     check_model(study, one)
     check_training(for_run(study, one))
+    check_weights(for_run(study, one), one)
     check_recipe(for_run(study, one).preprocess, study.cohort.roles)
+
+
+def _need_weights(study: Study, out: Path) -> None:
+    """Say before the long work, not after it, that a file of weights is missing or of another network."""
+    for run in study.runs:
+        for one in candidates(run, "weights"):
+            if one.weights:
+                from scan2gene.train.source_run import read_record
+                from scan2gene.train.start import check_start, start_of
+
+                fits = [p.parent for p in (out / "experiments" / one.name).glob("*/weights.json")]
+                start = start_of(for_run(study, one), one)
+                if start and not any(read_record(f).get("sha256") == start.sha256 for f in fits):
+                    check_start(for_run(study, one), one)

@@ -184,8 +184,8 @@ def _step(view: Study, one: Run, roles: list[str], shape: tuple[int, ...]) -> tu
     from lightning_fabric import Fabric
 
     from scan2gene.data.augment import Batch, augment
-    from scan2gene.train.fold import build_network
     from scan2gene.train.loss import masked_bce
+    from scan2gene.train.networks import build_network
 
     fabric = Fabric(accelerator=view.train.device, devices=1, precision=view.train.precision)
     device = fabric.device

@@ -22,7 +22,7 @@ from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.outputs import output_names, output_values, outputs
 from scan2gene.core.rundir import damaged, is_done, mark_done, read_stamp, stage_key
-from scan2gene.core.study import Run, Study, candidate, for_run, input_roles, study_hash
+from scan2gene.core.study import Run, Study, candidate, candidates, for_run, input_roles, study_hash
 from scan2gene.core.study_file import study_text
 from scan2gene.core.tables import (
     LABEL_COLUMNS,
@@ -230,7 +230,10 @@ def _train(job: Job) -> str:
     from scan2gene.train.search import search_fold
 
     made = total = 0
-    for one, view, fold, parts, folder, key in _folds(job):
+    work = list(_folds(job))
+    for note in dict.fromkeys(n for one, _, _, parts, _, _ in work for n in _forbid_seen(job, one, parts)):
+        say("", f"  {note}")
+    for one, view, fold, parts, folder, key in work:
         total += 1
         stage = f"train/{folder.relative_to(job.out / 'experiments')}"
         if job.is_done(stage, key):
@@ -244,8 +247,10 @@ def _train(job: Job) -> str:
                 data, targets = _data(job, one, view)
                 train_fold(view, one, data, targets, parts, fold, folder, key)
         live("")
+        _keep_record(job, one, folder)
         cost = meter.stamp()
-        files = [p for p in (folder / n for n in ("best.pt", "model.json", "history.csv", "search.json")) if p.exists()]
+        names = ("best.pt", "model.json", "history.csv", "search.json", "weights.json")
+        files = [p for p in (folder / n for n in names) if p.exists()]
         mark_done(job.out, stage, key, files, **cost)
         (folder / "last.pt").unlink(missing_ok=True)
         made += 1
@@ -253,6 +258,32 @@ def _train(job: Job) -> str:
         say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{cost['seconds']:.0f} s")
     _join_histories(job, made > 0)
     return f"{total} fits, {made} new"
+
+
+def _keep_record(job: Job, one: Run, folder: Path) -> None:
+    """Say beside a head what its frozen encoder was; whole networks have said it themselves."""
+    from scan2gene.train.networks import probes
+    from scan2gene.train.search import chosen_run
+
+    one = chosen_run(one, folder)
+    if probes(one):
+        from scan2gene.preprocess.recipe import recipe_hash
+        from scan2gene.train.embedded import keep_record
+
+        view = for_run(job.study, one)
+        keep_record(job.out / "embeddings", job.out / "store" / recipe_hash(view.preprocess), view, one, folder)
+
+
+def _forbid_seen(job: Job, one: Run, parts: dict[str, str]) -> list[str]:
+    """Refuse to test on patients that a run of one's own has seen; what is worth a warning."""
+    notes = []
+    for tried in candidates(one, "weights"):
+        if tried.weights and tried.weights.run:
+            from scan2gene.train.source_run import forbid_seen, open_source
+
+            source = open_source(tried.weights)
+            notes += forbid_seen(source, tried.weights.other_patients, parts, one.name, job.veil)
+    return notes
 
 
 def search_trials(job: Job) -> int:
@@ -448,21 +479,37 @@ def _folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str
         view = for_run(job.study, one)
         store = stores.get(one.name)
         images = file_hash(store / "manifest.csv") if store else None
+        weights = _weights_key(job.study, one)
         for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
                 version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
                 data=view.data.model_dump(), train=view.train.model_dump(), targets=output_names(view),
-                roles=input_roles(view), search=one.search and one.search.model_dump(),
+                roles=input_roles(view), search=one.search and one.search.model_dump(), **weights,
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
             folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
             yield one, view, fold, parts, folder, key
 
 
+def _weights_key(study: Study, one: Run) -> dict[str, Any]:
+    """What a run and each candidate of its search start from, by the hash of the file; nothing for random weights."""
+    from_files = [tried for tried in candidates(one, "weights") if tried.weights]
+    if not from_files:
+        return {}
+    from scan2gene.train.start import start_of
+
+    told = []
+    for tried in from_files:
+        start = start_of(for_run(study, tried), tried)
+        rules = tried.weights and tried.weights.model_dump(include={"freeze", "head", "channels"})
+        told.append([start.sha256 if start else "", start.options if start else {}, rules])
+    return {"weights": told}
+
+
 def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     """What a run learns from, and the labels (N, T) of its exams for each output."""
-    from scan2gene.train.fold import is_classical
+    from scan2gene.train.fold import is_classical, probes
 
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     if is_classical(one):
@@ -472,12 +519,27 @@ def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
 
     store = job.out / "store" / recipe_hash(view.preprocess)
     roles = input_roles(view)
+    if probes(one):
+        return _embedded(job, one, view, store)
     where = (store, tuple(roles))
     if where not in job.tensors:
         job.tensors.clear()  # one prepared cohort in memory at a time
         manifest = read_csv(store / "manifest.csv")
         job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, output_names(view))
         say("", f"  {one.name}: {job.tensors[where].told()}")
+    data = job.tensors[where]
+    return data, data.targets.numpy()
+
+
+def _embedded(job: Job, one: Run, view: Study, store: Path) -> tuple[Any, np.ndarray]:
+    """What a frozen encoder gives of every exam, in place of images, and the labels."""
+    from scan2gene.train.embedded import embedded_cohort, embeddings_key
+
+    where = (embeddings_key(store, view, one),)
+    if where not in job.tensors:
+        job.tensors.clear()
+        cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+        job.tensors[where] = embedded_cohort(job.out / "embeddings", store, cohort, labels, view, one)
     data = job.tensors[where]
     return data, data.targets.numpy()
 

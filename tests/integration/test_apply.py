@@ -20,7 +20,7 @@ from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.data.cohort import read_nifti_stored, to_input
 from scan2gene.phantom.exams import write_cohort, write_exam
 from scan2gene.phantom.patients import draw_patients
-from scan2gene.train.fold import build_network
+from scan2gene.train.networks import build_network
 from tests.integration.road import phantom_study, shell
 
 FIRST = ["run_id", "split", "repeat", "fold", "exam_id", "target"]

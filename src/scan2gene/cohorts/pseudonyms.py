@@ -263,7 +263,16 @@ class Veil:
         )
         ledger = self.study.evaluate.ledger and "[evaluate.ledger]"
         evaluate = self.study.evaluate.model_copy(update={"ledger": ledger})
-        return self.study.model_copy(update={"cohort": cohort, "evaluate": evaluate})
+        runs = [
+            r.model_copy(update={"weights": r.weights.model_copy(update={
+                "file": r.weights.file and "[weights.file]", "run": r.weights.run and "[weights.run]"})})
+            if r.weights else r
+            for r in self.study.runs
+        ]  # fmt: skip
+        weights_dir = self.study.weights_dir and "[weights_dir]"
+        return self.study.model_copy(
+            update={"cohort": cohort, "evaluate": evaluate, "runs": runs, "weights_dir": weights_dir}
+        )
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:

@@ -26,3 +26,7 @@ class CohortError(Scan2GeneError):
 
 class RunError(Scan2GeneError):
     """A run directory is incomplete, or belongs to other inputs."""
+
+
+class WeightsError(Scan2GeneError):
+    """A file of network weights is missing, damaged, or not of this network."""

@@ -190,6 +190,9 @@ class Train(Section):
     epochs: int = Field(100, ge=1)
     patience: int = Field(15, ge=1, description="early stopping: epochs without a better validation loss")
     learning_rate: float = Field(1e-3, gt=0)
+    pretrained_rate: float = Field(
+        1.0, gt=0, description="factor of the learning rate for layers that start from weights, such as 0.1"
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="sgd: with Nesterov momentum 0.9")
     weight_decay: float = Field(0.0, ge=0)
     schedule: Plugin = Field(
@@ -209,6 +212,53 @@ class Train(Section):
     devices: int = Field(1, ge=1, description="devices of one fit; each takes a part of every batch")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     compile: bool = Field(False, description="torch.compile the network; pays on long runs on a GPU")
+
+
+class Head(Section):
+    """What is trained on a frozen encoder."""
+
+    hidden: int = Field(0, ge=0, description="units of a hidden layer; 0: a linear probe")
+    dropout: float = Field(0.0, ge=0, lt=1, description="before the last layer")
+
+
+class Weights(Section):
+    """What a network starts from: a released file by name, any file, or a run of your own."""
+
+    name: str | None = Field(None, description="see `scan2gene weights list`; with `run`, the name of its run")
+    file: str | None = Field(None, description="a checkpoint, relative to the study file")
+    run: str | None = Field(None, description="a run directory, relative to the study file")
+    fold: str | None = Field(None, description="with `run`: which of its fits, such as holdout-r0-f0")
+    geometry: str | dict[str, Any] | None = Field(
+        None, description="strides, dilations and shortcut that `file` was trained with, by name or written out"
+    )
+    channels: Literal["adapt"] | None = Field(
+        None, description="adapt: fit the first layer of `file` to another number of channels"
+    )
+    freeze: Literal["all", "none"] | list[str] = Field(
+        "none", description="all: embed every exam once and train a head on it; or prefixes of layers"
+    )
+    head: Head | None = Field(None, description="with `freeze: all`; default: linear")
+    other_patients: bool = Field(
+        False, description="with `run`: its patients are others than ours, though some ids are the same"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Weights:
+        sources = [n for n in ("file", "run") if getattr(self, n)] or (["name"] if self.name else [])
+        if len(sources) != 1 or (self.file and self.name):
+            raise ValueError("weights need one of name, file and run; with run, name is the name of its run")
+        if not self.run and (self.fold or self.other_patients):
+            raise ValueError("weights: fold and other_patients go with run")
+        if not self.file and (self.geometry or self.channels):
+            raise ValueError("weights: geometry and channels go with file; a released file and a run bring theirs")
+        if self.head and self.freeze != "all":
+            raise ValueError("weights: head goes with freeze: all")
+        return self
+
+    @property
+    def probes(self) -> bool:
+        """True when only a head is trained, on stored embeddings."""
+        return self.freeze == "all"
 
 
 class Predict(Section):
@@ -266,12 +316,23 @@ class Search(Section):
     trials: int = Field(20, ge=1, description="fits per fold")
     score: Literal["loss", "auroc"] = Field("loss", description="validation figure of the best epoch that decides")
 
+    @model_validator(mode="after")
+    def _no_paths(self) -> Search:
+        for key, values in self.over.items():
+            inside = {k for v in values if isinstance(v, dict) for k in v} if isinstance(values, list) else set()
+            if key in ("weights.file", "weights.run") or (key == "weights" and inside & {"file", "run"}):
+                raise ValueError(
+                    f"search.over {key}: files and runs cannot be searched over; give each a run of its own"
+                )
+        return self
+
 
 class Run(Section):
     """One model, and whatever it changes of the study."""
 
     name: Name
     model: Plugin
+    weights: Weights | None = Field(None, description="what the network starts from; default: random numbers")
     preprocess: list[Plugin] | None = None
     data: Annotated[dict[str, Any], _keys_of(Data)] = Field({}, description="keys of `data` that this run changes")
     train: Annotated[dict[str, Any], _keys_of(Train)] = Field({}, description="keys of `train` that this run changes")
@@ -297,6 +358,9 @@ class Study(Section):
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
     runs: list[Run] = Field([], description="models to compare; default: planned from the cohort")
+    weights_dir: str | None = Field(
+        None, description="folder with released weights; default: that of `scan2gene weights fetch`"
+    )
     licences: list[str] = Field([], description="licence notes of the data; printed in the report")
 
     @model_validator(mode="before")
@@ -377,9 +441,28 @@ def candidate(run: Run, values: dict[str, Any]) -> Run:
         here = changed
         *path, last = key.split(".")
         for part in path:
-            here = here.setdefault(part, {})
+            if here.get(part) is None:
+                here[part] = {}
+            here = here[part]
         here[last] = value
     return Run.model_validate(changed)
+
+
+def candidates(run: Run, section: str) -> list[Run]:
+    """The run, and what its search makes of it by each single value of a section's keys.
+
+    Args:
+        run: With or without a search.
+        section: Such as "weights".
+    """
+    over = run.search.over if run.search else {}
+    tried = [
+        candidate(run, {key: value})
+        for key, values in over.items()
+        if key.split(".")[0] == section and isinstance(values, list)
+        for value in values
+    ]
+    return [run, *tried]
 
 
 def is_sided(study: Study, name: str) -> bool:
@@ -402,6 +485,10 @@ def study_hash(study: Study) -> str:
     cohort["exclude_file"] = cohort["exclude_file"] and Path(cohort["exclude_file"]).name
     cohort.pop("pseudonyms")  # where the key lies decides nothing
     values["evaluate"].pop("ledger")
+    values.pop("weights_dir")
+    for run in values["runs"]:
+        for source in ("file", "run") if run["weights"] else ():
+            run["weights"][source] = run["weights"][source] and Path(run["weights"][source]).name
     return value_hash(values)
 
 

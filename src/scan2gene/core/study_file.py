@@ -103,7 +103,14 @@ def _anchored(study: Study, folder: Path) -> Study:
         }
     )
     evaluate = study.evaluate.model_copy(update={"ledger": anchor(study.evaluate.ledger)})
-    return study.model_copy(update={"cohort": cohort, "evaluate": evaluate})
+    runs = [
+        r.model_copy(update={"weights": r.weights.model_copy(
+            update={"file": anchor(r.weights.file), "run": anchor(r.weights.run)})}) if r.weights else r
+        for r in study.runs
+    ]  # fmt: skip
+    return study.model_copy(
+        update={"cohort": cohort, "evaluate": evaluate, "runs": runs, "weights_dir": anchor(study.weights_dir)}
+    )
 
 
 def _collect_lines(node: yaml.Node | None, where: tuple, lines: dict[tuple, int], path: Path) -> None:

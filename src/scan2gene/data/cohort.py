@@ -98,6 +98,11 @@ class CohortTensors:
         return f"{len(self.exams)} exams of {shape} {kind}, {self.images.nbytes / 1e9:.2f} GB, {where}"
 
 
+def stored_as_uint8(data: CohortTensors) -> bool:
+    """True when networks see the cohort as -1 to 1, not as it was prepared."""
+    return data.images.dtype == torch.uint8
+
+
 def load_cohort(
     store: Path,
     manifest: pd.DataFrame,
@@ -179,9 +184,11 @@ def to_input(images: Tensor, present: Tensor) -> Tensor:
     """Network input: uint8 0..255 becomes float -1..1, float passes; absent roles are 0.
 
     Args:
-        images: (B, R, D, H, W) uint8 or float32.
+        images: (B, R, D, H, W) uint8 or float32, or embeddings (B, F), which pass.
         present: (B, R).
     """
+    if images.ndim == 2:
+        return images
     x = images.float().mul_(1 / 127.5).sub_(1) if images.dtype == torch.uint8 else images
     if (present == 1).all():
         return x

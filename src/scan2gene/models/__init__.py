@@ -1,9 +1,9 @@
 """Networks: one file per family, one line here. All return logits.
 
 `build(in_channels, num_outputs, **options)` gives a module with
-`forward(x, present=None)`, `forward_features(x)`, `pool(features)` (the embedding (B, F) that
-the head sees), `forward_head(features, present=None)`, `spatial_dims` and `cam_layer`; x is (B, C, D, H, W), `present` (B, C) marks the roles
-that an exam has.
+`forward(x, present=None)`, `forward_features(x)`, `pool(features)`, the embedding (B, F) that
+the head sees, `forward_head(features, present=None)`, `spatial_dims` and `cam_layer`; x is
+(B, C, D, H, W), `present` (B, C) marks the roles that an exam has.
 """
 
 from __future__ import annotations

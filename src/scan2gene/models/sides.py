@@ -22,7 +22,8 @@ class TwoSides(nn.Module):
     """See the file's header.
 
     Args:
-        network: One output per target, in the order in which `outputs` first names them.
+        network: One output per target, in the order in which `outputs` first names them; of images, or
+            a head on their embeddings.
         outputs: T times (target, side). A target without sides gets the mean logit of the halves.
         axis: Voxel axis, "i", "j" or "k", between the sides.
         grows_to: "L" or "R", where that axis points.
@@ -43,7 +44,12 @@ class TwoSides(nn.Module):
         self.register_buffer("share", share, persistent=False)
 
     def _halves(self, x: Tensor) -> Tensor:
-        """(B, C, ...) -> (2 B, C, ...): left halves, then right halves mirrored; an odd middle belongs to both."""
+        """(B, C, ...) -> (2 B, C, ...): left halves, then right halves mirrored; an odd middle belongs to both.
+
+        Of stored embeddings (B, 2 F), as `pool` gives them, to (2 B, F).
+        """
+        if x.ndim == 2:
+            return torch.cat(x.chunk(2, dim=1))
         size = x.shape[self.axis]
         low, high = x.narrow(self.axis, 0, (size + 1) // 2), x.narrow(self.axis, size // 2, (size + 1) // 2)
         left, right = (high, low) if self.left_is_high else (low, high)
@@ -61,6 +67,10 @@ class TwoSides(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> features of both halves, put together as they lie in the field."""
         return self._joined(self.network.forward_features(self._halves(x)))  # type: ignore[operator]
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Joined features -> embedding (B, 2 F): of the left half, then of the mirrored right one."""
+        return torch.cat(self.network.pool(self._halves(features)).chunk(2), dim=1)  # type: ignore[operator]
 
     def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         """Joined features and (B, C) -> logits (B, T)."""

@@ -94,6 +94,7 @@ def settings(study: Study, hide: Redaction) -> dict[str, Any]:
     for key in ("labels", "exclude_file"):
         cohort[key] = last_part(cohort[key])
     values["evaluate"]["ledger"] = last_part(values["evaluate"]["ledger"])
+    values["weights_dir"] = last_part(values["weights_dir"])
     values["cohort"] = _each_text(cohort, lambda t: hide(t) if _absolute(t) or _names_someone(t, hide) else t)
     for key in ("preprocess", "runs", "data", "train"):
         values[key] = _each_text(values[key], lambda t: last_part(t) if _absolute(t) else t)

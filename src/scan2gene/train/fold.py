@@ -6,22 +6,25 @@ import inspect
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.outputs import output_names, outputs
-from scan2gene.core.study import SIDES, Run, Study, for_run, input_roles, is_sided, unknown_name
+from scan2gene.core.study import Predict, Run, Study, for_run, is_sided, unknown_name
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
-from scan2gene.models.sides import TwoSides
 from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
+from scan2gene.train.networks import builder, left_right, load_head, load_network, one_thread, probes
 
 
 def is_classical(run: Run) -> bool:
@@ -38,8 +41,10 @@ def check_model(study: Study, run: Run) -> None:
     known = MODELS | CLASSICAL
     if run.model.name not in known:
         raise StudyError(f"run {run.name}: model {unknown_name(run.model.name, known)}")
-    parameters = inspect.signature(known[run.model.name]).parameters.values()
-    valid = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "depth"]
+    build = known[run.model.name]
+    fixed = build.keywords if isinstance(build, partial) else {}
+    parameters = inspect.signature(build).parameters.values()
+    valid = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in fixed]
     for option in run.model.options:
         if option not in valid:
             raise StudyError(f"run {run.name}, model {run.model.name}: option {unknown_name(option, valid)}")
@@ -66,25 +71,6 @@ def _check_sides(view: Study, run: str) -> None:
     for where, given in [("predict", view.predict.swap_axis), *(("data.augment, flip", s) for s in swaps)]:
         if given != axis:
             raise StudyError(f"run {run}: after reorient left to right is {axis}, but {where} has swap_axis {given}")
-
-
-def left_right(view: Study) -> tuple[str, str]:
-    """The voxel axis of prepared volumes between left and right, and to which side it grows.
-
-    Args:
-        view: A study as a run sees it.
-
-    Raises:
-        StudyError: Its preprocessing does not bring exams into one orientation.
-    """
-    turned = [str(step.options.get("axes", "LAS")) for step in view.preprocess if step.name == "reorient"]
-    found = [(axis, code) for axis, code in zip("ijk", turned[-1], strict=False) if code in SIDES] if turned else []
-    if not found:
-        raise StudyError(
-            "targets with sides need the step reorient, such as {name: reorient, options: {axes: LAS}}; "
-            "without it left and right depend on how each scan was stored"
-        )
-    return found[0]
 
 
 def check_training(view: Study) -> None:
@@ -143,17 +129,11 @@ def train_fold(
     from scan2gene.train.loop import fit_network
 
     seed = study.seed * 31 + int(fold["repeat"]) * 101 + int(fold["fold"])
-    fit_network(
-        partial(build_network, study, run), data, train, validation, study.data, study.train, seed, folder, dict(fold),
-        f"{run.name} {fold['split']} fold {fold['fold']}",
-    )  # fmt: skip
-
-
-def build_network(study: Study, run: Run) -> Any:
-    """The run's network with random weights; for targets with sides, one that sees the sides apart."""
-    answers = outputs(study)
-    network = MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
-    return TwoSides(network, answers, *left_right(study)) if any(side for _, side in answers) else network
+    with one_thread() if probes(run) else nullcontext():
+        fit_network(
+            builder(study, run, data, train, folder), data, train, validation, study.data, study.train, seed, folder,
+            dict(fold), f"{run.name} {fold['split']} fold {fold['fold']}",
+        )  # fmt: skip
 
 
 def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path) -> Passed:
@@ -162,19 +142,21 @@ def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, fol
     Args:
         study: As the run sees it; its `predict` says which variants.
         run: Model and options.
-        data: Tensors, or cohort.csv for a classical model, which has no variants.
+        data: Tensors; for a frozen encoder, images or the embeddings that it gave of them, and no
+            mirrored copies in either case; for a classical model cohort.csv, and no variants.
         folder: Holds the checkpoint.
     """
     if isinstance(data, pd.DataFrame):
         fitted = json.loads((folder / "model.json").read_text())
         return Passed({"original": clinical_logits(fitted, clinical_columns(data, fitted["columns"]))})
-    import torch
     from lightning_fabric import Fabric
 
-    model = build_network(study, run)
-    model.load_state_dict(torch.load(folder / "best.pt", map_location="cpu", weights_only=True))
+    settings = Predict() if probes(run) else study.predict
+    embedded = isinstance(data.images, torch.Tensor) and data.images.ndim == 2
+    model = load_head(study, run, folder, data.images.shape[1]) if embedded else load_network(study, run, folder)
     device = Fabric(accelerator=study.train.device, devices=1).device
     images = data.placed(device)
-    return forward_variants(
-        model.to(device), data, range(len(data.exams)), study.data.batch_size, study.predict, images
-    )
+    rows = range(len(data.exams))
+    passed = forward_variants(model.to(device), data, rows, study.data.batch_size, settings, images)
+    # of stored embeddings, what the encoder says of an exam, not the head's scaled view of it
+    return replace(passed, embeddings=data.images[torch.arange(len(rows))].numpy()) if embedded else passed

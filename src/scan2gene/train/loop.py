@@ -151,6 +151,7 @@ def _fit(
         truth = data.targets[torch.as_tensor(validation_rows)]
         loss = float(masked_bce(torch.from_numpy(logits), truth.double()))
         fit.schedule.step(*([loss] if settings.schedule.name == "plateau" else []))
+        _follow_rates(fit.optimizer)
         progress.epoch += 1
         if not np.isfinite(loss):
             raise RunError(
@@ -202,6 +203,7 @@ def _prepared(
     )
     weights = entry_weights(data.targets[torch.as_tensor(train_rows)], settings.class_weights == "balanced", known)
     schedule = SCHEDULES[settings.schedule.name](optimizer, settings.epochs, **settings.schedule.options)
+    _follow_rates(optimizer)
     images = data.placed(fabric.device)
     return Fit(
         fabric, network, model, average, wrapped, schedule, data, images, view, settings, weights, seed
@@ -211,10 +213,38 @@ def _prepared(
 def _optimizer(network: nn.Module, settings: Train, device: str) -> torch.optim.Optimizer:
     common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     fused = device in ("cpu", "cuda")  # one pass over the weights instead of several
+    groups = _groups(network, settings.pretrained_rate)
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, fused=fused, **common)
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=fused, **common)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(network.parameters(), fused=fused, **common)
+    return kind(groups, fused=fused, **common)
+
+
+def _groups(network: nn.Module, pretrained_rate: float) -> list[dict[str, Any]]:
+    """Trained parameters: new ones first, then those that start from weights, whose rate has a factor."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    if pretrained_rate == 1.0:
+        return [{"params": trained}]
+    new = [p for p in trained if not getattr(p, "pretrained", False)]
+    old = [p for p in trained if getattr(p, "pretrained", False)]
+    groups = [{"params": new, "factor": 1.0}, {"params": old, "factor": pretrained_rate}]
+    return [g for g in groups if g["params"]]
+
+
+def _follow_rates(optimizer: torch.optim.Optimizer) -> None:
+    """Keep every group's rate at its factor of the first one's; schedules know of one rate only."""
+    first = optimizer.param_groups[0]
+    for group in optimizer.param_groups[1:]:
+        group["lr"] = first["lr"] * group["factor"] / first["factor"]
+
+
+def _train_mode(network: nn.Module) -> None:
+    """Training mode, except for frozen layers: their batch statistics stay as they are too."""
+    network.train()
+    for module in network.modules():
+        own = list(module.parameters())
+        if own and not any(p.requires_grad for p in own):
+            module.eval()
 
 
 def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, float]:
@@ -223,6 +253,7 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, float]:
     batches = _batches(_order(fit, rows), fit.view.batch_size)
     losses, data_seconds = [], 0.0
     fit.model.train()
+    _train_mode(fit.network)
     world, rank = fit.fabric.world_size, fit.fabric.global_rank
     for begin in range(0, len(batches), fit.settings.accumulate):
         group = batches[begin : begin + fit.settings.accumulate]
@@ -293,7 +324,7 @@ def _mixed(
     draws = Draws(fit.seed, epoch, chosen.tolist(), _MIXUP, x.device)
     share = draws.beta(fit.settings.mixup)  # (B,)
     share = torch.maximum(share, 1 - share)
-    wide, thin = share.view(-1, 1, 1, 1, 1), share.view(-1, 1)
+    wide, thin = share.view(-1, *[1] * (x.ndim - 1)), share.view(-1, 1)
 
     def mixed(values: Tensor, by: Tensor) -> Tensor:
         return values * by + values.roll(1, 0) * (1 - by)

@@ -23,7 +23,7 @@ from scan2gene.core.files import write_json
 from scan2gene.core.study import Range, Run, Search, Study, candidate, for_run
 
 DATABASE, CHOSEN = "search.db", "search.json"
-KEPT = ("best.pt", "model.json", "history.csv")  # of the best trial
+KEPT = ("best.pt", "model.json", "history.csv", "weights.json", "config.json")  # of the best trial
 _BUSY_SECONDS = 60  # that another process may hold the file
 
 Data = Callable[[Run, Study], tuple[Any, np.ndarray]]

@@ -1,0 +1,280 @@
+"""Checkpoints: read without running their code, say what they hold, fit them to a network."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scan2gene.core.errors import WeightsError
+from scan2gene.models.resnet3d import LAYOUTS, Bottleneck
+
+LEAST_SHARE = 0.95  # of an encoder's tensors that a file must hold
+HEAD = "head."  # begin of the names of every family's head
+SYNTHETIC = "synthetic"  # entry of a stand-in, whose value names the card that it stands for
+_NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
+_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+          "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}  # fmt: skip
+_LARGEST_HEADER = 100_000_000  # as the format's own reader has it
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors of a file.
+
+    Args:
+        file: Its name.
+        tensors: By name, `module.` taken off.
+        synthetic: Name of the card that a stand-in stands for, or "".
+    """
+
+    file: str
+    tensors: dict[str, Tensor]
+    synthetic: str = ""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What tensors tell of the network that they are of.
+
+    Args:
+        model: Key of `MODELS`, or "".
+        channels: Of the input.
+        shortcut: "A" or "B", of a residual network.
+        told: In words.
+    """
+
+    model: str
+    channels: int
+    shortcut: str
+    told: str
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which tensors of an encoder a checkpoint holds.
+
+    Args:
+        tensors: Those that fit, by their name in the network.
+        wanted: Number that the encoder has; counters of batches are not counted.
+        missing: Names that the file lacks.
+        misfits: Names with another shape, and both shapes.
+        unused: Names that only the file has.
+        channels: What was done to the first layer, in words.
+    """
+
+    tensors: dict[str, Tensor]
+    wanted: int
+    missing: list[str]
+    misfits: list[str]
+    unused: list[str]
+    channels: str = ""
+
+    @property
+    def held(self) -> int:
+        """Number of wanted tensors that the file holds."""
+        return self.wanted - len(self.missing) - len(self.misfits)
+
+
+def read_checkpoint(path: Path, skip: Sequence[str] = ()) -> Checkpoint:
+    """Read the tensors of a PyTorch or safetensors file; code in it is never run.
+
+    Args:
+        path: The file.
+        skip: Begins of names that need not be read.
+
+    Raises:
+        WeightsError: No such file, no checkpoint, cut short, or with more in it than tensors.
+    """
+    begin = _begin(path)
+    if len(begin) == 16 and begin[8:9] == b"{":
+        tensors, extra = _read_safetensors(path, skip)
+    else:
+        tensors, extra = _read_torch(path)
+    tensors = _without_module(tensors)
+    return Checkpoint(path.name, tensors, str(extra.get(SYNTHETIC, "")))
+
+
+def _begin(path: Path) -> bytes:
+    if not path.is_file():
+        raise WeightsError(f"there is no file of weights {path}")
+    with path.open("rb") as stream:
+        begin = stream.read(64)
+    text = begin.lstrip().lower()
+    if not begin:
+        raise WeightsError(f"{path} is empty: its download failed. Get it again.")
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise WeightsError(f"{path} is a web page, not weights: the link led to a page. Use the page's download link.")
+    if text.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is a Git LFS pointer of a few lines, not the weights. Run `git lfs pull` for it.")
+    return begin[:16]
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    cut_short = WeightsError(f"{path} is damaged or cut short. Delete it and get it again.")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+) was not an allowed|Unsupported (?:global|class)[^\w]*([\w.]+)", str(error))
+        if named:
+            raise WeightsError(
+                f"{path} holds {named[1] or named[2]}, which is code and not a tensor; it is not loaded. "
+                "Ask its author for a state dict of tensors."
+            ) from None
+        raise _damaged_or_foreign(path, error) from None
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+        OverflowError,
+        OSError,
+    ):
+        raise cut_short from None
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, no tensors by name.")
+    inner = next((loaded[k] for k in _NESTED if isinstance(loaded.get(k), Mapping)), loaded)
+    tensors = {str(k): v for k, v in inner.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise WeightsError(f"{path} holds no tensors; its entries are {', '.join(map(str, list(loaded)[:8]))}.")
+    return tensors, {k: v for k, v in loaded.items() if isinstance(v, str)}
+
+
+def _damaged_or_foreign(path: Path, error: Exception) -> WeightsError:
+    with path.open("rb") as stream:
+        begin = stream.read(2)
+    if begin in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+        if "truncated" in str(error) or begin == b"PK":
+            return WeightsError(f"{path} is damaged or cut short. Delete it and get it again.")
+        return WeightsError(f"{path} holds more than tensors, and may hold code; it is not loaded.")
+    return WeightsError(f"{path} is no checkpoint: neither PyTorch nor safetensors.")
+
+
+def _read_safetensors(path: Path, skip: Sequence[str]) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """Source: the format's description, github.com/huggingface/safetensors, README."""
+    cut_short = WeightsError(f"{path} is damaged or cut short. Delete it and get it again.")
+    size = path.stat().st_size
+    tensors: dict[str, Tensor] = {}
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
+            raise cut_short
+        try:
+            header = json.loads(stream.read(length))
+            extra = header.pop("__metadata__", {})
+            for name, entry in header.items():
+                begin, end = entry["data_offsets"]
+                shape, dtype = [int(n) for n in entry["shape"]], _TYPES[entry["dtype"]]
+                if not 0 <= begin <= end <= size - 8 - length or end - begin != math.prod(shape) * dtype.itemsize:
+                    raise cut_short
+                if not name.startswith(tuple(skip)):
+                    stream.seek(8 + length + begin)
+                    raw = bytearray(stream.read(end - begin))
+                    tensors[name] = torch.frombuffer(raw, dtype=dtype).reshape(shape) if raw else torch.empty(shape)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise cut_short from None
+    return tensors, extra if isinstance(extra, dict) else {}
+
+
+def _without_module(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names as they were before DataParallel put `module.` in front."""
+    if tensors and all(name.startswith("module.") for name in tensors):
+        return {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors
+
+
+def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str], heads: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors under our names, without those of heads."""
+    out = {}
+    for name, value in tensors.items():
+        if name.startswith(tuple(heads)):
+            continue
+        old = next((p for p in prefixes if name.startswith(p)), None)
+        out[name if old is None else prefixes[old] + name[len(old) :]] = value
+    return out
+
+
+def contents(tensors: Mapping[str, Tensor]) -> Contents:
+    """Which of our networks the tensors are of; strides and dilations cannot be told."""
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    stem = shapes.get("conv1.weight", ())
+    if "patch_embedding.position_embeddings" in shapes and "blocks.0.attn.qkv.weight" in shapes:
+        blocks = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
+        width = shapes["patch_embedding.position_embeddings"][-1]
+        return Contents("vit3d", 1, "", f"a 3D vision transformer of {blocks} blocks, width {width}")
+    stages = [{n.split(".")[1] for n in shapes if n.startswith(f"layer{s}.")} for s in (1, 2, 3, 4)]
+    if len(stem) == 4 and all(stages):
+        return Contents("", stem[1], "", "a 2D ResNet")
+    if len(stem) == 5 and all(stages):
+        deep = "layer1.0.conv3.weight" in shapes
+        blocks_per_stage = tuple(len(s) for s in stages)
+        depth = next((d for d, (b, n) in LAYOUTS.items() if n == blocks_per_stage and (b is Bottleneck) == deep), 0)
+        shortcut = "B" if "layer2.0.downsample.0.weight" in shapes else "A"
+        what = f"of depth {depth}" if depth else f"with {blocks_per_stage} blocks"
+        told = f"a 3D ResNet {what}, shortcut {shortcut}, {stem[1]} channel(s)"
+        return Contents(f"resnet{depth}" if depth else "", stem[1], shortcut, told)
+    if any(name.startswith("blocks.0.0.weight") for name in shapes):
+        return Contents("light_cnn", shapes["blocks.0.0.weight"][1], "", "a light 3D CNN")
+    return Contents("", 0, "", f"{len(shapes)} tensors of a network that is not known here")
+
+
+def match(network: nn.Module, tensors: Mapping[str, Tensor], adapt: bool, with_head: bool = False) -> Match:
+    """Fit tensors to a network by name and shape; nothing is loaded yet.
+
+    Args:
+        network: Ours.
+        tensors: Under our names.
+        adapt: Fit the first layer to another number of channels: colours are added up, as if
+            grey were given three times, and several roles share the weights equally.
+        with_head: Take the head too.
+    """
+    own = {k: v for k, v in network.state_dict().items() if with_head or not k.startswith(HEAD)}
+    found: dict[str, Tensor] = {}
+    missing, misfits, told = [], [], ""
+    counted = [name for name in own if not name.endswith("num_batches_tracked")]
+    for name, ours in own.items():
+        theirs = tensors.get(name)
+        if theirs is None:
+            missing += [name] if name in counted else []
+            continue
+        if name == "conv1.weight" and adapt and theirs.ndim == ours.ndim and theirs.shape[1] != ours.shape[1]:
+            told = f"{theirs.shape[1]} -> {ours.shape[1]}"
+            theirs = theirs.float().sum(1, keepdim=True).expand(-1, ours.shape[1], *theirs.shape[2:]) / ours.shape[1]
+        if theirs.shape != ours.shape:
+            misfits.append(f"{name} {tuple(theirs.shape)} instead of {tuple(ours.shape)}")
+            continue
+        found[name] = theirs.to(ours.dtype).clone()  # cloned: a view would keep a whole file in memory
+    unused = [name for name in tensors if name not in own]
+    return Match(found, len(counted), missing, misfits, unused, told)
+
+
+def load_match(network: nn.Module, found: Match, file: str) -> None:
+    """Put matched tensors into a network, all or none.
+
+    Raises:
+        WeightsError: Fewer than 95 % of the encoder's tensors are there, or a part without which
+            the rest means nothing.
+    """
+    lacking = [*found.misfits, *(f"{name} is missing" for name in found.missing)]
+    share = found.held / max(found.wanted, 1)
+    vital = [name for name in lacking if name.startswith(("mm_vision_proj.", "conv1.weight", "patch_embedding."))]
+    if share < LEAST_SHARE or vital:
+        first = "; ".join((vital or lacking)[:3])
+        raise WeightsError(
+            f"{file} holds {found.held} of the encoder's {found.wanted} tensors ({share:.0%}); at least "
+            f"{LEAST_SHARE:.0%} and its first layers are needed: {first}."
+        )
+    left = network.load_state_dict(found.tensors, strict=False)
+    if left.unexpected_keys:  # cannot be, as only own names were matched
+        raise WeightsError(f"{file}: unexpected tensors {left.unexpected_keys[:3]}")

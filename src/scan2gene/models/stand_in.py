@@ -1,0 +1,75 @@
+"""Stand-ins: files with the names and shapes of released weights and random numbers in them.
+
+They let a study run from end to end where the released files are not at hand. Each says of
+itself that it is synthetic, so does every run that starts from it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scan2gene.core.files import atomic_path
+from scan2gene.models import MODELS
+from scan2gene.models.checkpoint import HEAD, SYNTHETIC
+from scan2gene.models.fetch import card_of
+
+KINETICS_CLASSES = 700
+_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path:
+    """Write a stand-in for a released file.
+
+    Args:
+        name: A key of `WEIGHTS`.
+        path: File to write.
+        seed: Of its random numbers.
+        options: Of the network, such as a smaller size than the released one.
+    """
+    card = card_of(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = MODELS[card.model](card.channels, 1, **{**card.options, **options})
+    tensors = {k: v for k, v in network.state_dict().items() if not k.startswith(HEAD)}
+    with atomic_path(path) as temporary:
+        if name == "m3d-clip":
+            own = ("mm_vision_proj.",)
+            named = {k if k.startswith(own) else f"vision_encoder.{k}": v for k, v in tensors.items()}
+            named |= {"logit_scale": torch.tensor(2.66), "mm_language_proj.bias": torch.zeros(8)}
+            temporary.write_bytes(safetensors_bytes(named, {SYNTHETIC: name}))
+        elif name == "m3d-clip-vision":
+            torch.save({**{k: v.bfloat16() for k, v in tensors.items()}, SYNTHETIC: name}, temporary)
+        elif name.startswith("kinetics"):
+            width = network.state_dict()[f"{HEAD}linear.weight"].shape[1] - card.channels
+            head = {"fc.weight": torch.zeros(KINETICS_CLASSES, width), "fc.bias": torch.zeros(KINETICS_CLASSES)}
+            entries = {"epoch": 200, "arch": name, "state_dict": {**tensors, **head}, SYNTHETIC: name}
+            torch.save(entries, temporary)
+        else:
+            torch.save({"state_dict": {f"module.{k}": v for k, v in tensors.items()}, SYNTHETIC: name}, temporary)
+    return path
+
+
+def safetensors_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """Tensors in the safetensors format.
+
+    Source: the format's description, github.com/huggingface/safetensors, README.
+    """
+    header: dict[str, Any] = {"__metadata__": metadata}
+    data, offset = [], 0
+    for name, tensor in tensors.items():
+        raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + len(raw)],
+        }
+        data.append(raw)
+        offset += len(raw)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + b"".join(data)

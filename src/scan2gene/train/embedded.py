@@ -1,0 +1,101 @@
+"""A cohort's embeddings by a frozen encoder: computed once, kept in the run directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from scan2gene.core.console import say
+from scan2gene.core.files import file_hash, value_hash, write_json
+from scan2gene.core.outputs import output_names, outputs
+from scan2gene.core.study import Run, Study, input_roles
+from scan2gene.core.tables import read_csv
+from scan2gene.data.cohort import CohortTensors, load_cohort
+from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
+from scan2gene.train.networks import left_right, with_sides
+from scan2gene.train.start import Start, start_of, started_network, told
+
+VERSION = 1  # raised when embeddings are computed differently
+
+
+def embedded_cohort(
+    folder: Path, store: Path, cohort: pd.DataFrame, labels: pd.DataFrame, view: Study, run: Run
+) -> CohortTensors:
+    """The cohort with embeddings (N, F) in place of images; with sides, the left half's and then the right half's.
+
+    Args:
+        folder: Where embeddings are kept, one file per encoder, recipe and roles.
+        store: The prepared volumes; read only where embeddings are missing, a batch at a time.
+        cohort: Rows of cohort.csv.
+        labels: Long label table.
+        view: As the run sees the study.
+        run: With `freeze: all`.
+    """
+    roles = input_roles(view)
+    manifest = read_csv(store / "manifest.csv")
+    data = load_cohort(store, manifest, cohort, labels, roles, output_names(view), memory=0)  # images stay on disk
+    path = folder / f"{embeddings_key(store, view, run)}.parquet"
+    vectors = read_embeddings(path, data.exams) if path.with_suffix(".json").exists() else None
+    if vectors is None:
+        vectors = _compute(path, data, _start(view, run), view, run)
+    return replace(data, images=vectors)
+
+
+def keep_record(folder: Path, store: Path, view: Study, run: Run, fold: Path) -> None:
+    """Copy what the embeddings say of their encoder into a fit's weights.json."""
+    record = folder / f"{embeddings_key(store, view, run)}.json"
+    write_json(fold / "weights.json", json.loads(record.read_text()))
+
+
+def embeddings_key(store: Path, view: Study, run: Run) -> str:
+    """Everything that decides the numbers; where they are computed does not.
+
+    Args:
+        store: The prepared volumes.
+        view: As the run sees the study.
+        run: With `freeze: all`.
+    """
+    start = _start(view, run)
+    options = {k: v for k, v in run.model.options.items() if k != "dropout"}
+    channels = run.weights.channels if run.weights else None
+    sides = list(left_right(view)) if any(side for _, side in outputs(view)) else []
+    return value_hash(
+        [
+            VERSION,
+            run.model.name,
+            options,
+            start.sha256,
+            start.options,
+            channels,
+            file_hash(store / "manifest.csv"),
+            input_roles(view),
+            sides,
+        ]
+    )
+
+
+def _start(view: Study, run: Run) -> Start:
+    start = start_of(view, run)
+    assert start is not None  # for the type checker: freeze: all needs weights
+    return start
+
+
+def _compute(path: Path, data: CohortTensors, start: Start, view: Study, run: Run) -> torch.Tensor:
+    from lightning_fabric import Fabric
+
+    began = time.perf_counter()
+    network, record = started_network(view, run, start, data.images.dtype == torch.uint8)
+    fabric = Fabric(accelerator=view.train.device, devices=1)
+    network = with_sides(view, network)
+    vectors = embed(network.to(fabric.device), data, view.data.batch_size, view.train.precision)
+    write_embeddings(path, data.exams, vectors)
+    write_json(path.with_suffix(".json"), record | {"exams": len(vectors), "numbers": vectors.shape[1]})
+    seconds = time.perf_counter() - began
+    say("", f"  {run.name}: {told(record)}")
+    say("", f"  {run.name}: {len(vectors)} exams embedded in {seconds:.0f} s, {vectors.shape[1]} numbers each")
+    return vectors

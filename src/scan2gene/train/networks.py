@@ -1,0 +1,182 @@
+"""A run's network: new or started from weights, whole or a head on embeddings, for both sides or one field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scan2gene.core.console import say
+from scan2gene.core.errors import StudyError, WeightsError
+from scan2gene.core.files import write_json
+from scan2gene.core.outputs import outputs
+from scan2gene.core.study import SIDES, Head, Plugin, Run, Study, input_roles
+from scan2gene.data.cohort import CohortTensors, stored_as_uint8
+from scan2gene.models import MODELS
+from scan2gene.models.probe import Probe, Probed
+from scan2gene.models.sides import TwoSides
+
+
+def probes(run: Run) -> bool:
+    """True for a run that trains a head on stored embeddings of a frozen encoder."""
+    return run.weights is not None and run.weights.probes
+
+
+def left_right(view: Study) -> tuple[str, str]:
+    """The voxel axis of prepared volumes between left and right, and to which side it grows.
+
+    Args:
+        view: A study as a run sees it.
+
+    Raises:
+        StudyError: Its preprocessing does not bring exams into one orientation.
+    """
+    turned = [str(step.options.get("axes", "LAS")) for step in view.preprocess if step.name == "reorient"]
+    found = [(axis, code) for axis, code in zip("ijk", turned[-1], strict=False) if code in SIDES] if turned else []
+    if not found:
+        raise StudyError(
+            "targets with sides need the step reorient, such as {name: reorient, options: {axes: LAS}}; "
+            "without it left and right depend on how each scan was stored"
+        )
+    return found[0]
+
+
+def with_sides(study: Study, network: Any) -> Any:
+    """The network itself, or one that shows it the two sides apart where a target has them."""
+    answers = outputs(study)
+    return TwoSides(network, answers, *left_right(study)) if any(side for _, side in answers) else network
+
+
+def build_network(study: Study, run: Run) -> Any:
+    """The run's network, from image to logits: with random weights, or those that it starts from.
+
+    A frozen encoder comes with a new head; `load_network` gives the trained one.
+    """
+    network = _encoder(study, run, False, None)
+    if probes(run):
+        network = Probed(network, _new_probe(study, run, network.head.linear.in_features - len(input_roles(study))))
+    return with_sides(study, network)
+
+
+def builder(
+    study: Study, run: Run, data: CohortTensors, train: np.ndarray, folder: Path
+) -> Callable[[], torch.nn.Module]:
+    """What gives the network that a fit trains: a whole one, or a head where `data` holds embeddings.
+
+    Args:
+        study: As the run sees it.
+        run: Model and weights.
+        data: What is learned from.
+        train: Rows of the training part, to which a head's input is scaled.
+        folder: Of the fit; weights.json there says what a whole network started from.
+    """
+    if probes(run):
+        return partial(_head_on_embeddings, study, run, data, train)
+    return partial(_whole, study, run, stored_as_uint8(data), folder)
+
+
+def _whole(study: Study, run: Run, eight_bit: bool, folder: Path) -> Any:
+    return with_sides(study, _encoder(study, run, eight_bit, folder))
+
+
+def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> Any:
+    """The plain network; what it starts from is told where there is a folder to keep it in."""
+    if run.weights is None:
+        return MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
+    from scan2gene.train.start import start_of, started_network, told
+
+    start = start_of(study, run)
+    assert start is not None  # for the type checker: the run has weights
+    network, record = started_network(study, run, start, eight_bit)
+    if folder is not None:
+        write_json(folder / "weights.json", record)
+        say("", f"  {run.name} {folder.name}: {told(record)}")
+    return network
+
+
+def _new_probe(study: Study, run: Run, num_features: int) -> Probe:
+    head = (run.weights and run.weights.head) or Head()
+    return Probe(num_features, len(input_roles(study)), len(study.targets), head.hidden, head.dropout)
+
+
+def new_head(study: Study, run: Run, num_numbers: int) -> Any:
+    """What learns from stored embeddings; with sides these hold the left half's and then the right half's.
+
+    Args:
+        study: As the run sees it.
+        run: With a frozen encoder.
+        num_numbers: Of one embedding.
+    """
+    halves = len({side for _, side in outputs(study) if side}) or 1
+    return with_sides(study, _new_probe(study, run, num_numbers // halves))
+
+
+def _head_on_embeddings(study: Study, run: Run, data: CohortTensors, train: np.ndarray) -> Any:
+    """A new head, scaled to the training part's embeddings."""
+    head: Any = new_head(study, run, data.images.shape[1])
+    given = data.images[torch.as_tensor(train)]
+    sided = isinstance(head, TwoSides)
+    (head.network if sided else head).fit_scale(torch.cat(given.chunk(2, dim=1)) if sided else given)
+    return head
+
+
+def load_head(study: Study, run: Run, folder: Path, num_numbers: int) -> Any:
+    """The trained head of a fit on embeddings."""
+    head = new_head(study, run, num_numbers)
+    head.load_state_dict(_state(folder))
+    return head
+
+
+def load_network(study: Study, run: Run, folder: Path) -> Any:
+    """The trained network of a fit, from image to logits.
+
+    A network that was fine-tuned is whole in best.pt; one with a frozen encoder also needs the
+    file that the encoder is in.
+
+    Raises:
+        WeightsError: That file is not there, or changed.
+    """
+    from scan2gene.train.source_run import read_record
+
+    state, record = _state(folder), read_record(folder)
+    run = run.model_copy(update={"model": _with_options(run, record)})
+    if not probes(run):
+        network = with_sides(study, MODELS[run.model.name](len(input_roles(study)), len(study.targets),
+                                                           **run.model.options))  # fmt: skip
+        network.load_state_dict(state)
+        return network
+    from scan2gene.train.start import start_of
+
+    start = start_of(study, run)
+    if start and start.sha256 != record.get("sha256"):
+        raise WeightsError(f"{start.path} is not the file that {folder} was trained with. Restore it, or train anew.")
+    network = build_network(study, run)
+    sided = isinstance(network, TwoSides)
+    probed, prefix = (network.network, "network.") if sided else (network, "")
+    probed.probe.load_state_dict({name.removeprefix(prefix): value for name, value in state.items()})
+    return network
+
+
+def _state(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "best.pt", map_location="cpu", weights_only=True)
+
+
+def _with_options(run: Run, record: Mapping[str, Any]) -> Plugin:
+    """The run's model with the options that its weights brought."""
+    return run.model.model_copy(update={"options": {**run.model.options, **record.get("options", {})}})
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A head's work is too small to share: on a busy machine most of the time goes into threads that wait."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

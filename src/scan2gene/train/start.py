@@ -1,0 +1,330 @@
+"""What a run's network starts from: found, checked, loaded, and said in weights.json."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scan2gene.core.errors import StudyError, WeightsError
+from scan2gene.core.study import Run, Study, Weights, input_roles
+from scan2gene.models import MODELS
+from scan2gene.models.checkpoint import HEAD, Checkpoint, contents, load_match, match, read_checkpoint, renamed
+from scan2gene.models.fetch import card_of, held_to, is_held, located, sha256, weights_folder
+from scan2gene.models.resnet3d import geometry_of
+from scan2gene.models.weights import WEIGHTS, Card
+from scan2gene.train.source_run import SourceRun, check_same_input, open_source
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run's weights come from.
+
+    Args:
+        name: For people: the card's name, the file's, or the run's.
+        path: The file.
+        sha256: Of the file.
+        card: Of a released file.
+        source: Of a run of one's own.
+        options: Of the network that the weights ask for.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    card: Card | None
+    source: SourceRun | None
+    options: dict[str, Any]
+
+
+def check_weights(study: Study, run: Run) -> None:
+    """Refuse what cannot be right about a run's weights, before any work and without opening a file.
+
+    Args:
+        study: As the run sees it (`for_run`).
+        run: With its weights.
+
+    Raises:
+        StudyError: Saying what and how to mend it.
+    """
+    weights = run.weights
+    if weights is None:
+        return
+    if run.model.name not in MODELS:
+        raise StudyError(f"run {run.name}: model {run.model.name} has no weights to start from")
+    if weights.geometry is not None:
+        geometry_of(weights.geometry)
+    if weights.name and not weights.run:
+        card = card_of(weights.name)
+        if card.model != run.model.name:
+            raise StudyError(
+                f"run {run.name}: weights {weights.name} are of a {card.model}, its model is {run.model.name}"
+            )
+        _refuse_conflicts(run, card.options)
+    network = _plain(study, run)
+    if weights.probes:
+        if not hasattr(network, "pool"):
+            raise StudyError(f"run {run.name}: model {run.model.name} has no embedding, so freeze: all is not for it")
+        if study.data.augment:
+            raise StudyError(
+                f"run {run.name}: with freeze: all every exam is embedded once, so augmentation would change nothing. "
+                "Take it out, for this run with data: {augment: []}"
+            )
+    frozen_names(network, weights.freeze, run.name)
+
+
+def _plain(study: Study, run: Run) -> nn.Module:
+    """The run's network without memory, for its names."""
+    with torch.device("meta"):
+        return MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
+
+
+def _refuse_conflicts(run: Run, wanted: Mapping[str, Any]) -> None:
+    for key, value in wanted.items():
+        given = run.model.options.get(key, value)
+        if given != value and not (isinstance(value, tuple | list) and list(given) == list(value)):
+            raise StudyError(
+                f"run {run.name}: its weights need {key} {value!r}, the model's options say {run.model.options[key]!r}"
+            )
+
+
+def frozen_names(network: nn.Module, freeze: str | list[str], run: str) -> set[str]:
+    """Names of the parameters that stay as they are.
+
+    Raises:
+        StudyError: A prefix that no layer has; the message lists the layers.
+    """
+    names = [n for n, _ in network.named_parameters() if not n.startswith(HEAD)]
+    if isinstance(freeze, str):
+        return set(names) if freeze == "all" else set()
+    frozen: set[str] = set()
+    for prefix in freeze:
+        found = {n for n in names if n == prefix or n.startswith(f"{prefix}.")}
+        if not found:
+            layers = ", ".join(dict.fromkeys(n.split(".")[0] for n in names))
+            raise StudyError(f"run {run}: weights.freeze: there is no layer {prefix!r}; layers are {layers}")
+        frozen |= found
+    return frozen
+
+
+def start_of(study: Study, run: Run) -> Start | None:
+    """Find a run's weights and hold them to their hash; None for random ones.
+
+    Raises:
+        WeightsError: Not there, changed, or of another network.
+        StudyError: A geometry is needed, or contradicts.
+    """
+    weights = run.weights
+    if weights is None:
+        return None
+    if weights.run:
+        source = open_source(weights)
+        check_same_input(source, study, run)
+        usual = {p.name: p.default for p in inspect.signature(MODELS[run.model.name]).parameters.values()}
+        _refuse_conflicts(run, {k: v for k, v in {**usual, **source.options}.items() if k != "dropout"})
+        network_options = {k: v for k, v in source.options.items() if k != "dropout"}
+        name = f"{source.run.name} of {source.study.name}"
+        return Start(name, source.checkpoint, sha256(source.checkpoint), None, source, network_options)
+    if weights.name:
+        path = located(weights.name, weights_folder(study.weights_dir))
+        card = card_of(weights.name)
+        _hold(weights.name, path)
+        return Start(weights.name, path, sha256(path), card, None, dict(card.options))
+    return _start_of_file(run, weights, Path(weights.file or ""))
+
+
+def _start_of_file(run: Run, weights: Weights, path: Path) -> Start:
+    if not path.is_file():
+        raise WeightsError(f"run {run.name}: there is no file of weights {path}")
+    found = sha256(path)
+    known = recognised(path)
+    if known and weights.geometry is None:
+        _hold(known, path)
+        _refuse_conflicts(run, WEIGHTS[known].options)
+        return Start(known, path, found, WEIGHTS[known], None, dict(WEIGHTS[known].options))
+    options: dict[str, Any] = {} if weights.geometry is None else {"geometry": weights.geometry}
+    if "geometry" in inspect.signature(MODELS[run.model.name]).parameters and not options:
+        raise StudyError(
+            f"run {run.name}: {path.name} is no released file, and strides and dilations cannot be told from it. Give "
+            "weights.geometry: standard, medicalnet, medicalnet-a, kinetics, or its fields; see the guide"
+        )
+    _refuse_conflicts(run, options)
+    return Start(path.name, path, found, None, None, options)
+
+
+def _hold(name: str, path: Path) -> None:
+    """Hold a file to its card's hash, unless it says of itself that it is a stand-in."""
+    if is_held(name, path) or read_checkpoint_once(path, card_of(name)).synthetic == name:
+        return
+    held_to(name, path)
+
+
+def recognised(path: Path) -> str:
+    """Name of the card that a file is of, by sha256, by what a stand-in says, or by name where no hash is stated."""
+    found = sha256(path)
+    by_hash = next((n for n, c in WEIGHTS.items() if c.sha256 == found), "")
+    if by_hash:
+        return by_hash
+    stands_for = read_checkpoint_once(path, None).synthetic
+    if stands_for in WEIGHTS:
+        return stands_for
+    return next((n for n, c in WEIGHTS.items() if not c.sha256 and c.file == path.name), "")
+
+
+_READ: dict[str, Checkpoint] = {}  # the last file that was read: a study's folds all start from it
+
+
+def read_checkpoint_once(path: Path, card: Card | None) -> Checkpoint:
+    """As `read_checkpoint`, the last file being remembered."""
+    key = f"{sha256(path)} {card.heads if card else ()}"
+    if key not in _READ:
+        checkpoint = read_checkpoint(path, card.heads if card else ())
+        _READ.clear()
+        _READ[key] = checkpoint
+    return _READ[key]
+
+
+def started_network(study: Study, run: Run, start: Start, eight_bit: bool) -> tuple[nn.Module, dict[str, Any]]:
+    """The run's network with its weights loaded and frozen layers marked, and what weights.json says.
+
+    Args:
+        study: As the run sees it.
+        run: With weights.
+        start: Of `start_of`.
+        eight_bit: Images are stored as uint8, so that the network sees -1 to 1.
+
+    Raises:
+        WeightsError: The file is not of this network; nothing is loaded then.
+    """
+    options = dict(start.options)
+    if start.card and start.card.uint8_map and eight_bit and "input_map" not in run.model.options:
+        options.setdefault("input_map", list(start.card.uint8_map))
+    network = MODELS[run.model.name](len(input_roles(study)), len(study.targets), **{**run.model.options, **options})
+    weights = run.weights or Weights(name=start.name)
+    checkpoint = read_checkpoint_once(start.path, start.card)
+    tensors = _ours(checkpoint, start.card)
+    if start.source is not None and start.source.sided:
+        tensors = {name.removeprefix("network."): value for name, value in tensors.items()}
+    if start.source is None:
+        shortcut = geometry_of(options["geometry"]).shortcut if "geometry" in options else ""
+        _check_contents(run, start, contents(tensors), shortcut)
+    same_targets = start.source is not None and start.source.targets == list(study.targets)
+    same_head = same_targets and not weights.probes
+    found = match(network, tensors, start.card is not None or weights.channels == "adapt", same_head)
+    if not found.channels and any(m.startswith("conv1.weight ") for m in found.misfits):
+        raise WeightsError(
+            f"run {run.name}: {start.path.name} has {tensors['conv1.weight'].shape[1]} input channel(s), the run has "
+            f"{len(input_roles(study))}. weights.channels: adapt adds colours up and shares them among roles."
+        )
+    load_match(network, found, start.path.name)
+    frozen = frozen_names(network, weights.freeze, run.name)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+        parameter.pretrained = name in found.tensors  # type: ignore[attr-defined]  # the optimiser asks
+    record = {
+        **_about(start, checkpoint),
+        "given_intensities": _given(options, eight_bit),
+        "options": options,
+        "freeze": weights.freeze,
+        "tensors": found.held,
+        "tensors_wanted": found.wanted,
+        "missing": found.missing,
+        "misfits": found.misfits,
+        "unused": len(found.unused),
+        "channels": found.channels,
+        "head": "kept" if same_head else "new",
+    }
+    return network, record
+
+
+def _ours(checkpoint: Checkpoint, card: Card | None) -> dict[str, torch.Tensor]:
+    return renamed(checkpoint.tensors, card.prefixes if card else {}, card.heads if card else ())
+
+
+def _about(start: Start, checkpoint: Checkpoint) -> dict[str, Any]:
+    card = start.card
+    return {
+        "weights": start.name,
+        "file": start.path.name,
+        "sha256": start.sha256,
+        "synthetic": bool(checkpoint.synthetic),
+        "licence": card.licence if card else "",
+        "training_data": card.data if card else "",
+        "page": card.page if card else "",
+        "expected_intensities": card.intensities if card else "",
+    }
+
+
+def _given(options: Mapping[str, Any], eight_bit: bool) -> str:
+    if not eight_bit:
+        return "as prepared"
+    return "stored as uint8, mapped to the expected range" if "input_map" in options else "stored as uint8, -1 to 1"
+
+
+def _check_contents(run: Run, start: Start, found: Any, shortcut: str) -> None:
+    """Say in one line that a file is of another network, before tensors are compared one by one."""
+    file = start.path.name
+    if (found.model and found.model != run.model.name) or found.told.startswith(("a 2D", "a 3D ResNet with")):
+        raise WeightsError(f"run {run.name}: {file} holds {found.told}; the run's model is {run.model.name}")
+    if shortcut and found.shortcut and found.shortcut != shortcut:
+        raise WeightsError(
+            f"run {run.name}: {file} has shortcut {found.shortcut}, the geometry says {shortcut}: "
+            f"{'medicalnet-a' if found.shortcut == 'A' else 'medicalnet, kinetics and standard'} would fit"
+        )
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """One line about what was loaded."""
+    parts = [f"{record['tensors']} of {record['tensors_wanted']} encoder tensors from {record['weights']}"]
+    if record["synthetic"]:
+        parts.append("a synthetic stand-in with random numbers, NOT the released weights")
+    if record["channels"]:
+        parts.append(f"input channels {record['channels']}")
+    lacking = [*record["missing"], *record["misfits"]]
+    if lacking:
+        parts.append(f"without {', '.join(lacking[:3])}{' and others' if len(lacking) > 3 else ''}")
+    if record["expected_intensities"]:
+        parts.append(f"trained on {record['expected_intensities']}; given {record['given_intensities']}")
+    return ", ".join(parts)
+
+
+def described(path: Path) -> list[str]:
+    """What `scan2gene weights check` says of a file.
+
+    Raises:
+        WeightsError: It cannot be used.
+    """
+    known = recognised(path)
+    card = WEIGHTS.get(known)
+    checkpoint = read_checkpoint(path, card.heads if card else ())
+    tensors = _ours(checkpoint, card)
+    found = contents(tensors)
+    lines = [f"{path.name}: {found.told}; {len(checkpoint.tensors)} tensors", f"sha256 {sha256(path)}"]
+    if checkpoint.synthetic:
+        lines.append(f"a synthetic stand-in for {checkpoint.synthetic}, with random numbers")
+    elif card:
+        held_to(known, path)
+        stated = f"as {card.sha256_source} states" if card.sha256 else "no page states it; held to this one from now on"
+        lines.append(f"{known}; sha256 {stated}")
+        lines.append(f"licence {card.licence}; trained on {card.data}")
+    else:
+        same_name = next((n for n, c in WEIGHTS.items() if path.name in (c.file, *c.names)), "")
+        if same_name:
+            lines.append(f"it has the name of {same_name}, but another sha256: not the released file")
+        fits = [n for n, c in WEIGHTS.items() if c.model == found.model and not c.model.startswith("vit")]
+        lines.append(
+            "not a released file" + (f"; it needs weights.geometry, as those of {', '.join(fits)}" if fits else "")
+        )
+    if card:
+        with torch.device("meta"):
+            network = MODELS[card.model](card.channels, 1, **card.options)
+        fitted = match(network, tensors, adapt=False)
+        lines.append(f"{fitted.held} of {fitted.wanted} encoder tensors fit {card.model}, {card.options or 'as it is'}")
+        for text in [*fitted.misfits, *(f"{n} is missing" for n in fitted.missing)][:5]:
+            lines.append(f"  {text}")
+    return lines
