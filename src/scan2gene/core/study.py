@@ -321,9 +321,7 @@ class Search(Section):
         for key, values in self.over.items():
             inside = {k for v in values if isinstance(v, dict) for k in v} if isinstance(values, list) else set()
             if key in ("weights.file", "weights.run") or (key == "weights" and inside & {"file", "run"}):
-                raise ValueError(
-                    f"search.over {key}: files and runs cannot be searched over; give each a run of its own"
-                )
+                raise ValueError(f"search.over {key}: files and runs cannot be searched; give each a run of its own")
         return self
 
 

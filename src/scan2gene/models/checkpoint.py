@@ -123,10 +123,10 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+) was not an allowed|Unsupported (?:global|class)[^\w]*([\w.]+)", str(error))
+        named = re.search(r"GLOBAL:? ([\w.]+)", str(error))
         if named:
             raise WeightsError(
-                f"{path} holds {named[1] or named[2]}, which is code and not a tensor; it is not loaded. "
+                f"{path} holds {named[1]}, which is code and not a tensor; it is not loaded. "
                 "Ask its author for a state dict of tensors."
             ) from None
         raise _damaged_or_foreign(path, error) from None
@@ -263,6 +263,18 @@ def load_match(network: nn.Module, found: Match, file: str) -> None:
     """Put matched tensors into a network, all or none.
 
     Raises:
+        WeightsError: As `check_match`.
+    """
+    check_match(found, file)
+    left = network.load_state_dict(found.tensors, strict=False)
+    if left.unexpected_keys:  # cannot be, as only own names were matched
+        raise WeightsError(f"{file}: unexpected tensors {left.unexpected_keys[:3]}")
+
+
+def check_match(found: Match, file: str) -> None:
+    """Refuse a file that holds too little of an encoder.
+
+    Raises:
         WeightsError: Fewer than 95 % of the encoder's tensors are there, or a part without which
             the rest means nothing.
     """
@@ -275,6 +287,3 @@ def load_match(network: nn.Module, found: Match, file: str) -> None:
             f"{file} holds {found.held} of the encoder's {found.wanted} tensors ({share:.0%}); at least "
             f"{LEAST_SHARE:.0%} and its first layers are needed: {first}."
         )
-    left = network.load_state_dict(found.tensors, strict=False)
-    if left.unexpected_keys:  # cannot be, as only own names were matched
-        raise WeightsError(f"{file}: unexpected tensors {left.unexpected_keys[:3]}")

@@ -149,6 +149,7 @@ def fetch(name: str, folder: Path, url: str | None = None) -> Path:
     found = sha256(part)
     if card.sha256 and found != card.sha256:
         part.unlink()
+        part.with_name(part.name + ".json").unlink(missing_ok=True)
         raise WeightsError(
             f"what {link} gave is not {card.file}: its sha256 is {found[:16]}... and not {card.sha256[:16]}.... "
             f"It was deleted. {_how(name, folder)}"

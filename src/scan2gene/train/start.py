@@ -14,7 +14,17 @@ from torch import nn
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.study import Run, Study, Weights, input_roles
 from scan2gene.models import MODELS
-from scan2gene.models.checkpoint import HEAD, Checkpoint, contents, load_match, match, read_checkpoint, renamed
+from scan2gene.models.checkpoint import (
+    HEAD,
+    Checkpoint,
+    Match,
+    check_match,
+    contents,
+    load_match,
+    match,
+    read_checkpoint,
+    renamed,
+)
 from scan2gene.models.fetch import card_of, held_to, is_held, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
 from scan2gene.models.weights import WEIGHTS, Card
@@ -203,7 +213,31 @@ def started_network(study: Study, run: Run, start: Start, eight_bit: bool) -> tu
     """
     options = dict(start.options)
     if start.card and start.card.uint8_map and eight_bit and "input_map" not in run.model.options:
-        options.setdefault("input_map", list(start.card.uint8_map))
+        options["input_map"] = list(start.card.uint8_map)
+    network, found, record = _fitted(study, run, start, options)
+    load_match(network, found, start.path.name)
+    frozen = frozen_names(network, record["freeze"], run.name)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+        parameter.pretrained = name in found.tensors  # type: ignore[attr-defined]  # the optimiser asks
+    return network, record | {"given_intensities": _given(options, eight_bit)}
+
+
+def check_start(study: Study, run: Run) -> Start | None:
+    """Find a run's weights and see that they fit its network, without loading them.
+
+    Raises:
+        WeightsError, StudyError: As `start_of` and `started_network`.
+    """
+    start = start_of(study, run)
+    if start:
+        with torch.device("meta"):
+            _, found, _ = _fitted(study, run, start, start.options)
+        check_match(found, start.path.name)
+    return start
+
+
+def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tuple[nn.Module, Match, dict[str, Any]]:
     network = MODELS[run.model.name](len(input_roles(study)), len(study.targets), **{**run.model.options, **options})
     weights = run.weights or Weights(name=start.name)
     checkpoint = read_checkpoint_once(start.path, start.card)
@@ -221,14 +255,8 @@ def started_network(study: Study, run: Run, start: Start, eight_bit: bool) -> tu
             f"run {run.name}: {start.path.name} has {tensors['conv1.weight'].shape[1]} input channel(s), the run has "
             f"{len(input_roles(study))}. weights.channels: adapt adds colours up and shares them among roles."
         )
-    load_match(network, found, start.path.name)
-    frozen = frozen_names(network, weights.freeze, run.name)
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-        parameter.pretrained = name in found.tensors  # type: ignore[attr-defined]  # the optimiser asks
     record = {
         **_about(start, checkpoint),
-        "given_intensities": _given(options, eight_bit),
         "options": options,
         "freeze": weights.freeze,
         "tensors": found.held,
@@ -239,7 +267,7 @@ def started_network(study: Study, run: Run, start: Start, eight_bit: bool) -> tu
         "channels": found.channels,
         "head": "kept" if same_head else "new",
     }
-    return network, record
+    return network, found, record
 
 
 def _ours(checkpoint: Checkpoint, card: Card | None) -> dict[str, torch.Tensor]:

@@ -1,0 +1,378 @@
+"""Runs that start from weights: fine-tuned, partly frozen, probed, and taken from a run of one's own."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import scan2gene
+from scan2gene.core.errors import CohortError, StudyError, WeightsError
+from scan2gene.core.study import for_run
+from scan2gene.core.study_file import load_study
+from scan2gene.data.cohort import load_cohort
+from scan2gene.models.checkpoint import read_checkpoint
+from scan2gene.models.stand_in import write_stand_in
+from scan2gene.predict.forward import forward
+from scan2gene.train.fold import load_network
+from tests.integration.road import edit, nifti_study, shell
+
+NAME = "medicalnet-resnet10"
+FOLD = "holdout-r0-f0"
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory) -> Path:
+    """A folder with a stand-in for a released file."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_stand_in(NAME, folder / "resnet_10_23dataset.pth", seed=1)
+    return folder
+
+
+def _run(name: str, model: str = "resnet10", **keys) -> dict:
+    return {"name": name, "model": {"name": model}, **keys}
+
+
+@pytest.fixture(scope="module")
+def out(shelf, tmp_path_factory) -> Path:
+    """Fine-tuning, partly frozen, and two heads on the frozen encoder, in one study."""
+    folder = tmp_path_factory.mktemp("study")
+    runs = [
+        _run("tuned", weights={"name": NAME}, train={"pretrained_rate": 0.1}),
+        _run("part", weights={"name": NAME, "freeze": ["conv1", "bn1", "layer1", "layer2.0.conv1"]}),
+        _run("probe", weights={"name": NAME, "freeze": "all"}),
+        _run("mlp", weights={"name": NAME, "freeze": "all", "head": {"hidden": 8, "dropout": 0.1}}),
+    ]
+    study = nifti_study(folder, runs=runs, weights_dir=str(shelf), train={"epochs": 1, "learning_rate": 0.01})
+    return scan2gene.run(study, folder / "run")
+
+
+def _best(out: Path, run: str) -> dict[str, torch.Tensor]:
+    return torch.load(out / "experiments" / run / FOLD / "best.pt", weights_only=True)
+
+
+def _record(out: Path, run: str) -> dict:
+    return json.loads((out / "experiments" / run / FOLD / "weights.json").read_text())
+
+
+def test_every_fit_says_what_it_started_from(out):
+    for run in ("tuned", "part", "probe", "mlp"):
+        record = _record(out, run)
+        assert (record["weights"], record["synthetic"], record["licence"]) == (NAME, True, "MIT")
+        assert record["tensors"] == record["tensors_wanted"] == 60
+        assert record["options"]["geometry"] == "medicalnet"
+        assert record["expected_intensities"] == "z-score over non-zero voxels"
+        assert str(out.parent) not in json.dumps(record)
+
+
+def test_frozen_layers_and_their_statistics_stay_and_others_move(out, shelf):
+    file = read_checkpoint(shelf / "resnet_10_23dataset.pth").tensors
+    part, tuned = _best(out, "part"), _best(out, "tuned")
+    for name, value in file.items():
+        frozen = name.startswith(("conv1.", "bn1.", "layer1.", "layer2.0.conv1."))
+        assert torch.equal(part[name], value) == frozen, name
+        assert not torch.equal(tuned[name], value), name
+
+
+def test_an_exam_is_embedded_once_for_all_heads(out):
+    files = sorted((out / "embeddings").glob("*.parquet"))
+    assert len(files) == 1
+    table = pd.read_parquet(files[0])
+    assert len(table) == 24
+    assert len(table["embedding"][0]) == 512
+    assert set(_best(out, "probe")) == {"mean", "deviation", "head.linear.weight", "head.linear.bias"}
+    assert _best(out, "mlp")["hidden.0.weight"].shape == (8, 512)
+
+
+@pytest.mark.parametrize("run", ["tuned", "probe", "mlp"])
+def test_predictions_are_those_of_the_whole_network(run, out):
+    """Encoder and head put together again give, from images, what the table has."""
+    study = load_study(out.parent / "study.yaml")
+    one = next(r for r in study.runs if r.name == run)
+    view = for_run(study, one)
+    network = load_network(view, one, out / "experiments" / run / FOLD)
+    store = next((out / "store").iterdir())
+    cohort = pd.read_csv(out / "cohort.csv", dtype=str)
+    labels = pd.read_csv(out / "labels.csv")
+    data = load_cohort(store, pd.read_csv(store / "manifest.csv"), cohort, labels, ["t1"], ["gene"])
+    logits = forward(network, data, range(len(cohort)), 5)[:, 0]
+    table = pd.read_parquet(out / "predictions.parquet")
+    wanted = table[table["run_id"] == run].set_index("exam_id").loc[cohort["exam_id"], "logit"]
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+    assert np.ptp(logits) > 1e-3
+
+
+def test_standardisation_comes_from_the_training_part_only(out):
+    split = pd.read_csv(out / "split.csv")
+    train = set(split.loc[split["part"] == "train", "patient_id"])
+    cohort = pd.read_csv(out / "cohort.csv").set_index("exam_id")
+    table = pd.read_parquet(next((out / "embeddings").glob("*.parquet")))
+    rows = table["exam_id"].map(cohort["patient_id"]).isin(train)
+    wanted = np.stack(table.loc[rows, "embedding"].to_list()).mean(axis=0)
+    np.testing.assert_allclose(_best(out, "probe")["mean"].numpy(), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_report_gives_away_no_folder(out, shelf):
+    page = (out / "report.html").read_text()
+    assert NAME in page
+    assert str(shelf) not in page
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (_run("a", weights={"name": "medicalnet-resnet11"}), "Did you mean 'medicalnet-resnet"),
+        (_run("a", "resnet18", weights={"name": NAME}), "are of a resnet10, its model is resnet18"),
+        (_run("a", weights={"name": NAME, "file": "x.pth"}), "one of name, file and run"),
+        (_run("a", weights={"freeze": "all"}), "one of name, file and run"),
+        (_run("a", weights={"name": NAME, "geometry": "standard"}), "geometry and channels go with file"),
+        (_run("a", weights={"name": NAME, "fold": "cv-r0-f0"}), "go with run"),
+        (_run("a", weights={"name": NAME, "head": {"hidden": 8}}), "head goes with freeze: all"),
+        (_run("a", weights={"name": NAME, "freeze": ["layer5"]}), "no layer 'layer5'; layers are conv1, bn1, layer1"),
+        (_run("a", weights={"file": "x.pth", "geometry": "medicalnett"}), "Did you mean 'medicalnet"),
+        (_run("a", "vit3d", weights={"name": "m3d-clip-vision"}) | {
+            "model": {"name": "vit3d", "options": {"vector": "projected"}}}, "need vector 'cls'"),
+        ({"name": "a", "model": {"name": "clinical", "options": {"columns": ["age"]}}, "weights": {"name": NAME}},
+         "has no weights to start from"),
+        (_run("a", weights={"name": NAME, "freeze": "all"}, data={"augment": [{"name": "flip"}]}),
+         "augmentation would change nothing"),
+        (_run("a", weights={"name": NAME}), "is not in"),
+        (_run("a", weights={"file": "x.pth"}), "there is no file of weights"),
+        (_run("a", weights={"run": "nowhere"}), "is no run directory"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said_before_any_work(run, said, tmp_path, monkeypatch):
+    study = nifti_study(tmp_path, 2, runs=[run], weights_dir="empty")
+    message = shell(monkeypatch, "run", study, "-o", tmp_path / "run")
+    assert message.startswith("error: ")
+    assert said in message
+    assert not (tmp_path / "run").exists()
+
+
+def _plain(folder: Path, model, name: str = "own.pth", **options) -> Path:
+    from scan2gene.models import MODELS
+
+    torch.manual_seed(3)
+    state = MODELS[model](options.pop("channels", 1), 1, **options).state_dict()
+    torch.save({k: v for k, v in state.items() if not k.startswith("head.")}, folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("file", "weights", "said"),
+    [
+        ({"model": "resnet10"}, {}, "strides and dilations cannot be told from it"),
+        ({"model": "light_cnn"}, {"geometry": "standard"}, "holds a light 3D CNN; the run's model is resnet10"),
+        (
+            {"model": "resnet18"},
+            {"geometry": "standard"},
+            "of depth 18, shortcut B, 1 channel(s); the run's model is res",
+        ),
+        ({"model": "resnet10", "channels": 3}, {"geometry": "kinetics"}, "has 3 input channel(s), the run has 1"),
+        ({"model": "resnet10", "geometry": {"shortcut": "A"}}, {"geometry": "medicalnet"}, "has shortcut A"),
+        ({"model": "resnet10", "name": "resnet_10_23dataset.pth"}, {}, "is no released file"),
+    ],
+)
+def test_a_file_that_is_not_of_this_network_is_one_clear_line(file, weights, said, tmp_path, monkeypatch):
+    path = _plain(tmp_path, **file)
+    study = nifti_study(tmp_path, 2, runs=[_run("a", weights={"file": path.name, **weights})])
+    message = shell(monkeypatch, "run", study, "-o", tmp_path / "run")
+    assert message.startswith("error: ")
+    assert said in message
+    assert "\n" not in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_file_loads_with_its_geometry_and_adapted_channels(tmp_path):
+    path = _plain(tmp_path, "resnet10", channels=3, geometry="kinetics")
+    geometry = {"stem_stride": [1, 2, 2]}
+    weights = {"file": path.name, "geometry": geometry, "channels": "adapt"}
+    study = nifti_study(tmp_path, 12, runs=[_run("a", weights=weights)], train={"epochs": 1})
+    record = _record(scan2gene.run(study, tmp_path / "run", until="train"), "a")
+    assert (record["channels"], record["options"], record["synthetic"]) == ("3 -> 1", {"geometry": geometry}, False)
+
+
+def test_eight_bit_images_are_mapped_to_what_the_weights_saw(tmp_path):
+    """Kinetics saw 0 to 1 less its mean, over its deviation; stored bytes reach networks as -1 to 1."""
+    write_stand_in("kinetics-resnet18", tmp_path / "r3d18_K_200ep.pth")
+    steps = [{"name": "crop_or_pad", "options": {"shape": [8, 8, 8]}}, {"name": "min_max_uint8"}]
+    runs = [_run("a", "resnet18", weights={"name": "kinetics-resnet18", "freeze": "all"})]
+    study = nifti_study(tmp_path, 12, runs=runs, preprocess=steps, weights_dir=".", train={"epochs": 1})
+    record = _record(scan2gene.run(study, tmp_path / "run", until="train"), "a")
+    scale, shift = record["options"]["input_map"]
+    for byte in (0, 100, 255):
+        seen = (byte / 127.5 - 1) * scale + shift
+        assert seen == pytest.approx((byte / 255 - 0.4057) / 0.2739, abs=1e-6)
+    assert record["channels"] == "3 -> 1"
+    assert "mapped" in record["given_intensities"]
+
+
+# ---- a run of one's own -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("first")
+    return scan2gene.run(nifti_study(folder, runs=[_run("light", "light_cnn")]), folder / "run", until="predict")
+
+
+def _second(folder: Path, first: Path, others: bool = True, **changes) -> Path:
+    """A study whose patients have other ids than the first one's, unless told."""
+    weights = {"run": str(first)} | changes.pop("weights", {})
+    study = nifti_study(folder, runs=[_run("next", changes.pop("model", "light_cnn"), weights=weights)], **changes)
+    if others:
+        for path in sorted((folder / "scans").iterdir()):
+            path.rename(path.with_name(path.name.replace("P", "Q")))
+        (folder / "labels.csv").write_text((folder / "labels.csv").read_text().replace("\nP", "\nQ"))
+        values = yaml.safe_load(study.read_text())
+        edit(study, cohort=values["cohort"] | {"patient_pattern": r"(Q\d+)"})
+    return study
+
+
+def test_another_cohort_starts_from_the_run_and_keeps_its_head_for_the_same_targets(first, tmp_path):
+    study = _second(tmp_path, first, train={"epochs": 1, "learning_rate": 1e-9})
+    out = scan2gene.run(study, tmp_path / "run", until="train")
+    record = _record(out, "next")
+    assert record["head"] == "kept"
+    assert record["weights"] == "light of tiny"
+    for name, value in _best(first, "light").items():
+        torch.testing.assert_close(_best(out, "next")[name], value, rtol=0, atol=1e-6)
+
+
+def test_other_targets_get_a_new_head(first, tmp_path):
+    study = _second(tmp_path, first, train={"epochs": 1, "learning_rate": 1e-9}, targets={"other": {"column": "gene"}})
+    out = scan2gene.run(study, tmp_path / "run", until="train")
+    assert _record(out, "next")["head"] == "new"
+    one, two = _best(first, "light"), _best(out, "next")
+    assert not torch.equal(one["head.linear.weight"], two["head.linear.weight"])
+    torch.testing.assert_close(one["blocks.0.0.weight"], two["blocks.0.0.weight"], rtol=0, atol=1e-6)
+
+
+def test_patients_that_the_start_has_seen_are_not_tested_on(first, tmp_path):
+    study = _second(tmp_path, first, others=False, seed=99)
+    with pytest.raises(
+        CohortError, match=r"(\d+) of 8 test patients were seen by the network that it starts from"
+    ) as stop:
+        scan2gene.run(study, tmp_path / "run")
+    tested = pd.read_csv(tmp_path / "run" / "split.csv").query("part == 'test'")["patient_id"]
+    seen = pd.read_csv(first / "split.csv").query("part != 'test'")["patient_id"]
+    assert f"{len(set(tested) & set(seen))} of 8" in str(stop.value)
+    edit(study, runs=[_run("next", "light_cnn", weights={"run": str(first), "other_patients": True})])
+    scan2gene.run(study, tmp_path / "run", until="train")
+
+
+def test_the_same_split_may_start_from_itself(first, tmp_path):
+    """Nobody who is tested was seen: the same seed gives the same parts."""
+    study = _second(tmp_path, first, others=False, train={"epochs": 1})
+    scan2gene.run(study, tmp_path / "run", until="train")
+
+
+def test_what_a_start_saw_through_its_own_start_counts(first, tmp_path):
+    second = scan2gene.run(_second(tmp_path / "b", first, train={"epochs": 1}), tmp_path / "b" / "run", until="train")
+    study = _second(tmp_path / "c", second, others=False, seed=99)  # patients of the first study
+    with pytest.raises(CohortError, match="test patients were seen"):
+        scan2gene.run(study, tmp_path / "c" / "run")
+
+
+def test_pseudonyms_make_it_unknowable_and_that_is_said(first, tmp_path, capsys):
+    folder = tmp_path / "veiled"
+    study = nifti_study(folder, runs=[_run("light", "light_cnn")], train={"epochs": 1})
+    cohort = yaml.safe_load(study.read_text())["cohort"]
+    edit(study, cohort=cohort | {"pseudonyms": "../key/key.csv"})
+    veiled = scan2gene.run(study, folder / "run", until="train")
+    capsys.readouterr()
+    scan2gene.run(
+        _second(tmp_path / "open", veiled, others=False, train={"epochs": 1}), tmp_path / "open" / "run", until="train"
+    )
+    assert "cannot be known" in capsys.readouterr().out
+    edit(study, runs=[_run("light", "light_cnn", weights={"run": str(first)})], seed=99)
+    with pytest.raises(CohortError, match="test patients were seen"):  # true ids there, and ours are known
+        scan2gene.run(study, folder / "second")
+    assert str(first) not in "".join(p.read_text() for p in (folder / "second").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": "resnet10"}, "is a light_cnn, and this run's model is resnet10"),
+        ({"weights": {"name": "light2"}}, "'light2' is not known; valid: light"),
+        ({"weights": {"fold": "cv-r0-f0"}}, "choose one with fold:, out of ['holdout-r0-f0']"),
+        ({"cohort": 2}, "was trained on 1 channel(s), ['t1'], and this run has 2"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused(changes, said, first, tmp_path, monkeypatch):
+    two = changes.pop("cohort", None)
+    study = _second(tmp_path, first, others=False, **changes)
+    if two:
+        cohort = yaml.safe_load(study.read_text())["cohort"]
+        edit(study, cohort=cohort | {"roles": {"t1": {"match": {"path": "t1"}}, "t2": {"match": {"path": "t2"}}}})
+    assert said in shell(monkeypatch, "run", study, "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_network_has_another_geometry_is_refused(tmp_path):
+    study = nifti_study(tmp_path / "a", 12, runs=[_run("net")], train={"epochs": 1})
+    out = scan2gene.run(study, tmp_path / "a" / "run", until="train")
+    runs = [
+        {
+            "name": "b",
+            "model": {"name": "resnet10", "options": {"geometry": "medicalnet"}},
+            "weights": {"run": str(out)},
+        }
+    ]
+    with pytest.raises(StudyError, match="weights need geometry 'standard'"):
+        scan2gene.run(nifti_study(tmp_path / "b", 12, runs=runs), tmp_path / "b" / "run")
+
+
+def test_a_head_on_a_frozen_encoder_is_no_start(out, tmp_path):
+    study = nifti_study(tmp_path, 12, runs=[_run("a", weights={"run": str(out), "name": "probe"})])
+    with pytest.raises(WeightsError, match=f"is a head on a frozen encoder, {NAME}; start from that instead"):
+        scan2gene.run(study, tmp_path / "run")
+
+
+def test_500_stored_embeddings_train_in_seconds(tmp_path):
+    """A planted direction is found, and no image is touched."""
+    from scan2gene.core.study import Data, Train
+    from scan2gene.data.cohort import CohortTensors
+    from scan2gene.models.probe import Probe
+    from scan2gene.train.loop import fit_network
+
+    generator = torch.Generator().manual_seed(0)
+    y = (torch.arange(500) % 2).float()
+    vectors = torch.randn(500, 768, generator=generator) * torch.logspace(-4, 2, 768)
+    vectors[:, :40] += 0.6 * y[:, None] * torch.logspace(-4, 2, 768)[:40]  # in the smallest parts
+    exams = pd.DataFrame({"patient_id": [f"P{n}" for n in range(500)], "exam_id": [f"E{n}" for n in range(500)]})
+    data = CohortTensors(exams, vectors, torch.ones(500, 1), y[:, None], {}, ("gene",))
+
+    def build() -> Probe:
+        probe = Probe(768, 1, 1, hidden=64)
+        probe.fit_scale(vectors[:300])
+        return probe
+
+    started = time.perf_counter()
+    view, train = Data(batch_size=32), Train(device="cpu", epochs=20)
+    names = {"split": "s", "repeat": 0, "fold": 0}
+    fit_network(build, data, np.arange(300), np.arange(300, 500), view, train, 1, tmp_path, names)
+    assert time.perf_counter() - started < 20
+    assert pd.read_csv(tmp_path / "history.csv")["validation_auroc"].max() > 0.8
+
+
+def test_another_file_of_that_name_is_trained_anew(out, shelf, tmp_path, capsys):
+    before = (out / "experiments" / "tuned" / FOLD / "best.pt").stat().st_mtime_ns
+    study = out.parent / "study.yaml"
+    scan2gene.run(study, out)
+    assert "4 fits, 0 new" in capsys.readouterr().out
+    write_stand_in(NAME, tmp_path / "resnet_10_23dataset.pth", seed=2)
+    edit(study, weights_dir=str(tmp_path), runs=yaml.safe_load(study.read_text())["runs"][2:])
+    scan2gene.run(study, out, until="train")
+    said = capsys.readouterr().out
+    assert "2 fits, 2 new" in said
+    assert "NOT the released weights" in said
+    assert said.count("24 exams embedded") == 1
+    assert (out / "experiments" / "tuned" / FOLD / "best.pt").stat().st_mtime_ns == before
