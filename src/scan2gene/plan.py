@@ -171,10 +171,12 @@ def _timed(
     batches = max(1, round(train * per_patient / view.data.batch_size))
     epoch = batches * step * 1.1  # validation is a forward pass over a quarter as many
     least = fits * epoch * min(view.train.epochs, view.train.patience + 1)
+    most = fits * epoch * view.train.epochs
+    if one.weights is not None and one.weights.probes:  # every exam passes the network once; heads take seconds
+        epoch = least = most = len(cohort) / view.data.batch_size * step
     held = len(cohort) * len(roles) * shown.size * size
     return Cost(
-        one.name, tuple(shown.shape), volumes, disk, held + memory, fits, step, epoch, least,
-        fits * epoch * view.train.epochs,
+        one.name, tuple(shown.shape), volumes, disk, held + memory, fits, step, epoch, least, most,
     )  # fmt: skip
 
 

@@ -282,3 +282,78 @@ def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
         )
     first, second = (pd.read_csv(tmp_path / n / "history.csv")["validation_loss"] for n in "01")
     assert first.equals(second)
+
+
+class _Started(nn.Module):
+    """A network of which the first block is frozen and the others start from weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.Sequential(nn.Conv3d(1, 4, 3, 2, padding=1), nn.BatchNorm3d(4))
+        self.old = nn.Sequential(nn.Conv3d(4, 4, 3, 2, padding=1), nn.BatchNorm3d(4), nn.ReLU())
+        self.new = nn.Linear(4, 2)
+        self.frozen.requires_grad_(False)
+        for parameter in [*self.frozen.parameters(), *self.old.parameters()]:
+            parameter.pretrained = True
+
+    def forward(self, x, present=None):
+        return self.new(self.old(self.frozen(x)).mean(dim=(2, 3, 4)))
+
+
+SCHEDULED = {
+    "plateau": {},
+    "cosine": {"warmup_epochs": 2},
+    "multistep": {"milestones": [2], "factor": 0.5},
+    "cyclic": {"period_epochs": 4},
+    "constant": {},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_pretrained_layers_keep_their_share_of_the_rate(name, tmp_path, monkeypatch):
+    """Plain gradient descent: the share shows in how far the weights move in a first step."""
+    from scan2gene.train import loop
+
+    seen = []
+    real = loop._epoch
+    monkeypatch.setattr(
+        loop,
+        "_epoch",
+        lambda fit, *rest: (seen.append([g["lr"] for g in fit.optimizer.param_groups]), real(fit, *rest))[1],
+    )
+    plugin = Plugin(name=name, options=SCHEDULED[name])
+    history = _fit(tmp_path, build=_Started, schedule=plugin, pretrained_rate=0.1)
+    assert history["learning_rate"].tolist() == [rates[0] for rates in seen]
+    np.testing.assert_allclose([rates[1] / rates[0] for rates in seen], 0.1)
+    assert len(seen) > 3
+    assert len(set(history["learning_rate"])) > 1 or name in ("plateau", "constant")
+
+
+def test_frozen_layers_and_their_batch_statistics_stay(tmp_path):
+    torch.manual_seed(5)
+    before = {k: v.clone() for k, v in _Started().state_dict().items()}
+    _fit(tmp_path, build=_Started, pretrained_rate=0.5, weight_decay=0.1)
+    after = torch.load(tmp_path / "best.pt", weights_only=True)
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) == name.startswith("frozen"), name
+
+
+def test_a_started_network_goes_on_bit_equal_after_an_interruption(tmp_path):
+    class Stopped(_Started):
+        left = 10**9
+
+        def forward(self, x, present=None):
+            Stopped.left -= 1
+            if Stopped.left < 0:
+                raise KeyboardInterrupt
+            return super().forward(x, present)
+
+    settings = {"pretrained_rate": 0.1, "schedule": Plugin(name="cosine", options={"warmup_epochs": 2})}
+    unbroken = _fit(tmp_path / "a", build=Stopped, **settings)
+    Stopped.left = 14
+    with pytest.raises(KeyboardInterrupt):
+        _fit(tmp_path / "b", build=Stopped, **settings)
+    Stopped.left = 10**9
+    resumed = _fit(tmp_path / "b", build=Stopped, **settings)
+    columns = [c for c in unbroken.columns if not c.startswith("seconds")]
+    pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
