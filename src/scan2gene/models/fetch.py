@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from scan2gene.core.console import live
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.files import write_json
 from scan2gene.core.study import unknown_name
@@ -216,6 +217,8 @@ def _transfer(url: str, part: Path) -> None:
         with part.open("ab" if goes_on else "wb") as stream:
             while block := answer.read(_BLOCK):
                 stream.write(block)
+                live(f"{part.name}: {stream.tell() / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")
+    live("")
     size = part.stat().st_size
     if total is not None and size < total:
         raise OSError(f"the connection broke after {size} of {total} bytes")

@@ -97,5 +97,8 @@ def _compute(path: Path, data: CohortTensors, start: Start, view: Study, run: Ru
     write_json(path.with_suffix(".json"), record | {"exams": len(vectors), "numbers": vectors.shape[1]})
     seconds = time.perf_counter() - began
     say("", f"  {run.name}: {told(record)}")
+    grid, expected = tuple(data.images.shape[:1:-1]), start.card.grid if start.card else None
+    if expected and grid != expected:
+        say("", f"  {run.name}: given {grid} voxels, trained on {expected}: positions are interpolated")
     say("", f"  {run.name}: {len(vectors)} exams embedded in {seconds:.0f} s, {vectors.shape[1]} numbers each")
     return vectors
