@@ -87,7 +87,7 @@ def apply(
     """
     run_dir = Path(run_dir)
     roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
-    settings = _settings(run_dir)
+    settings = _with_weights(_settings(run_dir), study)
     split = _chosen_split(settings, split)
     runs, notes = _networks(settings, run)
     networks = {one.name: _folds(run_dir, one, split) for one in runs}
@@ -119,6 +119,21 @@ def _settings(run_dir: Path) -> Study:
     if not (run_dir / "study.json").is_file():
         raise RunError(f"{run_dir} is no run directory: it holds no study.json. Name one, such as runs/my-study.")
     return Study.model_validate(json.loads((run_dir / "study.json").read_text(encoding="utf-8")))
+
+
+def _with_weights(settings: Study, file: str | Path | None) -> Study:
+    """The study with the places of weights from a study file, where one is named: pseudonyms hide them."""
+    if file is None:
+        return settings
+    given = load_study(file)
+    places = {r.name: {"file": r.weights.file, "run": r.weights.run} for r in given.runs if r.weights}
+    runs = [
+        r.model_copy(update={"weights": r.weights.model_copy(update=places[r.name])})
+        if r.weights and r.name in places
+        else r
+        for r in settings.runs
+    ]
+    return settings.model_copy(update={"runs": runs, "weights_dir": given.weights_dir})
 
 
 def _chosen_split(settings: Study, split: str | None) -> str:
@@ -298,9 +313,12 @@ def _logits(
     """Variant -> exam_id -> (T,), of every network."""
     import torch
 
-    from scan2gene.data.cohort import load_cohort
+    from scan2gene.data.cohort import CohortTensors, load_cohort
+    from scan2gene.train.embedded import embedded_by
     from scan2gene.train.fold import predict_fold
+    from scan2gene.train.networks import probes
     from scan2gene.train.search import chosen_run
+    from scan2gene.train.source_run import read_record
 
     roles = input_roles(view)
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
@@ -310,7 +328,8 @@ def _logits(
     if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
         # bytes are scaled on their way into a network, and in training these were not held as bytes
         data = replace(data, images=data.images[torch.arange(len(data.exams))].float())
-    found = []
+    found: list[dict[str, dict[str, np.ndarray]]] = []
+    embedded: dict[str, CohortTensors] = {}  # of frozen encoders, which folds share
     for _, folder in networks:
         own = chosen_run(one, folder)
         settled = for_run(view, own)
@@ -318,7 +337,13 @@ def _logits(
             raise RunError(
                 f"run {one.name} searched its preprocessing, so its folds share no prepared exam: not applied"
             )
-        passed = predict_fold(settled, own, data, folder)
+        given = data
+        if probes(own):
+            encoder = value_hash([own.model.model_dump(), read_record(folder)])
+            if encoder not in embedded:
+                embedded[encoder] = embedded_by(settled, own, folder, data)
+            given = embedded[encoder]
+        passed = predict_fold(settled, own, given, folder)
         found.append({v: dict(zip(data.exams["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
     return found
 

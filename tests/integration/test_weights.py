@@ -16,6 +16,7 @@ import scan2gene
 from scan2gene.core.errors import CohortError, StudyError, WeightsError
 from scan2gene.core.study import for_run
 from scan2gene.core.study_file import load_study
+from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.cohort import load_cohort
 from scan2gene.models.checkpoint import read_checkpoint
 from scan2gene.models.stand_in import write_stand_in
@@ -25,6 +26,14 @@ from tests.integration.road import edit, nifti_study, shell
 
 NAME = "medicalnet-resnet10"
 FOLD = "holdout-r0-f0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures():
+    """Runs here draw no previews, which would take most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scan2gene.preprocess.preview.write_previews", lambda *_: [])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +107,8 @@ def test_predictions_are_those_of_the_whole_network(run, out):
     view = for_run(study, one)
     network = load_network(view, one, out / "experiments" / run / FOLD)
     store = next((out / "store").iterdir())
-    cohort = pd.read_csv(out / "cohort.csv", dtype=str)
-    labels = pd.read_csv(out / "labels.csv")
-    data = load_cohort(store, pd.read_csv(store / "manifest.csv"), cohort, labels, ["t1"], ["gene"])
+    cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
+    data = load_cohort(store, read_csv(store / "manifest.csv"), cohort, labels, ["t1"], ["gene"])
     logits = forward(network, data, range(len(cohort)), 5)[:, 0]
     table = pd.read_parquet(out / "predictions.parquet")
     wanted = table[table["run_id"] == run].set_index("exam_id").loc[cohort["exam_id"], "logit"]

@@ -17,7 +17,7 @@ from scan2gene.core.study import Run, Study, input_roles
 from scan2gene.core.tables import read_csv
 from scan2gene.data.cohort import CohortTensors, load_cohort
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
-from scan2gene.train.networks import left_right, with_sides
+from scan2gene.train.networks import left_right, load_network, with_sides
 from scan2gene.train.start import Start, start_of, started_network, told
 
 VERSION = 1  # raised when embeddings are computed differently
@@ -44,6 +44,25 @@ def embedded_cohort(
     if vectors is None:
         vectors = _compute(path, data, _start(view, run), view, run)
     return replace(data, images=vectors)
+
+
+def embedded_by(view: Study, run: Run, fold: Path, data: CohortTensors) -> CohortTensors:
+    """Exams that are not of the cohort, embedded by the frozen encoder of a fit.
+
+    Args:
+        view: As the run sees the study.
+        run: With `freeze: all`.
+        fold: Folder of the fit.
+        data: With images.
+
+    Raises:
+        WeightsError: The encoder's file is not there, or changed.
+    """
+    from lightning_fabric import Fabric
+
+    device = Fabric(accelerator=view.train.device, devices=1).device
+    network = load_network(view, run, fold).to(device)
+    return replace(data, images=embed(network, data, view.data.batch_size, view.train.precision))
 
 
 def keep_record(folder: Path, store: Path, view: Study, run: Run, fold: Path) -> None:
