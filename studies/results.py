@@ -96,6 +96,13 @@ def planted_and_null() -> None:
     seeds.main(list(seeds.EFFECTS))
 
 
+def transferred() -> None:
+    """A start from a network of our own, on another cohort."""
+    from transfer import transfer
+
+    transfer()
+
+
 if __name__ == "__main__":
     planted_and_null()  # synthetic, so before the real data is asked for
     if not DATA.is_dir():
@@ -104,3 +111,4 @@ if __name__ == "__main__":
     gbm_exam()
     tcga_lgg()
     tcga_lgg("tcga-lgg-planned")
+    transferred()
