@@ -163,7 +163,7 @@ as DICOM and taken through the whole product; {folds} folds, the light CNN on th
 40 epochs. The planted effect is {effect:g}: no reader can exceed an expected AUROC of {best:.3f}. `template` is a
 matched filter that knows what was planted; it reads the same scans and is evaluated by the same code. `age` knows
 nothing in either kind. Intervals are 95 %; 'better' is what the report says where an interval lies above 0.5. A reader
-that makes no mistake at all has no interval, and the report says that its figure cannot be estimated ('unknown').
+that makes no mistake at all has the exact binomial interval of the rarer class.
 
 | cohorts | reader | mean AUROC | standard error | better than chance | worse | unknown | interval holds what is true |
 |---|---|---|---|---|---|---|---|
