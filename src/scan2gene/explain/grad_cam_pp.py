@@ -1,0 +1,35 @@
+"""Grad-CAM++."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from scan2gene.explain.asked import Asked
+from scan2gene.explain.features import activations, enlarge
+
+
+def grad_cam_pp(asked: Asked, *, layer: str | None = None) -> Tensor:
+    """As Grad-CAM, but each place has its own weight, so that small objects count as large ones do.
+
+    The paper's weight of channel c is the sum over places of alpha * relu(g), with
+    alpha = g^2 / (2 g^2 + S g^3), g the gradient and S the channel's summed activation.
+    Only g > 0 counts, where alpha = 1 / (2 + S g): no power of a small number is divided
+    by another, and no exponential of the logit is needed.
+
+    Args:
+        asked: The question.
+        layer: Whose activations; default: the model's `cam_layer`. They should be behind
+            a ReLU; where a channel's sum is negative it is taken as 0.
+
+    Returns:
+        (B, *S) on the input's voxels, high = speaks for the class.
+
+    Source: Chattopadhay 2018, "Grad-CAM++", equations 10 and 19.
+    """
+    found, gradient, grid = activations(asked, layer)
+    ones = [1] * (found.ndim - 2)
+    total = found.flatten(2).sum(2).clamp_min(0).reshape(*found.shape[:2], *ones)
+    rising = gradient.clamp_min(0)
+    weights = (rising / (2 + total * rising)).flatten(2).sum(2).reshape(*found.shape[:2], *ones)
+    maps = (found * weights).sum(1).clamp_min(0)
+    return enlarge(maps, grid, tuple(asked.x.shape[2:]))
