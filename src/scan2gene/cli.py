@@ -42,6 +42,7 @@ _VERBS = {
     "train": "Train every model on every fold.",
     "predict": "Write the prediction table.",
     "evaluate": "Compute metrics with intervals.",
+    "explain": "Map where each network looks, and score the maps.",
     "report": "Write report.html.",
 }
 

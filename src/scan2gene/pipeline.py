@@ -268,6 +268,12 @@ def check(study: Study, networks: bool = True) -> None:
             if one.search:
                 check_search(study, one, lambda tried: _check_run(study, tried))
         check_recipe(for_run(study, one).preprocess, study.cohort.roles)
+    if networks and study.explain.exams:
+        from scan2gene.explain import check_methods
+        from scan2gene.explain.fit import check_layers
+
+        check_methods(study.explain.methods)
+        check_layers(study)
 
 
 def _check_run(study: Study, one: Run) -> None:

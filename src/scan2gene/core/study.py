@@ -283,6 +283,29 @@ class Evaluate(Section):
     ledger: str | None = Field(None, description="CSV to which every evaluation of a real cohort is appended")
 
 
+class Explain(Section):
+    """Maps of where each network looks, on test patients."""
+
+    methods: list[Plugin] = Field(
+        [Plugin(name="grad_cam_pp")],
+        min_length=1,
+        description="grad_cam, grad_cam_pp, smooth_grad, integrated_gradients, gradient_shap, occlusion, with options; "
+        "the report shows the first",
+    )
+    exams: int = Field(
+        2, ge=0, description="surest true and false positives and negatives, so many of each; 0: no maps"
+    )
+    scored: int = Field(
+        20, ge=0, description="test patients, drawn at random, whose maps are held against the lesion mask"
+    )
+    targets: list[Name] = Field([], description="default: every target")
+    splits: list[Name] = Field([], description="default: the first split")
+    mask: Name | None = Field(None, description="role of the lesion; default: the first of kind label")
+    layer: dict[Name, str] = Field(
+        {}, description="run -> layer whose activations Grad-CAM weighs; default: the model's last picture"
+    )
+
+
 def _keys_of(section: type[Section]) -> AfterValidator:
     """Check overrides where they stand, so that a mistake is named with its line."""
 
@@ -355,6 +378,7 @@ class Study(Section):
     train: Train = Train()
     predict: Predict = Predict()
     evaluate: Evaluate = Evaluate()
+    explain: Explain = Explain()
     runs: list[Run] = Field([], description="models to compare; default: planned from the cohort")
     weights_dir: str | None = Field(
         None, description="folder with released weights; default: that of `scan2gene weights fetch`"
@@ -387,6 +411,17 @@ class Study(Section):
             if twice:
                 raise ValueError(f"{what} must have different names; {sorted(twice)} appear twice")
         self._check_predict()
+        masks = [n for n, r in self.cohort.roles.items() if r.kind == "label"]
+        named = [
+            ("targets", self.explain.targets, list(self.targets)),
+            ("splits", self.explain.splits, [s.name for s in self.splits]),
+            ("mask", [self.explain.mask] if self.explain.mask else [], masks),
+            ("layer", list(self.explain.layer), [r.name for r in self.runs]),
+        ]
+        for key, given, known in named:
+            for name in given:
+                if name not in known and (known or key == "mask"):  # runs and splits may still be planned
+                    raise ValueError(f"explain.{key}: {unknown_name(name, known)}")
         for run in self.runs:
             view = for_run(self, run)
             unknown = [r for r in view.data.roles if r not in self.cohort.roles]
@@ -487,6 +522,7 @@ def study_hash(study: Study) -> str:
     for run in values["runs"]:
         for source in ("file", "run") if run["weights"] else ():
             run["weights"][source] = run["weights"][source] and Path(run["weights"][source]).name
+    values.pop("explain")  # which maps are drawn decides no figure
     return value_hash(values)
 
 

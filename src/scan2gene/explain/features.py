@@ -16,9 +16,7 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.study import unknown_name
 from scan2gene.explain.asked import Asked, differentiable
 
-_WINDOWED = (
-    nn.Conv2d, nn.Conv3d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d,
-)  # fmt: skip
+_WINDOWED = (nn.Conv2d, nn.Conv3d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d)
 Grid = list[tuple[float, float]]  # along each axis: input voxels per cell, and the input index of cell 0
 
 
@@ -77,9 +75,10 @@ def layer_of(model: nn.Module, name: str) -> nn.Module:
 
 def _grid(windows: list[tuple[Any, ...]], shape: tuple[int, ...], cells: tuple[int, ...]) -> Grid:
     """Follow the sizes from the input to the layer; shortcuts of the same sizes lie alike."""
-    steps = {}
+    steps: dict[tuple[int, ...], Any] = {}
     for before, after, module in windows:
-        steps.setdefault(before, (after, module)) if before != after else None
+        if before != after:
+            steps.setdefault(before, (after, module))
     grid, current = [(1.0, 0.0)] * len(shape), shape
     while current != cells and current in steps:
         after, module = steps.pop(current)

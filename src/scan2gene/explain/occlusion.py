@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,10 +41,10 @@ def falls(asked: Asked, window: int | None, stride: int | None, reference: Refer
     hidden, whole = asked.reference(reference), asked.score(asked.x)
     total, covered = asked.x.new_zeros((len(whole), *shape)), asked.x.new_zeros(shape)
     for corner in product(*starts):
-        box = tuple(slice(a, a + w) for a, w in zip(corner, sides, strict=True))
+        box: Any = (..., *[slice(a, a + w) for a, w in zip(corner, sides, strict=True)])
         x = asked.x.clone()
-        x[(..., *box)] = hidden[(..., *box)]
+        x[box] = hidden[box]
         fall = whole - asked.score(x)
-        total[(..., *box)] += fall.reshape(-1, *[1] * len(shape))
+        total[box] += fall.reshape(-1, *[1] * len(shape))
         covered[box] += 1
     return total / covered.clamp_min(1)  # a stride beyond the window leaves gaps
