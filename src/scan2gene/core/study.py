@@ -287,10 +287,10 @@ class Explain(Section):
     """Maps of where each network looks, on test patients."""
 
     methods: list[Plugin] = Field(
-        [Plugin(name="grad_cam_pp")],
+        [Plugin(name="hires_cam"), Plugin(name="grad_cam_pp")],
         min_length=1,
-        description="grad_cam, grad_cam_pp, smooth_grad, integrated_gradients, gradient_shap, occlusion, with options; "
-        "the report shows the first",
+        description="hires_cam, grad_cam, grad_cam_pp, smooth_grad, integrated_gradients, gradient_shap, occlusion, "
+        "with options; the report shows the first",
     )
     exams: int = Field(
         2, ge=0, description="surest true and false positives and negatives, so many of each; 0: no maps"
@@ -302,7 +302,7 @@ class Explain(Section):
     splits: list[Name] = Field([], description="default: the first split")
     mask: Name | None = Field(None, description="role of the lesion; default: the first of kind label")
     layer: dict[Name, str] = Field(
-        {}, description="run -> layer whose activations Grad-CAM weighs; default: the model's last picture"
+        {}, description="run -> layer whose activations the CAM methods weigh; default: the network's own choice"
     )
 
 

@@ -21,7 +21,7 @@ class LightCNN(nn.Module):
     """See the file's header."""
 
     spatial_dims = 3
-    cam_layer = "blocks.4"
+    cam_layer = "blocks.2"  # four voxels a cell; at the eight of the last block a map has no place
 
     def __init__(self, in_channels: int, num_outputs: int, dropout: float):
         super().__init__()

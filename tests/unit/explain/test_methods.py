@@ -45,6 +45,18 @@ def test_grad_cam_equals_captum(axes, sign):
     assert expected.amax() > 0
 
 
+def test_hires_cam_equals_captum_and_is_grad_cam_below_a_global_mean(axes, sign):
+    model, x = small(axes)
+    asked = ask(model, x, 1, sign)
+    theirs = captum.attr.LayerGradientXActivation(_captum(model, sign), model.body).attribute(x, 1)
+    _, _, grid = activations(asked, None)
+    expected = enlarge(theirs.sum(1).clamp_min(0), grid, tuple(x.shape[2:]))
+    found = METHODS["hires_cam"](asked)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, METHODS["grad_cam"](asked))  # one gradient for the whole field
+    assert expected.amax() > 0
+
+
 def test_grad_cam_pp_equals_monai_up_to_scale(axes):
     """MONAI adds 1e-7 to the denominator and multiplies by exp(logit): weights are scaled up, maps to their maximum."""
     model, x = small(axes)
@@ -122,7 +134,7 @@ def test_a_linear_network_has_known_maps(axes, sign):
     model, x = Linear(shape), torch.randn(2, *shape, dtype=torch.float64)
     asked = ask(model, x, 0, sign, background=torch.zeros(1, *shape, dtype=torch.float64))
     w, lowest = sign * model.weight.detach(), x.flatten(2).amin(2).reshape(2, 2, *[1] * axes)
-    found = {n: METHODS[n](asked, **QUICK.get(n, {})) for n in METHODS if not n.startswith("grad_cam")}
+    found = {n: METHODS[n](asked, **QUICK.get(n, {})) for n in METHODS if "cam" not in n}
     torch.testing.assert_close(found["smooth_grad"], w.abs().sum(1).expand(2, *shape[1:]))
     torch.testing.assert_close(found["integrated_gradients"], (w * (x - lowest)).sum(1).clamp_min(0))
     torch.testing.assert_close(found["gradient_shap"], (w * x).sum(1).clamp_min(0))
