@@ -17,6 +17,7 @@ from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
 from scan2gene.report.embeddings import embedding_maps, neighbours
 from scan2gene.report.inputs import read_inputs
+from scan2gene.report.looking import looking
 from scan2gene.report.planned import planned
 from scan2gene.report.tables import tables
 from scan2gene.report.verdict import interval, number
@@ -31,6 +32,7 @@ SECTIONS = (
     ("scans", "Scans"),
     ("preprocessing", "Preprocessing"),
     ("training", "Training"),
+    ("looking", "Where it looks"),
     ("failures", "Failures"),
     ("reading", "How to read this"),
     ("reproduce", "Reproduce"),
@@ -81,6 +83,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         marks=MARKS,
         burned_in=burned_in(inputs.cohort, inputs.series),
         files={"tables": list(listed), "figures": list(drawn)},
+        looking=looking(inputs),
     )
     return Report(html, listed, drawn, per_run)
 
@@ -94,7 +97,12 @@ def _template() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_printable
+        loader=jinja2.PackageLoader("scan2gene", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
     )
     environment.filters |= {"number": number, "thousands": lambda n: f"{n:,}"}
     environment.globals |= {"interval": interval}

@@ -19,7 +19,7 @@ from scan2gene.report.redaction import settings
 PACKAGES = (
     "numpy", "pandas", "scipy", "pydicom", "nibabel", "SimpleITK", "torch", "lightning-fabric", "scikit-learn",
 )  # fmt: skip
-STAGES = ("index", "curate", "preprocess", "split", "train", "predict", "evaluate")
+STAGES = ("index", "curate", "plan", "preprocess", "split", "train", "predict", "evaluate", "explain")
 
 
 def reproduce(inputs: Inputs) -> dict[str, Any]:

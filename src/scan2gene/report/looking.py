@@ -1,0 +1,139 @@
+"""Where the networks look: pictures of the surest exams, and what the maps are worth."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.core.tables import read_csv
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.imaging.nifti import read_nifti
+from scan2gene.report.inputs import Inputs
+from scan2gene.report.overlay import strip
+
+MAP_BYTES = 2_500_000  # of all strips; base64 adds a third, and the page stays below 15 MB
+KINDS = {"TP": "True positive", "FP": "False positive", "TN": "True negative", "FN": "False negative"}
+METHODS = {
+    "grad_cam": "Grad-CAM",
+    "grad_cam_pp": "Grad-CAM++",
+    "hires_cam": "HiResCAM",
+    "smooth_grad": "SmoothGrad",
+    "integrated_gradients": "Integrated gradients",
+    "gradient_shap": "SHAP (expected gradients)",
+    "occlusion": "Occlusion",
+}
+MEASURES = ("energy", "lesion_fraction", "energy_ratio", "energy_ratio_random", "pointing")
+SURVIVES = 0.5  # mean rank correlation with all layers random above which a map hardly depends on what was learnt
+
+
+def looking(inputs: Inputs) -> dict[str, Any]:
+    """Pictures, scores and the randomisation check; or the reason why there are none."""
+    folder = inputs.out / "explain"
+    if not inputs.study.explain.exams:
+        return {"reason": "Maps were switched off in the study file (explain.exams: 0)."}
+    if not inputs.stores or not (folder / "maps.csv").exists():
+        return {"reason": "No maps were made: no network took part, or no labelled test exam was predicted."}
+    maps = read_csv(folder / "maps.csv")
+    maps["order"] = maps["prob"].where(maps["class"] == "negative", -maps["prob"])
+    scores = read_csv(folder / "scores.csv")
+    shown = inputs.study.explain.methods[0].name
+    groups, left_out = _groups(inputs, maps[(maps["picked"] == "True") & (maps["method"] == shown)])
+    return {
+        "reason": "",
+        "method": METHODS[shown],
+        "groups": groups,
+        "left_out": left_out,
+        "legend": _legend(),
+        "scores": _scores(scores),
+        "checks": _checks(scores),
+        "empty": int(maps["reason"].fillna("").str.startswith("the map is empty").sum()),
+        "n_maps": len(maps),
+        "has_mask": bool(maps["mask"].notna().any()),
+    }
+
+
+def _groups(inputs: Inputs, picked: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:
+    """Strips by run, split and target: of each kind the surest first, as far as the room goes."""
+    groups, room, left_out = [], MAP_BYTES, 0
+    for (run, split, target), rows in picked.groupby(["run_id", "split", "target"], sort=False):
+        exams = []
+        for kind in KINDS:
+            for rank, row in enumerate(rows[rows["kind"] == kind].sort_values("order").to_dict("records"), start=1):
+                drawn = _strip(inputs, row)
+                if drawn is None or len(drawn.jpeg) > room:
+                    left_out += 1
+                    continue
+                room -= len(drawn.jpeg)
+                picture = "data:image/jpeg;base64," + base64.b64encode(drawn.jpeg).decode("ascii")
+                exams.append({"kind": KINDS[kind], "rank": rank, "picture": picture, "strip": drawn, **_told(row)})
+        missing = [name.lower() for kind, name in KINDS.items() if kind not in set(rows["kind"])]
+        groups.append({"run": run, "split": split, "target": target, "exams": exams, "missing": missing})
+    return groups, left_out
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    reason = row["reason"] if isinstance(row["reason"], str) else ""
+    return {
+        "prob": row["prob"],
+        "threshold": float(row["threshold"]),
+        "truth": "positive" if row["y_true"] == 1 else "negative",
+        "said": row["class"],
+        "role": row["role"],
+        "energy": None if pd.isna(row["energy"]) else float(row["energy"]),
+        "fraction": None if pd.isna(row["lesion_fraction"]) else float(row["lesion_fraction"]),
+        "empty": reason.startswith("the map is empty"),
+        "has_mask": isinstance(row["mask"], str),
+    }
+
+
+def _strip(inputs: Inputs, row: dict[str, Any]) -> Any:
+    """The strip of one exam; None where a file is gone."""
+    files = [inputs.out / row[c] for c in ("image", "map", "mask") if isinstance(row[c], str)]
+    if len(files) < 2 or not all(f.exists() for f in files):
+        return None
+    lesion = read_nifti(files[2], "label") if len(files) > 2 else None
+    return strip(read_nifti(files[0]), read_nifti(files[1]), lesion)
+
+
+def _scores(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row per run, split, target and method that could be held against a lesion mask."""
+    rows = []
+    table = scores[scores["measure"].isin(MEASURES)]
+    for (run, split, target, method), part in table.groupby(["run_id", "split", "target", "method"], sort=False):
+        found = {m["measure"]: _estimate(m) for m in part.to_dict("records")}
+        if found["energy"].value is not None:
+            n = int(part.loc[part["measure"] == "energy", "n"].iloc[0])
+            rows.append({"run": run, "split": split, "target": target, "method": METHODS[method], "n": n, **found})
+    return rows
+
+
+def _checks(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rank correlations with the map of the trained network, as its layers become random."""
+    rows = []
+    table = scores[scores["measure"] == "rank_correlation"]
+    for (run, split, target, method), part in table.groupby(["run_id", "split", "target", "method"], sort=False):
+        steps = [(m["step"], _estimate(m).value) for m in part.to_dict("records")]
+        known = [v for _, v in steps if v is not None]
+        rows.append({"run": run, "split": split, "target": target, "method": METHODS[method], "steps": steps,
+                     "survives": bool(known) and steps[-1][1] is not None and abs(steps[-1][1]) > SURVIVES,
+                     "n": int(part["n"].max())})  # fmt: skip
+    return rows
+
+
+def _estimate(row: dict[str, Any]) -> Estimate:
+    value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
+    return Estimate(value, low, high, row["reason"] if isinstance(row["reason"], str) else "")
+
+
+def _legend(steps: int = 12) -> Sequence[str]:
+    """Colours of the map from 0 to its largest value, as they lie on black."""
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    from scan2gene.report.overlay import COLOURS
+
+    return [to_hex(colormaps[COLOURS](v)) for v in np.linspace(0, 1, steps)]
