@@ -82,6 +82,13 @@ def gbm_exam() -> None:
     write_text(RESULTS / "gbm-exam.md", markdown(compare(DATA / "tcia_brain_tumor_progression_dicom")))
 
 
+def cam() -> None:
+    """Score maps on synthetic patients with a planted lesion."""
+    from cam_phantom import cam_phantom
+
+    write_text(RESULTS / "cam.md", cam_phantom())
+
+
 def index_all() -> None:
     """Index every folder of real data."""
     from index_all import page
@@ -109,6 +116,7 @@ if __name__ == "__main__":
         sys.exit(f"the real data is not at {DATA.name}; `make results` needs ../shared/data beside the repository")
     index_all()
     gbm_exam()
+    cam()
     tcga_lgg()
     tcga_lgg("tcga-lgg-planned")
     transferred()

@@ -30,7 +30,7 @@ def _affine(n: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("explain")
-    path = nifti_study(folder)
+    path = nifti_study(folder, 18)
     for n, scan in enumerate(sorted((folder / "scans").glob("*/t1.nii.gz"))):
         array = nib.load(scan).get_fdata().astype(np.float32)
         array[3:6, 6:9, 4:6] += 50.0 if n % 2 else -50.0

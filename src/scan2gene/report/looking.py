@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from scan2gene.report.inputs import Inputs
 from scan2gene.report.overlay import strip
 
 MAP_BYTES = 2_500_000  # of all strips; base64 adds a third, and the page stays below 15 MB
+SIZES = ((24, 150), (48, 110), (math.inf, 80))  # up to so many strips, so many pixels a slice
 KINDS = {"TP": "True positive", "FP": "False positive", "TN": "True negative", "FN": "False negative"}
 METHODS = {
     "grad_cam": "Grad-CAM",
@@ -56,21 +58,28 @@ def looking(inputs: Inputs) -> dict[str, Any]:
 
 
 def _groups(inputs: Inputs, picked: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:
-    """Strips by run, split and target: of each kind the surest first, as far as the room goes."""
-    groups, room, left_out = [], MAP_BYTES, 0
-    for (run, split, target), rows in picked.groupby(["run_id", "split", "target"], sort=False):
-        exams = []
-        for kind in KINDS:
-            for rank, row in enumerate(rows[rows["kind"] == kind].sort_values("order").to_dict("records"), start=1):
-                drawn = _strip(inputs, row)
-                if drawn is None or len(drawn.jpeg) > room:
-                    left_out += 1
-                    continue
-                room -= len(drawn.jpeg)
-                picture = "data:image/jpeg;base64," + base64.b64encode(drawn.jpeg).decode("ascii")
-                exams.append({"kind": KINDS[kind], "rank": rank, "picture": picture, "strip": drawn, **_told(row)})
+    """Strips by run, split and target; the surest of every kind come first when the room is short."""
+    keys = ["run_id", "split", "target"]
+    table = picked.sort_values("order", kind="stable")
+    table["rank"] = table.groupby([*keys, "kind"]).cumcount() + 1
+    pixels = next(size for most, size in SIZES if len(table) <= most)
+    room, left_out = MAP_BYTES, 0
+    drawn: dict[Any, dict[str, Any]] = {}
+    for number, row in table.sort_values("rank", kind="stable").iterrows():
+        made = _strip(inputs, row.to_dict(), pixels)
+        if made is None or len(made.jpeg) > room:
+            left_out += 1
+            continue
+        room -= len(made.jpeg)
+        picture = "data:image/jpeg;base64," + base64.b64encode(made.jpeg).decode("ascii")
+        exam = {"kind": KINDS[row["kind"]], "rank": row["rank"], "picture": picture, "strip": made}
+        drawn[number] = exam | _told(row.to_dict())
+    groups = []
+    for key in picked[keys].drop_duplicates().itertuples(index=False, name=None):
+        rows = table[(table[keys] == list(key)).all(axis=1)]
+        exams = [drawn[n] for kind in KINDS for n in rows.index[rows["kind"] == kind] if n in drawn]
         missing = [name.lower() for kind, name in KINDS.items() if kind not in set(rows["kind"])]
-        groups.append({"run": run, "split": split, "target": target, "exams": exams, "missing": missing})
+        groups.append(dict(zip(("run", "split", "target"), key, strict=True)) | {"exams": exams, "missing": missing})
     return groups, left_out
 
 
@@ -89,13 +98,13 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _strip(inputs: Inputs, row: dict[str, Any]) -> Any:
+def _strip(inputs: Inputs, row: dict[str, Any], pixels: int) -> Any:
     """The strip of one exam; None where a file is gone."""
     files = [inputs.out / row[c] for c in ("image", "map", "mask") if isinstance(row[c], str)]
     if len(files) < 2 or not all(f.exists() for f in files):
         return None
     lesion = read_nifti(files[2], "label") if len(files) > 2 else None
-    return strip(read_nifti(files[0]), read_nifti(files[1]), lesion)
+    return strip(read_nifti(files[0]), read_nifti(files[1]), lesion, pixels)
 
 
 def _scores(scores: pd.DataFrame) -> list[dict[str, Any]]:

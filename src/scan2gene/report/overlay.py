@@ -11,7 +11,7 @@ import numpy as np
 from scan2gene.core.geometry import reoriented
 from scan2gene.core.volume import Volume
 
-PIXELS = 150  # longer side of a slice
+PIXELS = 150
 MAX_SLICES = 14
 OPACITY = 0.75  # of the largest value; 0 is clear
 FLOOR = 0.05  # part of the largest value below which nothing is drawn
@@ -43,16 +43,17 @@ class Strip:
     strongest: int
 
 
-def strip(image: Volume, cam: Volume, lesion: Volume | None) -> Strip:
+def strip(image: Volume, cam: Volume, lesion: Volume | None, pixels: int = PIXELS) -> Strip:
     """Draw a map over its prepared volume.
 
     Args:
         image: Intensities (I, J, K).
         cam: The map on the same grid; its largest value has the strongest colour.
         lesion: Mask on the same grid, drawn as an outline.
+        pixels: Longer side of a slice.
 
     Returns:
-        Slices along the axis with the widest voxels, axial when none is wider; at most
+        Slices along the axis with the fewest voxels, axial when none has fewer; at most
         `MAX_SLICES`, evenly spread, with the one that holds most of the map among them.
         The patient's right lies on the left, anterior or superior is up.
     """
@@ -61,13 +62,13 @@ def strip(image: Volume, cam: Volume, lesion: Volume | None) -> Strip:
 
     grey, heat = reoriented(image, "LPS"), reoriented(cam, "LPS")
     mask = reoriented(lesion, "LPS").array > 0 if lesion else np.zeros(grey.shape, bool)
-    axis = max((2, 1, 0), key=lambda a: round(grey.spacing_mm[a], 3))
+    axis = min((2, 1, 0), key=lambda a: grey.shape[a])
     chosen = _slices(heat.array, axis)
     low, high = np.percentile(grey.array.astype(np.float32), [1, 99.5])
     top = float(heat.array.max()) or 1.0
     columns = []
     for place in chosen:
-        plane, height, width = _plane(grey, axis, place)
+        plane, height, width = _plane(grey, axis, place, pixels)
         base = np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
         size = (width, height)
         scan = _resized(base, size, Image.Resampling.BILINEAR)
@@ -78,9 +79,9 @@ def strip(image: Volume, cam: Volume, lesion: Volume | None) -> Strip:
         plain = np.repeat(scan[..., None], 3, axis=2)
         drawn = np.concatenate([plain, plain * (1 - weight) + colour * weight])
         edges = np.concatenate([_edge(inside)] * 2)
-        pixels = (drawn * 255).round().astype(np.uint8)
-        pixels[edges] = OUTLINE
-        columns += [pixels, np.full((len(pixels), 3, 3), 255, np.uint8)]
+        column = (drawn * 255).round().astype(np.uint8)
+        column[edges] = OUTLINE
+        columns += [column, np.full((len(column), 3, 3), 255, np.uint8)]
     sheet = Image.fromarray(np.concatenate(columns[:-1], axis=1))
     stream = io.BytesIO()
     sheet.save(stream, "JPEG", quality=78, optimize=True)
@@ -103,11 +104,11 @@ def _slices(heat: np.ndarray, axis: int) -> list[int]:
     return sorted({int(p) for p in places})
 
 
-def _plane(volume: Volume, axis: int, place: int) -> tuple[np.ndarray, int, int]:
+def _plane(volume: Volume, axis: int, place: int, pixels: int) -> tuple[np.ndarray, int, int]:
     """One slice as (rows, columns), and its size in pixels; `volume` is in LPS."""
     across, down = [a for a in range(3) if a != axis]
     extent = np.array(volume.shape) * volume.spacing_mm
-    scale = PIXELS / max(extent[across], extent[down])
+    scale = pixels / max(extent[across], extent[down])
     plane = _upright(np.take(volume.array, place, axis), axis)
     return plane, max(1, round(scale * extent[down])), max(1, round(scale * extent[across]))
 
