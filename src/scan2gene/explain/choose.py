@@ -52,7 +52,8 @@ def chosen_exams(
         & (predictions["repeat"] == 0)
         & (predictions["variant"] == "original")
     ].dropna(subset=["prob", "y_true"])
-    cuts = pd.DataFrame(list(thresholds), columns=[*FOLD, "target", "threshold"])
+    own = [t for t in thresholds if t.get("variant", "original") == "original"]
+    cuts = pd.DataFrame(own, columns=[*FOLD, "target", "threshold"])
     table = table.merge(cuts, on=[*FOLD, "target"], how="inner").sort_values(["target", "exam_id"], kind="stable")
     positive = table["prob"] >= table["threshold"]
     right = positive == (table["y_true"] == 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from scan2gene.explain.randomise import cascade
 from scan2gene.explain.score import hit, rank_correlation
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
-from scan2gene.train.fold import build_network
+from scan2gene.train.networks import build_network, load_network
 
 MAP_COLUMNS = (
     *CHOSEN_COLUMNS, "method", "role", "image", "mask", "map", "map_on_scan", "energy", "lesion_fraction", "pointing",
@@ -252,8 +253,7 @@ def load_fit(
     """
     roles = input_roles(study)
     device = "cuda" if torch.cuda.is_available() and study.train.device in ("auto", "cuda") else "cpu"
-    model = build_network(study, run)
-    model.load_state_dict(torch.load(trained / "best.pt", map_location="cpu", weights_only=True))
+    model = load_network(study, run, trained).requires_grad_(True)  # also a frozen encoder has gradients to show
     manifest = read_csv(store / "manifest.csv")
     ready = manifest[manifest["status"] == "ok"]
     scans = {
@@ -263,18 +263,26 @@ def load_fit(
         if exam[f"role:{role}"] in paths
     }
     return Fit(
-        model.to(device), _random(study, run).to(device), data, roles, list(study.targets), store,
+        model.to(device), _random(model, study.seed).to(device), data, roles, list(study.targets), store,
         ready.set_index(["exam_id", "role"])["file"].to_dict(), scans,
         np.flatnonzero(data.exams["patient_id"].map(parts) == "train").tolist(), mask,
         study.explain.layer.get(run.name), study.seed,
     )  # fmt: skip
 
 
-def _random(study: Study, run: Run) -> nn.Module:
-    """The run's network with the random weights of the study's seed; the caller's stream stays as it is."""
+def _random(model: nn.Module, seed: int) -> nn.Module:
+    """The same network with random weights, whatever it started from; the caller's stream stays as it is."""
+    fresh = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(study.seed)
-        return build_network(study, run)
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            reset: Any = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
+            else:
+                for parameter in module.parameters(recurse=False):
+                    nn.init.normal_(parameter, std=0.02)
+    return fresh
 
 
 def check_layers(study: Study) -> None:

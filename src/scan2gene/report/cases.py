@@ -20,7 +20,7 @@ from scan2gene.report.thumbnail import strip
 
 EACH = 2  # cases of a kind
 STRIP_BYTES = 9_000
-PAGE_BYTES = 2_500_000  # of these figures on the page; the others lie beside it
+PAGE_BYTES = 2_000_000  # of these figures on the page; the others lie beside it
 # name, truth, decision, whether the highest probability comes first
 KINDS = (
     ("found", 1, 1, True),

@@ -17,7 +17,7 @@ from scan2gene.report.svg import GREY, escaped, svg, text
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito
 OTHERS, UNKNOWN = "others", "not known"
 POINTS = 1500  # of one map; more would only cover each other
-PAGE_BYTES = 2_000_000
+PAGE_BYTES = 1_200_000
 _SIDE, _RADIUS = 340.0, 3.6
 
 

@@ -15,7 +15,7 @@ from scan2gene.imaging.nifti import read_nifti
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.overlay import strip
 
-MAP_BYTES = 2_500_000  # of all strips; base64 adds a third, and the page stays below 15 MB
+MAP_BYTES = 1_800_000  # of all strips; base64 adds a third, and the page stays below 15 MB
 SIZES = ((24, 150), (48, 110), (math.inf, 80))  # up to so many strips, so many pixels a slice
 KINDS = {"TP": "True positive", "FP": "False positive", "TN": "True negative", "FN": "False negative"}
 METHODS = {

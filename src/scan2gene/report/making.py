@@ -14,7 +14,7 @@ from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.redaction import grouped
 
-PREVIEW_BYTES = 6_100_000  # of all previews; base64 adds a third, and the page stays below 15 MB
+PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
 HARDLY_TRAINED = 3
 
 

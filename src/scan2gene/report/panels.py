@@ -13,7 +13,7 @@ from scan2gene.report.inputs import Inputs
 from scan2gene.report.results import Scores
 
 KINDS = ("roc", "precision-recall", "calibration", "confusion")
-PAGE_BYTES = 2_500_000  # of these figures on the page; the others lie beside it
+PAGE_BYTES = 2_000_000  # of these figures on the page; the others lie beside it
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
