@@ -15,7 +15,8 @@ from scan2gene.report.panels import decided
 from scan2gene.report.svg import GREY, escaped, svg, text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito
-OTHERS, UNKNOWN = "others", "not known"
+OTHERS, UNKNOWN, RARE = "others", "not known", "a rare one"
+FEW = 3  # patients below whom a scanner is not named
 POINTS = 1500  # of one map; more would only cover each other
 PAGE_BYTES = 1_200_000
 _SIDE, _RADIUS = 340.0, 3.6
@@ -56,6 +57,8 @@ def _colourings(inputs: Inputs, rows: pd.DataFrame) -> dict[str, Sequence[str]]:
     found = {f"label {t}": [words.get(v, UNKNOWN) for v in labels[t].reindex(rows["patient_id"])] for t in labels}
     for column in ("site", "scanner"):
         found[column] = [inputs.hide(v) if isinstance(v, str) and v else UNKNOWN for v in rows[column]]
+    alone = rows.groupby("scanner")["patient_id"].transform("nunique") < FEW  # a rare machine would lead to its patient
+    found["scanner"] = [RARE if few and w != UNKNOWN else w for w, few in zip(found["scanner"], alone, strict=True)]
     outcome = _outcomes(inputs, rows)
     found |= {f"error {t}": words for t, words in outcome.items()}
     return {name: words for name, words in found.items() if len(set(words)) > 1}
