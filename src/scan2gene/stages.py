@@ -395,10 +395,11 @@ def _evaluate(job: Job) -> str:
         predictions = pd.read_parquet(job.out / "predictions.parquet")
         split = job.table("split.csv", SPLIT_COLUMNS)
         found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
-        files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json")]
+        files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json", "comparisons.csv")]
         write_csv(files[0], found.metrics)
         write_json(files[1], found.thresholds)
         write_json(files[2], found.results)
+        write_csv(files[3], found.comparisons)
         for one in job.study.runs:
             if one.name in found.results:
                 write_json(job.out / "experiments" / one.name / "results.json", found.results[one.name])

@@ -24,9 +24,12 @@ METRIC_COLUMNS = (
     "run_id", "split", "variant", "target", "metric", "value", "low", "high", "n", "n_units", "n_positive", "n_failed",
     "reason",
 )  # fmt: skip
+COMPARISON_COLUMNS = (
+    "split", "target", "metric", "best", "run_id", "n", "difference", "low", "high", "p", "p_holm", "reason",
+)  # fmt: skip
 PARTS = ("train", "validation", "test")
 _NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high", "n", "n_units", "n_positive",
-            "n_failed"}  # fmt: skip
+            "n_failed", "difference", "p", "p_holm"}  # fmt: skip
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -9,24 +9,26 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.tables import METRIC_COLUMNS
+from scan2gene.core.tables import COMPARISON_COLUMNS, METRIC_COLUMNS
 from scan2gene.evaluate.ensemble import ALL
-from scan2gene.evaluate.intervals import Estimate, bca, bootstrap_counts
-from scan2gene.evaluate.metrics import METRICS, SHARES, WITHIN_FOLD, auroc
+from scan2gene.evaluate.intervals import Estimate, interval_of
+from scan2gene.evaluate.metrics import METRICS, SHARES, auroc
+from scan2gene.evaluate.paired import compare_with_best
+from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.thresholds import g_mean_threshold
 
 FOLD = ["run_id", "split", "variant", "repeat", "fold"]
-PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
 DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` gives: the metric table, one threshold per fold and target, results by run."""
+    """What `evaluate` gives: metrics, a threshold per fold and target, results by run, the best against others."""
 
     metrics: pd.DataFrame
     thresholds: list[dict[str, Any]]
     results: dict[str, Any]
+    comparisons: pd.DataFrame
 
 
 def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: int) -> Evaluation:
@@ -48,9 +50,11 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
     results: dict[str, Any] = {}
     tested = patients[patients["part"] == "test"]
     decided = _with_decisions(tested, thresholds)
+    plain: dict[tuple[str, str], dict[str, tuple[Sample, dict[str, Estimate]]]] = {}
     for (run, name, variant, target), table in tested.groupby(["run_id", "split", "variant", "target"]):
         scored = decided.loc[table.index].dropna(subset=["y_true", "prob"])
-        found = _score(scored, draws, seed)
+        sample = Sample(scored)
+        found = _score(sample, draws, seed)
         units = scored.drop_duplicates(PERSON)
         counted = {
             "n": units["patient_id"].nunique(),
@@ -65,9 +69,18 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
         place = results.setdefault(str(run), {}).setdefault(str(name), {}).setdefault(str(target), {})
         if variant == "original":
             place.update(result)
+            plain.setdefault((name, target), {})[run] = sample, found
         else:
             place.setdefault("variants", {})[str(variant)] = result
-    return Evaluation(pd.DataFrame(rows, columns=list(METRIC_COLUMNS)), thresholds, results)
+    compared = [
+        {"split": name, "target": target, **row}
+        for (name, target), runs in plain.items()
+        for row in compare_with_best(
+            {r: s for r, (s, _) in runs.items()}, {r: f for r, (_, f) in runs.items()}, draws, seed
+        )
+    ]
+    metrics = pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+    return Evaluation(metrics, thresholds, results, pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS)))
 
 
 def check_complete(predictions: pd.DataFrame, split: pd.DataFrame) -> None:
@@ -156,40 +169,12 @@ def _with_decisions(tested: pd.DataFrame, thresholds: list[dict[str, Any]]) -> p
     return placed.assign(decision=(placed["prob"] >= placed["threshold"]).astype(float))
 
 
-def _score(table: pd.DataFrame, draws: int, seed: int) -> dict[str, Estimate]:
-    """Every metric of one run, split, variant and target; patients are resampled, both sides of one together.
-
-    Patients are drawn among those with as many positive and negative sides. With repeated
-    splits a metric is the mean over repeats; a drawn patient counts in all.
-    """
-    names, patient = np.unique(table["patient_id"], return_inverse=True)
-    units = table.drop_duplicates(PERSON)
-    truth = units["y_true"].to_numpy()
-    if len(truth) == 0 or truth.sum() in (0, len(truth)):
-        who = "labelled test patients" if len(truth) == len(names) else "labelled sides of test patients"
-        why = f"{int(truth.sum())} positive among {len(truth)} {who}; both classes are needed"
-        return {m: Estimate(None, reason=why) for m in METRICS}
-    sides = units.groupby("patient_id")["y_true"].agg(["sum", "size"]).reindex(names)
-    _, strata = np.unique(sides.to_numpy(), axis=0, return_inverse=True)
-    counts = bootstrap_counts(strata.ravel(), draws, seed)
-    y, fold, repeat = (table[c].to_numpy() for c in ("y_true", "fold", "repeat"))
-    columns = {c: table[c].to_numpy(float) for c in ("prob", "decision")}
-
-    def statistic(metric: str, weights: np.ndarray) -> np.ndarray:
-        function, column = METRICS[metric]
-        values = []
-        for number in np.unique(repeat):
-            rows = repeat == number
-            extra = {"groups": fold[rows]} if metric in WITHIN_FOLD else {}
-            values.append(function(y[rows], columns[column][rows], weights[..., patient[rows]], **extra))
-        return np.mean(values, axis=0)
-
-    fewest = int(min(units.loc[units["y_true"] == c, "patient_id"].nunique() for c in (0, 1)))
-
-    def estimate(metric: str) -> Estimate:
-        return bca(lambda w: statistic(metric, w), counts, fewest if metric in SHARES else 0)
-
-    return {m: estimate(m) for m in METRICS}
+def _score(sample: Sample, draws: int, seed: int) -> dict[str, Estimate]:
+    """Every metric of one run, split, variant and target, with intervals over patients."""
+    if sample.lacking:
+        return {m: Estimate(None, reason=sample.lacking) for m in METRICS}
+    drawn, fewest = sample.resampled(METRICS, draws, seed), sample.fewest
+    return {m: interval_of(drawn[m], fewest if m in SHARES else 0) for m in METRICS}
 
 
 def _by_fold(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -41,12 +41,44 @@ def bootstrap_counts(strata: np.ndarray, draws: int, seed: int) -> np.ndarray:
     return counts
 
 
-def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, fewest: int = 0) -> Estimate:
-    """Bias-corrected and accelerated bootstrap interval.
+@dataclass(frozen=True)
+class Resampled:
+    """A statistic at equal weights, in each draw (draws,), and without each patient (P,); NaN where undefined.
+
+    Two of them from the same draws of the same patients may be subtracted: a paired difference.
+    """
+
+    value: float
+    draws: np.ndarray
+    left_out: np.ndarray
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        return Resampled(self.value - other.value, self.draws - other.draws, self.left_out - other.left_out)
+
+
+def resample(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> Resampled:
+    """Evaluate a statistic on draws of patients.
 
     Args:
         statistic: Weights (..., P) -> values (...); NaN where undefined.
         counts: (draws, P) from `bootstrap_counts`.
+    """
+    patients = counts.shape[1]
+    values = (np.asarray(statistic(w), dtype=float) for w in (np.ones(patients), counts, 1 - np.eye(patients)))
+    value, draws, left_out = values
+    return Resampled(float(value), draws, left_out)
+
+
+def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, fewest: int = 0) -> Estimate:
+    """Bias-corrected and accelerated bootstrap interval of a statistic: `interval_of` what `resample` gives."""
+    return interval_of(resample(statistic, counts), fewest)
+
+
+def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
+    """Bias-corrected and accelerated bootstrap interval.
+
+    Args:
+        found: From `resample`.
         fewest: Patients of the rarer class, where the statistic is a share from 0 to 1. A share
             that is 1 (or 0) in every draw then gets the exact interval of so many successes
             (or failures) in so many trials, which is wider than that of all pairs or patients.
@@ -56,29 +88,65 @@ def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, fewes
 
     Source: Efron 1987, "Better bootstrap confidence intervals"; Clopper and Pearson 1934.
     """
-    patients = counts.shape[1]
-    value = float(statistic(np.ones(patients)))
+    value = found.value
     if np.isnan(value):
         return Estimate(None, reason="undefined on this test set")
-    draws = np.asarray(statistic(counts))
-    share = float(np.isnan(draws).mean())
+    share = float(np.isnan(found.draws).mean())
     if share > MAX_UNDEFINED:
         return Estimate(value, reason=f"undefined in {share:.0%} of the bootstrap draws")
-    draws = np.sort(draws[~np.isnan(draws)])
+    draws = _defined(found.draws)
     if draws[0] == draws[-1] == value and value in (0.0, 1.0) and fewest:
         beyond = float(((1 - LEVEL) / 2) ** (1 / fewest))
         return Estimate(value, beyond, 1.0) if value else Estimate(value, 0.0, 1 - beyond)
     if draws[0] == draws[-1]:
         return Estimate(value, reason="every bootstrap draw gives the same value; too few cases for an interval")
-    left_out = np.asarray(statistic(1 - np.eye(patients)))
-    pull = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
-    spread = float((pull**2).sum())
-    acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-    below = (float((draws < value).sum()) + 0.5 * float((draws == value).sum())) / len(draws)
+    bias, acceleration = _corrections(found, draws)
     normal = NormalDist()
-    bias = normal.inv_cdf(min(max(below, 1 / len(draws)), 1 - 1 / len(draws)))
     ends = []
     for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
         z = bias + normal.inv_cdf(tail)
         ends.append(float(np.quantile(draws, normal.cdf(bias + z / (1 - acceleration * z)))))
     return Estimate(value, ends[0], ends[1])
+
+
+def p_value(found: Resampled, null: float = 0.0) -> float | None:
+    """Two-sided P value: one less the coverage of the BCa interval that just reaches a value.
+
+    Args:
+        found: From `resample`.
+        null: The value that is doubted.
+
+    Returns:
+        Not below 1 / draws; 1 where every draw is the null itself; None where there is no interval.
+
+    Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 16 on the achieved level.
+    """
+    draws = _defined(found.draws)
+    if np.isnan(found.value) or len(draws) < (1 - MAX_UNDEFINED) * len(found.draws):
+        return None
+    if draws[0] == draws[-1]:
+        return 1.0 if draws[0] == found.value == null else None
+    bias, acceleration = _corrections(found, draws)
+    normal = NormalDist()
+    beyond = normal.inv_cdf(_share_below(draws, null)) - bias
+    z = beyond / (1 + acceleration * beyond) - bias  # solved for the tail, `interval_of` the other way round
+    tail = normal.cdf(z) if 1 + acceleration * beyond > 0 else float(beyond > 0)
+    return min(1.0, max(2 * min(tail, 1 - tail), 1 / len(draws)))
+
+
+def _defined(draws: np.ndarray) -> np.ndarray:
+    return np.sort(draws[~np.isnan(draws)])
+
+
+def _corrections(found: Resampled, draws: np.ndarray) -> tuple[float, float]:
+    """Bias and acceleration; `draws` are the defined ones, sorted."""
+    pull = np.nanmean(found.left_out) - found.left_out[~np.isnan(found.left_out)]
+    spread = float((pull**2).sum())
+    acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    return NormalDist().inv_cdf(_share_below(draws, found.value)), acceleration
+
+
+def _share_below(draws: np.ndarray, value: float) -> float:
+    """Share of draws below a value, ties half, never quite 0 or 1."""
+    below = (float((draws < value).sum()) + 0.5 * float((draws == value).sum())) / len(draws)
+    return min(max(below, 1 / len(draws)), 1 - 1 / len(draws))
