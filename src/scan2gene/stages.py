@@ -22,6 +22,7 @@ from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.outputs import output_names, output_values, outputs
 from scan2gene.core.rundir import damaged, is_done, mark_done, read_stamp, stage_key
+from scan2gene.core.started import started
 from scan2gene.core.study import Run, Study, candidate, candidates, for_run, input_roles, study_hash
 from scan2gene.core.study_file import study_text
 from scan2gene.core.tables import (
@@ -249,7 +250,7 @@ def _train(job: Job) -> str:
         live("")
         _keep_record(job, one, folder)
         cost = meter.stamp()
-        names = ("best.pt", "model.json", "history.csv", "search.json", "weights.json")
+        names = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json")
         files = [p for p in (folder / n for n in names) if p.exists()]
         mark_done(job.out, stage, key, files, **cost)
         (folder / "last.pt").unlink(missing_ok=True)
@@ -261,17 +262,23 @@ def _train(job: Job) -> str:
 
 
 def _keep_record(job: Job, one: Run, folder: Path) -> None:
-    """Say beside a head what its frozen encoder was; whole networks have said it themselves."""
-    from scan2gene.train.networks import probes
+    """Say beside a model how large it is, and beside a head what its frozen encoder was."""
+    from scan2gene.train.fold import is_classical
+    from scan2gene.train.networks import probes, size
     from scan2gene.train.search import chosen_run
 
     one = chosen_run(one, folder)
+    view = for_run(job.study, one)
+    if is_classical(one):
+        numbers = (len(one.model.options["columns"]) + 1) * len(output_names(view))
+        write_json(folder / "network.json", {"parameters": numbers, "trained": numbers})
+        return
     if probes(one):
         from scan2gene.preprocess.recipe import recipe_hash
         from scan2gene.train.embedded import keep_record
 
-        view = for_run(job.study, one)
         keep_record(job.out / "embeddings", job.out / "store" / recipe_hash(view.preprocess), view, one, folder)
+    write_json(folder / "network.json", size(view, one, folder))
 
 
 def _forbid_seen(job: Job, one: Run, parts: dict[str, str]) -> list[str]:
@@ -387,14 +394,19 @@ def _evaluate(job: Job) -> str:
     from scan2gene.evaluate.evaluate import evaluate
 
     settings = job.study.evaluate
+    starts = {(r.name, s.name): started(job.out, r.name, s.name) for r in job.study.runs for s in job.study.splits}
     key = stage_key(
         version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
         seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
+        starts=[s.as_json() for s in starts.values()],
     )  # fmt: skip
     if not job.is_done("evaluate", key):
         predictions = pd.read_parquet(job.out / "predictions.parquet")
         split = job.table("split.csv", SPLIT_COLUMNS)
         found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
+        for place, begun in starts.items():
+            for result in found.results.get(place[0], {}).get(place[1], {}).values():
+                result["weights"] = begun.as_json()
         files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json", "comparisons.csv")]
         write_csv(files[0], found.metrics)
         write_json(files[1], found.thresholds)
@@ -510,7 +522,8 @@ def _report(job: Job) -> str:
     from scan2gene.report.page import make_report
 
     inputs = sorted(p for pattern in ("*.csv", "*.json", "*.parquet", "experiments/*/*/history.csv", "store/*/*.csv",
-                                                 "explain/*.csv")
+                                                 "explain/*.csv", "experiments/*/*/weights.json",
+                                                 "experiments/*/*/network.json", "experiments/*/augmentation.png")
                     for p in job.out.glob(pattern))  # fmt: skip
     key = stage_key(
         version=__version__,

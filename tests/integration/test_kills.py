@@ -94,7 +94,7 @@ ALL_STATE = {
 }
 
 
-TIMES = ("costs", "training")  # tables that hold seconds
+TIMES = ("costs", "training", "models-cv-gene")  # tables that hold seconds
 
 
 def contents(out: Path) -> dict[str, object]:

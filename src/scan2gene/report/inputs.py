@@ -13,7 +13,14 @@ import pandas as pd
 from scan2gene.core.errors import RunError
 from scan2gene.core.outputs import patient_classes
 from scan2gene.core.study import Run, Study
-from scan2gene.core.tables import EXCLUSION_COLUMNS, LABEL_COLUMNS, METRIC_COLUMNS, SPLIT_COLUMNS, read_csv
+from scan2gene.core.tables import (
+    COMPARISON_COLUMNS,
+    EXCLUSION_COLUMNS,
+    LABEL_COLUMNS,
+    METRIC_COLUMNS,
+    SPLIT_COLUMNS,
+    read_csv,
+)
 from scan2gene.report.redaction import Redaction, redaction
 
 _PREDICTION_COLUMNS = [
@@ -39,6 +46,7 @@ class Inputs:
     split: pd.DataFrame
     predictions: pd.DataFrame
     metrics: pd.DataFrame
+    comparisons: pd.DataFrame
     thresholds: list[dict[str, Any]]
     results: dict[str, Any]
     called: dict[str, Any]
@@ -88,6 +96,7 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         split=read_csv(out / "split.csv", SPLIT_COLUMNS),
         predictions=_original(predictions),
         metrics=read_csv(out / "metrics.csv", METRIC_COLUMNS),
+        comparisons=read_csv(out / "comparisons.csv", COMPARISON_COLUMNS),
         thresholds=[row for row in _read_json(out / "thresholds.json") if row.get("variant", ORIGINAL) == ORIGINAL],
         results=_read_json(out / "results.json"),
         called=_read_json(out / "called.json") if (out / "called.json").exists() else {},

@@ -17,6 +17,10 @@ _ESCAPED = {
 }  # fmt: skip
 
 
+class Bold(str):
+    """A cell that is set in bold."""
+
+
 def escaped(words: str) -> str:
     """Text as LaTeX prints it; letters beyond its fonts are left to the document's own packages."""
     pieces = re.split("(?<=-)(?=-)", words)  # two hyphens would become a dash
@@ -54,4 +58,5 @@ def booktabs(table: pd.DataFrame, caption: str, label: str) -> str:
 def _cell(value: object) -> str:
     if value is None or value != value:  # NaN is no number to print
         return "{--}"
-    return escaped(f"{value:g}" if isinstance(value, float) else str(value))
+    words = escaped(f"{value:g}" if isinstance(value, float) else str(value))
+    return f"\\textbf{{{words}}}" if isinstance(value, Bold) else words

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.study import Study
-from scan2gene.report import acquisition, beside, cases, cohort, making, panels, repeat, results
+from scan2gene.report import acquisition, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
 from scan2gene.report.embeddings import embedding_maps, neighbours
@@ -24,6 +24,7 @@ from scan2gene.report.verdict import interval, number
 
 SECTIONS = (
     ("answer", "Answer"),
+    ("models", "Models"),
     ("metrics", "All metrics"),
     ("curves", "Curves"),
     ("cases", "Best and worst cases"),
@@ -60,6 +61,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     page: dict[str, Any] = {
         "answer": results.answer(inputs, found),
         "metrics": results.metrics(inputs, found),
+        "models": models_table.models(inputs, found),
         "forests": results.forests(inputs, found),
         "panels": panels.panels(inputs, found),
         "cases": cases.cases(inputs),
@@ -75,7 +77,8 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "reproduce": repeat.reproduce(inputs),
     }
     drawn, per_run = beside.figures(page), beside.plots(page)
-    listed = beside.named((table.name, table) for table in tables(inputs, page))
+    every = [*models_table.tables(page["models"], inputs.comparisons), *tables(inputs, page)]
+    listed = beside.named((table.name, table) for table in every if len(table.csv))
     html = _template().render(
         **page,
         study=study,
@@ -104,8 +107,8 @@ def _template() -> Any:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.filters |= {"number": number, "thousands": lambda n: f"{n:,}"}
-    environment.globals |= {"interval": interval}
+    environment.filters |= {"number": number, "thousands": lambda n: f"{n:,}", "count": models_table.count}
+    environment.globals |= {"interval": interval, "difference": models_table.difference}
     source = importlib.resources.files("scan2gene.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(source)
 

@@ -68,7 +68,7 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     metrics = inputs.metrics.assign(reason=inputs.metrics["reason"].map(inputs.hide, na_action="ignore"))
     found = [Table("metrics", "Every metric of every run", metrics)]
     for table in page["answer"]["tables"]:
-        rows = [[r["run"], *[_cell(c.estimate if c else None) for c, _ in r["cells"]]] for r in table["rows"]]
+        rows = [[r["run"], *[cell_text(c.estimate if c else None) for c, _ in r["cells"]]] for r in table["rows"]]
         of_split = metrics[(metrics["split"] == table["split"]) & (metrics["metric"] == "auroc")]
         caption = f"AUROC with 95 % interval, test patients of {table['split']} ({table['what']})"
         shown = pd.DataFrame(rows, columns=["run", *table["targets"]])
@@ -76,7 +76,7 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     for table in page["metrics"]["tables"]:
         split, target = table["split"], table["target"]
         columns = {"metric": [" ".join(n).strip() for n in page["metrics"]["names"]]}
-        columns |= {r["run"]: [_cell(c["estimate"]) for c in r["cells"]] for r in table["rows"]}
+        columns |= {r["run"]: [cell_text(c["estimate"]) for c in r["cells"]] for r in table["rows"]}
         mine = metrics[(metrics["split"] == split) & (metrics["target"] == target)]
         caption = f"Metrics with 95 % interval for {target}, test patients of {split}"
         found.append(Table(f"metrics-{split}-{target}", caption, mine, pd.DataFrame(columns)))
@@ -92,7 +92,8 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     ]
 
 
-def _cell(estimate: Estimate | None) -> str:
+def cell_text(estimate: Estimate | None) -> str:
+    """A figure with its interval."""
     if estimate is None or estimate.value is None:
         return "not estimated"
     if estimate.low is None or estimate.high is None:

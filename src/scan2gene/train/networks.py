@@ -59,7 +59,7 @@ def build_network(study: Study, run: Run) -> Any:
     """
     network = _encoder(study, run, False, None)
     if probes(run):
-        network = Probed(network, _new_probe(study, run, network.head.linear.in_features - len(input_roles(study))))
+        network = Probed(network, _new_probe(study, run, _embedding_length(study, network)))
     return with_sides(study, network)
 
 
@@ -102,6 +102,10 @@ def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> An
 def _new_probe(study: Study, run: Run, num_features: int) -> Probe:
     head = (run.weights and run.weights.head) or Head()
     return Probe(num_features, len(input_roles(study)), len(study.targets), head.hidden, head.dropout)
+
+
+def _embedding_length(study: Study, encoder: Any) -> int:
+    return encoder.head.linear.in_features - len(input_roles(study))
 
 
 def new_head(study: Study, run: Run, num_numbers: int) -> Any:
@@ -160,6 +164,28 @@ def load_network(study: Study, run: Run, folder: Path) -> Any:
     probed, prefix = (network.network, "network.") if sided else (network, "")
     probed.probe.load_state_dict({name.removeprefix(prefix): value for name, value in state.items()})
     return network
+
+
+def size(study: Study, run: Run, folder: Path) -> dict[str, int]:
+    """Numbers in the network of a finished fit, and how many of them were trained, for network.json.
+
+    Args:
+        study: As the run sees it.
+        run: As a search chose it.
+        folder: Of the fit, with weights.json where it started from some.
+    """
+    from scan2gene.train.source_run import read_record
+    from scan2gene.train.start import frozen_names
+
+    plugin = _with_options(run, read_record(folder))
+    with torch.device("meta"):  # without memory
+        network = MODELS[plugin.name](len(input_roles(study)), len(study.targets), **plugin.options)
+    sizes = {name: p.numel() for name, p in network.named_parameters()}
+    frozen = frozen_names(network, run.weights.freeze, run.name) if run.weights else set()
+    if not probes(run):
+        return {"parameters": sum(sizes.values()), "trained": sum(n for k, n in sizes.items() if k not in frozen)}
+    new = sum(p.numel() for p in _new_probe(study, run, _embedding_length(study, network)).parameters())
+    return {"parameters": sum(sizes[name] for name in frozen) + new, "trained": new}
 
 
 def _state(folder: Path) -> dict[str, torch.Tensor]:

@@ -28,7 +28,7 @@ from scan2gene.models.checkpoint import (
 from scan2gene.models.fetch import card_of, held_to, is_held, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
 from scan2gene.models.weights import WEIGHTS, Card
-from scan2gene.train.source_run import SourceRun, check_same_input, open_source
+from scan2gene.train.source_run import SourceRun, check_same_input, open_source, read_record
 
 
 @dataclass(frozen=True)
@@ -276,11 +276,12 @@ def _ours(checkpoint: Checkpoint, card: Card | None) -> dict[str, torch.Tensor]:
 
 def _about(start: Start, checkpoint: Checkpoint) -> dict[str, Any]:
     card = start.card
+    before = read_record(start.source.folder).get("synthetic", False) if start.source else False
     return {
         "weights": start.name,
         "file": start.path.name,
         "sha256": start.sha256,
-        "synthetic": bool(checkpoint.synthetic),
+        "synthetic": bool(checkpoint.synthetic) or before,
         "licence": card.licence if card else "",
         "training_data": card.data if card else "",
         "page": card.page if card else "",

@@ -84,6 +84,7 @@ def write_run(folder: Path) -> tuple[Study, Path, dict[str, Path]]:
     write_csv(out / "metrics.csv", found.metrics)
     write_json(out / "thresholds.json", found.thresholds)
     write_json(out / "results.json", found.results)
+    write_csv(out / "comparisons.csv", found.comparisons)
     store = _write_store(out, exams)
     _write_training(out)
     return study, out, {"net": store, "broken": store}

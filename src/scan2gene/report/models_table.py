@@ -1,0 +1,178 @@
+"""Models side by side: what each started from, its figures, size and cost; bold where the best is really better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.started import Started, started
+from scan2gene.core.study import Run
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.paired import COMPARED, LEVEL
+from scan2gene.report.inputs import Inputs, baseline_columns, split_text
+from scan2gene.report.latex import Bold
+from scan2gene.report.making import duration
+from scan2gene.report.results import METRIC_NAMES, Scores
+from scan2gene.report.tables import Table, cell_text
+from scan2gene.report.verdict import interval, number
+
+HEADERS = {metric: METRIC_NAMES[metric][0] for metric in COMPARED}
+
+
+def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
+    """One table per split and target.
+
+    Args:
+        inputs: The run directory.
+        found: Every figure.
+
+    Returns:
+        Of each table: split, what it is, target, rows, `said`, sentences on who is best, and
+        `compared`, the differences behind them.
+    """
+    tables = []
+    for split in inputs.study.splits:
+        begun = {run.name: started(inputs.out, run.name, split.name) for run in inputs.study.runs}
+        for target in inputs.study.targets:
+            every = inputs.comparisons[inputs.comparisons[["best", "run_id"]].isin(list(begun)).all(axis=1)]
+            compared = every[(every["split"] == split.name) & (every["target"] == target)]
+            best = {metric: compared[compared["metric"] == metric] for metric in compared["metric"].unique()}
+            rows = [_row(inputs, run, split.name, target, found, begun[run.name]) for run in inputs.study.runs]
+            for row in rows:
+                row["bold"] = [m for m in COMPARED if m in best and _is_bold(best[m], row["run"], begun)]
+            said = [_sentence(m, best[m], begun) for m in COMPARED if m in best]
+            tables.append(
+                {
+                    "split": split.name,
+                    "what": split_text(inputs.study, split.name),
+                    "target": target,
+                    "rows": rows,
+                    "said": said,
+                    "compared": [_compared(row, inputs) for row in compared.to_dict("records")],
+                    "synthetic": any(row["synthetic"] for row in rows),
+                }
+            )
+    return tables
+
+
+def _row(inputs: Inputs, run: Run, split: str, target: str, found: Scores, begun: Started) -> dict[str, Any]:
+    figures = [found.get((run.name, split, target, metric)) for metric in COMPARED]
+    cuts = [
+        row["threshold"]
+        for row in inputs.thresholds
+        if (row["run_id"], row["split"], row["target"]) == (run.name, split, target)
+    ]
+    stages = {f"train/{run.name}/{split}-r{r}-f{f}" for r, f in inputs.folds(split)}
+    seconds = [s["seconds"] for s in inputs.stamps if s["stage"] in stages and "seconds" in s]
+    columns = baseline_columns(run)
+    return {
+        "run": run.name,
+        "model": f"clinical: {', '.join(columns)}" if columns else run.model.name,
+        "weights": inputs.hide(" or ".join(begun.weights)),
+        "synthetic": begun.synthetic,
+        "frozen": begun.frozen,
+        "cells": [f.estimate if f else Estimate(None, reason="no test patients") for f in figures],
+        "threshold": float(np.median(cuts)) if cuts else None,
+        "thresholds": (min(cuts), max(cuts)) if len(set(cuts)) > 1 else None,
+        "parameters": begun.parameters,
+        "trained": begun.trained,
+        "seconds": sum(seconds) if seconds else None,
+        "time": duration(sum(seconds)) if seconds else "not recorded",
+    }
+
+
+def _is_bold(family: pd.DataFrame, run: str, begun: dict[str, Started]) -> bool:
+    """The best run, where it differs from every other; never one that started from a stand-in."""
+    real = bool((family["p_holm"] < LEVEL).all())
+    return real and run == family["best"].iloc[0] and not begun[run].synthetic
+
+
+def _sentence(metric: str, family: pd.DataFrame, begun: dict[str, Started]) -> str:
+    best, others = family["best"].iloc[0], len(family)
+    apart = int((family["p_holm"] < LEVEL).sum())
+    if apart == others:
+        told = "and better than every other run" if others > 1 else "and better than the other run"
+        if begun[best].synthetic:
+            told += "; it started from a synthetic stand-in, so it is not set in bold"
+    elif apart:
+        told = f"better than {apart} of {others} other runs, and not told apart from the rest"
+    else:
+        told = f"but not told apart from {f'any of {others} other runs' if others > 1 else 'the other run'}"
+    return f"{HEADERS[metric]}: {best} is highest, {told}."
+
+
+def _compared(row: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
+    values = {k: None if pd.isna(row[k]) else float(row[k]) for k in ("difference", "low", "high", "p", "p_holm")}
+    reason = "" if pd.isna(row["reason"]) else inputs.hide(str(row["reason"]))
+    return {
+        "metric": HEADERS[row["metric"]],
+        "best": row["best"],
+        "run": row["run_id"],
+        "n": int(row["n"]),
+        "estimate": Estimate(values["difference"], values["low"], values["high"], reason),
+        "p": _p(values["p"]),
+        "p_holm": _p(values["p_holm"]),
+        "apart": values["p_holm"] is not None and values["p_holm"] < LEVEL,
+    }
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "not estimated"
+    return "< 0.001" if value < 0.001 else number(value)
+
+
+def count(value: int | None) -> str:
+    """A number of parameters as a person says it: 46.2 M, 7.7 k, 12."""
+    if value is None:
+        return "not recorded"
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g} {unit}"
+    return str(value)
+
+
+def tables(page_tables: list[dict[str, Any]], comparisons: pd.DataFrame) -> list[Table]:
+    """The tables beside the page."""
+    found = []
+    for table in page_tables:
+        csv, printed = [], []
+        for row in table["rows"]:
+            names = {"run": row["run"], "model": row["model"], "weights": row["weights"]}
+            figures: dict[str, Any] = {}
+            for metric, cell in zip(COMPARED, row["cells"], strict=True):
+                ends = {f"{metric}_low": cell.low, f"{metric}_high": cell.high}
+                figures |= {metric: cell.value, **ends, f"{metric}_best": metric in row["bold"]}
+            csv.append(
+                names
+                | {"synthetic": row["synthetic"], "frozen": row["frozen"], **figures, "threshold": row["threshold"]}
+                | {"parameters": row["parameters"], "trained": row["trained"], "training_seconds": row["seconds"]}
+            )
+            shown = {
+                HEADERS[m]: Bold(cell_text(c)) if m in row["bold"] else cell_text(c)
+                for m, c in zip(COMPARED, row["cells"], strict=True)
+            }
+            cut = "not chosen" if row["threshold"] is None else number(row["threshold"])
+            told = row["weights"] + (" (synthetic)" if row["synthetic"] else "")
+            printed.append(
+                {"Run": row["run"], "Model": row["model"], "Weights": told, **shown, "Threshold": cut}
+                | {"Parameters": count(row["parameters"]), "Training": row["time"]}
+            )
+        caption = (
+            f"Models for {table['target']} with 95 % interval, test patients of {table['split']} ({table['what']}); "
+            "bold: better than every other run (paired patient bootstrap, Holm)"
+        )
+        name = f"models-{table['split']}-{table['target']}"
+        found.append(Table(name, caption, pd.DataFrame(csv), pd.DataFrame(printed, dtype=object)))
+    caption = "The best run of each metric against every other, on the patients that both have"
+    return [*found, Table("comparisons", caption, comparisons)]
+
+
+def difference(estimate: Estimate) -> str:
+    """A difference with its interval, its sign always shown."""
+    if estimate.value is None:
+        return "not estimated"
+    ends = "no interval" if estimate.low is None or estimate.high is None else interval(estimate.low, estimate.high)
+    return f"{estimate.value:+.3f} ({ends})"
