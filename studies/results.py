@@ -110,8 +110,16 @@ def transferred() -> None:
     transfer()
 
 
+def brca() -> None:
+    """The nine rows of the BRCA recipe on a synthetic cohort, with stand-ins for released weights."""
+    import brca_rows
+
+    brca_rows.main()
+
+
 if __name__ == "__main__":
     planted_and_null()  # synthetic, so before the real data is asked for
+    brca()
     if not DATA.is_dir():
         sys.exit(f"the real data is not at {DATA.name}; `make results` needs ../shared/data beside the repository")
     index_all()

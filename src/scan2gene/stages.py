@@ -249,6 +249,7 @@ def _train(job: Job) -> str:
                 train_fold(view, one, data, targets, parts, fold, folder, key)
         live("")
         _keep_record(job, one, folder)
+        _draw_augmentation(job, one, parts, fold, folder)
         cost = meter.stamp()
         names = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json")
         files = [p for p in (folder / n for n in names) if p.exists()]
@@ -279,6 +280,35 @@ def _keep_record(job: Job, one: Run, folder: Path) -> None:
 
         keep_record(job.out / "embeddings", job.out / "store" / recipe_hash(view.preprocess), view, one, folder)
     write_json(folder / "network.json", size(view, one, folder))
+
+
+def _draw_augmentation(job: Job, one: Run, parts: dict[str, str], fold: dict[str, Any], folder: Path) -> None:
+    """Beside the first run with a list of augmentation, in its first fold: a training exam as the network saw it."""
+    from scan2gene.imaging.nifti import read_nifti
+    from scan2gene.preprocess.recipe import recipe_hash
+    from scan2gene.train.examples import draw_examples
+    from scan2gene.train.fold import fold_seed, is_classical
+    from scan2gene.train.networks import probes
+    from scan2gene.train.search import chosen_run
+
+    split = job.table("split.csv", SPLIT_COLUMNS).iloc[0]
+    if folder.name != f"{split['split']}-r{split['repeat']}-f{split['fold']}":
+        return
+    path = folder.parent / "augmentation.png"
+    path.unlink(missing_ok=True)
+    before = job.study.runs[: [r.name for r in job.study.runs].index(one.name)]
+    shown = [for_run(job.study, r).data.augment for r in before if not (is_classical(r) or probes(r) or r.search)]
+    one = chosen_run(one, folder)
+    view = for_run(job.study, one)
+    if is_classical(one) or probes(one) or not view.data.augment or view.data.augment in shown:
+        return
+    data, _ = _data(job, one, view)
+    row = next(n for n, patient in enumerate(data.exams["patient_id"]) if parts.get(patient) == "train")
+    store = job.out / "store" / recipe_hash(view.preprocess)
+    manifest = read_csv(store / "manifest.csv")
+    ready = (manifest["exam_id"] == data.exams["exam_id"].iloc[row]) & manifest["role"].isin(input_roles(view))
+    file = manifest.loc[ready & (manifest["status"] == "ok"), "file"].iloc[0]
+    draw_examples(path, data, row, view.data.augment, fold_seed(view, fold), read_nifti(store / file).affine)
 
 
 def _forbid_seen(job: Job, one: Run, parts: dict[str, str]) -> list[str]:

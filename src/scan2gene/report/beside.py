@@ -46,6 +46,9 @@ def figures(page: dict[str, Any]) -> dict[str, str]:
         for number, uri in enumerate(store["pictures"], 1):
             title = f"Example exam {number} before and after preprocessing, recipe {store['id']}"
             found.append((f"preprocessing-{store['id']}-{number}", picture(uri, *_png_size(uri), title)))
+    for shown in page["augmentation"]:
+        title = f"A training exam as prepared and in its first epochs, run {shown['run']}"
+        found.append((f"augmentation-{shown['run']}", picture(shown["picture"], *_png_size(shown["picture"]), title)))
     found += [("flow", page["cohort"]["flow"]), *page["acquisition"]["histograms"]]
     return named(found)
 

@@ -15,6 +15,7 @@ from scan2gene.report.inputs import Inputs
 from scan2gene.report.redaction import grouped
 
 PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
+EXAMPLE_BYTES = 700_000  # of all pictures of augmentation
 HARDLY_TRAINED = 3
 
 
@@ -51,6 +52,22 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
             }
         )
     return stores
+
+
+def augmentation(inputs: Inputs) -> list[dict[str, Any]]:
+    """Each different list of augmentation that has a picture: its steps, its runs, the picture."""
+    found, room = [], EXAMPLE_BYTES
+    for run in inputs.study.runs:
+        path = inputs.out / "experiments" / run.name / "augmentation.png"
+        if not path.exists() or path.stat().st_size > room:
+            continue
+        room -= path.stat().st_size
+        steps = for_run(inputs.study, run).data.augment
+        like = [r.name for r in inputs.study.runs if r.name in inputs.stores
+                and for_run(inputs.study, r).data.augment == steps]  # fmt: skip
+        picture = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        found.append({"run": run.name, "runs": like, "steps": steps, "picture": picture})
+    return found
 
 
 def training(inputs: Inputs) -> list[dict[str, Any]]:

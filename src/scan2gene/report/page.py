@@ -72,6 +72,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "scans": cohort.scans(inputs),
         "acquisition": acquisition.acquisition(inputs),
         "stores": making.preprocessing(inputs),
+        "augmentation": making.augmentation(inputs),
         "training": making.training(inputs),
         "failures": making.failures(inputs),
         "reproduce": repeat.reproduce(inputs),

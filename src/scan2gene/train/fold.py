@@ -128,12 +128,17 @@ def train_fold(
         return
     from scan2gene.train.loop import fit_network
 
-    seed = study.seed * 31 + int(fold["repeat"]) * 101 + int(fold["fold"])
+    seed = fold_seed(study, fold)
     with one_thread() if probes(run) else nullcontext():
         fit_network(
             builder(study, run, data, train, folder), data, train, validation, study.data, study.train, seed, folder,
             dict(fold), f"{run.name} {fold['split']} fold {fold['fold']}",
         )  # fmt: skip
+
+
+def fold_seed(study: Study, fold: Mapping[str, Any]) -> int:
+    """Seed of a fit: its first weights, the order of exams, and what augmentation does to them."""
+    return study.seed * 31 + int(fold["repeat"]) * 101 + int(fold["fold"])
 
 
 def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path) -> Passed:

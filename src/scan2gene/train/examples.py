@@ -1,0 +1,85 @@
+"""One training exam as networks see it in their first epochs, so that augmentation can be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scan2gene.core.files import atomic_path
+from scan2gene.core.geometry import reoriented
+from scan2gene.core.study import Plugin
+from scan2gene.core.volume import Volume
+from scan2gene.data.augment import Batch, augment
+from scan2gene.data.cohort import CohortTensors, to_input
+
+DRAWS = 5
+WIDTH = 160  # pixels of one slice
+ROLES = 3  # shown at most
+_GAP = 4  # pixels between slices
+
+
+def seen_in_epochs(data: CohortTensors, row: int, steps: Sequence[Plugin], seed: int, epochs: Sequence[int]) -> Tensor:
+    """One exam as training gets it in some epochs.
+
+    Args:
+        data: The cohort.
+        row: Position of the exam.
+        steps: Of `data.augment`.
+        seed: Of the fold.
+        epochs: 1, 2, ...; 0 is the exam as it was prepared.
+
+    Returns:
+        (len(epochs), R, D, H, W) on the CPU, scaled as network input.
+    """
+    chosen = torch.tensor([row])
+    present = data.present[chosen]
+    x = to_input(data.images[chosen], present)
+    seen = []
+    for epoch in epochs:
+        batch = Batch(x.clone(), data.targets[chosen], tuple(data.names), data.spacing_mm)
+        changed = augment(batch, steps if epoch else [], seed, epoch, [row]).images
+        seen.append(changed * present[:, :, None, None, None])
+    return torch.cat(seen)
+
+
+def draw_examples(
+    path: Path, data: CohortTensors, row: int, steps: Sequence[Plugin], seed: int, affine: np.ndarray
+) -> None:
+    """Write a grey PNG: a line per role, the exam as prepared and in its first `DRAWS` epochs, middle axial slices.
+
+    The picture carries no id: it may end up in a report that is passed on.
+
+    Args:
+        path: The file.
+        data: The cohort.
+        row: Position of the exam.
+        steps: Of `data.augment`.
+        seed: Of the fold.
+        affine: 4 x 4 of the prepared exam.
+    """
+    from PIL import Image
+
+    seen = seen_in_epochs(data, row, steps, seed, range(DRAWS + 1))
+    lines = []
+    for role in [r for r in range(seen.shape[1]) if data.present[row, r]][:ROLES]:
+        low, high = np.percentile(seen[0, role].numpy(), [1, 99.5])
+        slices = [_slice(Volume(x.numpy().T, affine, "intensity"), low, high) for x in seen[:, role]]
+        apart = [np.pad(s, ((0, 0), (0, _GAP)), constant_values=255) for s in slices]
+        lines.append(np.concatenate(apart, axis=1)[:, :-_GAP])
+    with atomic_path(path) as temporary:
+        Image.fromarray(np.concatenate(lines)).save(temporary, format="PNG", optimize=True)
+
+
+def _slice(volume: Volume, low: float, high: float) -> np.ndarray:
+    """Middle axial slice, patient's right on the left and anterior up, uint8."""
+    from PIL import Image
+
+    standing = reoriented(volume, "LPS")
+    i, j, _ = standing.spacing_mm
+    grey = np.clip((standing.array[:, :, standing.shape[2] // 2].T - low) / max(high - low, 1e-6), 0, 1)
+    height = max(1, round(WIDTH * grey.shape[0] * j / (grey.shape[1] * i)))
+    return np.asarray(Image.fromarray((grey * 255).astype(np.uint8)).resize((WIDTH, height), Image.Resampling.BILINEAR))
