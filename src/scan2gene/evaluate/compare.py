@@ -1,0 +1,196 @@
+"""Any tables of scores, judged alike: every run against chance, every two on their common patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.evaluate.delong import delong_difference, delong_interval, midranks
+from scan2gene.evaluate.intervals import Estimate, interval_of, p_value
+from scan2gene.evaluate.paired import holm
+from scan2gene.evaluate.permutation import PERMUTATIONS, p_chance
+from scan2gene.evaluate.sample import PERSON, Sample
+from scan2gene.evaluate.score_table import Scores
+
+DRAWS = 2_000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One run on one target.
+
+    Args:
+        file: The run's name.
+        target: What is predicted.
+        n: Patients.
+        n_units: Sides of them, or patients again.
+        n_positive: Of the units.
+        auroc: With its BCa interval over patients, unadjusted.
+        p_chance: Two-sided, by permutation; None where undefined.
+        p_holm: Corrected for all runs and targets.
+        delong: For comparison; where rows are patients of one fold.
+        notes: About its rows.
+    """
+
+    file: str
+    target: str
+    n: int
+    n_units: int
+    n_positive: int
+    auroc: Estimate
+    p_chance: float | None
+    p_holm: float | None
+    delong: Estimate | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on the patients that both have: AUROC of `a` less that of `b`; `p_holm` is over all pairs."""
+
+    a: str
+    b: str
+    target: str
+    n: int
+    difference: Estimate
+    p: float | None
+    p_holm: float | None
+    p_delong: float | None
+    notes: tuple[str, ...]
+
+
+def compare(
+    scores: Sequence[Scores], draws: int = DRAWS, permutations: int = PERMUTATIONS, seed: int = 1
+) -> tuple[list[Judged], list[Pair]]:
+    """Judge every run against chance, and every two runs of a target against each other.
+
+    Args:
+        scores: From `read_scores`.
+        draws: Bootstrap draws of patients; both runs of a pair are scored on the same.
+        permutations: Behind `p_chance`.
+        seed: Of draws and permutations.
+
+    Source: Efron 1987 (BCa, also on the paired difference); Holm 1979.
+    """
+    samples = [Sample(s.table) for s in scores]
+    runs = [_judged(s, sample, draws, permutations, seed) for s, sample in zip(scores, samples, strict=True)]
+    adjusted = holm([r.p_chance for r in runs])
+    runs = [Judged(**vars(r) | {"p_holm": p}) for r, p in zip(runs, adjusted, strict=True)]
+    pairs = [
+        _pair(scores[i], scores[j], samples[i], samples[j], draws, seed)
+        for i, j in combinations(range(len(scores)), 2)
+        if scores[i].target == scores[j].target
+    ]
+    adjusted = holm([pair.p for pair in pairs])
+    return runs, [Pair(**vars(pair) | {"p_holm": p}) for pair, p in zip(pairs, adjusted, strict=True)]
+
+
+def _judged(scores: Scores, sample: Sample, draws: int, permutations: int, seed: int) -> Judged:
+    table, units = sample.table, sample.units
+    lacking = _lacking(sample)
+    p = None if lacking else p_chance(sample, permutations, seed)
+    return Judged(
+        file=scores.file,
+        target=scores.target,
+        n=int(units["patient_id"].nunique()),
+        n_units=len(units),
+        n_positive=int(units["y_true"].sum()),
+        auroc=Estimate(None, reason=lacking) if lacking else _auroc(sample, draws, seed),
+        p_chance=p,
+        p_holm=p,
+        delong=delong_interval(table["y_true"].to_numpy(), table["prob"].to_numpy()) if _simple(sample) else None,
+        notes=scores.notes + _unpaired(table),
+    )
+
+
+def _lacking(sample: Sample) -> str:
+    """Why there is no AUROC; empty where there is one."""
+    if not sample.lacking and np.isnan(sample.statistic("auroc", np.ones(sample.table["patient_id"].nunique()))):
+        return "no fold has patients of both classes"
+    return sample.lacking
+
+
+def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
+    found = sample.resampled(["auroc"], draws, seed)["auroc"]
+    if sample.table["prob"].nunique() == 1:
+        return Estimate(found.value, reason="all scores are equal")
+    if sample.fewest < 2:
+        return Estimate(found.value, reason="a single patient in the rarer class shows no spread")
+    return interval_of(found, sample.fewest)
+
+
+def _unpaired(table: pd.DataFrame) -> tuple[str, ...]:
+    """Patients whose fold has one class meet no pair."""
+    classes = table.groupby(["repeat", "fold"])["y_true"].transform("nunique")
+    alone = table.loc[classes == 1, "patient_id"].nunique()
+    if not alone or alone == table["patient_id"].nunique():
+        return ()
+    return (f"{alone} patients were tested in folds with one class only and do not count in the AUROC.",)
+
+
+def _simple(sample: Sample) -> bool:
+    """One row per patient, on one scale: what DeLong is for."""
+    table = sample.table
+    return not sample.lacking and not table["patient_id"].duplicated().any() and table["fold"].nunique() == 1
+
+
+def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, seed: int) -> Pair:
+    first, second, notes = _on_common(first, second)
+    n = int(first.table["patient_id"].nunique())
+    lacking = "the two have no patient in common" if n == 0 else _lacking(first) or _lacking(second)
+    if lacking:
+        return Pair(one.file, two.file, one.target, n, Estimate(None, reason=lacking), None, None, None, notes)
+    paired = first.resampled(["auroc"], draws, seed)["auroc"] - second.resampled(["auroc"], draws, seed)["auroc"]
+    p, p_delong = p_value(paired), None
+    if min(first.fewest, second.fewest) < 2:
+        estimate, p = Estimate(paired.value, reason="a single patient in the rarer class shows no spread"), None
+    elif _same_order(first, second):
+        estimate, p = Estimate(0.0, 0.0, 0.0, "both put the patients in the same order"), 1.0
+    else:
+        estimate = interval_of(paired)
+        p = None if estimate.low is None else p
+    if _simple(first) and _simple(second):
+        y, a = (first.table[c].to_numpy() for c in ("y_true", "prob"))
+        _, p_delong = delong_difference(y, a, second.table["prob"].to_numpy())
+    return Pair(one.file, two.file, one.target, n, estimate, p, p, p_delong, notes)
+
+
+def _on_common(first: Sample, second: Sample) -> tuple[Sample, Sample, tuple[str, ...]]:
+    """Both on the patients, or sides, that both have, ordered alike, and what has to be said of it."""
+    ours, theirs = (pd.MultiIndex.from_frame(s.table[PERSON]) for s in (first, second))
+    shared = ours.unique().intersection(theirs.unique())
+    notes = []
+    if len(shared) < max(len(ours.unique()), len(theirs.unique())):
+        counts = [s.table["patient_id"].nunique() for s in (first, second)]
+        notes.append(f"{shared.get_level_values(0).nunique()} patients are in both, of {counts[0]} and {counts[1]}.")
+        first, second = (Sample(s.table[i.isin(shared)]) for s, i in ((first, ours), (second, theirs)))
+    if len(shared) and not _seated_alike(first, second):
+        notes.append("The two were tested in different folds; each counts pairs within its own.")
+    return first, second, tuple(notes)
+
+
+def _seated_alike(first: Sample, second: Sample) -> bool:
+    """Whether the same patients were tested together, whatever folds are called."""
+    (one, folds), (two, others) = _seats(first), _seats(second)
+    who = ["repeat", *PERSON]
+    return len(one) == len(two) and (one[who].to_numpy() == two[who].to_numpy()).all() and (folds == others).all()
+
+
+def _seats(sample: Sample) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows by repeat and patient, and folds numbered in the order of their first patients."""
+    table = sample.table.sort_values(["repeat", *PERSON], kind="stable", ignore_index=True)
+    return table, pd.factorize(pd.MultiIndex.from_frame(table[["repeat", "fold"]]))[0]
+
+
+def _same_order(first: Sample, second: Sample) -> bool:
+    """Whether no pair of patients could tell the two apart."""
+    if not _seated_alike(first, second):
+        return False
+    (one, folds), (two, _) = _seats(first), _seats(second)
+    scores = [t["prob"].to_numpy() for t in (one, two)]
+    inside = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    return all((midranks(scores[0][rows]) == midranks(scores[1][rows])).all() for rows in inside)
