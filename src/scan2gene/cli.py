@@ -231,6 +231,25 @@ def apply(
 
 
 @app.command()
+def compare(
+    scores: Annotated[
+        list[Path], typer.Argument(metavar="SCORES...", help="CSV with patient_id, target, y_true, prob; or a run.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.json and report.html.")],
+) -> None:
+    """Judge tables of scores, also of other tools: against chance, and against each other."""
+    from scan2gene.evaluate.compare import compare as compare_scores
+    from scan2gene.evaluate.score_table import read_scores
+    from scan2gene.report.compare import told, write_comparison
+
+    runs, pairs = compare_scores(read_scores(scores))
+    write_comparison(out, runs, pairs)
+    for line in told(runs, pairs):
+        typer.echo(line)
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scans and results.")] = Path("runs/demo"),
     patients: Annotated[int, typer.Option(min=20, help="Synthetic patients.")] = 80,

@@ -17,6 +17,7 @@ from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.score_table import Scores
 
 DRAWS = 2_000
+SEED = 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Pair:
 
 
 def compare(
-    scores: Sequence[Scores], draws: int = DRAWS, permutations: int = PERMUTATIONS, seed: int = 1
+    scores: Sequence[Scores], draws: int = DRAWS, permutations: int = PERMUTATIONS, seed: int = SEED
 ) -> tuple[list[Judged], list[Pair]]:
     """Judge every run against chance, and every two runs of a target against each other.
 

@@ -187,8 +187,10 @@ def _per_patient(rows: pd.DataFrame, name: str) -> pd.DataFrame:
                        "several exams of a patient need a column exam_id, and are averaged.")  # fmt: skip
     folds = rows.groupby(["repeat", *PERSON])["fold"].transform("nunique") > 1
     if folds.any():
-        raise RunError(f"{name} tests patients in several folds: {_cells(name, rows[folds])}. Repeated "
-                       "cross-validation needs a column repeat; or mark rows of other parts in a column part.")  # fmt: skip
+        raise RunError(
+            f"{name} tests patients in several folds: {_cells(name, rows[folds])}. Repeated cross-validation needs a "
+            "column repeat; or mark rows of other parts in a column part."
+        )
     table = rows.groupby(seat, sort=True).agg(y_true=("y_true", "first"), prob=("prob", "mean"),
                                               where=("where", "first")).reset_index()  # fmt: skip
     times = table.groupby(PERSON)["repeat"].transform("nunique")

@@ -1,6 +1,7 @@
 """Plain sentences from figures, by small rules that anyone can check.
 
-Nothing here tests a hypothesis: an interval is compared with 0.5 and with one number.
+Nothing here tests a hypothesis: an interval is compared with 0.5 and with one number, or a
+P value that is corrected for all that was tested with one in twenty.
 """
 
 from __future__ import annotations
@@ -12,9 +13,15 @@ from typing import Literal
 from scan2gene.evaluate.intervals import Estimate
 
 CHANCE = 0.5
+LEVEL = 0.05  # of a family of P values
 FEW = 10  # patients of the rarer class below which an interval is only a rough guide
 
 Kind = Literal["better", "worse", "chance", "unknown"]
+WORDS: dict[Kind, str] = {
+    "better": "is better than chance",
+    "worse": "lies below chance",
+    "chance": "is not distinguishable from chance",
+}
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,21 @@ def against_chance(auroc: Estimate) -> tuple[Kind, str]:
     """
     if auroc.low is None or auroc.high is None:
         return "unknown", f"cannot be estimated, because {auroc.reason or 'no interval was computed'}"
-    if auroc.low > CHANCE:
-        return "better", "is better than chance"
-    if auroc.high < CHANCE:
-        return "worse", "lies below chance"
-    return "chance", "is not distinguishable from chance"
+    kind: Kind = "better" if auroc.low > CHANCE else "worse" if auroc.high < CHANCE else "chance"
+    return kind, WORDS[kind]
+
+
+def tested_against_chance(auroc: Estimate, p: float | None) -> tuple[Kind, str]:
+    """The words of `against_chance`, decided by a P value.
+
+    Args:
+        auroc: With its unadjusted interval; without one nothing is decided.
+        p: Two-sided, corrected for all comparisons (Holm).
+    """
+    if auroc.value is None or auroc.low is None or auroc.high is None or p is None:
+        return against_chance(Estimate(auroc.value, reason=auroc.reason))
+    kind: Kind = "chance" if p >= LEVEL else "better" if auroc.value > CHANCE else "worse"
+    return kind, WORDS[kind]
 
 
 def below_chance(crossed: bool) -> str:
