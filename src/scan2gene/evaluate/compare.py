@@ -104,7 +104,7 @@ def _judged(scores: Scores, sample: Sample, draws: int, permutations: int, seed:
         p_chance=p,
         p_holm=p,
         delong=delong_interval(table["y_true"].to_numpy(), table["prob"].to_numpy()) if _simple(sample) else None,
-        notes=scores.notes + _unpaired(table),
+        notes=scores.notes + _unpaired(table) + (() if lacking else _within_sites(table, draws, seed)),
     )
 
 
@@ -131,6 +131,19 @@ def _unpaired(table: pd.DataFrame) -> tuple[str, ...]:
     if not alone or alone == table["patient_id"].nunique():
         return ()
     return (f"{alone} patients were tested in folds with one class only and do not count in the AUROC.",)
+
+
+def _within_sites(table: pd.DataFrame, draws: int, seed: int) -> tuple[str, ...]:
+    """What is left of the AUROC when the site cannot help: a label that goes with the site lifts the whole one."""
+    if table["site"].nunique() < 2:
+        return ()
+    groups = pd.factorize(pd.MultiIndex.from_frame(table[["fold", "site"]]))[0]
+    inside = Sample(table.assign(fold=groups))
+    if _lacking(inside):
+        return ("No site has patients of both classes, so the score may tell sites apart and nothing else.",)
+    found = _auroc(inside, draws, seed)
+    spread = "no interval" if found.low is None else f"95 % interval {found.low:.3f} to {found.high:.3f}"
+    return (f"Pairs of patients from one site alone give an AUROC of {found.value:.3f} ({spread}).",)
 
 
 def _simple(sample: Sample) -> bool:

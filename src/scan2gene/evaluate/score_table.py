@@ -26,7 +26,8 @@ class Scores:
     Args:
         file: What the run is called: the file's name, with #run where a file holds several.
         target: What is predicted.
-        table: A row per repeat and patient, or side of one: repeat, fold, patient_id, side, y_true, prob, where.
+        table: A row per repeat and patient, or side of one: repeat, fold, site, patient_id, side, y_true, prob,
+            where (its line).
         notes: What a reader has to know about them, as sentences.
     """
 
@@ -191,8 +192,8 @@ def _per_patient(rows: pd.DataFrame, name: str) -> pd.DataFrame:
             f"{name} tests patients in several folds: {_cells(name, rows[folds])}. Repeated cross-validation needs a "
             "column repeat; or mark rows of other parts in a column part."
         )
-    table = rows.groupby(seat, sort=True).agg(y_true=("y_true", "first"), prob=("prob", "mean"),
-                                              where=("where", "first")).reset_index()  # fmt: skip
+    first = {c: (c, "first") for c in ("y_true", "site", "where")}
+    table = rows.groupby(seat, sort=True).agg(prob=("prob", "mean"), **first).reset_index()
     times = table.groupby(PERSON)["repeat"].transform("nunique")
     lacking = times < table["repeat"].nunique()
     if lacking.any():

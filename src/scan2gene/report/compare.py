@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scan2gene import __version__
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
@@ -53,7 +53,7 @@ def results(runs: Sequence[Judged], pairs: Sequence[Pair]) -> dict[str, Any]:
                 "auroc_high": run.auroc.high,
                 "p_chance": run.p_chance,
                 "p_chance_holm": run.p_holm,
-                "verdict": verdict.tested_against_chance(run.auroc, run.p_holm)[1],
+                "verdict": verdict.against_chance_by_p(run.auroc, run.p_holm)[1],
                 "delong_low": run.delong.low if run.delong else None,
                 "delong_high": run.delong.high if run.delong else None,
                 "notes": list(run.notes),
@@ -127,18 +127,18 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
         ],
         runs=runs,
         pairs=pairs,
-        better=sum(verdict.tested_against_chance(r.auroc, r.p_holm)[0] == "better" for r in runs),
+        better=sum(verdict.against_chance_by_p(r.auroc, r.p_holm)[0] == "better" for r in runs),
         marks=MARKS,
         forest=_forest(runs, targets),
         settings=SETTINGS,
-        version=__version__,
+        version=importlib.import_module("scan2gene").__version__,
     )
 
 
 def _said(run: Judged, tested: int) -> dict[str, Any]:
     """One run in words: verdict, figures, P value, and whatever keeps it from meaning more."""
     said = verdict.sentence(run.file, _scored(run))
-    kind, words = verdict.tested_against_chance(run.auroc, run.p_holm)
+    kind, words = verdict.against_chance_by_p(run.auroc, run.p_holm)
     cautions = [said.caution] if said.caution else []
     if kind == "chance" and said.kind in ("better", "worse"):
         cautions.insert(0, f"Its own interval misses {verdict.CHANCE:g}; that is not enough, with {tested} tested." if

@@ -89,7 +89,7 @@ def against_chance(auroc: Estimate) -> tuple[Kind, str]:
     return kind, WORDS[kind]
 
 
-def tested_against_chance(auroc: Estimate, p: float | None) -> tuple[Kind, str]:
+def against_chance_by_p(auroc: Estimate, p: float | None) -> tuple[Kind, str]:
     """The words of `against_chance`, decided by a P value.
 
     Args:

@@ -132,6 +132,23 @@ def test_sides_are_scored_and_patients_drawn(tmp_path):
     assert run.p_chance == pytest.approx(alone.p_chance, abs=0.03)
 
 
+def test_a_score_that_knows_the_site_alone_is_told_by_pairs_within_sites(tmp_path):
+    rng = np.random.default_rng(7)
+    table = _table(200, 0)
+    site = rng.random(200) < np.where(table["y_true"] == 1, 0.85, 0.15)
+    table = table.assign(site=np.where(site, "A", "B"), prob=0.5 * table["prob"] + 0.5 * site)
+    (run,), _ = _compared(tmp_path, table)
+    assert run.auroc.low > 0.75
+    inside = [t for _, t in table.groupby("site")]
+    pairs = [t["y_true"].sum() * (1 - t["y_true"]).sum() for t in inside]
+    value = np.average([roc_auc_score(t["y_true"], t["prob"]) for t in inside], weights=pairs)
+    assert f"one site alone give an AUROC of {value:.3f} (95 % interval 0.4" in run.notes[0]
+    (run,), _ = _compared(tmp_path, table.assign(site=table["y_true"]))
+    assert "No site has patients of both classes" in run.notes[0]
+    (run,), _ = _compared(tmp_path, table.assign(site="A"))
+    assert run.notes == ()
+
+
 def test_exams_are_averaged_and_repeats_are_not_pooled(tmp_path):
     one = _table(40)
     low, high = (one.assign(prob=one["prob"] * f, exam_id=e) for f, e in ((0.5, "e1"), (0.9, "e2")))
