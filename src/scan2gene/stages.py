@@ -14,6 +14,7 @@ import pandas as pd
 
 from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
+from scan2gene.cohorts.genomics import NO_LIST, mutation_files
 from scan2gene.cohorts.pseudonyms import Veil, shown_study
 from scan2gene.cohorts.split import class_table, make_splits
 from scan2gene.core.console import live, say
@@ -23,7 +24,7 @@ from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.outputs import output_names, output_values, outputs
 from scan2gene.core.rundir import damaged, is_done, mark_done, read_stamp, stage_key
 from scan2gene.core.started import started
-from scan2gene.core.study import Run, Study, candidate, candidates, for_run, input_roles, study_hash
+from scan2gene.core.study import Run, Study, candidate, candidates, for_run, input_roles, label_files, study_hash
 from scan2gene.core.study_file import study_text
 from scan2gene.core.tables import (
     LABEL_COLUMNS,
@@ -103,7 +104,8 @@ def index_scans(job: Job) -> str:
 
 def _curate(job: Job) -> str:
     rules = job.study.cohort
-    sources = [Path(p) for p in (rules.labels, rules.exclude_file) if p and Path(p).is_file()]
+    named = [*label_files(rules), rules.exclude_file, rules.sequenced]
+    sources = [*(Path(p) for p in named if p and Path(p).is_file()), *mutation_files(rules)]
     key = stage_key(
         version=__version__,
         series=file_hash(job.out / "series.csv"),
@@ -126,7 +128,8 @@ def _curate(job: Job) -> str:
     counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
     left = len(job.table("exclusions.csv"))
     people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
-    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv"
+    guess = f"; {NO_LIST}" if rules.mutations and not (rules.sequenced or rules.sequenced_column) else ""
+    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv{guess}"
 
 
 def record_study(study: Study, out: Path, veil: Veil | None) -> None:

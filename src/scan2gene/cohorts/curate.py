@@ -12,13 +12,14 @@ import pandas as pd
 from scan2gene.cohorts.dates import in_time, one_exam
 from scan2gene.cohorts.exams import build_exams
 from scan2gene.cohorts.flow import Flow, counts
+from scan2gene.cohorts.genomics import with_mutations
 from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap
-from scan2gene.cohorts.label_table import read_label_table, read_text_table
+from scan2gene.cohorts.label_table import read_labels, read_text_table
 from scan2gene.cohorts.labels import clinical_numbers, patient_values, row_sides, target_labels, without_unknown
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.cohorts.roles import found_in, role_fits
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort, Study, unknown_name
+from scan2gene.core.study import Cohort, Study, label_files, unknown_name
 from scan2gene.core.tables import EXCLUSION_COLUMNS
 
 _SHOWN = 5  # how many reasons a message quotes
@@ -61,14 +62,19 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     everyone = {*series["patient_id"], *series["series_id"]}
     paths = dict(zip(series["series_id"], series["path"], strict=True))
 
-    source = Path(rules.labels).name
-    table = read_label_table(Path(rules.labels), rules.patient_column, rules.sheet, rules.header_rows)
-    table = label_patients(without_unknown(table, rules.unknown), rules, flow)
+    source = ", ".join(Path(file).name for file in label_files(rules))
+    table = label_patients(without_unknown(read_labels(rules), rules.unknown), rules, flow)
     excluded = _excluded_ids(rules)
-    for identity in sorted(excluded.keys() - everyone - set(table[rules.patient_column])):
-        flow.leave_out("exclude file", "in the exclude file, but nothing has this id", identity)
+    everyone |= set(table[rules.patient_column])
     table = table[~table[rules.patient_column].isin(excluded.keys())]
     sides = _sides(table, rules, source, flow)
+    table = with_mutations(table, rules, study.targets, source, flow)
+    if sides is not None:  # a mutation is the patient's
+        sides = pd.Series([*sides, *[""] * (len(table) - len(sides))], index=table.index)
+    for identity in sorted(excluded.keys() - everyone - set(table[rules.patient_column])):
+        flow.leave_out("exclude file", "in the exclude file, but nothing has this id", identity)
+    kept = ~table[rules.patient_column].isin(excluded.keys())
+    table, sides = table[kept], None if sides is None else sides[kept.to_numpy()]
     labels = target_labels(table, rules.patient_column, study.targets, source, sides)
     exams = _labelled(exams, labels, set(table[rules.patient_column]), flow)
     exams = in_time(exams, table, rules, source, flow)
@@ -239,9 +245,14 @@ def _check_classes(labels: pd.DataFrame, study: Study) -> None:
         positive, negative = int((values == 1).sum()), int((values == 0).sum())
         if not positive or not negative:
             who = "sides" if labels.loc[labels["target"] == name, "side"].ne("").any() else "patients"
+            check = (
+                f"Check targets.{name}.genes, .hotspots and .variants, and cohort.sequenced"
+                if target.genes
+                else f"Check targets.{name}.positive {target.positive} and .negative {target.negative}"
+            )
             troubles.append(
                 f"target {name} has {positive} positive and {negative} negative {who}, so there is nothing to tell "
-                f"apart. Check targets.{name}.positive {target.positive} and .negative {target.negative}, or remove it."
+                f"apart. {check}, or remove it."
             )
     if troubles:
         raise CohortError("\n".join(troubles))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.labels import MISSING
+from scan2gene.cohorts.labels import MISSING, place_of
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Cohort, Dates, unknown_name
 
@@ -144,14 +144,15 @@ def _by_patient(table: pd.DataFrame, patient_column: str, column: str, dates: Da
         try:
             day = parse_day(cell, dates.written)
         except ValueError as error:
-            troubles.append(f"{source}:{line}, {column} {cell!r} {error}")
+            troubles.append(f"{place_of(source, line)}, {column} {cell!r} {error}")
             continue
         if day is None:
             continue
         before = found.setdefault(patient, (day, line))
         if before[0] != day:
             troubles.append(
-                f"patient {patient} has two different {column} at {source}:{before[1]} and {source}:{line}. "
+                f"patient {patient} has two different {column} at {place_of(source, before[1])} and "
+                f"{place_of(source, line)}. "
                 f"Delete one row, or list {patient} in exclude.csv"
             )
     if troubles:

@@ -37,6 +37,8 @@ def label_patients(table: pd.DataFrame, rules: Cohort, flow: Flow) -> pd.DataFra
     pattern = re.compile(rules.label_id_pattern)
     if not pattern.groups:
         raise CohortError("cohort.label_id_pattern needs one group in brackets around the patient id")
+    if table.empty:
+        return table
     own = table[rules.patient_column]
     found = own.map(lambda cell: (match := pattern.search(cell)) and match[1])
     for cell in own[found.isna()]:

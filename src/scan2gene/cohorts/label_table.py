@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import unknown_name
+from scan2gene.core.study import Cohort, label_files, unknown_name
 
 EXCEL = (".xlsx", ".xlsm", ".xls")
 MAX_HEADER_ROWS = 4
@@ -47,6 +47,30 @@ def read_label_table(
     if table.empty:
         raise CohortError(f"{path.name} holds no row with a {patient_column}")
     return table
+
+
+def read_labels(rules: Cohort) -> pd.DataFrame:
+    """All label tables of a study below each other; of one alone, as `read_label_table` gives it.
+
+    Args:
+        rules: Which tables, and how they are read.
+
+    Returns:
+        Columns of all; what a table lacks is empty. Of several tables the index is file:line; of none there is
+        the patient column only.
+
+    Raises:
+        CohortError: As `read_label_table`.
+    """
+    files = [Path(file) for file in label_files(rules)]
+    tables = [read_label_table(f, rules.patient_column, rules.sheet, rules.header_rows) for f in files]
+    if not tables:
+        return pd.DataFrame(columns=[rules.patient_column], dtype=str)
+    if len(tables) == 1:
+        return tables[0]
+    names = [f.name if [g.name for g in files].count(f.name) == 1 else f"{f.parent.name}/{f.name}" for f in files]
+    placed = [t.set_axis([f"{name}:{line}" for line in t.index]) for name, t in zip(names, tables, strict=True)]
+    return pd.concat(placed).fillna("")
 
 
 def read_table(

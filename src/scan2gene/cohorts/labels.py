@@ -16,6 +16,7 @@ from scan2gene.core.tables import LABEL_COLUMNS
 MISSING = frozenset(
     {"", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not reported", "[not available]", "missing"}
 )
+_GENES: dict[str, int | None] = {"1": 1, "0": 0, "": None}
 _SHOWN = 5  # how many offending cells of one kind a message quotes
 
 
@@ -38,7 +39,7 @@ def target_labels(
         table: From `read_label_table`.
         patient_column: Column of patient ids.
         targets: Name -> which column or columns and which values.
-        source: File name, for messages and the `source` column.
+        source: File name, for messages and the `source` column, where the table's index is a line and no place.
         sides: Which sides each row of the table is about, from `row_sides`; None: rows are about patients.
 
     Returns:
@@ -52,12 +53,13 @@ def target_labels(
     rows: list[tuple[str, str, str, float, str]] = []
     troubles: list[str] = []
     for name, target in targets.items():
-        meaning = _meaning(name, target)
+        meant = _meaning(name, target)
         strange = set()
         found = []
         for side, column, about in _sources(name, target, sides):
             if column not in table.columns:
                 raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
+            meaning = _GENES if column == gene_column(name) else meant
             part = table if about is None else table[about]
             values = part[column].map(canonical)
             wrong = values[~values.isin(meaning.keys())]
@@ -88,12 +90,24 @@ def _meaning(name: str, target: Target) -> dict[str, int | None]:
 
 def _sources(name: str, target: Target, sides: pd.Series | None) -> list[tuple[str, str, np.ndarray | None]]:
     """(side, column, which rows) where the values of a target stand; None: every row."""
+    if target.genes:
+        return [("", column, None) for column in (gene_column(name), target.column) if column]
     if target.left:
         return [("L", target.left, None), ("R", target.right, None)]
     column = target.column or name
     if sides is None or not target.per_side:
         return [("", column, None)]
     return [(side, column, sides.str.contains(side).to_numpy(bool)) for side in SIDES]
+
+
+def gene_column(name: str) -> str:
+    """Column that holds 1 or 0 for a target read from `cohort.mutations`; no table of a user has such a name."""
+    return f"mutations: {name}"
+
+
+def place_of(source: str, line: object) -> str:
+    """file:line; of several tables the index says it already."""
+    return line if isinstance(line, str) else f"{source}:{line}"
 
 
 def _gather(
@@ -109,12 +123,12 @@ def _gather(
     for patient, group in known.groupby(patient_column, sort=True):
         if group["value"].nunique() > 1:
             cells = " and ".join(
-                f"{name}={v:.0f} at {source}:{r}" for v, r in zip(group["value"], group.index, strict=True)
+                f"{name}={v:.0f} at {place_of(source, r)}" for v, r in zip(group["value"], group.index, strict=True)
             )
             who = f"patient {patient}{f', side {side},' if side else ''}"
             troubles.append(f"{who} has {cells}. Delete one row, or list {patient} in exclude.csv.")
         else:
-            rows.append((str(patient), side, name, float(group["value"].iloc[0]), f"{source}:{group.index[0]}"))
+            rows.append((str(patient), side, name, float(group["value"].iloc[0]), place_of(source, group.index[0])))
 
 
 _SIDE_WORDS = {"l": "L", "left": "L", "r": "R", "right": "R", "b": "LR", "both": "LR", "bilateral": "LR"}

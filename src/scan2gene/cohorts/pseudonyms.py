@@ -21,13 +21,14 @@ import pandas as pd
 
 from scan2gene.cohorts.curate import Curated, curate, with_patients
 from scan2gene.cohorts.flow import Flow
+from scan2gene.cohorts.genomics import mutation_ids
 from scan2gene.cohorts.ids import label_patients
 from scan2gene.cohorts.keyfile import ALPHABET, LENGTH, pseudonyms, write_private
-from scan2gene.cohorts.label_table import read_label_table, read_text_table
+from scan2gene.cohorts.label_table import read_labels, read_text_table
 from scan2gene.cohorts.persons import persons_by_series
 from scan2gene.cohorts.scrub import Scrub, name_words, path_parts, telling
 from scan2gene.core.errors import RunError, Scan2GeneError, StudyError
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, label_files
 from scan2gene.core.tables import read_csv, write_csv
 
 PREFIXES = {"patient_id": "P", "exam_id": "E", "series_id": "S"}
@@ -91,7 +92,8 @@ class Veil:
         paths = {p: known.get(p, "[path]") for p in below - set(rules.scans)}
         spaced = {i: s for i, s in known.items() if i not in paths and re.search(r"[\s/\\]", i)}
         phrases = {f"/{p}/": "/[pattern]/" for p in self._patterns()} | {str(self.key): "[cohort.pseudonyms]"} | spaced
-        for named, file in (("labels", rules.labels), ("exclude_file", rules.exclude_file)):
+        single = [(key, getattr(rules, key)) for key in ("mutations", "sequenced", "exclude_file")]
+        for named, file in (*[("labels", file) for file in label_files(rules)], *single):
             if file:
                 phrases |= {file: f"[cohort.{named}]", Path(file).name: f"[cohort.{named}]"}
         return Scrub(
@@ -172,7 +174,8 @@ class Veil:
             CohortError: As `curate`.
         """
         rules = self.study.cohort
-        listed = read_label_table(Path(rules.labels), rules.patient_column, rules.sheet, rules.header_rows)
+        listed = read_labels(rules)
+        self.learn("patient_id", mutation_ids(rules))
         self.learn("patient_id", listed[rules.patient_column])  # as the table writes them, and as the study reads them
         self.learn("patient_id", label_patients(listed, rules, Flow())[rules.patient_column])
         with self._true_exclude_file() as study:
@@ -251,7 +254,9 @@ class Veil:
         cohort = rules.model_copy(
             update={
                 "scans": ["[cohort.scans]" for _ in rules.scans],
-                "labels": "[cohort.labels]",
+                "labels": "[cohort.labels]" if label_files(rules) else "",
+                "mutations": rules.mutations and "[cohort.mutations]",
+                "sequenced": rules.sequenced and "[cohort.sequenced]",
                 "patient_pattern": rules.patient_pattern and "[pattern]",
                 "label_id_pattern": rules.label_id_pattern and "[pattern]",
                 "include": hidden(rules.include),
@@ -307,7 +312,11 @@ def open_veil(study: Study, out: Path) -> Veil | None:
                 f"cohort.pseudonyms lies in {what}, where it would be passed on with what it protects. "
                 "Name a file elsewhere, in a folder that only you may read."
             )
-    others = [p for p in (study.cohort.labels, study.cohort.exclude_file) if p]
+    others = [
+        p
+        for p in (*label_files(study.cohort), study.cohort.exclude_file, study.cohort.mutations, study.cohort.sequenced)
+        if p
+    ]
     if key.is_dir() or key in [Path(p).resolve() for p in others] or not key.suffix:
         raise StudyError("cohort.pseudonyms must name a CSV file of its own, such as private/key.csv")
     return Veil(study, key)

@@ -99,12 +99,28 @@ class Target(Section):
     per_side: bool = Field(
         True, description="false: one value per patient, although cohort.side_column gives rows per side"
     )
-    positive: list[LabelValue] = ["1"]
-    negative: list[LabelValue] = ["0"]
-    unknown: list[LabelValue] = Field([], description="values that mean 'not known', e.g. Indeterminate")
+    positive: list[LabelValue] = ["1", "mutated", "mutant"]
+    negative: list[LabelValue] = ["0", "not_mutated", "wildtype", "wild type", "wild-type"]
+    unknown: list[LabelValue] = Field(
+        ["NOS", "NEC", "NOS/NEC"], description="values that mean 'not known', e.g. Indeterminate"
+    )
+    genes: list[str] = Field(
+        [], description="read from cohort.mutations: positive where one of them is mutated, such as [IDH1, IDH2]"
+    )
+    hotspots: list[str] = Field(
+        [], description="with genes: only these protein changes count: R132H, or R132 for any change of that residue"
+    )
+    variants: list[str] = Field(
+        [],
+        description="with genes: the Variant_Classification values that count; default: those that change the protein",
+    )
 
     @model_validator(mode="after")
     def _two_sides(self) -> Target:
+        if self.genes and self.left:
+            raise ValueError("genes are those of the patient; give genes, or left and right")
+        if (self.hotspots or self.variants) and not self.genes:
+            raise ValueError("hotspots and variants go with genes")
         if bool(self.left) != bool(self.right):
             raise ValueError("left and right go together, one column each")
         if self.left and self.column:
@@ -116,7 +132,22 @@ class Cohort(Section):
     """Where scans and labels lie and how they are joined."""
 
     scans: list[str] = Field(min_length=1, description="folders or files, relative to the study file")
-    labels: str = Field(description="CSV, TSV or Excel table, one row per patient, or per side with side_column")
+    labels: str | list[str] = Field(
+        "",
+        description="CSV, TSV or Excel table, one row per patient, or per side with side_column; of several tables, "
+        "cells that disagree are an error",
+    )
+    mutations: str | None = Field(
+        None, description="MAF, cBioPortal data_mutations.txt or annotated VCF, or a folder of them; for targets.genes"
+    )
+    sequenced: str | None = Field(
+        None,
+        description="file with the ids of sequenced patients or samples: without mutation they are 0, all others "
+        "unknown; default: whoever has a row in `mutations`",
+    )
+    sequenced_column: str | None = Field(
+        None, description="in place of `sequenced`: a column of the label table that says 1 or yes"
+    )
     sheet: str | None = Field(None, description="sheet of an Excel table; default: the first")
     header_rows: int | None = Field(
         None, ge=1, le=5, description="rows of the table's header; default: found by itself"
@@ -152,6 +183,15 @@ class Cohort(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Cohort:
+        if not self.labels and not self.mutations:
+            raise ValueError("labels is missing: the table of what is to be predicted (or mutations, for genes)")
+        if self.sequenced and self.sequenced_column:
+            raise ValueError("give sequenced or sequenced_column, not both")
+        if (self.sequenced or self.sequenced_column) and not self.mutations:
+            raise ValueError("sequenced and sequenced_column go with mutations")
+        needs = {"side_column", "site_column", "clinical", "sequenced_column"} if not self.labels else set()
+        for key in sorted(k for k in needs if getattr(self, k)):
+            raise ValueError(f"{key} is a column of the label table, and there are no labels")
         if self.exams == "nearest" and not (self.dates and self.dates.reference_column):
             raise ValueError("exams: nearest needs dates.reference_column, the day that it is near to")
         if self.min_lesion:
@@ -411,6 +451,7 @@ class Study(Section):
             if twice:
                 raise ValueError(f"{what} must have different names; {sorted(twice)} appear twice")
         self._check_predict()
+        self._check_genes()
         masks = [n for n, r in self.cohort.roles.items() if r.kind == "label"]
         named = [
             ("targets", self.explain.targets, list(self.targets)),
@@ -428,6 +469,16 @@ class Study(Section):
             if unknown:
                 raise ValueError(f"data.roles of run {run.name!r}: {unknown_name(unknown[0], self.cohort.roles)}")
         return self
+
+    def _check_genes(self) -> None:
+        by_gene = [name for name, target in self.targets.items() if target.genes]
+        if by_gene and not self.cohort.mutations:
+            raise ValueError(f"targets.{by_gene[0]}.genes needs cohort.mutations, the file to read them from")
+        if self.cohort.mutations and not by_gene:
+            raise ValueError("cohort.mutations is read for targets with genes, such as IDH: {genes: [IDH1, IDH2]}")
+        others = [name for name in self.targets if name not in by_gene]
+        if others and not self.cohort.labels:
+            raise ValueError(f"targets.{others[0]} needs cohort.labels with its column, or genes: [{others[0]}]")
 
     def _check_predict(self) -> None:
         runs = [run.name for run in self.runs]
@@ -501,7 +552,13 @@ def candidates(run: Run, section: str) -> list[Run]:
 def is_sided(study: Study, name: str) -> bool:
     """True where each side of a patient has its own label of this target."""
     target = study.targets[name]
-    return bool(target.left) or (study.cohort.side_column is not None and target.per_side)
+    return bool(target.left) or (study.cohort.side_column is not None and target.per_side and not target.genes)
+
+
+def label_files(cohort: Cohort) -> list[str]:
+    """The label tables, however they are written; none where all targets are read from mutations."""
+    files = [cohort.labels] if isinstance(cohort.labels, str) else cohort.labels
+    return [file for file in files if file]
 
 
 def input_roles(study: Study) -> list[str]:
@@ -514,8 +571,9 @@ def study_hash(study: Study) -> str:
     values = study.model_dump(mode="json")
     cohort = values["cohort"]
     cohort["scans"] = [Path(p).name for p in cohort["scans"]]
-    cohort["labels"] = Path(cohort["labels"]).name
-    cohort["exclude_file"] = cohort["exclude_file"] and Path(cohort["exclude_file"]).name
+    cohort["labels"] = [Path(p).name for p in label_files(study.cohort)]
+    for key in ("mutations", "sequenced", "exclude_file"):
+        cohort[key] = cohort[key] and Path(cohort[key]).name
     cohort.pop("pseudonyms")  # where the key lies decides nothing
     values["evaluate"].pop("ledger")
     values.pop("weights_dir")

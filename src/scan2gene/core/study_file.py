@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import Run, Section, Study, unknown_name
+from scan2gene.core.study import Run, Section, Study, label_files, unknown_name
 
 QUOTED = 160  # a longer line is not quoted
 
@@ -97,7 +97,9 @@ def _anchored(study: Study, folder: Path) -> Study:
     cohort = study.cohort.model_copy(
         update={
             "scans": [anchor(p) for p in study.cohort.scans],
-            "labels": anchor(study.cohort.labels),
+            "labels": _as_written(study.cohort.labels, [str(anchor(p)) for p in label_files(study.cohort)]),
+            "mutations": anchor(study.cohort.mutations),
+            "sequenced": anchor(study.cohort.sequenced),
             "exclude_file": anchor(study.cohort.exclude_file),
             "pseudonyms": anchor(study.cohort.pseudonyms),
         }
@@ -111,6 +113,10 @@ def _anchored(study: Study, folder: Path) -> Study:
     return study.model_copy(
         update={"cohort": cohort, "evaluate": evaluate, "runs": runs, "weights_dir": anchor(study.weights_dir)}
     )
+
+
+def _as_written(labels: str | list[str], files: list[str]) -> str | list[str]:
+    return files if isinstance(labels, list) else "".join(files)
 
 
 def _collect_lines(node: yaml.Node | None, where: tuple, lines: dict[tuple, int], path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, label_files
 
 _PATTERN_REASON = re.compile(r"\w+ (?:lacks|has) /.*/")  # curation quotes the study's own pattern between slashes
 _PART = r"[^\s'\"<>|:;,()]"
@@ -62,7 +62,9 @@ def redaction(study: Study, out: Path, tables: Iterable[pd.DataFrame]) -> Redact
             ids |= set(table[column].dropna())
         for path in table["path"].dropna() if "path" in table.columns else ():
             parts |= {p for p in PurePosixPath(path).parts if " " in p}
-    folders = {*study.cohort.scans, str(Path(study.cohort.labels).parent), str(out.resolve()), str(Path.home())}
+    named = [*label_files(study.cohort), study.cohort.mutations, study.cohort.sequenced]
+    tables = [str(Path(file).parent) for file in named if file]
+    folders = {*study.cohort.scans, *tables, str(out.resolve()), str(Path.home())}
     roots = sorted((f for f in folders if len(f) > 1), key=len, reverse=True)
     spaced = sorted({i for i in ids if " " in i and "/" not in i} | parts, key=len, reverse=True)
     return Redaction(frozenset(i for i in ids if _telling(i)), tuple(spaced), tuple(roots))

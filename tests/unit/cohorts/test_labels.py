@@ -120,11 +120,11 @@ def test_case_is_ignored_and_the_column_may_have_another_name(read):
 
 
 def test_every_stray_value_is_counted_and_the_mend_named(read):
-    table = read("id,IDH,TP53\nP1,1,x\nP2,maybe,1\nP3,maybe,y\nP4,NOS,x\n")
+    table = read("id,IDH,TP53\nP1,1,x\nP2,maybe,1\nP3,maybe,y\nP4,perhaps,x\n")
     with pytest.raises(CohortError) as caught:
         labels_of(table, IDH=Target(), TP53=Target())
     first, second = str(caught.value).splitlines()
-    assert "'maybe' in 2 row(s), 'nos' in 1 row(s)" in first
+    assert "'maybe' in 2 row(s), 'perhaps' in 1 row(s)" in first
     assert "targets.IDH.positive, .negative or .unknown" in first
     assert "'x' in 2 row(s), 'y' in 1 row(s)" in second
 

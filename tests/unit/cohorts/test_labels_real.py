@@ -58,14 +58,13 @@ def test_an_age_in_years_and_days_is_read(shared_data):
     assert ages.dropna().between(14, 90).all()
 
 
-def test_upenns_nos_is_refused_and_accepted_once_called_unknown(shared_data):
+def test_upenns_nos_is_unknown_unless_a_study_says_otherwise(shared_data):
     table = read_label_table(shared_data / "upenn_gbm_clinical" / "UPENN-GBM_clinical_info_v1.1.csv", "ID")
     assert len(table) == 671
     with pytest.raises(CohortError) as caught:
-        target_labels(table, "ID", {"IDH1": Target(positive=["Mutated"], negative=["Wildtype"])}, "upenn.csv")
+        target_labels(table, "ID", {"IDH1": Target(positive=["Mutated"], negative=["Wildtype"], unknown=[])}, "upenn.csv")
     assert "upenn.csv, target IDH1: 'nos/nec' in 106 row(s)" in str(caught.value)
-    known = Target(positive=["Mutated"], negative=["Wildtype"], unknown=["NOS/NEC"])
-    labels = target_labels(table, "ID", {"IDH1": known}, "upenn.csv")
+    labels = target_labels(table, "ID", {"IDH1": Target()}, "upenn.csv")
     assert labels["value"].value_counts().to_dict() == {0.0: 546, 1.0: 19}
 
 
