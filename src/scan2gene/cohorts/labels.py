@@ -71,7 +71,8 @@ def target_labels(
                     f"Name it in targets.{name}.positive, .negative or .unknown."
                 )
             found.append((side, part.assign(value=values.map(meaning)).dropna(subset=["value"])))
-        for side, known in found if not strange else ():
+        for side in dict.fromkeys(side for side, _ in found) if not strange else ():
+            known = pd.concat([part for about, part in found if about == side])  # mutations and a column must agree
             _gather(known, patient_column, (name, side), source, rows, troubles)
     if troubles:
         raise CohortError("\n".join(troubles))

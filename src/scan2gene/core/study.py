@@ -474,11 +474,11 @@ class Study(Section):
         by_gene = [name for name, target in self.targets.items() if target.genes]
         if by_gene and not self.cohort.mutations:
             raise ValueError(f"targets.{by_gene[0]}.genes needs cohort.mutations, the file to read them from")
-        if self.cohort.mutations and not by_gene:
-            raise ValueError("cohort.mutations is read for targets with genes, such as IDH: {genes: [IDH1, IDH2]}")
         others = [name for name in self.targets if name not in by_gene]
         if others and not self.cohort.labels:
             raise ValueError(f"targets.{others[0]} needs cohort.labels with its column, or genes: [{others[0]}]")
+        if self.cohort.mutations and not by_gene:
+            raise ValueError("cohort.mutations is read for targets with genes, such as IDH: {genes: [IDH1, IDH2]}")
 
     def _check_predict(self) -> None:
         runs = [run.name for run in self.runs]

@@ -16,10 +16,14 @@ def go(tmp_path):
     """`go(rows, labels=..., **cohort)` curates a small study of IDH with roles t1 and flair."""
 
     def run(rows, labels: str | None = LABELS, targets: dict | None = None, label_file=None, **cohort) -> Curated:
-        table = label_file or tmp_path / "labels.csv"
+        table = tmp_path / "labels.csv" if label_file is None else label_file
         if label_file is None:
             table.write_text(labels)
-        rules = {"scans": ["/scans"], "labels": str(table), "roles": ROLES} | cohort
+        rules = {
+            "scans": ["/scans"],
+            "labels": list(map(str, table)) if isinstance(table, list) else str(table),
+            "roles": ROLES,
+        } | cohort
         study = Study.model_validate(
             {
                 "name": "toy",

@@ -62,7 +62,9 @@ def test_upenns_nos_is_unknown_unless_a_study_says_otherwise(shared_data):
     table = read_label_table(shared_data / "upenn_gbm_clinical" / "UPENN-GBM_clinical_info_v1.1.csv", "ID")
     assert len(table) == 671
     with pytest.raises(CohortError) as caught:
-        target_labels(table, "ID", {"IDH1": Target(positive=["Mutated"], negative=["Wildtype"], unknown=[])}, "upenn.csv")
+        target_labels(
+            table, "ID", {"IDH1": Target(positive=["Mutated"], negative=["Wildtype"], unknown=[])}, "upenn.csv"
+        )
     assert "upenn.csv, target IDH1: 'nos/nec' in 106 row(s)" in str(caught.value)
     labels = target_labels(table, "ID", {"IDH1": Target()}, "upenn.csv")
     assert labels["value"].value_counts().to_dict() == {0.0: 546, 1.0: 19}
