@@ -14,8 +14,9 @@ from scan2gene.core.tables import LABEL_COLUMNS
 
 # Spellings of "not known" met in public cohorts; they become null, never 0.
 MISSING = frozenset(
-    {"", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not reported", "[not available]", "missing"}
-)
+    {"", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not reported", "[not available]", "missing",
+     "[not evaluated]", "[not applicable]", "[unknown]", "[discrepancy]"}
+)  # fmt: skip
 _GENES: dict[str, int | None] = {"1": 1, "0": 0, "": None}
 _SHOWN = 5  # how many offending cells of one kind a message quotes
 
@@ -59,9 +60,9 @@ def target_labels(
         for side, column, about in _sources(name, target, sides):
             if column not in table.columns:
                 raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
-            meaning = _GENES if column == gene_column(name) else meant
             part = table if about is None else table[about]
             values = part[column].map(canonical)
+            meaning = _GENES if column == gene_column(name) else _beginnings(meant, values)
             wrong = values[~values.isin(meaning.keys())]
             if len(wrong) and column not in strange:
                 strange.add(column)
@@ -87,6 +88,13 @@ def _meaning(name: str, target: Target) -> dict[str, int | None]:
     if both:
         raise CohortError(f"targets.{name}: {both[0]!r} is listed both as positive and as negative")
     return meaning | dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)
+
+
+def _beginnings(meaning: dict[str, int | None], values: pd.Series) -> dict[str, int | None]:
+    """The meaning, and that of cells that begin like a value which ends in an asterisk; whole cells go first."""
+    begins = [(v[:-1], meant) for v, meant in meaning.items() if v.endswith("*") and len(v) > 1]
+    known = set(values) - meaning.keys() if begins else set()
+    return meaning | {v: meant for v in known for begin, meant in reversed(begins) if v.startswith(begin)}
 
 
 def _sources(name: str, target: Target, sides: pd.Series | None) -> list[tuple[str, str, np.ndarray | None]]:

@@ -99,7 +99,9 @@ class Target(Section):
     per_side: bool = Field(
         True, description="false: one value per patient, although cohort.side_column gives rows per side"
     )
-    positive: list[LabelValue] = ["1", "mutated", "mutant"]
+    positive: list[LabelValue] = Field(
+        ["1", "mutated", "mutant"], description="cells; an asterisk at the end stands for anything: 'IDH1 p.*'"
+    )
     negative: list[LabelValue] = ["0", "not_mutated", "wildtype", "wild type", "wild-type"]
     unknown: list[LabelValue] = Field(
         ["NOS", "NEC", "NOS/NEC"], description="values that mean 'not known', e.g. Indeterminate"
