@@ -644,7 +644,7 @@ def _data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     roles = input_roles(view)
     if probes(one):
         return _embedded(job, one, view, store)
-    where = (store, tuple(roles))
+    where = (store, tuple(roles), tuple(output_names(view)))
     if where not in job.tensors:
         job.tensors.clear()  # one prepared cohort in memory at a time
         manifest = read_csv(store / "manifest.csv")
@@ -658,7 +658,7 @@ def _embedded(job: Job, one: Run, view: Study, store: Path) -> tuple[Any, np.nda
     """What a frozen encoder gives of every exam, in place of images, and the labels."""
     from scan2gene.train.embedded import embedded_cohort, embeddings_key
 
-    where = (embeddings_key(store, view, one),)
+    where = (embeddings_key(store, view, one), tuple(output_names(view)))
     if where not in job.tensors:
         job.tensors.clear()
         cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)

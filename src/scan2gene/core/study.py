@@ -400,6 +400,8 @@ class Run(Section):
     data: Annotated[dict[str, Any], _keys_of(Data)] = Field({}, description="keys of `data` that this run changes")
     train: Annotated[dict[str, Any], _keys_of(Train)] = Field({}, description="keys of `train` that this run changes")
     search: Search | None = Field(None, description="settings chosen inside each fold")
+    seed: int | None = Field(None, ge=0, description="of weights, order and augmentation; the split stays the study's")
+    targets: list[Name] = Field([], description="those that this run learns; default: all, by one network")
 
 
 class Study(Section):
@@ -466,6 +468,9 @@ class Study(Section):
                 if name not in known and (known or key == "mask"):  # runs and splits may still be planned
                     raise ValueError(f"explain.{key}: {unknown_name(name, known)}")
         for run in self.runs:
+            for name in run.targets:
+                if name not in self.targets:
+                    raise ValueError(f"targets of run {run.name!r}: {unknown_name(name, self.targets)}")
             view = for_run(self, run)
             unknown = [r for r in view.data.roles if r not in self.cohort.roles]
             if unknown:
@@ -503,11 +508,17 @@ class Study(Section):
 
 def for_run(study: Study, run: Run) -> Study:
     """The study as one run sees it, its overrides applied and checked."""
+    train = study.train.model_dump() | run.train
+    targets = {n: t for n, t in study.targets.items() if not run.targets or n in run.targets}
+    if run.targets and "target_weights" not in run.train:
+        train["target_weights"] = {n: w for n, w in train["target_weights"].items() if n in targets}
     return study.model_copy(
         update={
+            "seed": study.seed if run.seed is None else run.seed,
+            "targets": targets,
             "preprocess": study.preprocess if run.preprocess is None else run.preprocess,
             "data": Data.model_validate(study.data.model_dump() | run.data),
-            "train": Train.model_validate(study.train.model_dump() | run.train),
+            "train": Train.model_validate(train),
         }
     )
 
