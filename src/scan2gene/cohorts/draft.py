@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scan2gene.cohorts.genomics import GROUPS
 from scan2gene.cohorts.guess_columns import (
     TargetGuess,
     date_columns,
@@ -31,14 +32,14 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
 
     Args:
         scans: Folder with DICOM or NIfTI.
-        labels: CSV, TSV or Excel table.
+        labels: CSV, TSV or Excel table, or a MAF.
         out: Where the file will lie; its paths are written relative to that folder.
         targets: Columns to predict; none: up to three are guessed.
 
     Raises:
         CohortError: No readable scan, no column with the scans' patients, no role, no target.
     """
-    seen = look(scans, labels)
+    seen = look(scans, labels, targets)
     chosen, others = choose_targets(seen, targets)
     roles = [g for g in seen.roles if g.pattern]
     if not any(g.kind == "intensity" for g in roles):
@@ -63,8 +64,8 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
         *_role_lines(seen, used),
         "",
         "targets:                       # positive / negative among scanned patients",
-        *[_target_line(t) for t in chosen],
-        *_other_targets(others),
+        *[_target_line(t, seen.mutations) for t in chosen],
+        *_other_targets(others, seen.mutations),
         "",
         *_open_lines(seen),
     ]
@@ -75,8 +76,10 @@ def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: lis
     guess = seen.patients
     lines = [
         f"  scans: [{_quoted(_relative(scans, out))}]",
-        f"  labels: {_quoted(_relative(labels, out))}",
+        f"  {'mutations' if seen.mutations else 'labels'}: {_quoted(_relative(labels, out))}",
     ]
+    if seen.mutations:
+        lines.append("  # sequenced: cases_sequenced.txt   # ids of all who were sequenced; else who has a row counts")
     if seen.sheet:
         lines.append(f"  sheet: {_quoted(seen.sheet)}                 # of {_listed(sheets(labels))}")
     lines += [f"  # {line}" for line in guess.told]
@@ -166,20 +169,23 @@ def _role_lines(seen: Seen, used: list[RoleGuess]) -> list[str]:
     return lines
 
 
-def _target_line(target: TargetGuess) -> str:
+def _target_line(target: TargetGuess, mutations: bool = False) -> str:
     name = _slug(target.column)
+    doubt = "".join(f"; {d}" for d in target.doubts)
+    if mutations:
+        genes = _listed(map(_quoted, GROUPS.get(target.column, (target.column,))))
+        return f"  {name}: {{genes: [{genes}]}}   # {target.counts[0]} / {target.counts[1]}{doubt}"
     column = f"column: {_quoted(target.column)}, " if name != target.column else ""
     unknown = f", unknown: [{', '.join(map(_quoted, target.unknown))}]" if target.unknown else ""
     classes = (("positive", target.positive), ("negative", target.negative))
     values = ", ".join(f"{name}: [{', '.join(map(_quoted, cells))}]" for name, cells in classes)
-    doubt = "".join(f"; {d}" for d in target.doubts)
     return f"  {name}: {{{column}{values}{unknown}}}   # {target.counts[0]} / {target.counts[1]}{doubt}"
 
 
-def _other_targets(others: list[TargetGuess]) -> list[str]:
+def _other_targets(others: list[TargetGuess], mutations: bool) -> list[str]:
     if not others:
         return []
-    shown = [f"  # {_target_line(t).strip()}" for t in others[:MAX_OTHERS]]
+    shown = [f"  # {_target_line(t, mutations).strip()}" for t in others[:MAX_OTHERS]]
     left = len(others) - len(shown)
     return [
         "  # other columns with two classes:",

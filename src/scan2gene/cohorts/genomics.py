@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +28,8 @@ from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Cohort, Target, unknown_name
 
 NO_LIST = "no cohort.sequenced: patients with any row in cohort.mutations count as sequenced, others as unknown"
+GROUPS = {"IDH": ("IDH1", "IDH2")}  # genes that are one marker
+MAX_COLUMNS = 60  # genes of a first look
 _STAGE = "mutation table"
 _SAMPLES = ("SAMPLE_ID", "Tumor_Sample_Barcode", "sample_id", "sample", "Sample ID")
 _PATIENTS = ("PATIENT_ID", "patient_id", "bcr_patient_barcode", "case_submitter_id", "cases.submitter_id", "Patient ID")
@@ -133,6 +135,33 @@ def counts(call: Call, target: Target) -> bool:
         return is_hotspot(call.change, target.hotspots)
     named = {variant_named(v, "targets.variants") for v in target.variants}
     return call.variant in named if named else VARIANTS[call.variant]
+
+
+def gene_table(path: Path, wanted: Collection[str] = ()) -> pd.DataFrame:
+    """A MAF as a table with a column of 1 and 0 per gene, for a first look.
+
+    Args:
+        path: MAF.
+        wanted: Genes or groups that get a column in any case; else the most often mutated do.
+
+    Returns:
+        patient_id and genes; one row per TCGA patient, or per tumour sample of others. Who has any row is taken
+        for sequenced.
+    """
+    calls = read_maf(path, None)
+    who = {s: (tcga_patient(s) or (s, True)) for s in calls.samples}
+    mutated: dict[str, set[str]] = {}
+    for call in calls.calls:
+        if VARIANTS[call.variant] and who[call.sample][1]:
+            mutated.setdefault(call.gene, set()).add(who[call.sample][0])
+    for group, genes in GROUPS.items():
+        mutated[group] = set().union(*(mutated.get(g, set()) for g in genes))
+        for gene in set(genes) - set(wanted):
+            mutated.pop(gene, None)
+    often = sorted(mutated, key=lambda g: (g not in wanted and g not in GROUPS, -len(mutated[g]), g))
+    patients = sorted({patient for patient, tumour in who.values() if tumour})
+    columns = {gene: ["1" if p in mutated[gene] else "0" for p in patients] for gene in often[:MAX_COLUMNS]}
+    return pd.DataFrame({"patient_id": patients, **columns}, dtype=str)
 
 
 def patient_of(sample: str, rules: Cohort) -> tuple[str, str]:

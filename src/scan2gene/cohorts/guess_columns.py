@@ -20,6 +20,8 @@ _PAIRS = (
     ("methylated", "unmethylated"), ("amplified", "not amplified"), ("amplified", "non-amplified"),
     ("codeleted", "intact"), ("codeleted", "non-codeleted"), ("present", "absent"), ("gain", "no gain"),
 )  # fmt: skip
+_WILD = {"wildtype", "wild type", "wild-type", "wt", "not_mutated"}
+_CHANGED = re.compile(r"(?<![a-z_])(mutated|mutant)(?![a-z])|(?<![a-z])p\.")  # beside wild type: 'IDH1 p.R132H'
 _UNSURE = {"nos/nec", "nos", "nec", "indeterminate", "equivocal", "borderline", "inconclusive", "not tested", "failed"}
 # words of a column's name
 _AGE = re.compile(r"(?<![a-z])age(?![a-z])")
@@ -80,13 +82,18 @@ def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> Target
     pair = next((p for p in _PAIRS if set(p) <= known and known - set(p) <= _UNSURE), None)
     unknown = tuple(sorted(spelled[v] for v in known & _UNSURE))
     doubts = _doubts(column)
-    if pair is None:
+    wild, rest = known & _WILD, known - _UNSURE - _WILD
+    if pair is None and len(wild) == 1 and len(rest) > 1 and all(_CHANGED.search(v) for v in rest):
+        classes: tuple[list[str], list[str]] = (sorted(rest), sorted(wild))
+    elif pair is None:
         if len(known - _UNSURE) != 2:
             return None
         counts = values[values.isin(known - _UNSURE)].value_counts()
-        pair = (str(counts.index[1]), str(counts.index[0]))
+        classes = ([str(counts.index[1])], [str(counts.index[0])])
         doubts.append("which value is the positive one is a guess: the rarer")
-    by_patient = values.map({pair[0]: 1, pair[1]: 0}).groupby(rows[patient_column])
+    else:
+        classes = ([pair[0]], [pair[1]])
+    by_patient = values.map(dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)).groupby(rows[patient_column])
     contradicting = int((by_patient.nunique() > 1).sum())
     if contradicting:
         doubts.append(f"{contradicting} patients have contradicting rows")
@@ -94,7 +101,8 @@ def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> Target
     sizes = (int((first == 1).sum()), int((first == 0).sum()))
     if min(sizes) < MIN_MINORITY:
         doubts.append(f"only {min(sizes)} of the rarer class")
-    return TargetGuess(column, (spelled[pair[0]],), (spelled[pair[1]],), unknown, sizes, tuple(doubts))
+    positive, negative = (tuple(spelled[v] for v in cells) for cells in classes)
+    return TargetGuess(column, positive, negative, unknown, sizes, tuple(doubts))
 
 
 def _doubts(column: str) -> list[str]:

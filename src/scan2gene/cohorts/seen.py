@@ -9,10 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from scan2gene.cohorts.curate import below_roots, with_patients
+from scan2gene.cohorts.genomics import gene_table
 from scan2gene.cohorts.guess_columns import TargetGuess, guess_target, guess_targets
 from scan2gene.cohorts.guess_ids import PatientGuess, guess_patients
 from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
 from scan2gene.cohorts.label_table import read_table, sheets
+from scan2gene.cohorts.maf import is_maf
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import unknown_name
 from scan2gene.imaging.index import index
@@ -32,6 +34,7 @@ class Seen:
         patients: How both find each other.
         scanned: Ids of scanned patients.
         roles: Guessed roles.
+        mutations: The table is made from a MAF, a column per gene.
     """
 
     series: pd.DataFrame
@@ -41,10 +44,16 @@ class Seen:
     patients: PatientGuess
     scanned: tuple[str, ...]
     roles: tuple[RoleGuess, ...]
+    mutations: bool = False
 
 
-def look(scans: Path, labels: Path) -> Seen:
+def look(scans: Path, labels: Path, wanted: Sequence[str] = ()) -> Seen:
     """Index the scans, read the table and find how they fit.
+
+    Args:
+        scans: Folder with DICOM or NIfTI.
+        labels: A table, or a MAF.
+        wanted: Genes that are looked at however rarely they are mutated.
 
     Raises:
         CohortError: No readable scan, or no column with the scans' patients.
@@ -56,8 +65,9 @@ def look(scans: Path, labels: Path) -> Seen:
         raise CohortError(f"there is no readable scan below {scans}. {why}".strip())
     below = list(below_roots(series["path"], [str(scans)]))
     best: tuple[PatientGuess, pd.DataFrame, str | None] | None = None
+    mutations = is_maf(labels)
     for sheet in sheets(labels) if len(sheets(labels)) > 1 else [None]:
-        table = read_table(labels, sheet)
+        table = gene_table(labels, wanted) if mutations else read_table(labels, sheet)
         patients = guess_patients(series, below, table)
         if patients and (best is None or patients.found > best[0].found):
             best = (patients, table, sheet)
@@ -65,7 +75,7 @@ def look(scans: Path, labels: Path) -> Seen:
         raise CohortError(
             f"no column of {labels.name} holds ids of two scanned patients, neither in headers nor in paths. Scans "
             f"look like {below[0].partition('#')[0]!r} with PatientID {series['patient_id'].iloc[0]!r}; the table's "
-            f"columns are {', '.join(c for c in read_table(labels).columns[:12] if c)}."
+            f"columns are {', '.join(c for c in table.columns[:12] if c)}."
         )
     patients, table, sheet = best
     series = with_patients(series, patients.patient_pattern, [str(scans)])
@@ -77,7 +87,7 @@ def look(scans: Path, labels: Path) -> Seen:
     scanned = sorted(set(series["patient_id"]) & set(table[patients.column]) - {""})
     table = table[table[patients.column] != ""]
     roles = guess_roles(series, below, [p if p in set(scanned) else "" for p in series["patient_id"]])
-    return Seen(series, len(found), table, sheet, patients, tuple(scanned), tuple(roles))
+    return Seen(series, len(found), table, sheet, patients, tuple(scanned), tuple(roles), mutations)
 
 
 def choose_targets(seen: Seen, wanted: Sequence[str]) -> tuple[list[TargetGuess], list[TargetGuess]]:

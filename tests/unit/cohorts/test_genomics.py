@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 
+import nibabel as nib
+import numpy as np
 import pytest
 from toy import ROLES, reasons, whole
 
+from scan2gene.cohorts.curate import curate
+from scan2gene.cohorts.draft import draft_study
 from scan2gene.cohorts.genomics import mutation_files
 from scan2gene.cohorts.label_table import read_labels
 from scan2gene.cohorts.maf import is_maf, read_maf
@@ -16,6 +20,7 @@ from scan2gene.cohorts.vcf import read_vcf
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study import Cohort, Study, label_files, study_hash
 from scan2gene.core.study_file import load_study, study_text
+from scan2gene.imaging.index import index
 
 IDH = {"IDH": {"genes": ["IDH1", "IDH2"]}}
 COLUMNS = ("Hugo_Symbol", "Center", "Variant_Classification", "Tumor_Sample_Barcode", "HGVSp_Short")
@@ -353,3 +358,28 @@ def test_a_folder_without_mutation_files_is_said(tmp_path):
     with pytest.raises(CohortError, match=r"holds no \.maf"):
         mutation_files(rules)
     assert read_labels(rules).columns.tolist() == ["patient_id"]
+
+
+def test_a_maf_is_drafted_into_a_study_that_reads_the_same(tmp_path, shared_data):
+    """A MAF made from the real table of mutations gives the labels of that table."""
+    with (shared_data / "tcga_lgg" / "labels.csv").open() as stream:
+        real = {r["patient_id"]: r for r in csv.DictReader(stream) if r["IDH"]}
+    genes = ("IDH1", "IDH2", "TP53", "ATRX", "EGFR")
+    rows = [
+        (g, "x", "Missense_Mutation" if r[g] == "1" else "Silent", f"{p}-01A-11D-1", "") for p, r in real.items()
+        for g in genes
+    ]  # fmt: skip
+    lines = ["#version gdc-1.0.0", "\t".join(COLUMNS), *map("\t".join, rows)]
+    (tmp_path / "lgg.maf.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    for patient in real:
+        (tmp_path / "scans" / patient).mkdir(parents=True)
+        volume = nib.Nifti1Image(np.arange(216, dtype=np.float32).reshape(6, 6, 6), np.eye(4))
+        nib.save(volume, tmp_path / "scans" / patient / "flair.nii.gz")
+    text = draft_study(tmp_path / "scans", tmp_path / "lgg.maf.gz", tmp_path / "s.yaml")
+    (tmp_path / "s.yaml").write_text(text)
+    study = load_study(tmp_path / "s.yaml")
+    assert list(study.targets) == ["ATRX", "TP53", "IDH"]
+    assert study.targets["IDH"].genes == ["IDH1", "IDH2"]
+    found = curate(study, index(study.cohort.scans))
+    for target in study.targets:
+        assert labels(found, target) == {p: int(r[target]) for p, r in real.items()}

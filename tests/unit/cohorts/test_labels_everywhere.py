@@ -7,6 +7,7 @@ import csv
 import pytest
 from toy import whole
 
+from scan2gene.cohorts.guess_columns import guess_target
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.cohorts.labels import target_labels
 from scan2gene.core.errors import CohortError
@@ -94,3 +95,14 @@ def test_whole_cells_go_before_beginnings(go):
     table = "patient_id,IDH\nP1,IDH1 p.R132H\nP2,IDH1 p.=\nP3,wildtype\n"
     targets = {"IDH": {"positive": ["IDH1 p.*"], "negative": ["wildtype", "IDH1 p.="]}}
     assert go(whole("P1", "P2", "P3"), table, targets).labels["value"].tolist() == [1, 0, 0]
+
+
+def test_ucsfs_many_spellings_of_a_mutation_are_guessed_as_one_class(shared_data):
+    table = read_label_table(shared_data / UCSF, "ID")
+    guess = guess_target(table, "ID", "IDH")
+    assert guess is not None
+    assert (guess.counts, guess.negative, len(guess.positive)) == ((103, 398), ("wildtype",), 8)
+    target = Target(positive=list(guess.positive), negative=list(guess.negative))
+    labels = target_labels(table, "ID", {"IDH": target.model_copy(update={"column": "IDH"})}, UCSF)["value"]
+    assert labels.value_counts().to_dict() == {0: 398, 1: 103}
+    assert guess_target(table, "ID", "Final pathologic diagnosis (WHO 2021)") is None
