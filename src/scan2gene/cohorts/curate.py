@@ -76,7 +76,8 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     kept = ~table[rules.patient_column].isin(excluded.keys())
     table, sides = table[kept], None if sides is None else sides[kept.to_numpy()]
     labels = target_labels(table, rules.patient_column, study.targets, source, sides)
-    exams = _labelled(exams, labels, set(table[rules.patient_column]), flow)
+    where = "in the label table" if rules.labels else "among the sequenced"
+    exams = _labelled(exams, labels, set(table[rules.patient_column]), where, flow)
     exams = in_time(exams, table, rules, source, flow)
     exams = large_enough(exams, paths, rules.min_lesion, flow)
     exams = one_exam(exams, rules, flow)
@@ -188,7 +189,7 @@ def _narrow(series: pd.DataFrame, reasons: pd.Series, step: str, flow: Flow) -> 
     return kept
 
 
-def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], flow: Flow) -> pd.DataFrame:
+def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where: str, flow: Flow) -> pd.DataFrame:
     """Exams of patients with a known value of one target at least."""
     labelled, near = set(labels["patient_id"]), near_ids(exams["patient_id"], listed)
 
@@ -200,7 +201,7 @@ def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], flow:
         if patient in near:
             label, what = near[patient]
             return f"patient is not in the label table, which has {label}; only {what} would have to be ignored"
-        return "patient is not in the label table"
+        return f"patient is not {where}"
 
     kept = flow.narrow(exams, exams["patient_id"].map(reason), "labelled exams", "exams")
     for patient in sorted(listed - set(exams["patient_id"])):

@@ -23,7 +23,7 @@ from scan2gene.cohorts.variants import (
     tcga_patient,
     variant_named,
 )
-from scan2gene.cohorts.vcf import is_vcf, read_vcf
+from scan2gene.cohorts.vcf import is_vcf, named_by, read_vcf
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Cohort, Target, unknown_name
 
@@ -72,6 +72,11 @@ def read_calls(rules: Cohort, genes: set[str] | None) -> Calls:
         frozenset(n for part in parts for n in part.normals),
         all(part.has_changes for part in parts),
     )
+
+
+def named_files(rules: Cohort) -> set[str]:
+    """Ids that the names of VCF files hold; known before a file is read, so that no error shows them."""
+    return {named_by(path) for path in mutation_files(rules) if is_vcf(path)}
 
 
 def mutation_ids(rules: Cohort) -> set[str]:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from scan2gene.cohorts.curate import Curated, curate, with_patients
 from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.genomics import mutation_ids
+from scan2gene.cohorts.genomics import mutation_ids, named_files
 from scan2gene.cohorts.ids import label_patients
 from scan2gene.cohorts.keyfile import ALPHABET, LENGTH, pseudonyms, write_private
 from scan2gene.cohorts.label_table import read_labels, read_text_table
@@ -175,6 +175,7 @@ class Veil:
         """
         rules = self.study.cohort
         listed = read_labels(rules)
+        self.learn("patient_id", named_files(rules))
         self.learn("patient_id", mutation_ids(rules))
         self.learn("patient_id", listed[rules.patient_column])  # as the table writes them, and as the study reads them
         self.learn("patient_id", label_patients(listed, rules, Flow())[rules.patient_column])

@@ -33,6 +33,11 @@ def is_vcf(path: Path) -> bool:
         return False
 
 
+def named_by(path: Path) -> str:
+    """The patient after whom a file is called: P001.mutect2.vcf.gz is P001."""
+    return re.split(r"\.(?:vcf|vep|ann|snpeff|somatic|filtered|mutect2)\b", path.name, flags=re.IGNORECASE)[0]
+
+
 def read_vcf(path: Path, genes: Collection[str] | None) -> Calls:
     """Mutations of some genes in the tumour samples of one file.
 
@@ -83,11 +88,10 @@ def _header(columns: list[str], meta: list[str], path: Path) -> _Header:
     named = {m[1]: m[2] for line in meta if (m := re.match(r"##SAMPLE=<.*?ID=([^,>]+).*?NAME=([^,>]+)", line))}
     normal = {line.partition("=")[2] for line in meta if line.startswith("##normal_sample=")}
     normal |= {s for s in header.samples if s.lower() in _NORMAL}
-    stem = re.split(r"\.(?:vcf|vep|ann|snpeff|somatic|filtered|mutect2)\b", path.name, flags=re.IGNORECASE)[0]
     tumours = [s for s in header.samples if s not in normal]
-    header.shown = {s: named.get(s) or (stem if s.lower() in _TUMOUR else s) for s in tumours}
+    header.shown = {s: named.get(s) or (named_by(path) if s.lower() in _TUMOUR else s) for s in tumours}
     if not header.samples:
-        header.shown = {"": stem}
+        header.shown = {"": named_by(path)}
     header.normals = frozenset(named.get(s, s) for s in normal & set(header.samples))
     return header
 

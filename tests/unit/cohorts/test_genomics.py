@@ -60,7 +60,7 @@ def test_a_gene_group_is_positive_where_one_gene_is_mutated(go, maf, name):
     found = curate_genes(go, maf(name=name), "P1", "P2", "P3", "P4", "P5")
     # P2's mutations do not change the protein; P4 was sequenced without one in IDH; nothing is known of P5
     assert labels(found) == {"P1": 1, "P2": 0, "P3": 1, "P4": 0}
-    assert reasons(found)["exam-P5"] == "patient is not in the label table"
+    assert reasons(found)["exam-P5"] == "patient is not among the sequenced"
     places = dict(zip(found.labels["patient_id"], found.labels["source"], strict=True))
     assert places == {"P1": f"{name}:3", "P2": f"{name}:4", "P3": f"{name}:6", "P4": f"{name}:7"}
     assert any("no cohort.sequenced" in r for r in found.exclusions["reason"])
