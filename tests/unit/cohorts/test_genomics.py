@@ -383,3 +383,28 @@ def test_a_maf_is_drafted_into_a_study_that_reads_the_same(tmp_path, shared_data
     found = curate(study, index(study.cohort.scans))
     for target in study.targets:
         assert labels(found, target) == {p: int(r[target]) for p, r in real.items()}
+
+
+def test_sides_dates_and_sites_come_from_the_table_beside_the_mutations(go, maf):
+    table = "patient_id,side,cancer,site,biopsy\nP1,L,1,A,2020-01-05\nP1,R,0,A,2020-01-05\nP2,L,0,B,2020-01-09\n"
+    found = go(
+        whole("P1", "P2", "P4"), table, {**IDH, "cancer": {}}, mutations=str(maf()), side_column="side",
+        site_column="site", dates={"reference_column": "biopsy", "window_days": [-30, 0]},
+    )  # fmt: skip
+    assert labels(found) == {"P1": 1, "P2": 0}
+    rows = found.labels[found.labels["target"] == "cancer"]
+    assert set(zip(rows["patient_id"], rows["side"], rows["value"], strict=True)) == {
+        ("P1", "L", 1), ("P1", "R", 0), ("P2", "L", 0),
+    }  # fmt: skip
+    assert found.cohort["site"].tolist() == ["A", "B"]
+    assert "reference" in reasons(found)["exam-P4"] or "biopsy" in reasons(found)["exam-P4"]
+
+
+def test_a_patient_in_the_exclude_file_contradicts_nobody(go, maf, tmp_path):
+    table = "patient_id,idh\nP1,0\nP2,0\nP3,1\n"
+    (tmp_path / "exclude.csv").write_text("patient_id,reason\nP1,sample mixed up\n")
+    found = go(
+        whole("P1", "P2", "P3"), table, {"IDH": {"genes": ["IDH1", "IDH2"], "column": "idh"}}, mutations=str(maf()),
+        exclude_file=str(tmp_path / "exclude.csv"),
+    )  # fmt: skip
+    assert labels(found) == {"P2": 0, "P3": 1}
