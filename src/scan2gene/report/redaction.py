@@ -63,8 +63,8 @@ def redaction(study: Study, out: Path, tables: Iterable[pd.DataFrame]) -> Redact
         for path in table["path"].dropna() if "path" in table.columns else ():
             parts |= {p for p in PurePosixPath(path).parts if " " in p}
     named = [*label_files(study.cohort), study.cohort.mutations, study.cohort.sequenced]
-    tables = [str(Path(file).parent) for file in named if file]
-    folders = {*study.cohort.scans, *tables, str(out.resolve()), str(Path.home())}
+    beside = [str(Path(file).parent) for file in named if file]
+    folders = {*study.cohort.scans, *beside, str(out.resolve()), str(Path.home())}
     roots = sorted((f for f in folders if len(f) > 1), key=len, reverse=True)
     spaced = sorted({i for i in ids if " " in i and "/" not in i} | parts, key=len, reverse=True)
     return Redaction(frozenset(i for i in ids if _telling(i)), tuple(spaced), tuple(roots))
