@@ -16,7 +16,7 @@ from scan2gene.evaluate.permutation import PERMUTATIONS, p_chance
 from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.score_table import Scores
 
-DRAWS = 2_000
+DRAWS = 10_000  # so that P values of many pairs can still be small after correction
 SEED = 1
 
 

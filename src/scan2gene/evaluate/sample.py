@@ -13,6 +13,7 @@ from scan2gene.evaluate.intervals import Resampled, bootstrap_counts, resample
 from scan2gene.evaluate.metrics import METRICS, WITHIN_FOLD
 
 PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
+_AT_ONCE = 250_000  # weights that a metric is asked for: more is no faster, and takes memory
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ class Sample:
 
         With repeated splits it is the mean over repeats; a drawn patient counts in all.
         """
+        if weights.ndim == 2 and weights.size > _AT_ONCE and len(weights) > 1:
+            parts = np.array_split(weights, -(-weights.size // _AT_ONCE))
+            return np.concatenate([self.statistic(metric, part) for part in parts if len(part)])
         function, column = METRICS[metric]
         _, patient = np.unique(self.table["patient_id"], return_inverse=True)
         y, fold, repeat = (self.table[c].to_numpy() for c in ("y_true", "fold", "repeat"))

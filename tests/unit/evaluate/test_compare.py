@@ -9,7 +9,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from scan2gene.core.errors import RunError
+from scan2gene.evaluate import sample
 from scan2gene.evaluate.compare import compare
+from scan2gene.evaluate.sample import Sample
 from scan2gene.evaluate.score_table import read_scores
 
 
@@ -130,6 +132,15 @@ def test_sides_are_scored_and_patients_drawn(tmp_path):
     assert run.auroc.value == alone.auroc.value  # every side twice
     assert run.auroc.high - run.auroc.low == pytest.approx(alone.auroc.high - alone.auroc.low)
     assert run.p_chance == pytest.approx(alone.p_chance, abs=0.03)
+
+
+def test_draws_in_portions_equal_draws_at_once(monkeypatch):
+    table = _table(50, fold=np.arange(50) % 3, repeat=0, side="").astype({"y_true": float})
+    whole = Sample(table).resampled(["auroc"], 101, 1)["auroc"]
+    monkeypatch.setattr(sample, "_AT_ONCE", 130)  # two or three draws
+    portions = Sample(table).resampled(["auroc"], 101, 1)["auroc"]
+    assert (portions.draws == whole.draws).all()
+    assert (portions.left_out == whole.left_out).all()
 
 
 def test_a_score_that_knows_the_site_alone_is_told_by_pairs_within_sites(tmp_path):
