@@ -12,8 +12,10 @@ import pytest
 
 import scan2gene
 from scan2gene.core.errors import StudyError
+from scan2gene.core.study import Run
 from scan2gene.pipeline import join_search
 from scan2gene.train import fold as fold_module
+from scan2gene.train.search import finished
 from tests.integration.road import nifti_study, shell
 
 OVER = {"train.learning_rate": {"low": 1e-8, "high": 3e-2, "log": True}, "model.options.dropout": [0.0, 0.3]}
@@ -81,6 +83,23 @@ def test_a_search_that_was_stopped_ends_like_an_unbroken_one(whole, tmp_path, mo
     pd.testing.assert_frame_equal(
         *(pd.read_parquet(p / "predictions.parquet") for p in (out, tmp_path / "run")), check_exact=True
     )
+
+
+def _begin(folder, gate):
+    run = Run.model_validate({"name": "light", "model": {"name": "light_cnn"}, "search": {"over": OVER}})
+    gate.wait()
+    finished(run, folder)
+
+
+def test_several_processes_may_begin_a_search_at_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    gate = context.Barrier(6)
+    begun = [context.Process(target=_begin, args=(tmp_path / "fold", gate)) for _ in range(6)]
+    for process in begun:
+        process.start()
+    for process in begun:
+        process.join(60)
+        assert process.exitcode == 0
 
 
 def _help(study, out):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from scan2gene.core.study import Range, Run, Search, Study, candidate, for_run
 DATABASE, CHOSEN = "search.db", "search.json"
 KEPT = ("best.pt", "model.json", "history.csv", "weights.json", "config.json")  # of the best trial
 _BUSY_SECONDS = 60  # that another process may hold the file
+_TRIES = 10  # to open a file that several processes begin at once
 
 Data = Callable[[Run, Study], tuple[Any, np.ndarray]]
 
@@ -166,12 +168,19 @@ def _storage(run: Run, folder: Path) -> Any:
         raise StudyError(f"run {run.name} has a search, which needs: pip install 'scan2gene[search]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{folder / DATABASE}", engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}}
-    )
     towards = optuna.study.StudyDirection
     direction = towards.MINIMIZE if _search(run).score == "loss" else towards.MAXIMIZE
-    return optuna.create_study(study_name="trials", storage=storage, direction=direction, load_if_exists=True)
+    for left in reversed(range(_TRIES)):
+        try:
+            storage = optuna.storages.RDBStorage(
+                f"sqlite:///{folder / DATABASE}", engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}}
+            )
+            return optuna.create_study(study_name="trials", storage=storage, direction=direction, load_if_exists=True)
+        except Exception as error:  # several kinds: another process is making the same file at this moment
+            if not left:
+                raise RunError(f"{folder / DATABASE} cannot be opened: {type(error).__name__}: {error}") from None
+            time.sleep(0.5)
+    raise AssertionError("the loop returns or raises")
 
 
 def _count(trials: Any) -> int:
