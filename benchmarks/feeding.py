@@ -34,7 +34,7 @@ def ours(images: np.ndarray) -> Any:
     """One epoch of augmented batches; returns a function that runs it."""
     import torch
 
-    from scan2gene.core.study import Plugin
+    from scan2gene.core.section import Plugin
     from scan2gene.data.augment import Batch, augment
     from scan2gene.data.cohort import to_input
 

@@ -25,7 +25,8 @@ def ours(folder: Path, out: Path) -> dict[str, Any]:
     import pandas as pd
     import yaml
 
-    from scan2gene.core.study import Plugin, Role
+    from scan2gene.core.section import Plugin
+    from scan2gene.core.study_cohort import Role
     from scan2gene.preprocess.store import build_store
     from scan2gene.recipes import recipe_text
 

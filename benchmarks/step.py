@@ -62,7 +62,8 @@ def prepared(case: Case, augment: bool) -> tuple[Any, np.ndarray]:
     import torch
     from lightning_fabric import Fabric
 
-    from scan2gene.core.study import Data, Plugin, Train
+    from scan2gene.core.section import Plugin
+    from scan2gene.core.study_runs import Data, Train
     from scan2gene.data.cohort import CohortTensors
     from scan2gene.models import MODELS
     from scan2gene.train.loop import _prepared

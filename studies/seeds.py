@@ -22,7 +22,7 @@ import yaml
 import scan2gene
 from scan2gene.cohorts.split import make_splits
 from scan2gene.core.files import value_hash, write_json, write_text
-from scan2gene.core.study import Split
+from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.intervals import Estimate

@@ -17,7 +17,9 @@ import pandas as pd
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.geometry import bounding_box
 from scan2gene.core.machine import available_memory, has_gpu
-from scan2gene.core.study import Data, Plugin, Run, Split, Study, Train, input_roles
+from scan2gene.core.section import Plugin
+from scan2gene.core.study import Study, input_roles
+from scan2gene.core.study_runs import Data, Run, Split, Train
 from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess.recipe import apply_recipe
 from scan2gene.preprocess.resample import like

@@ -19,8 +19,11 @@ from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash, write_json
 from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.rundir import damaged, exclusive, read_stamp
-from scan2gene.core.study import Cohort, Run, Study, for_run, input_roles, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study_cohort import Cohort
 from scan2gene.core.study_file import load_study
+from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
     LABEL_COLUMNS,
     PREDICTION_COLUMNS,

@@ -20,9 +20,13 @@ from scan2gene.core.energy import Meter
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive, sweep
-from scan2gene.core.study import Run, Study, candidates, for_run
+from scan2gene.core.study import Study, candidates, for_run
 from scan2gene.core.study_file import load_study
-from scan2gene.stages import STAGES, Job, ToDo, as_planned, index_scans, record_study, search_trials
+from scan2gene.core.study_runs import Run
+from scan2gene.stages import STAGES
+from scan2gene.stages.cohort import as_planned, index_scans, record_study
+from scan2gene.stages.job import Job, ToDo
+from scan2gene.stages.train import search_trials
 
 
 def run(

@@ -16,8 +16,9 @@ from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import write_json
 from scan2gene.core.machine import available_memory
 from scan2gene.core.outputs import output_names
-from scan2gene.core.study import Run, Study, for_run, input_roles
+from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_file import load_study
+from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
 from scan2gene.defaults import with_choices
 from scan2gene.evaluate.power import power_table, power_warnings

@@ -346,7 +346,7 @@ def test_a_head_on_a_frozen_encoder_is_no_start(out, tmp_path):
 
 def test_500_stored_embeddings_train_in_seconds(tmp_path):
     """A planted direction is found, and no image is touched."""
-    from scan2gene.core.study import Data, Train
+    from scan2gene.core.study_runs import Data, Train
     from scan2gene.data.cohort import CohortTensors
     from scan2gene.models.probe import Probe
     from scan2gene.train.loop import fit_network

@@ -19,7 +19,9 @@ from scan2gene.cohorts.labels import clinical_numbers, patient_values, row_sides
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.cohorts.roles import found_in, role_fits
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort, Study, label_files, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study import Study
+from scan2gene.core.study_cohort import Cohort, label_files
 from scan2gene.core.tables import EXCLUSION_COLUMNS
 
 _SHOWN = 5  # how many reasons a message quotes

@@ -11,7 +11,8 @@ import pandas as pd
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.labels import MISSING, place_of
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort, Dates, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study_cohort import Cohort, Dates
 
 _EXCEL_DAY_ZERO = datetime.date(1899, 12, 30)  # so that serial numbers after February 1900 fall right
 _MONTHS = ("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y")

@@ -25,7 +25,8 @@ from scan2gene.cohorts.variants import (
 )
 from scan2gene.cohorts.vcf import is_vcf, named_by, read_vcf
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort, Target, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study_cohort import Cohort, Target
 
 NO_LIST = "no cohort.sequenced: patients with any row in cohort.mutations count as sequenced, others as unknown"
 GROUPS = {"IDH": ("IDH1", "IDH2")}  # genes that are one marker

@@ -9,7 +9,7 @@ import pandas as pd
 
 from scan2gene.cohorts.flow import Flow
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort
+from scan2gene.core.study_cohort import Cohort
 
 _ZEROS = r"(?<!\d)0+(?=\d)"
 # What may differ -> how to see past it. Never applied to join: P1 and p01 may be two people.

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort, label_files, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study_cohort import Cohort, label_files
 
 EXCEL = (".xlsx", ".xlsm", ".xls")
 MAX_HEADER_ROWS = 4

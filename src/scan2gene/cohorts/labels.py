@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import SIDES, Target, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study import SIDES
+from scan2gene.core.study_cohort import Target
 from scan2gene.core.tables import LABEL_COLUMNS
 
 # Spellings of "not known" met in public cohorts; they become null, never 0.

@@ -10,7 +10,7 @@ import pandas as pd
 from scan2gene.cohorts.flow import Flow
 from scan2gene.core.console import track
 from scan2gene.core.errors import CohortError, GeometryError, ScanError
-from scan2gene.core.study import MinLesion
+from scan2gene.core.study_cohort import MinLesion
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 

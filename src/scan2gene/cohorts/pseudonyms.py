@@ -28,7 +28,8 @@ from scan2gene.cohorts.label_table import read_labels, read_text_table
 from scan2gene.cohorts.persons import persons_by_series
 from scan2gene.cohorts.scrub import Scrub, name_words, path_parts, telling
 from scan2gene.core.errors import RunError, Scan2GeneError, StudyError
-from scan2gene.core.study import Study, label_files
+from scan2gene.core.study import Study
+from scan2gene.core.study_cohort import label_files
 from scan2gene.core.tables import read_csv, write_csv
 
 PREFIXES = {"patient_id": "P", "exam_id": "E", "series_id": "S"}

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Role, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study_cohort import Role
 
 # These hold one of a few words, so a pattern must match the whole: T1 is not T1c.
 WHOLE_COLUMNS = ("sequence", "plane", "format")

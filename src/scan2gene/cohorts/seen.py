@@ -16,7 +16,7 @@ from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
 from scan2gene.cohorts.label_table import read_table, sheets
 from scan2gene.cohorts.maf import is_maf
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import unknown_name
+from scan2gene.core.section import unknown_name
 from scan2gene.imaging.index import index
 
 MAX_TARGETS = 3  # predicted without being asked for

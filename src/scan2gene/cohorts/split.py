@@ -9,7 +9,8 @@ import pandas as pd
 
 from scan2gene.core.errors import CohortError
 from scan2gene.core.outputs import patient_classes
-from scan2gene.core.study import SIDES, Split
+from scan2gene.core.study import SIDES
+from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import PARTS, SPLIT_COLUMNS
 
 

@@ -13,7 +13,7 @@ from scan2gene.cohorts.keyfile import write_private
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import value_hash
-from scan2gene.core.study import Cohort
+from scan2gene.core.study_cohort import Cohort
 from scan2gene.core.tables import EXCLUSION_COLUMNS, write_csv
 from scan2gene.imaging.index import index
 

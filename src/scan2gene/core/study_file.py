@@ -10,7 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import Run, Section, Study, label_files, unknown_name
+from scan2gene.core.section import Section, unknown_name
+from scan2gene.core.study import Study
+from scan2gene.core.study_cohort import label_files
+from scan2gene.core.study_runs import Run
 
 QUOTED = 160  # a longer line is not quoted
 

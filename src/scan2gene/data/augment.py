@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.outputs import mirrored
-from scan2gene.core.study import Plugin, unknown_name
+from scan2gene.core.section import Plugin, unknown_name
 from scan2gene.data.draws import Draws
 from scan2gene.data.warp import along_axes, warp
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import Plugin, unknown_name
+from scan2gene.core.section import Plugin, unknown_name
 from scan2gene.explain.grad_cam import grad_cam
 from scan2gene.explain.grad_cam_pp import grad_cam_pp
 from scan2gene.explain.gradient_shap import gradient_shap

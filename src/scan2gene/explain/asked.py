@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import unknown_name
+from scan2gene.core.section import unknown_name
 
 Reference = Literal["minimum", "mean", "zero"]
 

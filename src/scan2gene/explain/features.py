@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import unknown_name
+from scan2gene.core.section import unknown_name
 from scan2gene.explain.asked import Asked, differentiable
 
 _WINDOWED = (nn.Conv2d, nn.Conv3d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d)

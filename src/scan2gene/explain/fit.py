@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.geometry import to_sitk
-from scan2gene.core.study import Plugin, Run, Study, for_run, input_roles
+from scan2gene.core.section import Plugin
+from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.data.cohort import CohortTensors, to_input

@@ -16,7 +16,7 @@ from typing import Any
 from scan2gene.core.console import live
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.files import write_json
-from scan2gene.core.study import unknown_name
+from scan2gene.core.section import unknown_name
 from scan2gene.models.weights import WEIGHTS, Card
 
 DEFAULT_DIR = Path("~/.cache/scan2gene/weights")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import unknown_name
+from scan2gene.core.section import unknown_name
 from scan2gene.models.head import RoleAwareHead
 
 STAGE_CHANNELS = (64, 128, 256, 512)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json
-from scan2gene.core.study import Role
+from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
 from scan2gene.evaluate.familiar import LEAST_EXAMS, Ranges, judge, learn
 from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.outputs import mirrored
-from scan2gene.core.study import Predict
+from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.data.cohort import CohortTensors, StoredImages, to_input
 from scan2gene.models.head import RoleAwareHead

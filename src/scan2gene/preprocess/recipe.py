@@ -15,7 +15,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 from scan2gene.core.errors import ScanError, StudyError
 from scan2gene.core.files import value_hash
-from scan2gene.core.study import Plugin, Role, unknown_name
+from scan2gene.core.section import Plugin, unknown_name
+from scan2gene.core.study_cohort import Role
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess import GEOMETRIC, STEPS

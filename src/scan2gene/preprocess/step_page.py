@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from scan2gene.core.errors import Scan2GeneError, StudyError
-from scan2gene.core.study import Plugin, for_run, input_roles, unknown_name
+from scan2gene.core.section import Plugin, unknown_name
+from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume

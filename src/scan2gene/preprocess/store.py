@@ -18,7 +18,8 @@ import pandas as pd
 from scan2gene.core.console import track
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
 from scan2gene.core.files import file_hash, value_hash
-from scan2gene.core.study import Plugin, Role
+from scan2gene.core.section import Plugin
+from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import nifti

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import unknown_name
+from scan2gene.core.section import unknown_name
 
 
 def recipes() -> dict[str, str]:

@@ -9,7 +9,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from scan2gene.core.errors import Scan2GeneError
-from scan2gene.core.study import Run, for_run, input_roles
+from scan2gene.core.study import for_run, input_roles
+from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti

@@ -12,7 +12,8 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.outputs import patient_classes
-from scan2gene.core.study import Run, Study
+from scan2gene.core.study import Study
+from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
     COMPARISON_COLUMNS,
     EXCLUSION_COLUMNS,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.study import Run, Train, for_run
+from scan2gene.core.study import for_run
+from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.tables import read_csv
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs

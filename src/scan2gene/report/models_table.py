@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.started import Started, started
-from scan2gene.core.study import Run
+from scan2gene.core.study_runs import Run
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.paired import COMPARED, LEVEL
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text

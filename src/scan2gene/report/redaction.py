@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import Study, label_files
+from scan2gene.core.study import Study
+from scan2gene.core.study_cohort import label_files
 
 _PATTERN_REASON = re.compile(r"\w+ (?:lacks|has) /.*/")  # curation quotes the study's own pattern between slashes
 _PART = r"[^\s'\"<>|:;,()]"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import Run
+from scan2gene.core.study_runs import Run
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.metrics import METRICS
 from scan2gene.report import figures, verdict

@@ -13,7 +13,8 @@ import torch
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash, value_hash, write_json
 from scan2gene.core.outputs import output_names, outputs
-from scan2gene.core.study import Run, Study, input_roles
+from scan2gene.core.study import Study, input_roles
+from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
 from scan2gene.data.cohort import CohortTensors, load_cohort
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings

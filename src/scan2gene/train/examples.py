@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scan2gene.core.files import atomic_path
 from scan2gene.core.geometry import reoriented
-from scan2gene.core.study import Plugin
+from scan2gene.core.section import Plugin
 from scan2gene.core.volume import Volume
 from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, to_input

@@ -19,7 +19,9 @@ import torch
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.outputs import output_names, outputs
-from scan2gene.core.study import Predict, Run, Study, for_run, is_sided, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study import Study, for_run, is_sided
+from scan2gene.core.study_runs import Predict, Run
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import Passed, forward_variants

@@ -23,7 +23,7 @@ from scan2gene.core.console import live
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.outputs import target_of
-from scan2gene.core.study import Data, Train
+from scan2gene.core.study_runs import Data, Train
 from scan2gene.core.tables import write_csv
 from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, to_input

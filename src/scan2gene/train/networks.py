@@ -15,7 +15,9 @@ from scan2gene.core.console import say
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.files import write_json
 from scan2gene.core.outputs import outputs
-from scan2gene.core.study import SIDES, Head, Plugin, Run, Study, input_roles
+from scan2gene.core.section import Plugin
+from scan2gene.core.study import SIDES, Study, input_roles
+from scan2gene.core.study_runs import Head, Run
 from scan2gene.data.cohort import CohortTensors, stored_as_uint8
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed

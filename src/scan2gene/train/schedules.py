@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import Plugin, unknown_name
+from scan2gene.core.section import Plugin, unknown_name
 
 
 def plateau(optimizer: Optimizer, epochs: int, factor: float = 0.1, patience: int = 5) -> ReduceLROnPlateau:

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, Scan2GeneError, StudyError
 from scan2gene.core.files import write_json
-from scan2gene.core.study import Range, Run, Search, Study, candidate, for_run
+from scan2gene.core.study import Study, candidate, for_run
+from scan2gene.core.study_runs import Range, Run, Search
 
 DATABASE, CHOSEN = "search.db", "search.json"
 KEPT = ("best.pt", "model.json", "history.csv", "weights.json", "config.json")  # of the best trial

@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from scan2gene.cohorts.pseudonyms import Veil
 from scan2gene.core.errors import CohortError, WeightsError
 from scan2gene.core.outputs import target_of
-from scan2gene.core.study import Run, Study, Weights, for_run, input_roles, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study_runs import Run, Weights
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
 from scan2gene.train.search import chosen_run
 

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.core.study import Run, Study, Weights, input_roles
+from scan2gene.core.study import Study, input_roles
+from scan2gene.core.study_runs import Run, Weights
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import (
     HEAD,

@@ -13,7 +13,7 @@ from toy import reasons, scan
 from scan2gene.cohorts.dates import parse_day
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort
+from scan2gene.core.study_cohort import Cohort
 
 DAY = datetime.date(2020, 3, 4)
 LABELS = "patient_id,IDH,biopsy,surgery\nP1,1,2020-02-01,2020-03-01\nP2,0,2020-02-01,\nP3,1,,\nP4,0,2020-02-01,\n"

@@ -11,7 +11,7 @@ from toy import ROLES, reasons, scan, whole
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.cohorts.lesions import lesion_mm3
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort
+from scan2gene.core.study_cohort import Cohort
 from scan2gene.imaging.index import read_volume
 
 MASK = {**ROLES, "mask": {"match": {"path": "mask"}, "kind": "label"}}

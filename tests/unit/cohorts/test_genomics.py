@@ -18,7 +18,8 @@ from scan2gene.cohorts.maf import is_maf, read_maf
 from scan2gene.cohorts.variants import VARIANTS, is_hotspot, protein_change, tcga_patient
 from scan2gene.cohorts.vcf import read_vcf
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.study import Cohort, Study, label_files, study_hash
+from scan2gene.core.study import Study, study_hash
+from scan2gene.core.study_cohort import Cohort, label_files
 from scan2gene.core.study_file import load_study, study_text
 from scan2gene.imaging.index import index
 

@@ -9,7 +9,7 @@ from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.ids import label_patients, near_ids
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort
+from scan2gene.core.study_cohort import Cohort
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from openpyxl import Workbook
 from scan2gene.cohorts.label_table import read_label_table, read_table, sheets
 from scan2gene.cohorts.labels import target_labels
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Target
+from scan2gene.core.study_cohort import Target
 
 DUKE = "duke_breast_clinical/Clinical_and_Other_Features.xlsx"
 GROUPED = """Patient Information,Tumour,,,Ultrasound,

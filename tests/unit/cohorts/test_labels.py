@@ -11,7 +11,7 @@ from openpyxl import Workbook
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.cohorts.labels import parse_number, patient_values, target_labels
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Target
+from scan2gene.core.study_cohort import Target
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from scan2gene.cohorts.guess_columns import guess_target
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.cohorts.labels import target_labels
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Target
+from scan2gene.core.study_cohort import Target
 
 UCSF_IDH = {"positive": ["mutated*", "IDH1 p.*", "IDH2 p.*"]}
 UCSF_MGMT = {"positive": ["positive"], "negative": ["negative"], "unknown": ["indeterminate"]}

@@ -8,7 +8,7 @@ import pytest
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.cohorts.labels import parse_number, patient_values, target_labels
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Target
+from scan2gene.core.study_cohort import Target
 
 MUTATED = Target(positive=["MUTATED"], negative=["NOT_MUTATED"])
 

@@ -11,7 +11,8 @@ from toy import whole
 from scan2gene.cohorts.labels import row_sides, target_labels
 from scan2gene.cohorts.split import class_table, make_splits
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Split, Target
+from scan2gene.core.study_cohort import Target
+from scan2gene.core.study_runs import Split
 
 
 def _read(text: str) -> pd.DataFrame:

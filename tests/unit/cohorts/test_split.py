@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scan2gene.cohorts.split import class_table, make_splits, stratified_parts
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Split
+from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import PARTS, SPLIT_COLUMNS
 
 KINDS = [

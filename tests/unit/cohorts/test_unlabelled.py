@@ -9,7 +9,7 @@ import pytest
 
 from scan2gene.cohorts.unlabelled import HIDDEN_REASON, find_unlabelled
 from scan2gene.core.errors import CohortError
-from scan2gene.core.study import Cohort
+from scan2gene.core.study_cohort import Cohort
 
 
 def write(folder, *names: str, size: int = 6) -> None:

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import for_run, input_roles, study_hash, unknown_name
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study import for_run, input_roles, study_hash
 from scan2gene.core.study_file import load_study
 
 STUDY = """\

@@ -8,7 +8,7 @@ import scipy.ndimage
 import torch
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import Plugin
+from scan2gene.core.section import Plugin
 from scan2gene.data.augment import AUGMENTATIONS, Batch, augment, check_augmentation
 from scan2gene.data.cohort import to_input
 from scan2gene.data.draws import Draws

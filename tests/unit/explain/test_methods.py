@@ -10,7 +10,7 @@ from networks import Linear, ask, small
 from torch import nn
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.study import Plugin
+from scan2gene.core.section import Plugin
 from scan2gene.explain import METHODS, check_methods
 from scan2gene.explain.features import activations, enlarge
 from scan2gene.explain.gradient_shap import expected_gradients

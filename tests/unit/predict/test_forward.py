@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scan2gene.core.study import Predict
+from scan2gene.core.study_runs import Predict
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.models.head import RoleAwareHead

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.integration.road import edit, nifti_study, shell
 
-from scan2gene.core.study import Plugin
+from scan2gene.core.section import Plugin
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.step_page import default_recipe, step_page
 

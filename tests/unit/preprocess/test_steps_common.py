@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from scan2gene.core.errors import GeometryError, ScanError
-from scan2gene.core.study import Plugin
+from scan2gene.core.section import Plugin
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess import GEOMETRIC, STEPS
 from scan2gene.preprocess.recipe import moves_voxels

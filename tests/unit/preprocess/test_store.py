@@ -14,7 +14,8 @@ import pytest
 
 from scan2gene.core.errors import RunError, ScanError, StudyError
 from scan2gene.core.files import file_hash, value_hash
-from scan2gene.core.study import Plugin, Role
+from scan2gene.core.section import Plugin
+from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import read_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti

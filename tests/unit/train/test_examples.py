@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scan2gene.core.study import Plugin
+from scan2gene.core.section import Plugin
 from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, to_input
 from scan2gene.train.examples import DRAWS, WIDTH, draw_examples, seen_in_epochs

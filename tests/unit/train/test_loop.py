@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.study import Data, Plugin, Train
+from scan2gene.core.section import Plugin
+from scan2gene.core.study_runs import Data, Train
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import forward

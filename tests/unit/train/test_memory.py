@@ -20,7 +20,8 @@ import json, sys
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from torch import nn
-from scan2gene.core.study import Data, Plugin, Train
+from scan2gene.core.section import Plugin
+from scan2gene.core.study_runs import Data, Train
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.train.loop import fit_network

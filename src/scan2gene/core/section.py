@@ -1,0 +1,49 @@
+"""What every part of a study file is made of: sections, plug-ins, names and patterns."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+    return pattern
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("YAML reads a bare yes, no, on, off, true or false as a truth value; quote it, such as 'yes'")
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+LabelValue = Annotated[str | int | float, BeforeValidator(_no_truth_value)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    """Base of every part of the study file: unknown keys refused, values frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Plugin(Section):
+    """A function by its name, with keyword options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+def unknown_name(name: str, valid: Any) -> str:
+    """'x' is unknown. Valid: ... Did you mean ...?"""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{name!r} is not known; valid: {', '.join(names)}.{hint}"

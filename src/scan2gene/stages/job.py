@@ -1,0 +1,160 @@
+"""What the stages share: one study in one run directory, its fits, stores and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene import __version__
+from scan2gene.cohorts.pseudonyms import Veil
+from scan2gene.core.console import say
+from scan2gene.core.energy import Meter
+from scan2gene.core.files import file_hash
+from scan2gene.core.outputs import output_names, output_values
+from scan2gene.core.rundir import is_done, mark_done, stage_key
+from scan2gene.core.study import Study, candidate, candidates, for_run, input_roles
+from scan2gene.core.study_runs import Run
+from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, read_csv
+
+FOLD = ["split", "repeat", "fold"]
+
+
+class ToDo(Exception):
+    """Raised in a dry run where work would begin."""
+
+
+@dataclass
+class Job:
+    """One study in one run directory, and what its stages share while they run."""
+
+    study: Study
+    out: Path
+    tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
+    veil: Veil | None = None  # of a study with pseudonyms
+
+    started: float = 0.0  # of the stage that is running
+    meter: Meter | None = None  # of the same
+    worked: bool = False  # it had something to do
+    dry: bool = False  # do nothing, stop where work would begin
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """True when a stage was finished for these inputs; in a dry run, work to do ends it."""
+        done = is_done(self.out, stage, key)
+        if self.dry and not done:
+            raise ToDo
+        return done
+
+    def done(self, stage: str, key: str, files: list[Path]) -> None:
+        """Stamp a stage with its inputs' hash, its files and what it cost."""
+        self.worked = True
+        mark_done(self.out, stage, key, files, **(self.meter.stamp() if self.meter else {}))
+
+    def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+        """A CSV of the run directory."""
+        return read_csv(self.out / name, columns)
+
+    def paths(self) -> dict[str, str]:
+        """Series id, as tables show it -> what `read_volume` opens."""
+        if self.veil:
+            return self.veil.paths()
+        return self.table("series.csv").set_index("series_id")["path"].to_dict()
+
+
+def stores(job: Job) -> list[tuple[Study, Path]]:
+    """Each different preprocessing once, those that a search tries too."""
+    from scan2gene.preprocess.recipe import recipe_hash
+
+    found = {store.name: (view, store) for _, (view, store) in run_stores(job)}
+    for one in job.study.runs:
+        for steps in one.search.over.get("preprocess", []) if one.search else []:
+            view = for_run(job.study, candidate(one, {"preprocess": steps}))
+            found.setdefault(recipe_hash(view.preprocess), (view, job.out / "store" / recipe_hash(view.preprocess)))
+    return list(found.values())
+
+
+def run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:
+    """Each run that is a network, its study and its store."""
+    from scan2gene.preprocess.recipe import recipe_hash
+    from scan2gene.radiomics.clinical import CLASSICAL  # the stages before training need no torch
+
+    views = [(one, for_run(job.study, one)) for one in job.study.runs if one.model.name not in CLASSICAL]
+    return [(one, (view, job.out / "store" / recipe_hash(view.preprocess))) for one, view in views]
+
+
+def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str], Path, str]]:
+    """Every fit of the study: run, its study, fold, parts, folder and key."""
+    split = job.table("split.csv", SPLIT_COLUMNS)
+    stores = {one.name: store for one, (_, store) in run_stores(job)}
+    inputs = {n: file_hash(job.out / n) for n in ("cohort.csv", "labels.csv", "split.csv")}
+    for one in job.study.runs:
+        view = for_run(job.study, one)
+        store = stores.get(one.name)
+        images = file_hash(store / "manifest.csv") if store else None
+        weights = _weights_key(job.study, one)
+        for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
+            fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
+            key = stage_key(
+                version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
+                data=view.data.model_dump(), train=view.train.model_dump(), targets=output_names(view),
+                roles=input_roles(view), search=one.search and one.search.model_dump(), **weights,
+            )  # fmt: skip
+            parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
+            folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
+            yield one, view, fold, parts, folder, key
+
+
+def _weights_key(study: Study, one: Run) -> dict[str, Any]:
+    """What a run and each candidate of its search start from, by the hash of the file; nothing for random weights."""
+    from_files = [tried for tried in candidates(one, "weights") if tried.weights]
+    if not from_files:
+        return {}
+    from scan2gene.train.start import start_of
+
+    told = []
+    for tried in from_files:
+        start = start_of(for_run(study, tried), tried)
+        rules = tried.weights and tried.weights.model_dump(include={"freeze", "head", "channels"})
+        told.append([start.sha256 if start else "", start.options if start else {}, rules])
+    return {"weights": told}
+
+
+def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
+    """What a run learns from, and the labels (N, T) of its exams for each output."""
+    from scan2gene.train.fold import is_classical, probes
+
+    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+    if is_classical(one):
+        return cohort, output_values(labels, cohort["patient_id"], output_names(view))
+    from scan2gene.data.cohort import load_cohort
+    from scan2gene.preprocess.recipe import recipe_hash
+
+    store = job.out / "store" / recipe_hash(view.preprocess)
+    roles = input_roles(view)
+    if probes(one):
+        return _embedded(job, one, view, store)
+    where = (store, tuple(roles), tuple(output_names(view)))
+    if where not in job.tensors:
+        job.tensors.clear()  # one prepared cohort in memory at a time
+        manifest = read_csv(store / "manifest.csv")
+        job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, output_names(view))
+        say("", f"  {one.name}: {job.tensors[where].told()}")
+    data = job.tensors[where]
+    return data, data.targets.numpy()
+
+
+def _embedded(job: Job, one: Run, view: Study, store: Path) -> tuple[Any, np.ndarray]:
+    """What a frozen encoder gives of every exam, in place of images, and the labels."""
+    from scan2gene.train.embedded import embedded_cohort, embeddings_key
+
+    where = (embeddings_key(store, view, one), tuple(output_names(view)))
+    if where not in job.tensors:
+        job.tensors.clear()
+        cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+        job.tensors[where] = embedded_cohort(job.out / "embeddings", store, cohort, labels, view, one)
+    data = job.tensors[where]
+    return data, data.targets.numpy()

@@ -1,0 +1,34 @@
+"""The stores: every exam prepared as the runs ask."""
+
+from __future__ import annotations
+
+from scan2gene.core.files import file_hash
+from scan2gene.core.rundir import read_stamp, stage_key
+from scan2gene.core.study import input_roles
+from scan2gene.core.tables import read_csv
+from scan2gene.stages.job import Job, stores
+
+
+def preprocess_exams(job: Job) -> str:
+    """Write each store that a run reads."""
+    from scan2gene.preprocess.preview import write_previews
+    from scan2gene.preprocess.store import build_store
+
+    cohort = job.table("cohort.csv")
+    paths = job.paths()
+    index_stamp = read_stamp(job.out, "index") or {}
+    told = []
+    for view, store in stores(job):
+        key = stage_key(
+            cohort=file_hash(job.out / "cohort.csv"), scans=index_stamp.get("key"), recipe=store.name,
+            roles={n: r.model_dump() for n, r in view.cohort.roles.items()},
+        )  # fmt: skip
+        stage = f"preprocess/{store.name}"
+        if not job.is_done(stage, key):
+            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
+            pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
+            volumes = [store / f for f in manifest["file"].dropna() if f]
+            job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
+        status = read_csv(store / "manifest.csv")["status"].value_counts()
+        told.append(f"{store.name}: {status.get('ok', 0)} volumes, {status.get('failed', 0)} failed")
+    return "; ".join(told) or "no network, nothing to prepare"

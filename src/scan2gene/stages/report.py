@@ -1,0 +1,33 @@
+"""The report and the files beside it."""
+
+from __future__ import annotations
+
+from scan2gene import __version__
+from scan2gene.cohorts.pseudonyms import shown_study
+from scan2gene.core.files import file_hash, write_text
+from scan2gene.core.rundir import stage_key
+from scan2gene.stages.job import Job, run_stores
+
+
+def write_report(job: Job) -> str:
+    """Write report.html and the files beside it."""
+    from scan2gene.report.beside import write_beside
+    from scan2gene.report.page import make_report
+
+    inputs = sorted(p for pattern in ("*.csv", "*.json", "*.parquet", "experiments/*/*/history.csv", "store/*/*.csv",
+                                                 "explain/*.csv", "experiments/*/*/weights.json",
+                                                 "experiments/*/*/network.json", "experiments/*/augmentation.png")
+                    for p in job.out.glob(pattern))  # fmt: skip
+    key = stage_key(
+        version=__version__,
+        files={str(p.relative_to(job.out)): file_hash(p) for p in inputs},
+        study=job.study.model_dump(mode="json"),
+    )
+    path = job.out / "report.html"
+    if not job.is_done("report", key):
+        stores = {one.name: store for one, (_, store) in run_stores(job)}
+        report = make_report(shown_study(job.study, job.veil), job.out, stores)
+        beside = write_beside(job.out, report)
+        write_text(path, report.html)
+        job.done("report", key, [path, *beside])
+    return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"

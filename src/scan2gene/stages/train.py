@@ -1,0 +1,150 @@
+"""Every fit of a study, and the searches."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.core.console import live, say
+from scan2gene.core.energy import Meter
+from scan2gene.core.files import write_json
+from scan2gene.core.outputs import output_names
+from scan2gene.core.rundir import is_done, mark_done
+from scan2gene.core.study import candidates, for_run, input_roles
+from scan2gene.core.study_runs import Run
+from scan2gene.core.tables import SPLIT_COLUMNS, read_csv, write_csv
+from scan2gene.stages.job import Job, folds, run_data
+
+
+def train_runs(job: Job) -> str:
+    """Train every run in every fold that is not trained yet."""
+    from scan2gene.train.fold import train_fold
+    from scan2gene.train.search import search_fold
+
+    made = total = 0
+    work = list(folds(job))
+    for note in dict.fromkeys(n for one, _, _, parts, _, _ in work for n in _forbid_seen(job, one, parts)):
+        say("", f"  {note}")
+    for one, view, fold, parts, folder, key in work:
+        total += 1
+        stage = f"train/{folder.relative_to(job.out / 'experiments')}"
+        if job.is_done(stage, key):
+            if not job.dry:
+                (folder / "last.pt").unlink(missing_ok=True)  # of a run that was killed just here
+            continue
+        with Meter() as meter:
+            if one.search:
+                search_fold(job.study, one, partial(run_data, job), parts, fold, folder, key)
+            else:
+                data, targets = run_data(job, one, view)
+                train_fold(view, one, data, targets, parts, fold, folder, key)
+        live("")
+        _keep_record(job, one, folder)
+        _draw_augmentation(job, one, parts, fold, folder)
+        cost = meter.stamp()
+        names = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json")
+        files = [p for p in (folder / n for n in names) if p.exists()]
+        mark_done(job.out, stage, key, files, **cost)
+        (folder / "last.pt").unlink(missing_ok=True)
+        made += 1
+        job.worked = True
+        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{cost['seconds']:.0f} s")
+    _join_histories(job, made > 0)
+    return f"{total} fits, {made} new"
+
+
+def _keep_record(job: Job, one: Run, folder: Path) -> None:
+    """Say beside a model how large it is, and beside a head what its frozen encoder was."""
+    from scan2gene.train.fold import is_classical
+    from scan2gene.train.networks import probes, size
+    from scan2gene.train.search import chosen_run
+
+    one = chosen_run(one, folder)
+    view = for_run(job.study, one)
+    if is_classical(one):
+        numbers = (len(one.model.options["columns"]) + 1) * len(output_names(view))
+        write_json(folder / "network.json", {"parameters": numbers, "trained": numbers})
+        return
+    if probes(one):
+        from scan2gene.preprocess.recipe import recipe_hash
+        from scan2gene.train.embedded import keep_record
+
+        keep_record(job.out / "embeddings", job.out / "store" / recipe_hash(view.preprocess), view, one, folder)
+    write_json(folder / "network.json", size(view, one, folder))
+
+
+def _draw_augmentation(job: Job, one: Run, parts: dict[str, str], fold: dict[str, Any], folder: Path) -> None:
+    """Beside the first run with a list of augmentation, in its first fold: a training exam as the network saw it."""
+    from scan2gene.imaging.nifti import read_nifti
+    from scan2gene.preprocess.recipe import recipe_hash
+    from scan2gene.train.examples import draw_examples
+    from scan2gene.train.fold import fold_seed, is_classical
+    from scan2gene.train.networks import probes
+    from scan2gene.train.search import chosen_run
+
+    split = job.table("split.csv", SPLIT_COLUMNS).iloc[0]
+    if folder.name != f"{split['split']}-r{split['repeat']}-f{split['fold']}":
+        return
+    path = folder.parent / "augmentation.png"
+    path.unlink(missing_ok=True)
+    before = job.study.runs[: [r.name for r in job.study.runs].index(one.name)]
+    shown = [for_run(job.study, r).data.augment for r in before if not (is_classical(r) or probes(r) or r.search)]
+    one = chosen_run(one, folder)
+    view = for_run(job.study, one)
+    if is_classical(one) or probes(one) or not view.data.augment or view.data.augment in shown:
+        return
+    data, _ = run_data(job, one, view)
+    row = next(n for n, patient in enumerate(data.exams["patient_id"]) if parts.get(patient) == "train")
+    store = job.out / "store" / recipe_hash(view.preprocess)
+    manifest = read_csv(store / "manifest.csv")
+    ready = (manifest["exam_id"] == data.exams["exam_id"].iloc[row]) & manifest["role"].isin(input_roles(view))
+    file = manifest.loc[ready & (manifest["status"] == "ok"), "file"].iloc[0]
+    draw_examples(path, data, row, view.data.augment, fold_seed(view, fold), read_nifti(store / file).affine)
+
+
+def _forbid_seen(job: Job, one: Run, parts: dict[str, str]) -> list[str]:
+    """Refuse to test on patients that a run of one's own has seen; what is worth a warning."""
+    notes = []
+    for tried in candidates(one, "weights"):
+        if tried.weights and tried.weights.run:
+            from scan2gene.train.source_run import forbid_seen, open_source
+
+            source = open_source(tried.weights)
+            notes += forbid_seen(source, tried.weights.other_patients, parts, one.name, job.veil)
+    return notes
+
+
+def search_trials(job: Job) -> int:
+    """Do trials of every fold of every search, and nothing else; how many folds that were."""
+    from scan2gene.train.search import begin, run_trials
+
+    searched = 0
+    for one, _, fold, parts, folder, key in folds(job):
+        if one.search and not is_done(job.out, f"train/{folder.relative_to(job.out / 'experiments')}", key):
+            begin(folder, key)
+            run_trials(job.study, one, partial(run_data, job), parts, fold, folder, key)
+            searched += 1
+    return searched
+
+
+def _join_histories(job: Job, new: bool) -> None:
+    """One history.csv for each run: those of its folds, one below the other."""
+    folders: dict[str, list[Path]] = {}
+    for one, *_, folder, _ in folds(job):
+        folders.setdefault(one.name, []).append(folder / "history.csv")
+    for name, files in folders.items():
+        path, files = job.out / "experiments" / name / "history.csv", [f for f in files if f.exists()]
+        if files and (new or not path.exists()) and not job.dry:
+            write_csv(path, pd.concat([pd.read_csv(f, dtype=str, keep_default_na=False) for f in files]))
+
+
+def _told(folder: Path) -> str:
+    path = folder / "history.csv"
+    if not path.exists():
+        return ""
+    history = pd.read_csv(path)
+    best = history[history["best"] == 1].iloc[-1]
+    return f"best epoch {best['epoch']:.0f} of {len(history)}, validation loss {best['validation_loss']:.3f}, "
