@@ -117,9 +117,17 @@ def brca() -> None:
     brca_rows.main()
 
 
+def schedules() -> None:
+    """Schedules side by side, and a search over them."""
+    from schedules import main
+
+    main()
+
+
 if __name__ == "__main__":
     planted_and_null()  # synthetic, so before the real data is asked for
     brca()
+    schedules()
     if not DATA.is_dir():
         sys.exit(f"the real data is not at {DATA.name}; `make results` needs ../shared/data beside the repository")
     index_all()

@@ -63,6 +63,20 @@ def test_each_fold_keeps_its_best_trial(whole):
     assert predicted["run_id"].unique().tolist() == ["light"]
 
 
+def test_the_report_tells_what_was_chosen_and_what_validation_promised(whole):
+    _, out = whole
+    page = (out / "report.html").read_text()
+    result = json.loads((out / "results.json").read_text())["light"]["cv"]
+    kept = next(iter(result.values()))["optimism"]
+    assert kept["optimism"] == pytest.approx(kept["validation"] - kept["test"])
+    auroc = pd.read_csv(out / "metrics.csv").query("metric == 'auroc'")["value"].item()
+    assert kept["test"] == pytest.approx(auroc)
+    assert "5 trials in each fold, 10 fits in all" in page
+    for one in _chosen(out):
+        assert f"train.learning_rate {one['values']['train.learning_rate']:.3g}" in page
+    assert "What validation promised" in page
+
+
 def test_a_search_that_was_stopped_ends_like_an_unbroken_one(whole, tmp_path, monkeypatch):
     folder, out = whole
     real, calls = fold_module.train_fold, []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -111,6 +113,22 @@ def test_the_report_speaks_of_sides_and_names_the_variant(out):
     assert f"{PATIENTS} test patients with {2 * PATIENTS} sides" in page
     assert "light, tta" in page
     assert "lesion (sides)" in page
+
+
+def test_maps_lie_on_the_side_that_they_explain(out):
+    maps = pd.read_csv(out / "explain" / "maps.csv")
+    assert set(maps["side"]) == {"L", "R"}
+    drawn = maps[maps["drawn"]]
+    assert drawn.groupby(["fold", "method"])["patient_id"].apply(lambda p: p.is_unique).all()
+    shown = maps[maps["map"].notna() & maps["reason"].isna()]
+    assert len(shown) >= 8
+    for row in shown.itertuples():
+        image = nib.load(out / row.map_on_scan)
+        array = np.asarray(image.dataobj)
+        places = np.argwhere(array > 0)
+        x = nib.affines.apply_affine(image.affine, places)[:, 0] - (SHAPE[0] - 1) / 2
+        assert (x <= 0.5).all() if row.side == "L" else (x >= -0.5).all()
+    assert re.search(r"patient's (left|right)", html.unescape((out / "report.html").read_text()))
 
 
 def test_rows_per_side_give_the_same_study(out, tmp_path):

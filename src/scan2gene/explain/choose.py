@@ -13,7 +13,7 @@ from scan2gene.core.files import value_hash
 FOLD = ["run_id", "split", "repeat", "fold"]
 KINDS = ("TP", "FP", "TN", "FN")
 CHOSEN_COLUMNS = (
-    *FOLD, "target", "patient_id", "exam_id", "y_true", "prob", "threshold", "kind", "class", "picked", "drawn",
+    *FOLD, "target", "side", "patient_id", "exam_id", "y_true", "prob", "threshold", "kind", "class", "picked", "drawn",
 )  # fmt: skip
 
 
@@ -37,24 +37,30 @@ def chosen_exams(
         targets: Names.
         exams: Of each kind, those with the largest probability (positive decisions) or the
             smallest (negative ones); one exam of a patient.
-        scored: Patients drawn at random; their first exam counts.
+        scored: Patients drawn at random; their first exam counts, and of two sides one at random.
         seed: Of the drawing; the same patients for every run.
 
     Returns:
         Columns `CHOSEN_COLUMNS`; `picked` for the eye, `drawn` for the scores; `class` is the
         decision, which is what the map explains.
     """
-    table = predictions[
-        predictions["run_id"].isin(runs)
-        & predictions["split"].isin(splits)
-        & predictions["target"].isin(targets)
-        & (predictions["part"] == "test")
-        & (predictions["repeat"] == 0)
-        & (predictions["variant"] == "original")
-    ].dropna(subset=["prob", "y_true"])
+    table = (
+        predictions[
+            predictions["run_id"].isin(runs)
+            & predictions["split"].isin(splits)
+            & predictions["target"].isin(targets)
+            & (predictions["part"] == "test")
+            & (predictions["repeat"] == 0)
+            & (predictions["variant"] == "original")
+        ]
+        .dropna(subset=["prob", "y_true"])
+        .fillna({"side": ""})
+    )
     own = [t for t in thresholds if t.get("variant", "original") == "original"]
     cuts = pd.DataFrame(own, columns=[*FOLD, "target", "threshold"])
-    table = table.merge(cuts, on=[*FOLD, "target"], how="inner").sort_values(["target", "exam_id"], kind="stable")
+    table = table.merge(cuts, on=[*FOLD, "target"], how="inner").sort_values(
+        ["target", "exam_id", "side"], kind="stable"
+    )
     positive = table["prob"] >= table["threshold"]
     right = positive == (table["y_true"] == 1)
     kind = np.where(positive, np.where(right, "TP", "FP"), np.where(right, "TN", "FN"))
@@ -71,7 +77,7 @@ def _of_one(group: pd.DataFrame, exams: int, scored: int, seed: list[int]) -> pd
     sure = np.where(group["class"] == "positive", -group["prob"], group["prob"])
     surest = group.assign(sure=sure).sort_values("sure", kind="stable").drop_duplicates(["kind", "patient_id"])
     picked = surest.groupby("kind").head(exams).index
-    first = group.drop_duplicates("patient_id").sort_values("patient_id")
-    drawn = np.random.default_rng(seed).permutation(len(first))[:scored]
-    marked = group.assign(picked=group.index.isin(picked), drawn=group.index.isin(first.index[drawn]))
+    first = group.drop_duplicates(["patient_id", "side"]).sort_values(["patient_id", "side"])
+    order = first.iloc[np.random.default_rng(seed).permutation(len(first))].drop_duplicates("patient_id")
+    marked = group.assign(picked=group.index.isin(picked), drawn=group.index.isin(order.index[:scored]))
     return marked.loc[marked["picked"] | marked["drawn"], list(CHOSEN_COLUMNS)]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.geometry import to_sitk
+from scan2gene.core.outputs import output_name, output_names
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_runs import Run
@@ -28,10 +29,12 @@ from scan2gene.explain import METHODS, options_of
 from scan2gene.explain.asked import Asked
 from scan2gene.explain.choose import CHOSEN_COLUMNS
 from scan2gene.explain.features import layer_of
+from scan2gene.explain.halves import region, sided_map
 from scan2gene.explain.randomise import cascade
 from scan2gene.explain.score import hit, rank_correlation
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
+from scan2gene.models.sides import TwoSides
 from scan2gene.train.networks import build_network, load_network
 
 MAP_COLUMNS = (
@@ -53,7 +56,7 @@ class Fit:
         fresh: The same with random weights.
         data: The cohort as it sees it.
         roles: Its channels.
-        targets: Names of its logits.
+        targets: Names of its logits, each side of its own.
         store: Folder of the prepared volumes.
         files: (exam_id, role) -> file in the store.
         scans: (exam_id, role) -> what `read_volume` opens.
@@ -131,17 +134,18 @@ def _one(fit: Fit, row: dict[str, Any], method: Plugin, out: Path, folder: Path)
     lesion = _lesion(fit, exam)
     if lesion is not None:
         made["mask"] = (fit.store / fit.files[exam, str(fit.mask)]).relative_to(out)
-        found = hit(array, lesion)
+        seen = _seen(fit, row, array.shape)
+        found = hit(array[seen], lesion[seen])
         if found:
             made |= {"energy": found.energy, "lesion_fraction": found.fraction, "pointing": found.pointing}
-            control = hit(exam_map(fit, fit.fresh, row, method), lesion) if row["drawn"] else None
+            control = hit(exam_map(fit, fit.fresh, row, method)[seen], lesion[seen]) if row["drawn"] else None
             made["energy_random"] = control.energy if control else None
         elif array.any():
-            made["reason"] = "the lesion is not in the prepared field"
+            made["reason"] = f"the lesion is not in the prepared field{' of this side' if row['side'] else ''}"
     if not array.any():
         made["reason"] = "the map is empty: nothing in the layer speaks for this class"
     if row["picked"]:
-        stem = f"{_slug(exam)}_{_slug(row['target'])}_{method.name}"
+        stem = f"{_slug(exam)}_{_slug(output_name(row['target'], row['side']))}_{method.name}"
         prepared, on_scan = folder / f"{stem}_prepared.nii.gz", folder / f"{stem}.nii.gz"
         volume = Volume(array, read_nifti(image).affine)
         write_nifti(volume, prepared)
@@ -170,10 +174,17 @@ def exam_map(fit: Fit, model: nn.Module, row: Mapping[str, Any], method: Plugin)
     if fit.layer and "layer" in options_of(method.name):
         options.setdefault("layer", fit.layer)
     sign = torch.tensor([1.0 if row["class"] == "positive" else -1.0], device=device)
-    number = list(fit.targets).index(row["target"])
+    number = _output(fit, row)
     asked = Asked(model.eval(), x, present, number, sign, (seed,), background)
-    found = METHODS[method.name](_by_slice(asked) if model.spatial_dims == 2 else asked, **options)
+    if isinstance(model, TwoSides):
+        found = sided_map(asked, Plugin(name=method.name, options=options))
+    else:
+        found = METHODS[method.name](_by_slice(asked) if model.spatial_dims == 2 else asked, **options)
     return found.reshape(x.shape[2:]).float().cpu().numpy().T  # (D, H, W) -> (I, J, K)
+
+
+def _output(fit: Fit, row: Mapping[str, Any]) -> int:
+    return list(fit.targets).index(output_name(row["target"], row["side"]))
 
 
 def _input(data: CohortTensors, rows: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -197,6 +208,13 @@ def _by_slice(asked: Asked) -> Asked:
         seeds=tuple((asked.seeds[0] + i) % 2**63 for i in range(n)),
         background=background,
     )
+
+
+def _seen(fit: Fit, row: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+    """Voxels (I, J, K) that have a say in the answer: a map of one side is held against that side's lesion."""
+    if not isinstance(fit.model, TwoSides):
+        return np.ones(shape, bool)
+    return region(fit.model, shape[::-1], _output(fit, row)).numpy().T
 
 
 def _lesion(fit: Fit, exam: str) -> np.ndarray | None:
@@ -265,7 +283,7 @@ def load_fit(
         if exam[f"role:{role}"] in paths
     }
     return Fit(
-        model.to(device), _random(model, study.seed).to(device), data, roles, list(study.targets), store,
+        model.to(device), _random(model, study.seed).to(device), data, roles, output_names(study), store,
         ready.set_index(["exam_id", "role"])["file"].to_dict(), scans,
         np.flatnonzero(data.exams["patient_id"].map(parts) == "train").tolist(), mask,
         study.explain.layer.get(run.name), study.seed,

@@ -29,6 +29,8 @@ class TwoSides(nn.Module):
         grows_to: "L" or "R", where that axis points.
     """
 
+    share: Tensor  # (2, targets, T): what each half's answer counts in each output
+
     def __init__(self, network: nn.Module, outputs: Sequence[tuple[str, str]], axis: str, grows_to: str):
         super().__init__()
         self.network = network
@@ -43,7 +45,7 @@ class TwoSides(nn.Module):
                 share[half, targets.index(target), number] = 1 if side else 0.5
         self.register_buffer("share", share, persistent=False)
 
-    def _halves(self, x: Tensor) -> Tensor:
+    def halves(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> (2 B, C, ...): left halves, then right halves mirrored; an odd middle belongs to both.
 
         Of stored embeddings (B, 2 F), as `pool` gives them, to (2 B, F).
@@ -54,6 +56,19 @@ class TwoSides(nn.Module):
         low, high = x.narrow(self.axis, 0, (size + 1) // 2), x.narrow(self.axis, size // 2, (size + 1) // 2)
         left, right = (high, low) if self.left_is_high else (low, high)
         return torch.cat([left, right.flip(self.axis)])
+
+    def put_back(self, field: Tensor, half: int, values: Tensor) -> None:
+        """Add what was found in a half to the field that it was cut from.
+
+        Args:
+            field: (B, D, H, W) on the voxels of the whole exam; changed.
+            half: 0 for the left one, 1 for the right one.
+            values: (B, *half), as `halves` gives it: the right one mirrored.
+        """
+        axis = self.axis - 1
+        size = field.shape[axis]
+        high = (half == 0) == self.left_is_high
+        field.narrow(axis, size // 2 if high else 0, (size + 1) // 2).add_(values.flip(axis) if half else values)
 
     def _joined(self, halves: Tensor) -> Tensor:
         left, right = halves.chunk(2)
@@ -66,19 +81,19 @@ class TwoSides(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> features of both halves, put together as they lie in the field."""
-        return self._joined(self.network.forward_features(self._halves(x)))  # type: ignore[operator]
+        return self._joined(self.network.forward_features(self.halves(x)))  # type: ignore[operator]
 
     def pool(self, features: Tensor) -> Tensor:
         """Joined features -> embedding (B, 2 F): of the left half, then of the mirrored right one."""
-        return torch.cat(self.network.pool(self._halves(features)).chunk(2), dim=1)  # type: ignore[operator]
+        return torch.cat(self.network.pool(self.halves(features)).chunk(2), dim=1)  # type: ignore[operator]
 
     def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         """Joined features and (B, C) -> logits (B, T)."""
-        return self._answers(self.network.forward_head(self._halves(features), _twice(present)))  # type: ignore[operator]
+        return self._answers(self.network.forward_head(self.halves(features), _twice(present)))  # type: ignore[operator]
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """(B, C, D, H, W), (B, C) -> logits (B, T)."""
-        return self._answers(self.network(self._halves(x), _twice(present)))
+        return self._answers(self.network(self.halves(x), _twice(present)))
 
 
 def _twice(present: Tensor | None) -> Tensor | None:

@@ -90,6 +90,7 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
         "threshold": float(row["threshold"]),
         "truth": "positive" if row["y_true"] == 1 else "negative",
         "said": row["class"],
+        "side": {"L": "left", "R": "right"}.get(row["side"], ""),
         "role": row["role"],
         "energy": None if pd.isna(row["energy"]) else float(row["energy"]),
         "fraction": None if pd.isna(row["lesion_fraction"]) else float(row["lesion_fraction"]),

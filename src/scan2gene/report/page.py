@@ -19,6 +19,7 @@ from scan2gene.report.embeddings import embedding_maps, neighbours
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.looking import looking
 from scan2gene.report.planned import planned
+from scan2gene.report.searched import searched
 from scan2gene.report.tables import tables
 from scan2gene.report.verdict import interval, number
 
@@ -74,6 +75,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "stores": making.preprocessing(inputs),
         "augmentation": making.augmentation(inputs),
         "training": making.training(inputs),
+        "searched": searched(inputs),
         "failures": making.failures(inputs),
         "reproduce": repeat.reproduce(inputs),
     }

@@ -19,6 +19,7 @@ from scan2gene.stages.job import Job
 def evaluate_runs(job: Job) -> str:
     """Write metrics.csv, thresholds.json, results.json and comparisons.csv."""
     from scan2gene.evaluate.evaluate import evaluate
+    from scan2gene.evaluate.optimism import optimism
 
     settings = job.study.evaluate
     starts = {(r.name, s.name): started(job.out, r.name, s.name) for r in job.study.runs for s in job.study.splits}
@@ -34,6 +35,10 @@ def evaluate_runs(job: Job) -> str:
         for place, begun in starts.items():
             for result in found.results.get(place[0], {}).get(place[1], {}).values():
                 result["weights"] = begun.as_json()
+        if any(one.search for one in job.study.runs):
+            for row in optimism(predictions, settings.bootstrap, job.study.seed):
+                run, name, target = (row.pop(k) for k in ("run_id", "split", "target"))
+                found.results[run][name][target]["optimism"] = row
         files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json", "comparisons.csv")]
         write_csv(files[0], found.metrics)
         write_json(files[1], found.thresholds)

@@ -11,7 +11,6 @@ from scan2gene import __version__
 from scan2gene.core.console import say
 from scan2gene.core.energy import Meter
 from scan2gene.core.files import file_hash
-from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import mark_done, stage_key
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import write_csv
@@ -27,8 +26,6 @@ def explain_runs(job: Job) -> str:
     networks = [one.name for one, _ in run_stores(job)]
     if not settings.exams or not networks:
         return "no maps: " + ("no run is a network" if settings.exams else "explain.exams is 0")
-    if any(side for _, side in outputs(job.study)):
-        return "no maps: networks of targets with sides are not explained yet"
     masks = [n for n, r in job.study.cohort.roles.items() if r.kind == "label"]
     mask = settings.mask or (masks[0] if masks else None)
     rows = _exams_to_explain(job, networks, mask)

@@ -28,6 +28,8 @@ def train_runs(job: Job) -> str:
     work = list(folds(job))
     for note in dict.fromkeys(n for one, _, _, parts, _, _ in work for n in _forbid_seen(job, one, parts)):
         say("", f"  {note}")
+    if not job.dry:
+        _tell_searches([one for one, *_ in work])
     for one, view, fold, parts, folder, key in work:
         total += 1
         stage = f"train/{folder.relative_to(job.out / 'experiments')}"
@@ -54,6 +56,15 @@ def train_runs(job: Job) -> str:
         say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{cost['seconds']:.0f} s")
     _join_histories(job, made > 0)
     return f"{total} fits, {made} new"
+
+
+def _tell_searches(fits: list[Run]) -> None:
+    """What a search will cost, before it begins."""
+    for one in dict.fromkeys(run.name for run in fits if run.search):
+        mine = [run for run in fits if run.name == one]
+        trials = mine[0].search.trials if mine[0].search else 0
+        say("", f"  {one}: a search of {trials} trials in each of {len(mine)} folds, {trials * len(mine)} fits in all; "
+                "`scan2gene plan` says how long they take")  # fmt: skip
 
 
 def _keep_record(job: Job, one: Run, folder: Path) -> None:

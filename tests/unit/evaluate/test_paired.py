@@ -124,6 +124,16 @@ def test_runs_are_compared_on_the_patients_that_both_have():
     assert (row["low"], row["high"]) == pytest.approx((again["low"], again["high"]))
 
 
+@pytest.mark.parametrize("apart", [2, 3, 4, 5])
+def test_few_patients_are_no_more_certain_than_the_exact_sign_test(apart):
+    y = np.repeat([0, 1], 6)
+    found, missed = np.ones(12), np.ones(12)
+    missed[6 : 6 + apart] = -1  # so many positives that only the first run finds
+    row = _compared({"found": _sample(y, found), "missed": _sample(y, missed)}, metric="recall").loc["missed"]
+    assert row["p"] >= stats.binomtest(apart, apart).pvalue - 1e-12
+    assert row["difference"] == pytest.approx(apart / 6)
+
+
 def test_what_cannot_be_compared_has_a_reason_and_counts():
     y = np.repeat([0, 1], 20)
     score = np.random.default_rng(12).normal(y)

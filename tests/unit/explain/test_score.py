@@ -66,7 +66,7 @@ def _predictions(n: int = 40) -> pd.DataFrame:
     table = pd.DataFrame({"patient_id": [f"P{i // 2}" for i in range(n)], "exam_id": [f"E{i}" for i in range(n)]})
     table["y_true"] = (np.arange(n) // 2 % 2).astype(float)
     table["prob"], table["part"] = rng.uniform(0, 1, n), np.where(np.arange(n) < 30, "test", "train")
-    return table.assign(run_id="net", split="cv", repeat=0, fold=1, target="t", variant="original")
+    return table.assign(run_id="net", split="cv", repeat=0, fold=1, target="t", side="", variant="original")
 
 
 CUT = [{"run_id": "net", "split": "cv", "repeat": 0, "fold": 1, "target": "t", "threshold": 0.4}]

@@ -92,7 +92,8 @@ def _explained(out: Path, n: int = 8) -> None:
         kind = ("TP", "FP", "TN", "TP")[i % 4]
         rows.append({"run_id": "net", "split": "cv", "repeat": 0, "fold": 0, "target": "idh", "patient_id": PATIENTS[i],
                      "exam_id": f"1.2.840.99999.{i}", "y_true": float(kind in ("TP", "FN")), "prob": 0.9 - i / 100,
-                     "threshold": 0.5, "kind": kind, "class": "positive" if kind in ("TP", "FP") else "negative",
+                     "threshold": 0.5, "side": "", "kind": kind,
+                     "class": "positive" if kind in ("TP", "FP") else "negative",
                      "picked": True, "drawn": True, "method": "hires_cam", "role": "t1c", "image": files[0],
                      "map": files[1], "mask": files[2], "map_on_scan": None, "energy": 0.4, "lesion_fraction": 0.05,
                      "pointing": 1.0, "energy_random": 0.05, "reason": None})  # fmt: skip

@@ -1,0 +1,71 @@
+"""What a search cost, what it chose, and how far its own score was too good."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.report.inputs import Inputs
+from scan2gene.report.making import duration
+
+
+def searched(inputs: Inputs) -> dict[str, Any]:
+    """Searches by run and split, and what validation promised of every run; empty without a search."""
+    seconds = {s["stage"]: s["seconds"] for s in inputs.stamps if "seconds" in s}
+    found = []
+    for run in inputs.study.runs:
+        for split in inputs.study.splits if run.search else ():
+            folds = [_fold(inputs, run.name, split.name, r, f) for r, f in inputs.folds(split.name)]
+            keys = [f"train/{run.name}/{split.name}-r{r}-f{f}" for r, f in inputs.folds(split.name)]
+            timed = [seconds[k] for k in keys if k in seconds]
+            done = [f for f in folds if f]
+            found.append(
+                {
+                    "run": run.name,
+                    "split": split.name,
+                    "by": run.search.score if run.search else "",
+                    "trials": run.search.trials if run.search else 0,
+                    "fits": sum(f["trials"] for f in done),
+                    "failed": sum(f["failed"] for f in done),
+                    "time": duration(sum(timed)) if timed else "not recorded",
+                    "folds": done,
+                }
+            )
+    return {"searches": found, "optimism": _optimism(inputs)} if found else {}
+
+
+def _fold(inputs: Inputs, run: str, split: str, repeat: int, fold: int) -> dict[str, Any] | None:
+    path = inputs.out / "experiments" / run / f"{split}-r{repeat}-f{fold}" / "search.json"
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    scores = [t["score"] for t in kept["trials"] if t["score"] is not None]
+    return {
+        "repeat": repeat,
+        "fold": fold,
+        "trials": len(kept["trials"]),
+        "failed": len(kept["trials"]) - len(scores),
+        "values": {k: inputs.hide(_told(v)) for k, v in kept["values"].items()},
+        "score": kept["score"],
+        "worst": (max if kept["by"] == "loss" else min)(scores),
+    }
+
+
+def _told(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _optimism(inputs: Inputs) -> list[dict[str, Any]]:
+    rows = []
+    for run in inputs.study.runs:
+        for split, targets in inputs.results.get(run.name, {}).items():
+            for target, result in targets.items():
+                known = result.get("optimism")
+                if known:
+                    estimate = Estimate(known["optimism"], known["low"], known["high"], known["reason"])
+                    rows.append(
+                        {"run": run.name, "split": split, "target": target, "searched": run.search is not None,
+                         "validation": known["validation"], "test": known["test"], "estimate": estimate}
+                    )  # fmt: skip
+    return rows
