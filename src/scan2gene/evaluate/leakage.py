@@ -285,7 +285,7 @@ def thresholds_inside(thresholds: Sequence[Mapping[str, Any]], again: Sequence[M
 
 
 def early_stopping(
-    histories: Sequence[tuple[str, Mapping[str, Any], pd.DataFrame]], predictions: pd.DataFrame, plain: frozenset[str]
+    histories: Sequence[tuple[str, Mapping[str, Any], pd.DataFrame]], predictions: pd.DataFrame
 ) -> Check:
     """Did the epoch that was kept win on the validation part?
 
@@ -295,7 +295,6 @@ def early_stopping(
     Args:
         histories: Run, (split, repeat, fold), history.csv with validation_loss and best.
         predictions: The prediction table.
-        plain: Runs whose validation loss is the plain cross-entropy over labels, so that it can be recomputed.
     """
     name, cases, told = "early stopping", [], 0
     rows = predictions[(predictions["variant"] == "original") & predictions["y_true"].notna()]
@@ -310,7 +309,7 @@ def early_stopping(
             cases.append(dict(zip(FOLD, where, strict=True)) | {"what": f"{run}: the epoch kept is not the best"})
             continue
         losses = {p: _cross_entropy(groups.get((run, *where, p))) for p in ("validation", "test")}
-        if run not in plain or np.isnan(losses["validation"]):
+        if np.isnan(losses["validation"]):
             continue
         near = {p: bool(abs(v - kept_loss) < 2e-3 * max(kept_loss, 0.01)) for p, v in losses.items()}
         told += near["validation"]

@@ -1,5 +1,6 @@
 """What each stage does: files of the run directory in, files out, and a stamp."""
 
+from scan2gene.stages.audit import audit_run
 from scan2gene.stages.cohort import curate_cohort, index_scans, plan_study, split_patients
 from scan2gene.stages.evaluate import evaluate_runs
 from scan2gene.stages.explain import explain_runs
@@ -17,6 +18,7 @@ STAGES = {
     "train": train_runs,
     "predict": predict_runs,
     "evaluate": evaluate_runs,
+    "audit": audit_run,
     "explain": explain_runs,
     "report": write_report,
 }

@@ -16,6 +16,7 @@ from scan2gene.core.tables import LABEL_COLUMNS, write_csv, write_parquet
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map
 from scan2gene.evaluate.ensemble import repeat_ensembles, run_ensembles
 from scan2gene.stages.job import Job, folds, run_data
+from scan2gene.stages.variants import FORMAT, predict_variants
 
 
 def predict_runs(job: Job) -> str:
@@ -26,7 +27,7 @@ def predict_runs(job: Job) -> str:
     work = list(folds(job))
     key = stage_key(
         version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work],
-        predict=job.study.predict.model_dump(mode="json"),
+        predict=job.study.predict.model_dump(mode="json"), altered=FORMAT,
     )  # fmt: skip
     if not job.is_done("predict", key):
         folders = [_predicted_fold(job, *item) for item in work]
@@ -35,7 +36,7 @@ def predict_runs(job: Job) -> str:
         write_parquet(target, pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True))
         embedded = (f / "embeddings.parquet" for f in folders)
         write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
-        job.done("predict", key, [target, features, *_mapped(job, features)])
+        job.done("predict", key, [target, features, *_mapped(job, features), predict_variants(job)])
     table = pd.read_parquet(target, columns=["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
 

@@ -1,0 +1,245 @@
+"""A finished study's tables to the figures of its shortcut audit, and from these to its verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.study import Study
+from scan2gene.evaluate.baselines import clinical_table, metadata_table, scored
+from scan2gene.evaluate.embedding_map import scanners
+from scan2gene.evaluate.ensemble import ALL
+from scan2gene.evaluate.evaluate import to_patients
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.leakage import Check
+from scan2gene.evaluate.paired import holm
+from scan2gene.evaluate.permutation import PERMUTATIONS
+from scan2gene.evaluate.shortcuts import (
+    ALTERED,
+    Figure,
+    against,
+    altered,
+    baseline_told,
+    grouped,
+    kept,
+    measured,
+    named,
+    subgroups,
+)
+from scan2gene.evaluate.verdict import Against, Facts, Verdict, calibration_slope, judge
+
+METADATA = "scanner, site and scan settings"
+SUSPICIONS = frozenset({"visits and copies"})  # found, yet perhaps no leak
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the audit reads of a run directory.
+
+    Args:
+        cohort: cohort.csv.
+        series: series.csv.
+        labels: labels.csv.
+        split: split.csv.
+        predictions: predictions.parquet.
+        variants: variants.parquet; empty where there is none.
+        embeddings: embeddings.parquet; empty where there is none.
+        volume_mm3: Of the lesion, by patient_id; None without masks.
+    """
+
+    cohort: pd.DataFrame
+    series: pd.DataFrame
+    labels: pd.DataFrame
+    split: pd.DataFrame
+    predictions: pd.DataFrame
+    variants: pd.DataFrame
+    embeddings: pd.DataFrame
+    volume_mm3: pd.Series | None = None
+
+
+def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> list[Figure]:
+    """Every figure of the shortcut audit.
+
+    Args:
+        study: Its targets, splits, draws and seed.
+        tables: Of its run directory.
+        networks: Runs that see images.
+    """
+    tested = _tested(tables.predictions)
+    tested = tested[tested["variant"] == "original"]
+    copies = _tested(tables.variants) if len(tables.variants) else tested[:0]
+    features = {
+        "metadata": metadata_table(tables.cohort, tables.series),
+        "clinical": clinical_table(tables.cohort, tables.series, tables.volume_mm3),
+    }
+    groups = group_columns(tables, features["clinical"])
+    site = tables.cohort.drop_duplicates("patient_id").set_index("patient_id")["site"]
+    figures: list[Figure] = []
+    for split in study.splits:
+        for target in study.targets:
+            own = tested[(tested["split"] == split.name) & (tested["target"] == target)]
+            by_run = {run: rows for run, rows in own.groupby("run_id") if run in networks}
+            figures += _of_target(study, tables, features, (split.name, target), by_run, site)
+            for run, scores in by_run.items():
+                network = next(f for f in figures if (f.kind, f.split, f.target, f.run) == (
+                    "network", split.name, target, run))  # fmt: skip
+                altered_rows = copies[(copies["run_id"] == run) & (copies["split"] == split.name)
+                                      & (copies["target"] == target)]  # fmt: skip
+                variants = {name: altered_rows[altered_rows["variant"] == name] for name in ALTERED}
+                figures += altered(network, scores, variants, _draws(study), study.seed)
+                figures += subgroups(network, scores, groups, _draws(study), study.seed)
+        if split.kind != "leave_one_site_out":
+            figures += _names(study, tables, split.name, networks)
+    return figures
+
+
+def _draws(study: Study) -> int:
+    return study.evaluate.bootstrap
+
+
+def _tested(table: pd.DataFrame) -> pd.DataFrame:
+    """Scored test patients of single fits."""
+    rows = to_patients(table[(table["part"] == "test") & (table["fold"] != ALL)])
+    return rows.dropna(subset=["y_true", "prob"])
+
+
+def _of_target(
+    study: Study, tables: Tables, features: dict[str, pd.DataFrame], where: tuple[str, str],
+    by_run: dict[str, pd.DataFrame], site: pd.Series,
+) -> Iterator[Figure]:  # fmt: skip
+    """Networks and baselines of one split and target, and each network held against each baseline."""
+    split, target = where
+    draws, seed = _draws(study), study.seed
+    for run, scores in by_run.items():
+        figure = measured("network", (split, target, run), scores, draws, seed, permutations=PERMUTATIONS)
+        yield replace(figure, told=f"{run} on the scans as they are, {figure.n} patients.")
+    labels = tables.labels[(tables.labels["target"] == target) & tables.labels["value"].notna()]
+    rows = tables.split[tables.split["split"] == split]
+    for kind, table in features.items():
+        knows = METADATA if kind == "metadata" else _listed(list(table.columns))
+        if table.empty or not table.shape[1]:
+            reason = "every scan has the same" if kind == "metadata" else "the study has neither age, sex nor masks"
+            yield Figure(kind, split, target, "", knows or "age and sex", Estimate(None, reason=reason), 0, 0,
+                         told=f"{kind}: {reason}.")  # fmt: skip
+            continue
+        scores = scored(table, labels, rows, site)
+        if scores.empty:
+            continue
+        figure = measured(kind, (split, target, ""), scores, draws, seed, knows, PERMUTATIONS)
+        yield replace(figure, told=baseline_told(figure, f"{knows[0].upper()}{knows[1:]} alone"))
+        for run, own in by_run.items():
+            beside = against(replace(figure, run=run, told=""), own, scores, draws, seed)
+            yield replace(beside, told=_told_against(beside))
+
+
+def _told_against(figure: Figure) -> str:
+    apart = figure.difference
+    if apart is None or apart.value is None:
+        return f"{figure.run} cannot be held against {figure.of}, because {apart.reason if apart else 'of no scores'}."
+    more = "more than" if apart.value > 0 else "less than" if apart.value < 0 else "as much as"
+    spread = "" if apart.low is None else f" ({apart.low:+.3f} to {apart.high:+.3f})"
+    return f"{figure.run} reaches {apart.value:+.3f}{spread}, {more} {figure.of} alone, on the same patients."
+
+
+def _names(study: Study, tables: Tables, split: str, networks: Sequence[str]) -> Iterator[Figure]:
+    if tables.embeddings.empty:
+        return
+    about = {
+        "site": tables.cohort.set_index("exam_id")["site"].fillna("").astype(str),
+        "scanner": scanners(tables.cohort, tables.series),
+    }
+    for run in networks:
+        rows = tables.embeddings[(tables.embeddings["run_id"] == run) & (tables.embeddings["split"] == split)]
+        for what, groups in about.items():
+            figure = named(what, split, run, rows, groups, _draws(study), study.seed) if len(rows) else None
+            if figure is not None:
+                yield figure
+
+
+def group_columns(tables: Tables, clinical: pd.DataFrame) -> dict[str, pd.Series]:
+    """Name -> group of each patient: what is clinically known, site and scanner."""
+    found = {str(c): grouped(clinical[c]) for c in clinical}
+    first = tables.cohort.drop_duplicates("patient_id")
+    found["site"] = grouped(first.set_index("patient_id")["site"].astype(object))
+    scanner = scanners(tables.cohort, tables.series).reindex(first["exam_id"])
+    scanner.index = pd.Index(first["patient_id"])
+    found["scanner"] = grouped(scanner)
+    return found
+
+
+def verdicts(study: Study, tables: Tables, figures: Sequence[Figure], checks: Sequence[Check]) -> list[Verdict]:
+    """One verdict for each target, on the first split that does not leave sites out, if there is such a one.
+
+    Args:
+        study: The study.
+        tables: Of its run directory.
+        figures: From `shortcut_figures`.
+        checks: Of leakage.
+    """
+    figures = corrected(figures)
+    main = next((s for s in study.splits if s.kind != "leave_one_site_out"), study.splits[0])
+    kinds = {s.name: s.kind for s in study.splits}
+    found = []
+    for target in study.targets:
+        own = [f for f in figures if f.kind == "network" and f.target == target and f.split == main.name]
+        if not own:
+            continue
+        best = max(own, key=lambda f: -1 if f.estimate.value is None else f.estimate.value)
+        found.append(judge(_facts(tables, figures, checks, best, len(own), kinds)))
+    return found
+
+
+def corrected(figures: Sequence[Figure]) -> list[Figure]:
+    """Figures with Holm's correction: of networks against chance, and of networks against each kind of baseline."""
+    out = list(figures)
+    for kind in ("network", "metadata", "clinical"):
+        at = [n for n, f in enumerate(figures) if f.kind == kind and f.run]
+        values = [figures[n].p if kind == "network" else figures[n].p_difference for n in at]
+        for n, value in zip(at, holm(values), strict=True):
+            out[n] = replace(out[n], p=value) if kind == "network" else replace(out[n], p_difference=value)
+    return out
+
+
+def _facts(
+    tables: Tables, figures: Sequence[Figure], checks: Sequence[Check], best: Figure, networks: int,
+    kinds: dict[str, str],
+) -> Facts:  # fmt: skip
+    here = [f for f in figures if (f.split, f.target, f.run) == (best.split, best.target, best.run)]
+    by_kind = {f.kind: f for f in here if f.kind not in ("subgroup", "gap")}
+    rows = _tested(tables.predictions)
+    rows = rows[(rows["variant"] == "original") & (rows["run_id"] == best.run) & (rows["split"] == best.split)
+                & (rows["target"] == best.target)]  # fmt: skip
+    p = rows["prob"].to_numpy(float).clip(1e-6, 1 - 1e-6)
+    erased = by_kind.get("erased")
+    elsewhere = [
+        ("sites that it never saw" if kinds[f.split] == "leave_one_site_out" else f"split {f.split}", f.estimate, f.n)
+        for f in figures if f.kind == "network" and (f.target, f.run) == (best.target, best.run) and f.split != best.split
+    ]  # fmt: skip
+    bad = [c for c in checks if c.status == "found"]
+    return Facts(
+        target=best.target, split=best.split, run=best.run, networks=networks, auroc=best.estimate, n=best.n,
+        n_units=len(rows.drop_duplicates(["patient_id", "side"])) or best.n, n_positive=best.n_positive, p=best.p,
+        tested=sum(f.kind == "network" for f in figures),
+        metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
+        erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
+        elsewhere=tuple(elsewhere),
+        slope=calibration_slope(rows["y_true"].to_numpy(float), np.log(p / (1 - p))) if len(rows) else None,
+        gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
+        leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
+        suspicions=tuple(c.told for c in bad if c.name in SUSPICIONS),
+    )  # fmt: skip
+
+
+def _against(figures: Sequence[Figure], best: Figure, kind: str) -> Against | None:
+    found = [f for f in figures if (f.kind, f.split, f.target) == (kind, best.split, best.target)]
+    beside = next((f for f in found if f.run == best.run), None)
+    if beside is None:
+        return None
+    return Against(beside.of, beside.estimate, beside.p, beside.difference or Estimate(None), beside.p_difference)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,329 @@
+"""Shortcuts: could something other than the lesion give the answer? Every figure with an interval and a sentence.
+
+All of it is tables: scores of tested patients, of altered copies of their exams, and of what knows
+the scanner or the patient but not the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.evaluate.baselines import named_correctly
+from scan2gene.evaluate.intervals import Estimate, Resampled, bootstrap_counts, interval_of, p_value, resample
+from scan2gene.evaluate.permutation import p_chance
+from scan2gene.evaluate.sample import PERSON, Sample
+
+FIGURE_COLUMNS = (
+    "kind", "split", "target", "run", "of", "value", "low", "high", "n", "n_positive", "p",
+    "difference", "difference_low", "difference_high", "p_difference", "reason", "told",
+)  # fmt: skip
+CHANCE, LEVEL = 0.5, 0.05
+FEWEST = 5  # patients of each class in a subgroup, or of a site that is to be named
+MOST_GROUPS = 8
+ROW = ["repeat", "fold", *PERSON]
+ALTERED = {
+    "erased": "with the lesion erased and filled from its surroundings",
+    "background": "with a box of one size around the lesion filled, so that only background is left",
+    "only_lesion": "with everything but the lesion blanked",
+    "shifted": "with the scan moved by 3 %",
+    "noise": "with noise of a tenth of the scan's own spread added",
+    "resliced": "with each slice blurred into its neighbours",
+    "mirrored": "with left and right exchanged",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the audit.
+
+    Args:
+        kind: "network", "metadata", "clinical", a variant, "site", "scanner", "subgroup" or "gap".
+        split: Of the study.
+        target: What is predicted; empty for what has none.
+        run: The network; empty for a baseline.
+        of: Subgroup, or what a baseline knows.
+        estimate: AUROC, or the share of correctly named for "site" and "scanner", or a gap.
+        n: Patients.
+        n_positive: Of the scored units.
+        p: Two-sided, against chance; None where not tested.
+        difference: Network less this, on the same patients; None for a figure without such.
+        p_difference: Two-sided, of the difference.
+        told: A sentence.
+    """
+
+    kind: str
+    split: str
+    target: str
+    run: str
+    of: str
+    estimate: Estimate
+    n: int
+    n_positive: int
+    p: float | None = None
+    difference: Estimate | None = None
+    p_difference: float | None = None
+    told: str = ""
+
+    def row(self) -> dict[str, object]:
+        """As a row with columns `FIGURE_COLUMNS`."""
+        apart = self.difference or Estimate(None)
+        return {
+            "kind": self.kind, "split": self.split, "target": self.target, "run": self.run, "of": self.of,
+            "value": self.estimate.value, "low": self.estimate.low, "high": self.estimate.high, "n": self.n,
+            "n_positive": self.n_positive, "p": self.p, "difference": apart.value, "difference_low": apart.low,
+            "difference_high": apart.high, "p_difference": self.p_difference,
+            "reason": self.estimate.reason or apart.reason, "told": self.told,
+        }  # fmt: skip
+
+
+def measured(
+    kind: str, where: tuple[str, str, str], table: pd.DataFrame, draws: int, seed: int, of: str = "",
+    permutations: int = 0,
+) -> Figure:  # fmt: skip
+    """The AUROC of some scores, with its interval, and where asked for a P value against chance.
+
+    Args:
+        kind: Of the figure.
+        where: Split, target, run.
+        table: repeat, fold, patient_id, side, y_true, prob.
+        draws: Bootstrap draws of patients.
+        seed: Of draws and permutations.
+        of: See `Figure`.
+        permutations: Behind the P value; 0 for none.
+    """
+    split, target, run = where
+    sample = Sample(table)
+    units = sample.units
+    estimate, p = _auroc(sample, draws, seed), None
+    if permutations and estimate.value is not None:
+        p = p_chance(sample, permutations, seed)
+    return Figure(
+        kind, split, target, run, of, estimate, int(units["patient_id"].nunique()), int(units["y_true"].sum()), p
+    )
+
+
+def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
+    if sample.lacking:
+        return Estimate(None, reason=sample.lacking)
+    if sample.table["prob"].nunique() == 1:
+        return Estimate(0.5, reason="all scores are equal")
+    if sample.fewest < 2:
+        return Estimate(None, reason="a single patient in the rarer class shows no spread")
+    found = sample.resampled(["auroc"], draws, seed)["auroc"]
+    if np.isnan(found.value):
+        return Estimate(None, reason="no fold has tested patients of both classes")
+    return interval_of(found, sample.fewest)
+
+
+def against(figure: Figure, network: pd.DataFrame, other: pd.DataFrame, draws: int, seed: int) -> Figure:
+    """The figure of `other` with what the network's AUROC has above it, on the patients and folds that both have."""
+    first, second = _on_common(network, other)
+    lacking = first.lacking or second.lacking if len(first.table) else "no patient has both scores"
+    if lacking or first.fewest < 2:
+        return replace(figure, difference=Estimate(None, reason=lacking or "a single patient in the rarer class"))
+    paired = _difference(first, second, draws, seed)
+    if np.isnan(paired.value):
+        return replace(figure, difference=Estimate(None, reason="no fold has tested patients of both classes"))
+    if (paired.draws == 0).all():
+        return replace(figure, difference=Estimate(0.0, 0.0, 0.0, "both order the patients alike"), p_difference=1.0)
+    return replace(figure, difference=interval_of(paired), p_difference=p_value(paired))
+
+
+def _difference(first: Sample, second: Sample, draws: int, seed: int) -> Resampled:
+    return first.resampled(["auroc"], draws, seed)["auroc"] - second.resampled(["auroc"], draws, seed)["auroc"]
+
+
+def _on_common(one: pd.DataFrame, two: pd.DataFrame) -> tuple[Sample, Sample]:
+    ours, theirs = (t.assign(side=t["side"].fillna("")).set_index(ROW).sort_index() for t in (one, two))
+    shared = ours.index.intersection(theirs.index)
+    return Sample(ours.loc[shared].reset_index()), Sample(theirs.loc[shared].reset_index())
+
+
+def altered(
+    network: Figure, scores: pd.DataFrame, variants: Mapping[str, pd.DataFrame], draws: int, seed: int
+) -> Iterator[Figure]:
+    """What is left of a network's AUROC on altered copies of the same exams.
+
+    Args:
+        network: Its figure on the exams as they are.
+        scores: Behind it.
+        variants: Name -> scores of the altered copies.
+        draws: Bootstrap draws.
+        seed: Of the draws.
+    """
+    where = (network.split, network.target, network.run)
+    for name, words in ALTERED.items():
+        if name not in variants or variants[name].empty:
+            continue
+        found = against(measured(name, where, variants[name], draws, seed), scores, variants[name], draws, seed)
+        yield replace(found, told=_told_altered(found, words))
+
+
+def kept(figure: Figure) -> float | None:
+    """Share of what a network's AUROC has above 0.5 that is left on altered copies; None where it has little."""
+    if figure.estimate.value is None or figure.difference is None or figure.difference.value is None:
+        return None
+    whole = figure.estimate.value + figure.difference.value - CHANCE
+    return None if whole < 0.05 else (figure.estimate.value - CHANCE) / whole
+
+
+def _told_altered(figure: Figure, words: str) -> str:
+    if figure.estimate.value is None:
+        return f"{figure.run} {words}: cannot be estimated, because {figure.estimate.reason}."
+    share = kept(figure)
+    rest = "" if share is None else f" {min(max(share, 0), 1):.0%} of what it has above chance is left."
+    apart = figure.difference
+    change = ""
+    if apart is not None and apart.low is not None and apart.high is not None:
+        change = f" (change {-(apart.value or 0):+.3f}, {-apart.high:+.3f} to {-apart.low:+.3f})"
+    return f"{figure.run} {words}: AUROC {_spread(figure.estimate)}{change}.{rest}"
+
+
+def named(
+    what: str, split: str, run: str, exams: pd.DataFrame, groups: pd.Series, draws: int, seed: int
+) -> Figure | None:
+    """Can a network's features name the site or the scanner of tested patients?
+
+    Args:
+        what: "site" or "scanner".
+        split: Of the study.
+        run: The network.
+        exams: Rows of embeddings.parquet of this run and split: repeat, fold, part, patient_id, exam_id, embedding.
+        groups: exam_id -> name, "" where unknown.
+        draws: Bootstrap draws of patients.
+        seed: Of the draws.
+
+    Returns:
+        Share of tested patients whose group is named, `of` its share by naming the commonest; None
+        where there are not two groups with enough patients.
+    """
+    rows = exams.assign(group=exams["exam_id"].map(groups).fillna(""))
+    rows = rows[rows["group"] != ""].drop_duplicates(["repeat", "fold", "patient_id"])
+    sizes = rows.drop_duplicates("patient_id")["group"].value_counts()
+    rows = rows[rows["group"].isin(sizes.index[sizes >= FEWEST])]
+    if rows["group"].nunique() < 2:
+        return None
+    hits, commonest = [], []
+    for _, fold in rows.groupby(["repeat", "fold"], sort=False):
+        tested = (fold["part"] == "test").to_numpy()
+        known = fold.loc[~tested, "group"]
+        if not tested.any() or known.nunique() < 2:
+            continue
+        hit = named_correctly(np.stack(fold["embedding"].to_numpy()).astype(float), fold["group"].to_numpy(), tested)
+        hits.append(pd.Series(hit.astype(float), fold.loc[tested, "patient_id"].to_numpy()))
+        commonest.append(fold.loc[tested, "group"] == known.value_counts().index[0])
+    if not hits:
+        return None
+    per_patient = pd.concat(hits).groupby(level=0).mean()
+    chance = float(pd.concat(commonest).mean())
+    estimate = _share(per_patient.to_numpy(), draws, seed)
+    figure = Figure(what, split, "", run, f"{chance:.4f}", estimate, len(per_patient), 0)
+    if estimate.value is None:
+        return figure
+    verdict = "more often than" if (estimate.low or estimate.value) > chance else "no more often than"
+    return replace(figure, told=(
+        f"From its features the {what} of {estimate.value:.0%} of the tested patients can be named ({_spread(estimate)}); "
+        f"that is {verdict} by naming the commonest ({chance:.0%})."
+    ))  # fmt: skip
+
+
+def _share(hits: np.ndarray, draws: int, seed: int) -> Estimate:
+    counts = bootstrap_counts(np.zeros(len(hits), int), draws, seed)
+    found = resample(lambda w: (w @ hits) / w.sum(axis=-1), counts)
+    return interval_of(found, len(hits))
+
+
+def subgroups(
+    network: Figure, scores: pd.DataFrame, columns: Mapping[str, pd.Series], draws: int, seed: int
+) -> Iterator[Figure]:
+    """A network's AUROC in groups of patients, and the largest gap between two of a column.
+
+    Args:
+        network: Its figure on all.
+        scores: Behind it.
+        columns: Name -> group of each patient_id; see `grouped`.
+        draws: Bootstrap draws.
+        seed: Of the draws.
+    """
+    where = (network.split, network.target, network.run)
+    for column, group in columns.items():
+        own = scores["patient_id"].map(group)
+        names = [n for n in sorted(own.dropna().unique(), key=str) if n != ""][:MOST_GROUPS]
+        if len(names) < 2:
+            continue
+        found = [_in_group(where, scores[own == name], f"{column}: {name}", draws, seed) for name in names]
+        yield from found
+        known = [f for f in found if f.estimate.low is not None]
+        if len(known) > 1:
+            yield _gap(where, column, known)
+
+
+def _in_group(where: tuple[str, str, str], rows: pd.DataFrame, of: str, draws: int, seed: int) -> Figure:
+    units = rows.drop_duplicates(PERSON)
+    fewest = int(min((units["y_true"] == 1).sum(), (units["y_true"] == 0).sum())) if len(units) else 0
+    if fewest < FEWEST:
+        reason = f"it has {fewest} patients of the rarer class, and {FEWEST} are needed"
+        split, target, run = where
+        figure = Figure("subgroup", split, target, run, of, Estimate(None, reason=reason),
+                        int(units["patient_id"].nunique()), int(units["y_true"].sum()))  # fmt: skip
+    else:
+        figure = measured("subgroup", where, rows, draws, seed, of)
+    value = figure.estimate
+    told = f"cannot be estimated, because {value.reason}" if value.value is None else f"AUROC {_spread(value)}"
+    return replace(figure, told=f"{of}, {figure.n} patients: {told}.")
+
+
+def _gap(where: tuple[str, str, str], column: str, known: list[Figure]) -> Figure:
+    """Best less worst group; the interval allows for having chosen them out of all pairs (Bonferroni)."""
+    best = max(known, key=lambda f: f.estimate.value or 0)
+    worst = min(known, key=lambda f: f.estimate.value or 0)
+    pairs = len(list(combinations(known, 2)))
+    errors = [((f.estimate.high or 0) - (f.estimate.low or 0)) / (2 * NormalDist().inv_cdf(0.975)) for f in (best, worst)]
+    reach = NormalDist().inv_cdf(1 - LEVEL / (2 * pairs)) * float(np.hypot(*errors))
+    value = (best.estimate.value or 0) - (worst.estimate.value or 0)
+    split, target, run = where
+    gap = Estimate(value, value - reach, value + reach)
+    sure = "which is more than chance gives" if value - reach > 0 else "which chance alone can give"
+    told = (
+        f"{column}: the largest gap is {value:.3f} ({value - reach:.3f} to {value + reach:.3f}), between "
+        f"{best.of.partition(': ')[2]} and {worst.of.partition(': ')[2]}, {sure}."
+    )
+    return Figure("gap", split, target, run, column, gap, best.n + worst.n, 0, told=told)
+
+
+def grouped(values: pd.Series) -> pd.Series:
+    """Groups of patients by a column: words and few numbers as they are, more numbers cut at their median."""
+    if not pd.api.types.is_numeric_dtype(values):
+        return values.where(values.notna() & (values != ""), None)
+    if values.nunique() <= 5:
+        return values.map(lambda v: None if pd.isna(v) else f"{v:g}")
+    middle = float(values.median())
+    return values.map(lambda v: None if pd.isna(v) else f"up to {middle:.4g}" if v <= middle else f"above {middle:.4g}")
+
+
+def baseline_told(figure: Figure, knows: str) -> str:
+    """The sentence about what a baseline without pictures reaches."""
+    if figure.estimate.value is None:
+        return f"{knows}: cannot be estimated, because {figure.estimate.reason}."
+    if figure.estimate.low is None:
+        return f"{knows}: AUROC {figure.estimate.value:.3f}; no interval, because {figure.estimate.reason}."
+    better = figure.p is not None and figure.p < LEVEL and figure.estimate.value > CHANCE
+    words = "predicts the label better than chance" if better else "does not predict the label better than chance"
+    return f"{knows} {words}: AUROC {_spread(figure.estimate)}, {figure.n} patients."
+
+
+def _spread(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f}, no interval"
+    return f"{estimate.value:.3f}, {estimate.low:.3f}–{estimate.high:.3f}"
+
+
+def figure_table(figures: list[Figure]) -> pd.DataFrame:
+    """All figures; columns `FIGURE_COLUMNS`."""
+    return pd.DataFrame([f.row() for f in figures], columns=list(FIGURE_COLUMNS))

@@ -1,0 +1,353 @@
+"""The verdict: one paragraph per target, by rules that stand here and nowhere else. Figures in, words out.
+
+The rules, in order; the first that holds gives the headline:
+
+1. leak       a leakage check found something: no figure is to be believed as it stands.
+2. unknown    the AUROC or its P value cannot be estimated.
+3. chance     its P value, corrected for all networks, targets and splits (Holm), is not below 0.05.
+4. worse      it is below 0.05 and the AUROC below 0.5.
+5. shortcut   scan metadata alone predict the label better than chance, and the network is not
+              shown to know more than they do; or as much as KEPT of its skill is left when the
+              lesion is erased, and that rest is better than chance.
+6. unproven   it is not shown to beat scan metadata, or the clinical baseline (paired test, Holm).
+7. better     none of these.
+
+"Shown to beat" means: the paired difference of AUROCs on the same patients is above 0 with a
+corrected P value below 0.05.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from scan2gene.evaluate.baselines import ridge_logistic
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.power import POWER, auroc_error, detectable_auroc
+
+Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
+LEVEL = 0.05
+CHANCE = 0.5
+KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
+WORTH = 0.65  # the AUROC for which a sample size is named where nothing was shown
+MOST = 100_000  # patients; beyond, no number is named
+_Z = (1.959964, 0.841621)  # two-sided 5 %, power 80 %
+
+
+@dataclass(frozen=True)
+class Against:
+    """A baseline that sees no picture, and the network held against it.
+
+    Args:
+        knows: What it knows, such as "scanner, site and scan settings".
+        estimate: Its AUROC.
+        p: Against chance, two-sided.
+        difference: The network's AUROC less its, on the same patients.
+        p_difference: Two-sided, corrected (Holm).
+    """
+
+    knows: str
+    estimate: Estimate
+    p: float | None
+    difference: Estimate
+    p_difference: float | None
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it is better than chance itself."""
+        return self.estimate.value is not None and self.estimate.value > CHANCE and (1 if self.p is None else self.p) < LEVEL
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the network is shown to know more."""
+        known = self.difference.value is not None and self.p_difference is not None
+        return known and (self.difference.value or 0) > 0 and (self.p_difference or 0) < LEVEL
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the best network of one target and split.
+
+    Args:
+        target: What is predicted.
+        split: Of the study.
+        run: The network with the highest AUROC.
+        networks: How many there are.
+        auroc: With its unadjusted 95 % interval.
+        n: Test patients.
+        n_units: Of them or their sides, those that are scored.
+        n_positive: Of these.
+        p: Against chance, two-sided, corrected (Holm).
+        tested: For how many comparisons it is corrected.
+        metadata: Scan metadata alone.
+        clinical: Age, sex and the like alone.
+        erased: AUROC with the lesion erased; None where it was not done.
+        left: Share of the skill that is left then.
+        elsewhere: (sites never seen in training, AUROC, patients).
+        slope: Calibration slope.
+        gaps: Sentences about gaps between subgroups that chance does not explain.
+        leaks: Sentences of leakage checks that found something certain.
+        suspicions: Sentences of those that found something to look at.
+    """
+
+    target: str
+    split: str
+    run: str
+    networks: int
+    auroc: Estimate
+    n: int
+    n_units: int
+    n_positive: int
+    p: float | None
+    tested: int
+    metadata: Against | None = None
+    clinical: Against | None = None
+    erased: Estimate | None = None
+    left: float | None = None
+    elsewhere: tuple[tuple[str, Estimate, int], ...] = ()
+    slope: Estimate | None = None
+    gaps: tuple[str, ...] = ()
+    leaks: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a target: a headline, and a paragraph of sentences."""
+
+    target: str
+    split: str
+    run: str
+    kind: Kind
+    headline: str
+    sentences: tuple[str, ...]
+
+
+HEADLINES: dict[Kind, str] = {
+    "leak": "not to be believed as it stands: data of tested patients leak into training",
+    "unknown": "cannot be estimated",
+    "chance": "not distinguishable from chance",
+    "worse": "below chance",
+    "shortcut": "a shortcut",
+    "unproven": "better than chance",
+    "better": "better than chance",
+}
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict on one target and split."""
+    kind = _kind(facts)
+    sentences = [*facts.leaks, _figures(facts, kind)]
+    if kind != "unknown":
+        sentences += [*_baselines(facts), *_lesion(facts), *_transfer(facts), *_calibration(facts, kind), *facts.gaps]
+        sentences += _needed(facts, kind)
+    return Verdict(
+        facts.target, facts.split, facts.run, kind, _headline(facts, kind),
+        tuple(s for s in [*sentences, *facts.suspicions] if s),
+    )  # fmt: skip
+
+
+def _kind(facts: Facts) -> Kind:
+    if facts.leaks:
+        return "leak"
+    if facts.auroc.value is None or facts.p is None:
+        return "unknown"
+    if facts.p >= LEVEL:
+        return "chance"
+    if facts.auroc.value < CHANCE:
+        return "worse"
+    if _reads_scanner(facts) or _needs_no_lesion(facts):
+        return "shortcut"
+    baselines = [b for b in (facts.metadata, facts.clinical) if b is not None]
+    return "better" if all(b.beaten for b in baselines) else "unproven"
+
+
+def _reads_scanner(facts: Facts) -> bool:
+    return facts.metadata is not None and facts.metadata.predicts and not facts.metadata.beaten
+
+
+def _needs_no_lesion(facts: Facts) -> bool:
+    erased = facts.erased
+    if erased is None or erased.low is None or facts.left is None:
+        return False
+    return erased.low > CHANCE and facts.left >= KEPT
+
+
+def _headline(facts: Facts, kind: Kind) -> str:
+    words = HEADLINES[kind]
+    if kind == "shortcut":
+        because = [f"{facts.metadata.knows} alone do as well" if facts.metadata else ""] if _reads_scanner(facts) else []
+        because += ["the lesion is not needed"] if _needs_no_lesion(facts) else []
+        return f"{words}: {', and '.join(because)}"
+    if kind == "unproven":
+        pending = [b.knows for b in (facts.metadata, facts.clinical) if b is not None and not b.beaten]
+        return f"{words}, but not shown to beat {' or '.join(pending)}"
+    if kind == "better":
+        held = [b.knows for b in (facts.metadata, facts.clinical) if b is not None]
+        return f"{words}{', and than ' + ' and '.join(held) + ' alone' if held else ''}"
+    return words
+
+
+def _figures(facts: Facts, kind: Kind) -> str:
+    if facts.auroc.value is None or facts.p is None:
+        return f"{facts.run} cannot be judged, because {facts.auroc.reason or 'no P value could be computed'}."
+    which = f"The best of {facts.networks} networks, {facts.run}," if facts.networks > 1 else f"The network {facts.run}"
+    who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")
+    corrected = f", corrected for {facts.tested} comparisons" if facts.tested > 1 else ""
+    return (
+        f"{which} ranks a positive above a negative in {facts.auroc.value:.0%} of such pairs, where guessing gives 50 %: "
+        f"AUROC {_spread(facts.auroc)}, {who}, {facts.n_positive} positive, P {_p(facts.p)}{corrected}."
+    )
+
+
+def _baselines(facts: Facts) -> list[str]:
+    said = []
+    for baseline in (facts.metadata, facts.clinical):
+        if baseline is None:
+            continue
+        name = baseline.knows[0].upper() + baseline.knows[1:]
+        if baseline.estimate.value is None:
+            said.append(f"{name} alone could not be tried, because {baseline.estimate.reason}.")
+            continue
+        if baseline.beaten:
+            ours = "the network does better"
+        elif baseline.difference.value is None:
+            ours = f"whether the network does better cannot be estimated, because {baseline.difference.reason}"
+        else:
+            ours = "the network is not shown to do better"
+        apart = baseline.difference
+        gap = "" if apart.value is None or apart.low is None else (
+            f" (difference {apart.value:+.3f}, {apart.low:+.3f} to {apart.high:+.3f}, P {_p(baseline.p_difference)})"
+        )  # fmt: skip
+        said.append(f"{name} alone reach {_spread(baseline.estimate)}; {ours}{gap}.")
+    return said
+
+
+def _lesion(facts: Facts) -> list[str]:
+    if facts.erased is None or facts.erased.value is None:
+        return []
+    left = "" if facts.left is None else f": {min(max(facts.left, 0), 1):.0%} of its skill is left"
+    return [f"With the lesion erased its AUROC is {_spread(facts.erased)}{left}."]
+
+
+def _transfer(facts: Facts) -> list[str]:
+    said = []
+    for what, estimate, n in facts.elsewhere:
+        if estimate.value is None:
+            said.append(f"At {what} it cannot be estimated, because {estimate.reason}.")
+        else:
+            sure = estimate.low is not None and estimate.low > CHANCE
+            verdict = "it stays above chance" if sure else "it is not shown to be above chance"
+            said.append(f"At {what} {verdict}: {_spread(estimate)}, {n} patients.")
+    return said
+
+
+def _calibration(facts: Facts, kind: Kind) -> list[str]:
+    slope = facts.slope
+    if kind in ("chance", "worse") or slope is None or slope.low is None or slope.high is None:
+        return []
+    if slope.high < 1:
+        words = "Its probabilities are too extreme"
+    elif slope.low > 1:
+        words = "Its probabilities are too timid"
+    else:
+        words = "Its probabilities are not shown to be too extreme or too timid"
+    return [f"{words} (calibration slope {slope.value:.2f}, {slope.low:.2f} to {slope.high:.2f}; 1 is right)."]
+
+
+def _needed(facts: Facts, kind: Kind) -> list[str]:
+    prevalence = facts.n_positive / facts.n_units
+    unit = "sides" if facts.n_units != facts.n else "patients"
+    if kind in ("chance", "worse"):
+        least = detectable_auroc(facts.n_positive, facts.n_units - facts.n_positive)
+        now = "not even a perfect network would be told" if least is None else (
+            f"only a true AUROC above {least:.2f} would be told"
+        )  # fmt: skip
+        number = needed(WORTH, prevalence)
+        more = f" For one of {WORTH:.2f} about {number:,} are needed." if number else ""
+        return [f"With {facts.n_units} {unit}, {now} from chance in four of five such studies.{more}"]
+    baselines = [b for b in (facts.metadata, facts.clinical) if b is not None and not b.beaten]
+    for baseline in baselines:
+        apart = baseline.difference
+        if apart.value is None or apart.low is None or apart.high is None or apart.value <= 0:
+            continue
+        error = (apart.high - apart.low) / (2 * _Z[0])
+        number = math.ceil(facts.n_units * (sum(_Z) * error / apart.value) ** 2)
+        if facts.n_units < number <= MOST:
+            return [f"To show a difference as large as this one, about {number:,} {unit} are needed."]
+    return []
+
+
+def needed(auroc: float, prevalence: float, power: float = POWER) -> int | None:
+    """Test patients with which a true AUROC is told from 0.5 in a share `power` of studies.
+
+    Args:
+        auroc: Above 0.5.
+        prevalence: Share of positives among them.
+        power: Wanted.
+
+    Returns:
+        The number; None above `MOST`.
+
+    Source: Hanley and McNeil 1982, by `detectable_auroc`, whose condition this solves for the number.
+    """
+    low, high = 4, MOST
+    if not _enough(auroc, prevalence, high, power):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _enough(auroc, prevalence, middle, power) else (middle, high)
+    return high
+
+
+def _enough(auroc: float, prevalence: float, n: int, power: float) -> bool:
+    from statistics import NormalDist
+
+    positives = round(n * prevalence)
+    if not 0 < positives < n:
+        return False
+    z_level, z_power = NormalDist().inv_cdf(1 - LEVEL / 2), NormalDist().inv_cdf(power)
+    errors = [auroc_error(a, positives, n - positives) for a in (CHANCE, auroc)]
+    return auroc - CHANCE >= z_level * errors[0] + z_power * errors[1]
+
+
+def calibration_slope(y: np.ndarray, logit: np.ndarray) -> Estimate:
+    """Slope of a logistic regression of the label on the network's logit, with a 95 % Wald interval.
+
+    Source: Cox 1958, "Two further applications of a model for binary regression".
+    """
+    spread = float(logit.std())
+    if len(np.unique(y)) < 2 or spread < 1e-9:
+        return Estimate(None, reason="one class, or all scores are equal")
+    scaled = (logit - logit.mean()) / spread
+    weights, level = ridge_logistic(scaled[:, None], y, strength=1e6)
+    p = 0.5 * (1 + np.tanh((scaled * weights[0] + level) / 2))
+    full = np.stack([scaled, np.ones_like(scaled)], axis=1)
+    information = (full.T * (p * (1 - p))) @ full
+    if np.linalg.cond(information) > 1e10:
+        return Estimate(None, reason="the scores part the classes cleanly")
+    error = float(np.sqrt(np.linalg.inv(information)[0, 0]))
+    reach = _Z[0] * error / spread
+    value = float(weights[0]) / spread
+    return Estimate(value, value - reach, value + reach)
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """One line over all targets, for a terminal."""
+    return "; ".join(f"{v.target} {v.headline}" for v in verdicts)
+
+
+def _spread(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f} (no interval)"
+    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

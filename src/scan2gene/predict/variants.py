@@ -1,0 +1,183 @@
+"""Altered copies of tested exams, and what a network says of them: what a shortcut audit compares with the original.
+
+Of what is erased, the hole itself must be no cue: it is filled from its surroundings, with their
+noise. Only tested exams are altered, since only they are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d, max_pool3d
+
+from scan2gene.core.outputs import mirrored
+from scan2gene.core.study_runs import Predict
+from scan2gene.data.augment import TENSOR_AXIS
+from scan2gene.data.cohort import CohortTensors, StoredImages, to_input
+
+WITH_MASK = ("erased", "background", "only_lesion")
+WITHOUT_MASK = ("shifted", "noise", "resliced", "mirrored")
+MOST_FIELD = 0.6  # a box that takes more of the field leaves no background to speak of
+_SHIFT = 0.03  # of each axis
+_NOISE = 0.1  # of an exam's standard deviation
+_BOXES = (33, 17, 9, 5, 3)  # voxels over which a hole is filled, far ones first
+_AXES = (2, 3, 4)
+
+
+def forward_altered(
+    model: nn.Module,
+    data: CohortTensors,
+    rows: Sequence[int],
+    masks: Mapping[int, Tensor],
+    settings: Predict,
+    batch_size: int,
+    seed: int,
+    images: Tensor | StoredImages | None = None,
+) -> dict[str, np.ndarray]:
+    """Logits of altered copies of some exams, in evaluation mode.
+
+    Args:
+        model: Takes (B, R, D, H, W) and (B, R); its device is used.
+        data: The cohort.
+        rows: n positions in `data.exams`.
+        masks: Position -> (D, H, W) bool, the lesion; exams without a mask, or with an empty one, are left out.
+        settings: Which axis runs from left to right, and which targets it swaps.
+        batch_size: Exams per pass.
+        seed: Of noise; each exam has its own.
+        images: `data.images` where they are used from.
+
+    Returns:
+        Variant -> (n, T) float64, NaN where an exam has no such copy. A variant that no exam has is left out.
+    """
+    device = next(model.parameters()).device
+    images = data.images if images is None else images
+    box = _box(masks, images.shape[2:])
+    made: dict[str, np.ndarray] = {}
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch_size):
+            chosen = list(rows[start : start + batch_size])
+            at = torch.as_tensor(chosen)
+            present = data.present[at].to(device)
+            x = to_input(images[at.to(images.device)].to(device), present)
+            for name, copy, keep in _copies(x, chosen, masks, box, settings, seed):
+                logits = model(copy * present[keep][:, :, None, None, None], present[keep]).cpu().double()
+                if name == "mirrored" and data.names:
+                    logits = logits[:, mirrored(data.names, settings.swap_targets)]
+                into = made.setdefault(name, np.full((len(rows), logits.shape[1]), np.nan))
+                into[start + np.asarray(keep)] = logits.numpy()
+    model.train(training)
+    return made
+
+
+def _copies(
+    x: Tensor, chosen: Sequence[int], masks: Mapping[int, Tensor], box: tuple[int, ...] | None, settings: Predict,
+    seed: int,
+) -> list[tuple[str, Tensor, list[int]]]:  # fmt: skip
+    """(variant, copies, which of the batch they are of)."""
+    every = list(range(len(chosen)))
+    noise = torch.cat([_normal(x[n : n + 1], [seed, row]) for n, row in enumerate(chosen)])
+    simple: dict[str, Callable[[], Tensor]] = {
+        "shifted": lambda: shifted(x),
+        "noise": lambda: x + _NOISE * x.std(dim=_AXES, keepdim=True) * noise,
+        "resliced": lambda: resliced(x),
+        "mirrored": lambda: x.flip([TENSOR_AXIS[settings.swap_axis]]),
+    }
+    found = [(name, make(), every) for name, make in simple.items()]
+    keep = [n for n, row in enumerate(chosen) if row in masks and bool(masks[row].any())]
+    if keep:
+        some = x[keep]
+        lesion = torch.stack([masks[chosen[n]] for n in keep])[:, None].to(x.device, x.dtype)
+        found.append(("erased", filled(some, max_pool3d(lesion, 3, 1, 1), noise[keep]), keep))
+        found.append(("only_lesion", some * lesion, keep))
+        if box is not None:
+            around = torch.stack([_around(masks[chosen[n]], box) for n in keep])[:, None].to(x.device, x.dtype)
+            found.append(("background", filled(some, around, noise[keep]), keep))
+    return found
+
+
+def filled(x: Tensor, hole: Tensor, noise: Tensor) -> Tensor:
+    """Fill holes from their surroundings: a smooth continuation, and noise as strong as it is there.
+
+    Args:
+        x: (B, R, D, H, W).
+        hole: (B, 1, D, H, W), 1 where to fill, 0 elsewhere.
+        noise: (B, R, D, H, W), standard normal.
+    """
+    outside = 1 - hole
+    known = x * outside
+    guess = known.sum(dim=_AXES, keepdim=True) / outside.sum(dim=_AXES, keepdim=True).clamp(min=1)
+    guess = guess.expand_as(x)
+    for edge in _BOXES:
+        share = _box_mean(outside, edge)
+        guess = torch.where(share > 0.02, _box_mean(known, edge) / share.clamp(min=1e-6), guess)
+    rim = (max_pool3d(hole, 7, 1, 3) - hole).clamp(min=0)
+    grain = (x - _box_mean(x, 3)) * rim
+    strength = (grain.square().sum(dim=_AXES, keepdim=True) / rim.sum(dim=_AXES, keepdim=True).clamp(min=1)).sqrt()
+    return torch.where(hole > 0, guess + strength * noise, x)
+
+
+def shifted(x: Tensor) -> Tensor:
+    """Moved by 3 % along each axis, at least one voxel; the edge is repeated."""
+    for axis in _AXES:
+        length = x.shape[axis]
+        where = torch.arange(length, device=x.device) - max(1, round(_SHIFT * length))
+        x = x.index_select(axis, where.clamp(min=0))
+    return x
+
+
+def resliced(x: Tensor) -> Tensor:
+    """As if slices were about twice as thick: each mixed with half of its neighbours."""
+    last = torch.arange(x.shape[2], device=x.device)
+    before, after = (last - 1).clamp(min=0), (last + 1).clamp(max=x.shape[2] - 1)
+    return 0.5 * x + 0.25 * (x.index_select(2, before) + x.index_select(2, after))
+
+
+def _box_mean(x: Tensor, edge: int) -> Tensor:
+    """Mean over a box of odd edges, no longer than each axis; zeros beyond the border."""
+    for axis in (0, 1, 2):
+        length = min(edge, x.shape[axis + 2] - (1 - x.shape[axis + 2] % 2))
+        kernel, pad = [1, 1, 1], [0, 0, 0]
+        kernel[axis], pad[axis] = length, length // 2
+        x = avg_pool3d(x, kernel, 1, pad)
+    return x
+
+
+def _normal(like: Tensor, seed: Sequence[int]) -> Tensor:
+    """Standard normal noise that depends on an exam alone, not on its batch."""
+    generator = torch.Generator().manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
+    return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
+
+
+def _box(masks: Mapping[int, Tensor], field: Sequence[int]) -> tuple[int, ...] | None:
+    """Edges (D, H, W) of one box for all exams, so that its size tells nothing; None where it would leave too little.
+
+    It covers nine in ten lesions, with two voxels around.
+    """
+    sizes = [[int(e - s) for s, e in _bounds(mask)] for mask in masks.values() if mask.any()]
+    if not sizes:
+        return None
+    wanted = np.quantile(np.array(sizes), 0.9, axis=0) + 4
+    edges = tuple(min(int(np.ceil(w)), n) for w, n in zip(wanted, field, strict=True))
+    return None if np.prod(edges) > MOST_FIELD * np.prod(list(field)) else edges
+
+
+def _around(mask: Tensor, box: Sequence[int]) -> Tensor:
+    """The box around a lesion's middle, moved inside the field, and the lesion where it is larger."""
+    out = mask.clone()
+    where = []
+    for (start, end), edge, length in zip(_bounds(mask), box, mask.shape, strict=True):
+        low = min(max((start + end - edge) // 2, 0), length - edge)
+        where.append(slice(low, low + edge))
+    out[tuple(where)] = True
+    return out
+
+
+def _bounds(mask: Tensor) -> list[tuple[int, int]]:
+    places = torch.nonzero(mask)
+    low, high = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+    return [(a, b + 1) for a, b in zip(low, high, strict=True)]

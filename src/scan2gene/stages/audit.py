@@ -1,0 +1,202 @@
+"""The audits and the verdict: tables of the run directory in, audit.json, audit.csv, leakage.csv and verdicts.json out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene import __version__
+from scan2gene.core.files import file_hash, write_json
+from scan2gene.core.rundir import stage_key
+from scan2gene.core.study import Study, input_roles
+from scan2gene.core.tables import EMBEDDING_COLUMNS, LABEL_COLUMNS, PREDICTION_COLUMNS, SPLIT_COLUMNS, read_csv, write_csv
+from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
+from scan2gene.evaluate.leakage import (
+    Check,
+    Parts,
+    case_table,
+    copies_before_split,
+    early_stopping,
+    fitted_inside,
+    one_person,
+    patients_apart,
+    predictions_follow,
+    shared_files,
+    thresholds_inside,
+    twin_images,
+)
+from scan2gene.evaluate.shortcuts import figure_table
+from scan2gene.evaluate.verdict import Verdict, summary
+from scan2gene.stages.job import FOLD, Job, run_stores
+from scan2gene.stages.variants import VARIANTS, lesion_role
+
+FORMAT = 1  # to be raised when a rule or a figure changes
+FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json")
+
+
+def audit_run(job: Job) -> str:
+    """Look for leakage and shortcuts, and judge every target."""
+    inputs = [job.out / n for n in ("cohort.csv", "series.csv", "labels.csv", "split.csv", "predictions.parquet",
+                                    VARIANTS, "embeddings.parquet", "thresholds.json")]  # fmt: skip
+    inputs += [store / "manifest.csv" for _, (_, store) in run_stores(job)]
+    key = stage_key(
+        version=__version__, format=FORMAT, files=[file_hash(p) for p in inputs if p.exists()],
+        draws=job.study.evaluate.bootstrap, seed=job.study.seed,
+        study=[r.model_dump(mode="json") for r in job.study.runs],
+    )  # fmt: skip
+    files = [job.out / name for name in FILES]
+    if not job.is_done("audit", key):
+        checks = leakage(job)
+        tables = _tables(job)
+        figures = shortcut_figures(job.study, tables, [one.name for one, _ in run_stores(job)])
+        judged = verdicts(job.study, tables, figures, checks)
+        write_json(files[0], {
+            "leakage": [{"check": c.name, "status": c.status, "told": c.told, "cases": len(c.cases)} for c in checks],
+            "shortcuts": [f.row() for f in figures],
+        })  # fmt: skip
+        write_csv(files[1], figure_table(figures))
+        write_csv(files[2], case_table(checks))
+        write_json(files[3], [vars(v) for v in judged])
+        job.done("audit", key, files)
+    kept = json.loads(files[3].read_text(encoding="utf-8"))
+    leaks = [c for c in json.loads(files[0].read_text(encoding="utf-8"))["leakage"] if c["status"] == "found"]
+    told = summary([Verdict(**v | {"sentences": tuple(v["sentences"])}) for v in kept])
+    leaked = "; ".join(f"LEAK: {c['told']}" for c in leaks) or "no leak found"
+    return f"{leaked}; {told}"
+
+
+def _tables(job: Job) -> Tables:
+    """What the shortcut audit reads; what an older version did not write is empty."""
+    def parquet(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        path = job.out / name
+        return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(columns))
+
+    return Tables(
+        job.table("cohort.csv"), job.table("series.csv"), job.table("labels.csv", LABEL_COLUMNS),
+        job.table("split.csv", SPLIT_COLUMNS), parquet("predictions.parquet", PREDICTION_COLUMNS),
+        parquet(VARIANTS, PREDICTION_COLUMNS), parquet("embeddings.parquet", EMBEDDING_COLUMNS),
+        lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
+    )  # fmt: skip
+
+
+def _stores(job: Job) -> list[tuple[Study, Path]]:
+    """Prepared stores and the studies that read them, those first that show more than the lesion."""
+    found = [(view, store) for _, (view, store) in run_stores(job) if (store / "manifest.csv").exists()]
+    return sorted(found, key=lambda s: any(step.name == "crop_to_mask" for step in s[0].preprocess))
+
+
+def leakage(job: Job) -> list[Check]:
+    """Every leakage check of a run directory."""
+    out = job.out
+    cohort, split = job.table("cohort.csv"), job.table("split.csv", SPLIT_COLUMNS)
+    predictions = pd.read_parquet(out / "predictions.parquet")
+    parts = Parts(split)
+    manifest, pairs, compared = _images(job)
+    return [
+        patients_apart(split),
+        predictions_follow(predictions, split),
+        shared_files(_used(cohort, job.table("series.csv"), manifest, input_roles(job.study)), parts),
+        twin_images(pairs, parts, compared, "no image was prepared"),
+        one_person(cohort["patient_id"], parts),
+        copies_before_split(manifest),
+        fitted_inside(list(_fitted(job)), cohort, split, _given(job)),
+        thresholds_inside(json.loads((out / "thresholds.json").read_text(encoding="utf-8")), _thresholds(predictions)),
+        early_stopping(list(_histories(job)), predictions),
+    ]
+
+
+def _images(job: Job) -> tuple[pd.DataFrame | None, pd.DataFrame | None, int]:
+    """The manifest of the store that shows most, the most alike images of its patients, and how many there are."""
+    from scan2gene.preprocess.prints import store_pairs
+
+    if not _stores(job):
+        return None, None, 0
+    view, store = _stores(job)[0]
+    manifest, roles = read_csv(store / "manifest.csv"), input_roles(view)
+    pairs = store_pairs(store, manifest, roles, job.out / "prints" / f"{store.name}.npz")
+    return manifest, pairs, int(((manifest["status"] == "ok") & manifest["role"].isin(roles)).sum())
+
+
+def _used(cohort: pd.DataFrame, series: pd.DataFrame, manifest: pd.DataFrame | None, roles: list[str]) -> pd.DataFrame:
+    """patient_id, and what names a study, a series, a file, or stored voxels."""
+    tables = [cohort[["patient_id", "exam_id"]].rename(columns={"exam_id": "study"})]
+    paths = series.drop_duplicates("series_id").set_index("series_id")["path"]
+    for role in roles:
+        chosen = cohort[["patient_id", f"role:{role}"]].rename(columns={f"role:{role}": "series"})
+        tables.append(chosen.assign(file=chosen["series"].map(paths)))
+    if manifest is not None and len(manifest):
+        ready = manifest[(manifest["status"] == "ok") & manifest["role"].isin(roles)]
+        tables.append(ready[["patient_id", "checksum"]].rename(columns={"checksum": "stored voxels"}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _given(job: Job) -> list[str]:
+    """Steps of any run whose statistics over patients came with the study file."""
+    return sorted({step.name for _, (view, _) in run_stores(job) for step in view.preprocess if step.name == "nyul"})
+
+
+def _fitted(job: Job) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for fold, folder in _fits(job):
+        path = folder / "model.json"
+        if path.exists():
+            model = json.loads(path.read_text(encoding="utf-8"))
+            if "median" in model and "columns" in model:
+                yield fold, model
+
+
+def _histories(job: Job) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    for fold, folder in _fits(job):
+        path = folder / "history.csv"
+        if path.exists():
+            yield folder.parent.name, fold, pd.read_csv(path)
+
+
+def _fits(job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
+    """(split, repeat, fold) and folder of every fit."""
+    names = job.table("split.csv", SPLIT_COLUMNS)[FOLD].drop_duplicates().to_dict("records")
+    for one in job.study.runs:
+        for fold in names:
+            yield fold, job.out / "experiments" / one.name / f"{fold['split']}-r{fold['repeat']}-f{fold['fold']}"
+
+
+def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:
+    """Chosen anew, by the same rule on validation rows only, without looking at how it was done."""
+    from scan2gene.evaluate.ensemble import ALL
+    from scan2gene.evaluate.evaluate import DEFAULT_THRESHOLD, to_patients
+    from scan2gene.evaluate.thresholds import g_mean_threshold
+
+    patients = to_patients(predictions[predictions["fold"] != ALL])
+    known = patients.dropna(subset=["y_true", "prob"])
+    rows = []
+    for (run, split, variant, repeat, target), group in known.groupby(["run_id", "split", "variant", "repeat", "target"]):
+        validation = group[group["part"] == "validation"]
+        for fold in patients.loc[(patients["run_id"] == run) & (patients["split"] == split), "fold"].unique():
+            own = patients[(patients["run_id"] == run) & (patients["split"] == split) & (patients["repeat"] == repeat)]
+            tested = own.loc[(own["fold"] == fold) & (own["part"] == "test"), "patient_id"]
+            seen = validation[~validation["patient_id"].isin(tested)]
+            both = seen["y_true"].nunique() == 2
+            value = g_mean_threshold(seen["y_true"].to_numpy(), seen["prob"].to_numpy()) if both else DEFAULT_THRESHOLD
+            rows.append({"run_id": run, "split": split, "variant": variant, "repeat": repeat, "fold": fold,
+                         "target": target, "threshold": value, "n": len(seen)})  # fmt: skip
+    return rows
+
+
+def lesion_volumes(stores: list[Path], role: str | None) -> pd.Series | None:
+    """Volume of the stored lesion mask by patient_id, in mm3; None without masks."""
+    from scan2gene.imaging.nifti import read_nifti
+
+    for store in stores:
+        manifest = read_csv(store / "manifest.csv")
+        rows = manifest[(manifest["status"] == "ok") & (manifest["role"] == role)].drop_duplicates("patient_id")
+        if len(rows):
+            values = {}
+            for row in rows.to_dict("records"):
+                mask = read_nifti(store / row["file"], "label")
+                values[row["patient_id"]] = float(np.count_nonzero(mask.array)) * abs(np.linalg.det(mask.affine[:3, :3]))
+            return pd.Series(values)
+    return None
