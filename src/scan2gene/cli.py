@@ -250,6 +250,24 @@ def compare(
 
 
 @app.command()
+def audit(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR_or_STUDY_or_TABLE", help="A run, a study, or a CSV with a split.")
+    ],
+    out: Out = None,
+) -> None:
+    """Say whether anything leaks, what else could give the answer, and what each target's verdict is."""
+    from scan2gene.audit import audit as audited
+
+    if source.suffix in (".yaml", ".yml"):
+        from scan2gene.pipeline import run as run_study
+
+        source = run_study(source, out, "audit")
+    for line in audited(source):
+        typer.echo(line)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for scans and results.")] = Path("runs/demo"),
     patients: Annotated[int, typer.Option(min=20, help="Synthetic patients.")] = 80,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -205,7 +205,7 @@ def corrected(figures: Sequence[Figure]) -> list[Figure]:
 
 def _facts(
     tables: Tables, figures: Sequence[Figure], checks: Sequence[Check], best: Figure, networks: int,
-    kinds: dict[str, str],
+    kinds: Mapping[str, str],
 ) -> Facts:  # fmt: skip
     here = [f for f in figures if (f.split, f.target, f.run) == (best.split, best.target, best.run)]
     by_kind = {f.kind: f for f in here if f.kind not in ("subgroup", "gap")}
@@ -216,7 +216,8 @@ def _facts(
     erased = by_kind.get("erased")
     elsewhere = [
         ("sites that it never saw" if kinds[f.split] == "leave_one_site_out" else f"split {f.split}", f.estimate, f.n)
-        for f in figures if f.kind == "network" and (f.target, f.run) == (best.target, best.run) and f.split != best.split
+        for f in figures
+        if (f.kind, f.target, f.run) == ("network", best.target, best.run) and f.split != best.split
     ]  # fmt: skip
     bad = [c for c in checks if c.status == "found"]
     return Facts(

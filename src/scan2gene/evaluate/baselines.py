@@ -146,7 +146,9 @@ def design(learn: pd.DataFrame, test: pd.DataFrame) -> tuple[np.ndarray, np.ndar
     return (known - mean) / scale, (asked - mean) / scale
 
 
-def ridge_logistic(x: np.ndarray, y: np.ndarray, strength: float = STRENGTH, steps: int = 50) -> tuple[np.ndarray, float]:
+def ridge_logistic(
+    x: np.ndarray, y: np.ndarray, strength: float = STRENGTH, steps: int = 50
+) -> tuple[np.ndarray, float]:
     """Logistic regression with a ridge penalty, the intercept free: minimises |w|^2 / 2 + strength * sum of losses.
 
     Args:

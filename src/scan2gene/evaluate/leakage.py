@@ -28,8 +28,8 @@ _VISIT = re.compile(
     re.IGNORECASE,
 )
 _ALTERED = re.compile(
-    r"[ _.-]+(?:aug(?:mented)?|flip(?:ped)?|h?v?flip|rot(?:ated)?|mirror(?:ed)?|shift(?:ed)?|noise|noisy|elastic|copy|dup"
-    r"(?:licate)?|smote|synth(?:etic)?|crop(?:ped)?|zoom)[ _-]?\d*$",
+    r"[ _.-]+(?:aug(?:mented)?|flip(?:ped)?|h?v?flip|rot(?:ated)?|mirror(?:ed)?|shift(?:ed)?|noise|noisy|elastic|copy|"
+    r"dup(?:licate)?|smote|synth(?:etic)?|crop(?:ped)?|zoom)[ _-]?\d*$",
     re.IGNORECASE,
 )
 
@@ -245,7 +245,7 @@ def fitted_inside(
             own, every = float(values.median()), float(outside.median())
             if np.isfinite(own) and not np.isclose(own, kept, rtol=1e-6) and np.isclose(every, kept, rtol=1e-6):
                 cases.append({c: fold[c] for c in FOLD} | {
-                    "what": f"median of {column} is that of all patients ({every:g}), not of the training part ({own:g})"
+                    "what": f"the median of {column} is that of all patients, {every:g}; the training part has {own:g}"
                 })  # fmt: skip
     if cases:
         return _check(name, cases, f"{len(cases)} statistics are those of all patients, tested ones too.", "")
@@ -256,7 +256,9 @@ def fitted_inside(
             "are never tested, and the run cannot tell.",
         )  # fmt: skip
     return Check(
-        name, "clean", "Prepared volumes see one exam each; what is learned across patients agrees with the training part."
+        name,
+        "clean",
+        "Prepared volumes see one exam each; what is learned across patients agrees with the training part.",
     )
 
 
@@ -279,7 +281,7 @@ def thresholds_inside(thresholds: Sequence[Mapping[str, Any]], again: Sequence[M
                 f"gives {expected}"
             })  # fmt: skip
     return _check(
-        "thresholds", cases, f"{len(cases)} of {len(thresholds)} thresholds are not those that validation patients give.",
+        "thresholds", cases, f"{len(cases)} of {len(thresholds)} thresholds are not those of validation patients.",
         "Every threshold is the one that validation patients outside the fold's own test part give.",
     )  # fmt: skip
 
@@ -314,18 +316,20 @@ def early_stopping(
         near = {p: bool(abs(v - kept_loss) < 2e-3 * max(kept_loss, 0.01)) for p, v in losses.items()}
         told += near["validation"]
         if near["test"] and not near["validation"]:
-            cases.append(dict(zip(FOLD, where, strict=True)) | {"what": f"{run}: the loss watched is that of test rows"})
+            cases.append(
+                dict(zip(FOLD, where, strict=True)) | {"what": f"{run}: the loss watched is that of test rows"}
+            )
     if cases or not histories or told:
         return _check(
-            name, cases, f"{len(cases)} of {len(histories)} fits kept an epoch that their validation part did not choose.",
-            f"The epoch kept has the least validation loss in all {len(histories)} fits; in {told} of them that loss was "
-            "computed anew from the predictions and agrees."
+            name, cases, f"{len(cases)} of {len(histories)} fits kept an epoch that validation did not choose.",
+            f"The epoch kept has the least validation loss in all {len(histories)} fits; in {told} of them that loss "
+            "was computed anew from the predictions and agrees."
             if histories else "No run trains for epochs.",
         )  # fmt: skip
     return Check(
         name, "unknown",
-        f"The epoch kept has the least validation loss in all {len(histories)} fits, but that loss could not be computed "
-        "anew, so on whom it was measured is not confirmed.",
+        f"The epoch kept has the least validation loss in all {len(histories)} fits, but that loss could not be "
+        "computed anew, so on whom it was measured is not confirmed.",
     )  # fmt: skip
 
 

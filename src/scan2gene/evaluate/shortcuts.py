@@ -228,8 +228,8 @@ def named(
         return figure
     verdict = "more often than" if (estimate.low or estimate.value) > chance else "no more often than"
     return replace(figure, told=(
-        f"From its features the {what} of {estimate.value:.0%} of the tested patients can be named ({_spread(estimate)}); "
-        f"that is {verdict} by naming the commonest ({chance:.0%})."
+        f"From the features of {run} the {what} of {estimate.value:.0%} of the tested patients can be named "
+        f"({_spread(estimate)}); that is {verdict} by naming the commonest ({chance:.0%})."
     ))  # fmt: skip
 
 
@@ -284,8 +284,10 @@ def _gap(where: tuple[str, str, str], column: str, known: list[Figure]) -> Figur
     best = max(known, key=lambda f: f.estimate.value or 0)
     worst = min(known, key=lambda f: f.estimate.value or 0)
     pairs = len(list(combinations(known, 2)))
-    errors = [((f.estimate.high or 0) - (f.estimate.low or 0)) / (2 * NormalDist().inv_cdf(0.975)) for f in (best, worst)]
-    reach = NormalDist().inv_cdf(1 - LEVEL / (2 * pairs)) * float(np.hypot(*errors))
+    errors = [
+        ((f.estimate.high or 0) - (f.estimate.low or 0)) / (2 * NormalDist().inv_cdf(0.975)) for f in (best, worst)
+    ]
+    reach = NormalDist().inv_cdf(1 - LEVEL / (2 * pairs)) * float(np.hypot(errors[0], errors[1]))
     value = (best.estimate.value or 0) - (worst.estimate.value or 0)
     split, target, run = where
     gap = Estimate(value, value - reach, value + reach)
@@ -313,9 +315,9 @@ def baseline_told(figure: Figure, knows: str) -> str:
         return f"{knows}: cannot be estimated, because {figure.estimate.reason}."
     if figure.estimate.low is None:
         return f"{knows}: AUROC {figure.estimate.value:.3f}; no interval, because {figure.estimate.reason}."
-    better = figure.p is not None and figure.p < LEVEL and figure.estimate.value > CHANCE
-    words = "predicts the label better than chance" if better else "does not predict the label better than chance"
-    return f"{knows} {words}: AUROC {_spread(figure.estimate)}, {figure.n} patients."
+    better = figure.p is not None and figure.p < LEVEL and figure.estimate.low > CHANCE
+    words = "better than chance" if better else "not shown to be better than chance"
+    return f"{knows}: {words}, AUROC {_spread(figure.estimate)}, {figure.n} patients."
 
 
 def _spread(estimate: Estimate) -> str:

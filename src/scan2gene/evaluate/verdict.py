@@ -59,7 +59,7 @@ class Against:
     @property
     def predicts(self) -> bool:
         """Whether it is better than chance itself."""
-        return self.estimate.value is not None and self.estimate.value > CHANCE and (1 if self.p is None else self.p) < LEVEL
+        return (self.estimate.low or 0) > CHANCE and (1 if self.p is None else self.p) < LEVEL
 
     @property
     def beaten(self) -> bool:
@@ -180,7 +180,9 @@ def _needs_no_lesion(facts: Facts) -> bool:
 def _headline(facts: Facts, kind: Kind) -> str:
     words = HEADLINES[kind]
     if kind == "shortcut":
-        because = [f"{facts.metadata.knows} alone do as well" if facts.metadata else ""] if _reads_scanner(facts) else []
+        because = (
+            [f"{facts.metadata.knows} alone do as well" if facts.metadata else ""] if _reads_scanner(facts) else []
+        )
         because += ["the lesion is not needed"] if _needs_no_lesion(facts) else []
         return f"{words}: {', and '.join(because)}"
     if kind == "unproven":
@@ -199,8 +201,8 @@ def _figures(facts: Facts, kind: Kind) -> str:
     who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")
     corrected = f", corrected for {facts.tested} comparisons" if facts.tested > 1 else ""
     return (
-        f"{which} ranks a positive above a negative in {facts.auroc.value:.0%} of such pairs, where guessing gives 50 %: "
-        f"AUROC {_spread(facts.auroc)}, {who}, {facts.n_positive} positive, P {_p(facts.p)}{corrected}."
+        f"{which} ranks a positive above a negative in {facts.auroc.value:.0%} of such pairs, where guessing gives "
+        f"50 %: AUROC {_spread(facts.auroc)}, {who}, {facts.n_positive} positive, P {_p(facts.p)}{corrected}."
     )
 
 

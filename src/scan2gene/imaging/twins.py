@@ -72,7 +72,7 @@ def _overlaps(length: int, parts: int) -> np.ndarray:
 
 
 def candidates(
-    prints: np.ndarray, groups: Sequence[object], nearest: int = 3
+    prints: np.ndarray, groups: Sequence[object], nearest: int = 2
 ) -> list[tuple[int, int, tuple[int, ...]]]:
     """Pairs worth a closer look: the nearest prints of other groups to each, mirrored ones too.
 
@@ -84,8 +84,11 @@ def candidates(
     names = np.asarray([str(g) for g in groups])
     coarse, waves = _coarse(prints), _waves(prints)
     found: dict[tuple[int, int, tuple[int, ...]], None] = {}
-    ways = [((), waves, waves, nearest), ((), coarse, coarse, nearest)]
-    ways += [(flip, coarse, _coarse(np.flip(prints, [axis + 1 for axis in flip])), 1) for flip in FLIPS if flip]
+    ways: list[tuple[tuple[int, ...], np.ndarray, np.ndarray, int]] = [
+        ((), waves, waves, nearest),
+        ((), coarse, coarse, nearest),
+    ]
+    ways += [(flip, coarse, _coarse(np.flip(prints, tuple(axis + 1 for axis in flip))), 1) for flip in FLIPS if flip]
     ways += [((), coarse, _coarse(prints, edge), nearest) for edge in _CROPS]
     for flip, ours, theirs, few in ways:
         for start in range(0, len(prints), 512):  # rows of the matrix of all pairs
@@ -120,11 +123,12 @@ def _waves(prints: np.ndarray) -> np.ndarray:
 
 def alike(prints: np.ndarray, pairs: Sequence[tuple[int, int, tuple[int, ...]]]) -> Iterator[Pair]:
     """How alike the prints of each pair are, in the order given."""
+    fine = _fine(prints)
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]
-        first = np.stack([prints[one] for one, _, _ in some])
-        second = np.stack([np.flip(prints[two], flip) for _, two, flip in some])
-        for (one, two, flip), value in zip(some, likeness(first, second), strict=True):
+        second = np.stack([np.flip(fine[two], flip) for _, two, flip in some])
+        values = _best_fits(fine[[one for one, _, _ in some]], second)
+        for (one, two, flip), value in zip(some, values, strict=True):
             yield Pair(one, two, float(value), flip)
 
 
@@ -142,23 +146,28 @@ def likeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Source: block matching by normalised cross-correlation, as Lewis 1995, "Fast normalized
     cross-correlation".
     """
-    one, two = _fine(first), _fine(second)
+    return _best_fits(_fine(first), _fine(second))
+
+
+def _best_fits(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """`likeness` of what `_fine` gives."""
+    from scipy import fft
+
+    edge, shifts = _BLOCK + 2 * _REACH, 2 * _REACH + 1
     blocks = np.stack([_cut(one, at, _BLOCK) for at in _places()], axis=1)  # (P, 27, 8, 8, 8)
-    windows = np.stack([_cut(two, tuple(s - _REACH for s in at), _BLOCK + 2 * _REACH) for at in _places()], axis=1)
     blocks = blocks - blocks.mean(axis=(2, 3, 4), keepdims=True)
     size = np.sqrt((blocks**2).sum(axis=(2, 3, 4)))  # (P, 27)
-    edge = windows.shape[-1]
-    spectrum = np.fft.rfftn(windows, axes=(2, 3, 4)) * np.conj(np.fft.rfftn(blocks, (edge,) * 3, axes=(2, 3, 4)))
-    shifts = 2 * _REACH + 1
-    product = np.fft.irfftn(spectrum, (edge,) * 3, axes=(2, 3, 4))[..., :shifts, :shifts, :shifts]
-    count = _BLOCK**3
-    spread = _box_sums(windows**2) - _box_sums(windows) ** 2 / count
-    there = np.sqrt(np.maximum(spread, 1e-6))
-    best = product / (np.maximum(size, 1e-6)[..., None, None, None] * there)
+    lows = [tuple(start - _REACH for start in at) for at in _places()]
+    windows = np.stack([_cut(two, low, edge) for low in lows], axis=1)
+    spectrum = fft.rfftn(windows, axes=(2, 3, 4)) * np.conj(fft.rfftn(blocks, (edge,) * 3, axes=(2, 3, 4)))
+    product = fft.irfftn(spectrum, (edge,) * 3, axes=(2, 3, 4))[..., :shifts, :shifts, :shifts]
+    spread = _box_sums(two**2) - _box_sums(two) ** 2 / _BLOCK**3
+    there = np.stack([_cut(np.sqrt(np.maximum(spread, 1e-6)), low, shifts) for low in lows], axis=1)
+    fits = product / (np.maximum(size, 1e-6)[..., None, None, None] * there)
     level = _FLAT * np.median(size, axis=1, keepdims=True)
+    fits = np.where(there > level[..., None, None, None], fits, 0)
     counted = (size > level) & (size > 1e-3)
-    best = np.where(there > level[..., None, None, None], best, 0)
-    highest, lowest = best.max(axis=(2, 3, 4)), -best.min(axis=(2, 3, 4))
+    highest, lowest = fits.max(axis=(2, 3, 4)), -fits.min(axis=(2, 3, 4))
     number = np.maximum(counted.sum(axis=1), 1)
     return np.maximum((highest * counted).sum(axis=1), (lowest * counted).sum(axis=1)) / number
 
@@ -181,13 +190,11 @@ def _fine(prints: np.ndarray) -> np.ndarray:
     return kept - coarser
 
 
-def _box_sums(windows: np.ndarray) -> np.ndarray:
-    """Sums over every block that lies in a window: (P, B, E, E, E) -> (P, B, S, S, S)."""
-    sums = windows.astype(np.float64)
-    for axis in (2, 3, 4):
-        total = np.cumsum(sums, axis=axis)
+def _box_sums(arrays: np.ndarray) -> np.ndarray:
+    """Sums over every block: (P, E, E, E) -> (P, E - 7, E - 7, E - 7)."""
+    for axis in (1, 2, 3):
+        total = np.cumsum(arrays, axis=axis, dtype=np.float64)
         total = np.concatenate([np.zeros_like(np.take(total, [0], axis=axis)), total], axis=axis)
-        length = total.shape[axis]
-        ends = np.arange(_BLOCK, length)
-        sums = np.take(total, ends, axis=axis) - np.take(total, ends - _BLOCK, axis=axis)
-    return sums
+        ends = np.arange(_BLOCK, total.shape[axis])
+        arrays = np.take(total, ends, axis=axis) - np.take(total, ends - _BLOCK, axis=axis)
+    return arrays.astype(np.float32)

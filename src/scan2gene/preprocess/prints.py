@@ -50,7 +50,7 @@ def pairs_of(prints: np.ndarray, patients: Sequence[str]) -> pd.DataFrame:
         one, two, likeness, flip ("", "i", "j" or "k"); of each pair of patients the most alike.
     """
     told = prints.reshape(len(prints), -1).any(axis=1)  # of one grey value all are alike
-    places = np.flatnonzero(told)
+    places = np.flatnonzero(told).tolist()
     found = alike(prints[told], candidates(prints[told], [patients[n] for n in places]))
     rows = [
         (*sorted((patients[places[p.one]], patients[places[p.two]])), p.likeness, "".join("ijk"[a] for a in p.flip))

@@ -1,4 +1,4 @@
-"""The audits and the verdict: tables of the run directory in, audit.json, audit.csv, leakage.csv and verdicts.json out."""
+"""The audits and the verdict: audit.json, audit.csv, leakage.csv and verdicts.json, from tables of the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from scan2gene import __version__
 from scan2gene.core.files import file_hash, write_json
 from scan2gene.core.rundir import stage_key
 from scan2gene.core.study import Study, input_roles
-from scan2gene.core.tables import EMBEDDING_COLUMNS, LABEL_COLUMNS, PREDICTION_COLUMNS, SPLIT_COLUMNS, read_csv, write_csv
+from scan2gene.core.tables import (
+    EMBEDDING_COLUMNS,
+    LABEL_COLUMNS,
+    PREDICTION_COLUMNS,
+    SPLIT_COLUMNS,
+    read_csv,
+    write_csv,
+)
 from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
 from scan2gene.evaluate.leakage import (
     Check,
@@ -72,6 +79,7 @@ def audit_run(job: Job) -> str:
 
 def _tables(job: Job) -> Tables:
     """What the shortcut audit reads; what an older version did not write is empty."""
+
     def parquet(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         path = job.out / name
         return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(columns))
@@ -173,7 +181,9 @@ def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:
     patients = to_patients(predictions[predictions["fold"] != ALL])
     known = patients.dropna(subset=["y_true", "prob"])
     rows = []
-    for (run, split, variant, repeat, target), group in known.groupby(["run_id", "split", "variant", "repeat", "target"]):
+    for (run, split, variant, repeat, target), group in known.groupby(
+        ["run_id", "split", "variant", "repeat", "target"]
+    ):
         validation = group[group["part"] == "validation"]
         for fold in patients.loc[(patients["run_id"] == run) & (patients["split"] == split), "fold"].unique():
             own = patients[(patients["run_id"] == run) & (patients["split"] == split) & (patients["repeat"] == repeat)]
@@ -197,6 +207,8 @@ def lesion_volumes(stores: list[Path], role: str | None) -> pd.Series | None:
             values = {}
             for row in rows.to_dict("records"):
                 mask = read_nifti(store / row["file"], "label")
-                values[row["patient_id"]] = float(np.count_nonzero(mask.array)) * abs(np.linalg.det(mask.affine[:3, :3]))
+                values[row["patient_id"]] = float(np.count_nonzero(mask.array)) * abs(
+                    np.linalg.det(mask.affine[:3, :3])
+                )
             return pd.Series(values)
     return None
