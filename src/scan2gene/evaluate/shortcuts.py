@@ -177,7 +177,7 @@ def _told_altered(figure: Figure, words: str) -> str:
     if figure.estimate.value is None:
         return f"{figure.run} {words}: cannot be estimated, because {figure.estimate.reason}."
     share = kept(figure)
-    rest = "" if share is None else f" {min(max(share, 0), 1):.0%} of what it has above chance is left."
+    rest = "" if share is None else f" {percent(share)} of what it has above chance is left."
     apart = figure.difference
     change = ""
     if apart is not None and apart.low is not None and apart.high is not None:
@@ -228,8 +228,8 @@ def named(
         return figure
     verdict = "more often than" if (estimate.low or estimate.value) > chance else "no more often than"
     return replace(figure, told=(
-        f"From the features of {run} the {what} of {estimate.value:.0%} of the tested patients can be named "
-        f"({_spread(estimate)}); that is {verdict} by naming the commonest ({chance:.0%})."
+        f"From the features of {run} the {what} of {percent(estimate.value)} of the tested patients can be named "
+        f"({_spread(estimate)}); that is {verdict} by naming the commonest ({percent(chance)})."
     ))  # fmt: skip
 
 
@@ -318,6 +318,11 @@ def baseline_told(figure: Figure, knows: str) -> str:
     better = figure.p is not None and figure.p < LEVEL and figure.estimate.low > CHANCE
     words = "better than chance" if better else "not shown to be better than chance"
     return f"{knows}: {words}, AUROC {_spread(figure.estimate)}, {figure.n} patients."
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1, cut there, as text."""
+    return f"{100 * min(max(share, 0), 1):.0f} %"
 
 
 def _spread(estimate: Estimate) -> str:

@@ -28,6 +28,7 @@ import numpy as np
 from scan2gene.evaluate.baselines import ridge_logistic
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.power import POWER, auroc_error, detectable_auroc
+from scan2gene.evaluate.shortcuts import percent
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
 LEVEL = 0.05
@@ -162,7 +163,7 @@ def _kind(facts: Facts) -> Kind:
         return "worse"
     if _reads_scanner(facts) or _needs_no_lesion(facts):
         return "shortcut"
-    baselines = [b for b in (facts.metadata, facts.clinical) if b is not None]
+    baselines = [b for _, b in _named(facts)]
     return "better" if all(b.beaten for b in baselines) else "unproven"
 
 
@@ -180,18 +181,22 @@ def _needs_no_lesion(facts: Facts) -> bool:
 def _headline(facts: Facts, kind: Kind) -> str:
     words = HEADLINES[kind]
     if kind == "shortcut":
-        because = (
-            [f"{facts.metadata.knows} alone do as well" if facts.metadata else ""] if _reads_scanner(facts) else []
-        )
+        because = ["scan metadata alone do as well"] if _reads_scanner(facts) else []
         because += ["the lesion is not needed"] if _needs_no_lesion(facts) else []
         return f"{words}: {', and '.join(because)}"
     if kind == "unproven":
-        pending = [b.knows for b in (facts.metadata, facts.clinical) if b is not None and not b.beaten]
-        return f"{words}, but not shown to beat {' or '.join(pending)}"
+        pending = [name for name, b in _named(facts) if not b.beaten]
+        return f"{words}, but not shown to beat {' or '.join(pending)} alone"
     if kind == "better":
-        held = [b.knows for b in (facts.metadata, facts.clinical) if b is not None]
-        return f"{words}{', and than ' + ' and '.join(held) + ' alone' if held else ''}"
+        held = [name for name, _ in _named(facts)]
+        return f"{words}{', and than ' + ' or '.join(held) + ' alone' if held else ''}"
     return words
+
+
+def _named(facts: Facts) -> list[tuple[str, Against]]:
+    """Baselines that were tried, by the names that a headline gives them."""
+    tried = (("scan metadata", facts.metadata), ("clinical data", facts.clinical))
+    return [(name, b) for name, b in tried if b is not None and b.estimate.value is not None]
 
 
 def _figures(facts: Facts, kind: Kind) -> str:
@@ -201,7 +206,7 @@ def _figures(facts: Facts, kind: Kind) -> str:
     who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")
     corrected = f", corrected for {facts.tested} comparisons" if facts.tested > 1 else ""
     return (
-        f"{which} ranks a positive above a negative in {facts.auroc.value:.0%} of such pairs, where guessing gives "
+        f"{which} ranks a positive above a negative in {percent(facts.auroc.value)} of such pairs, where guessing gives "
         f"50 %: AUROC {_spread(facts.auroc)}, {who}, {facts.n_positive} positive, P {_p(facts.p)}{corrected}."
     )
 
@@ -232,7 +237,7 @@ def _baselines(facts: Facts) -> list[str]:
 def _lesion(facts: Facts) -> list[str]:
     if facts.erased is None or facts.erased.value is None:
         return []
-    left = "" if facts.left is None else f": {min(max(facts.left, 0), 1):.0%} of its skill is left"
+    left = "" if facts.left is None else f": {percent(facts.left)} of its skill is left"
     return [f"With the lesion erased its AUROC is {_spread(facts.erased)}{left}."]
 
 

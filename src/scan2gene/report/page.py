@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.study import Study
-from scan2gene.report import acquisition, beside, cases, cohort, making, models_table, panels, repeat, results
+from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
 from scan2gene.report.embeddings import embedding_maps, neighbours
@@ -25,6 +25,7 @@ from scan2gene.report.verdict import interval, number
 
 SECTIONS = (
     ("answer", "Answer"),
+    ("audit", "Audit"),
     ("models", "Models"),
     ("metrics", "All metrics"),
     ("curves", "Curves"),
@@ -61,6 +62,8 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     found = results.scores(inputs)
     page: dict[str, Any] = {
         "answer": results.answer(inputs, found),
+        "verdicts": audited.verdicts(inputs),
+        "audit": audited.audit(inputs),
         "metrics": results.metrics(inputs, found),
         "models": models_table.models(inputs, found),
         "forests": results.forests(inputs, found),
@@ -85,7 +88,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     html = _template().render(
         **page,
         study=study,
-        sections=SECTIONS,
+        sections=[s for s in SECTIONS if s[0] != "audit" or page["audit"]["checks"]],
         marks=MARKS,
         burned_in=burned_in(inputs.cohort, inputs.series),
         files={"tables": list(listed), "figures": list(drawn)},

@@ -1,0 +1,109 @@
+"""The verdict of each target at the head of the page, and what the audit found."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.report.inputs import Inputs
+
+MARKS = {"better": "▲", "unproven": "◆", "shortcut": "✕", "leak": "✕", "worse": "▼", "chance": "●", "unknown": "○"}
+TONES = {"better": "better", "unproven": "doubt", "shortcut": "worse", "leak": "worse", "worse": "worse",
+         "chance": "chance", "unknown": "unknown"}  # fmt: skip
+STATUS = {"clean": "nothing found", "found": "FOUND", "unknown": "not told"}
+WHAT = {
+    "network": "the scans as they are",
+    "erased": "lesion erased",
+    "background": "lesion and box around it erased",
+    "only_lesion": "lesion only",
+    "shifted": "moved by 3 %",
+    "noise": "noise added",
+    "resliced": "slices blurred",
+    "mirrored": "left and right exchanged",
+}
+
+
+def verdicts(inputs: Inputs) -> list[dict[str, Any]]:
+    """Target, mark, tone, headline and paragraph of each; empty for a run that was not audited."""
+    return [
+        {
+            "target": v["target"],
+            "mark": MARKS[v["kind"]],
+            "tone": TONES[v["kind"]],
+            "headline": v["headline"],
+            "text": inputs.hide(" ".join(v["sentences"])),
+        }
+        for v in _read(inputs, "verdicts.json", [])
+    ]
+
+
+def audit(inputs: Inputs) -> dict[str, Any]:
+    """Leakage checks, and the figures of the shortcut audit by split and target; None of it for a run without."""
+    found = _read(inputs, "audit.json", {"leakage": [], "shortcuts": []})
+    checks = [c | {"told": inputs.hide(c["told"]), "says": STATUS[c["status"]]} for c in found["leakage"]]
+    bad = [c["check"] for c in checks if c["status"] == "found"]
+    open_ = [c["check"] for c in checks if c["status"] == "unknown"]
+    figures = found["shortcuts"]
+    tables = []
+    for split in inputs.study.splits:
+        for target in inputs.study.targets:
+            own = [f for f in figures if (f["split"], f["target"]) == (split.name, target)]
+            if own:
+                tables.append({
+                    "split": split.name, "target": target, "rows": _rows(own), "groups": _groups(inputs, own),
+                })  # fmt: skip
+    return {
+        "checks": checks,
+        "summary": _summary(len(checks), bad, open_),
+        "tables": tables,
+        "named": [inputs.hide(f["told"]) for f in figures if f["kind"] in ("site", "scanner") and f["told"]],
+    }
+
+
+def _summary(checks: int, bad: list[str], open_: list[str]) -> str:
+    if not checks:
+        return ""
+    said = f"Leakage: found in {', '.join(bad)}." if bad else (
+        f"Leakage: none found by {checks - len(open_)} checks of patients, files, images, thresholds and training."
+    )  # fmt: skip
+    return said + (f" Not told: {', '.join(open_)}." if open_ else "")
+
+
+def _rows(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Networks, what is left of them on altered copies, and the baselines; with the difference to the network."""
+    rows = []
+    for run in dict.fromkeys(f["run"] for f in figures if f["kind"] == "network"):
+        own = [f for f in figures if f["run"] == run]
+        for f in own:
+            if f["kind"] in WHAT:
+                rows.append(_row(f"{run}, {WHAT[f['kind']]}", f))
+        for f in own:
+            if f["kind"] in ("metadata", "clinical"):
+                rows.append(_row(f"{f['of']} alone, beside {run}", f))
+    if not rows:
+        rows = [_row(f"{f['of']} alone", f) for f in figures if f["kind"] in ("metadata", "clinical")]
+    return rows
+
+
+def _row(what: str, figure: dict[str, Any]) -> dict[str, Any]:
+    apart = Estimate(figure["difference"], figure["difference_low"], figure["difference_high"])
+    return {"what": what, "estimate": _estimate(figure), "n": figure["n"], "apart": apart, "reason": figure["reason"]}
+
+
+def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for f in figures:
+        if f["kind"] == "subgroup":
+            rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": _estimate(f), "n": f["n"],
+                         "n_positive": f["n_positive"], "reason": f["reason"]})  # fmt: skip
+    return rows
+
+
+def _estimate(figure: dict[str, Any]) -> Estimate:
+    return Estimate(figure["value"], figure["low"], figure["high"], figure["reason"] or "")
+
+
+def _read(inputs: Inputs, name: str, default: Any) -> Any:
+    path = inputs.out / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
