@@ -30,7 +30,7 @@ ROW = ["repeat", "fold", *PERSON]
 ALTERED = {
     "erased": "with the lesion erased and filled from its surroundings",
     "background": "with a box of one size around the lesion filled, so that only background is left",
-    "only_lesion": "with everything but the lesion blanked",
+    "only_lesion": "with the lesion alone, set into one and the same other scan",
     "shifted": "with the scan moved by 3 %",
     "noise": "with noise of a tenth of the scan's own spread added",
     "resliced": "with each slice blurred into its neighbours",

@@ -206,8 +206,8 @@ def _figures(facts: Facts, kind: Kind) -> str:
     who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")
     corrected = f", corrected for {facts.tested} comparisons" if facts.tested > 1 else ""
     return (
-        f"{which} ranks a positive above a negative in {percent(facts.auroc.value)} of such pairs, where guessing gives "
-        f"50 %: AUROC {_spread(facts.auroc)}, {who}, {facts.n_positive} positive, P {_p(facts.p)}{corrected}."
+        f"{which} ranks a positive above a negative in {percent(facts.auroc.value)} of such pairs, where guessing "
+        f"gives 50 %: AUROC {_spread(facts.auroc)}, {who}, {facts.n_positive} positive, P {_p(facts.p)}{corrected}."
     )
 
 

@@ -1,12 +1,14 @@
 """Altered copies of tested exams, and what a network says of them: what a shortcut audit compares with the original.
 
 Of what is erased, the hole itself must be no cue: it is filled from its surroundings, with their
-noise. Only tested exams are altered, since only they are scored.
+noise. Where only the lesion is to be seen, it lies in one and the same other scan. Only tested exams
+are altered, since only they are scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,17 +56,15 @@ def forward_altered(
     """
     device = next(model.parameters()).device
     images = data.images if images is None else images
-    box = _box(masks, images.shape[2:])
     made: dict[str, np.ndarray] = {}
     training = model.training
     model.eval()
     with torch.inference_mode():
+        scene = _scene(data, rows, masks, settings, seed, images, device)
         for start in range(0, len(rows), batch_size):
             chosen = list(rows[start : start + batch_size])
-            at = torch.as_tensor(chosen)
-            present = data.present[at].to(device)
-            x = to_input(images[at.to(images.device)].to(device), present)
-            for name, copy, keep in _copies(x, chosen, masks, box, settings, seed):
+            x, present = _inputs(data, chosen, images, device)
+            for name, copy, keep in _copies(x, chosen, scene):
                 logits = model(copy * present[keep][:, :, None, None, None], present[keep]).cpu().double()
                 if name == "mirrored" and data.names:
                     logits = logits[:, mirrored(data.names, settings.swap_targets)]
@@ -74,30 +74,64 @@ def forward_altered(
     return made
 
 
-def _copies(
-    x: Tensor, chosen: Sequence[int], masks: Mapping[int, Tensor], box: tuple[int, ...] | None, settings: Predict,
-    seed: int,
-) -> list[tuple[str, Tensor, list[int]]]:  # fmt: skip
+@dataclass(frozen=True)
+class _Scene:
+    """What all copies share: masks, the edges of a box, one scan without its lesion, and how to mirror."""
+
+    masks: Mapping[int, Tensor]
+    box: tuple[int, ...] | None
+    elsewhere: Tensor | None  # (1, R, D, H, W)
+    axis: int
+    seed: int
+
+
+def _scene(
+    data: CohortTensors, rows: Sequence[int], masks: Mapping[int, Tensor], settings: Predict, seed: int,
+    images: Tensor | StoredImages, device: torch.device,
+) -> _Scene:  # fmt: skip
+    whole = [row for row in rows if row in masks and masks[row].any()]
+    complete = [row for row in whole if (data.present[row] == 1).all()] or whole
+    elsewhere = None
+    if complete:
+        x, _ = _inputs(data, complete[:1], images, device)
+        hole = _as_hole([masks[complete[0]]], x)
+        elsewhere = filled(x, hole, _normal(x, [seed, complete[0]]))
+    return _Scene(masks, _box(masks, images.shape[2:]), elsewhere, TENSOR_AXIS[settings.swap_axis], seed)
+
+
+def _inputs(
+    data: CohortTensors, chosen: Sequence[int], images: Tensor | StoredImages, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    at = torch.as_tensor(list(chosen))
+    present = data.present[at].to(device)
+    return to_input(images[at.to(images.device)].to(device), present), present
+
+
+def _copies(x: Tensor, chosen: Sequence[int], scene: _Scene) -> list[tuple[str, Tensor, list[int]]]:
     """(variant, copies, which of the batch they are of)."""
     every = list(range(len(chosen)))
-    noise = torch.cat([_normal(x[n : n + 1], [seed, row]) for n, row in enumerate(chosen)])
-    simple: dict[str, Callable[[], Tensor]] = {
-        "shifted": lambda: shifted(x),
-        "noise": lambda: x + _NOISE * x.std(dim=_AXES, keepdim=True) * noise,
-        "resliced": lambda: resliced(x),
-        "mirrored": lambda: x.flip([TENSOR_AXIS[settings.swap_axis]]),
-    }
-    found = [(name, make(), every) for name, make in simple.items()]
-    keep = [n for n, row in enumerate(chosen) if row in masks and bool(masks[row].any())]
-    if keep:
-        some = x[keep]
-        lesion = torch.stack([masks[chosen[n]] for n in keep])[:, None].to(x.device, x.dtype)
-        found.append(("erased", filled(some, max_pool3d(lesion, 3, 1, 1), noise[keep]), keep))
-        found.append(("only_lesion", some * lesion, keep))
-        if box is not None:
-            around = torch.stack([_around(masks[chosen[n]], box) for n in keep])[:, None].to(x.device, x.dtype)
+    noise = torch.cat([_normal(x[n : n + 1], [scene.seed, row]) for n, row in enumerate(chosen)])
+    found = [
+        ("shifted", shifted(x), every),
+        ("noise", x + _NOISE * x.std(dim=_AXES, keepdim=True) * noise, every),
+        ("resliced", resliced(x), every),
+        ("mirrored", x.flip([scene.axis]), every),
+    ]
+    keep = [n for n, row in enumerate(chosen) if row in scene.masks and bool(scene.masks[row].any())]
+    if keep and scene.elsewhere is not None:
+        some, lesions = x[keep], [scene.masks[chosen[n]] for n in keep]
+        lesion = torch.stack(lesions)[:, None].to(x.device, x.dtype)
+        found.append(("erased", filled(some, _as_hole(lesions, x), noise[keep]), keep))
+        found.append(("only_lesion", some * lesion + scene.elsewhere * (1 - lesion), keep))
+        if scene.box is not None:
+            around = torch.stack([_around(mask, scene.box) for mask in lesions])[:, None].to(x.device, x.dtype)
             found.append(("background", filled(some, around, noise[keep]), keep))
     return found
+
+
+def _as_hole(lesions: Sequence[Tensor], x: Tensor) -> Tensor:
+    """(B, 1, D, H, W): lesions and the voxels that touch them, which partial volume has coloured."""
+    return max_pool3d(torch.stack(list(lesions))[:, None].to(x.device, x.dtype), 3, 1, 1)
 
 
 def filled(x: Tensor, hole: Tensor, noise: Tensor) -> Tensor:
@@ -116,7 +150,7 @@ def filled(x: Tensor, hole: Tensor, noise: Tensor) -> Tensor:
         share = _box_mean(outside, edge)
         guess = torch.where(share > 0.02, _box_mean(known, edge) / share.clamp(min=1e-6), guess)
     rim = (max_pool3d(hole, 7, 1, 3) - hole).clamp(min=0)
-    grain = (x - _box_mean(x, 3)) * rim
+    grain = (x - guess) * rim  # beyond the hole the last guess is the mean of the nearest known voxels
     strength = (grain.square().sum(dim=_AXES, keepdim=True) / rim.sum(dim=_AXES, keepdim=True).clamp(min=1)).sqrt()
     return torch.where(hole > 0, guess + strength * noise, x)
 

@@ -16,7 +16,7 @@ WHAT = {
     "network": "the scans as they are",
     "erased": "lesion erased",
     "background": "lesion and box around it erased",
-    "only_lesion": "lesion only",
+    "only_lesion": "lesion alone, in one other scan",
     "shifted": "moved by 3 %",
     "noise": "noise added",
     "resliced": "slices blurred",

@@ -1,0 +1,160 @@
+"""The verdict's rules, one by one; nothing is found in null cohorts, and what is planted is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+
+from scan2gene.core.study_runs import Evaluate, Split
+from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.leakage import Check
+from scan2gene.evaluate.power import detectable_auroc
+from scan2gene.evaluate.verdict import HEADLINES, Against, Facts, calibration_slope, judge, needed
+
+WEAK = Against("scanner and site", Estimate(0.52, 0.42, 0.62), 0.6, Estimate(0.28, 0.15, 0.40), 0.001)
+STRONG = Against("scanner and site", Estimate(0.81, 0.72, 0.88), 0.0001, Estimate(-0.01, -0.1, 0.09), 0.8)
+CLEAR = Facts("IDH", "cv", "net", 2, Estimate(0.80, 0.70, 0.88), 100, 100, 40, 0.001, 4, WEAK, WEAK)
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "headline"),
+    [
+        (CLEAR, "better", "better than chance, and than scan metadata or clinical data alone"),
+        (replace(CLEAR, p=0.06), "chance", "not distinguishable from chance"),
+        (replace(CLEAR, auroc=Estimate(0.2, 0.1, 0.3)), "worse", "below chance"),
+        (replace(CLEAR, auroc=Estimate(None, reason="one class"), p=None), "unknown", "cannot be estimated"),
+        (replace(CLEAR, metadata=STRONG), "shortcut", "a shortcut: scan metadata alone do as well"),
+        (replace(CLEAR, erased=Estimate(0.78, 0.7, 0.86), left=0.93), "shortcut",
+         "a shortcut: the lesion is not needed"),
+        (replace(CLEAR, erased=Estimate(0.55, 0.45, 0.65), left=0.17), "better", None),
+        (replace(CLEAR, erased=Estimate(0.75, 0.49, 0.86), left=0.83), "better", None),  # may be nothing at all
+        (replace(CLEAR, clinical=STRONG), "unproven", "better than chance, but not shown to beat clinical data alone"),
+        (replace(CLEAR, metadata=replace(WEAK, p_difference=0.2)), "unproven",
+         "better than chance, but not shown to beat scan metadata alone"),
+        (replace(CLEAR, leaks=("A patient stands in two parts.",)), "leak", HEADLINES["leak"]),
+        (replace(CLEAR, metadata=None, clinical=None), "better", "better than chance"),
+    ],
+)  # fmt: skip
+def test_each_rule(facts, kind, headline):
+    found = judge(facts)
+    assert found.kind == kind
+    assert headline is None or found.headline == headline
+    assert all(sentence.endswith(".") for sentence in found.sentences)
+    assert not any(word in " ".join(found.sentences).split() for word in ("nan", "None"))
+
+
+def test_the_paragraph_says_what_a_reader_needs():
+    facts = replace(
+        CLEAR, erased=Estimate(0.55, 0.45, 0.65), left=0.17, slope=Estimate(0.4, 0.2, 0.6),
+        elsewhere=(("sites that it never saw", Estimate(0.56, 0.44, 0.68), 100),),
+        suspicions=("Two ids look like visits of one person.",),
+    )  # fmt: skip
+    text = " ".join(judge(facts).sentences)
+    for part in ("ranks a positive above a negative in 80 % of such pairs", "100 test patients, 40 positive",
+                 "corrected for 4 comparisons", "Scanner and site alone reach 0.520", "the network does better",
+                 "With the lesion erased its AUROC is 0.550", "17 % of its skill is left",
+                 "At sites that it never saw it is not shown to be above chance: 0.560", "too extreme",
+                 "Two ids look like visits"):  # fmt: skip
+        assert part in text
+    chance = " ".join(judge(replace(facts, p=0.4)).sentences)
+    assert "For one of 0.65 about" in chance
+    assert "calibration" not in chance
+
+
+@pytest.mark.parametrize("prevalence", [0.2, 0.5])
+@pytest.mark.parametrize("auroc", [0.6, 0.65, 0.8])
+def test_the_number_needed_is_the_smallest_that_tells_it(auroc, prevalence):
+    n = needed(auroc, prevalence)
+    at = [detectable_auroc(round(m * prevalence), m - round(m * prevalence)) for m in (n, int(n * 0.97) - 1)]
+    assert at[0] <= auroc + 2e-3
+    assert at[1] is None or at[1] > auroc - 2e-3
+    assert needed(0.5001, prevalence) is None
+
+
+def test_the_calibration_slope_is_that_of_an_unpenalised_regression():
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 2, 400)
+    y = (rng.random(400) < 1 / (1 + np.exp(-0.5 * logit))).astype(float)
+    fitted = LogisticRegression(C=1e8).fit(logit[:, None], y)
+    found = calibration_slope(y, logit)
+    assert found.value == pytest.approx(fitted.coef_[0, 0], rel=1e-3)
+    assert found.low < 0.5 < found.high
+    assert calibration_slope(np.ones(20), logit[:20]).value is None
+    assert calibration_slope(y, np.zeros(400)).value is None
+
+
+def _study(sites: bool = False):
+    splits = [Split(name="cv", kind="kfold", folds=3)]
+    splits += [Split(name="sites", kind="leave_one_site_out")] if sites else []
+    return SimpleNamespace(splits=splits, targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100))
+
+
+def _tables(seed: int, n: int = 45, signal: float = 0.0, scanner: float = 0.0, runs: int = 2) -> Tables:
+    """A cohort as tables: runs score by `signal`, and the scanner goes with the label by `scanner`."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) % 2)
+    ids = [f"P{i:03d}" for i in range(n)]
+    other = np.where(rng.random(n) < scanner, y, rng.integers(0, 2, n))
+    series = pd.DataFrame({"series_id": ids, "Manufacturer": np.where(other, "A", "B"), "ManufacturerModelName": "",
+                           "MagneticFieldStrength": "", "spacing_k_mm": 2.0 + other, "shape": "10x10x10",
+                           "plane": "axial"})  # fmt: skip
+    cohort = pd.DataFrame({"patient_id": ids, "exam_id": ids, "site": "", "role:t1": ids,
+                           "clinical:age": rng.normal(50, 10, n)})  # fmt: skip
+    labels = pd.DataFrame({"patient_id": ids, "side": "", "target": "gene", "value": y.astype(float)})
+    order = rng.permutation(n) % 3
+    split = pd.concat([
+        pd.DataFrame({"split": "cv", "repeat": 0, "fold": f, "patient_id": ids,
+                      "part": np.where(order == f, "test", "train")}) for f in range(3)
+    ])  # fmt: skip
+    tables = []
+    for run in range(runs):
+        prob = stats.norm.cdf(rng.normal(signal * (y if scanner == 0 else other)))
+        truth, score = dict(zip(ids, y, strict=True)), dict(zip(ids, prob, strict=True))
+        table = split[split["part"] == "test"].assign(run_id=f"net{run}", variant="original", site="", target="gene")
+        tables.append(table.assign(exam_id=table["patient_id"], side="", status="ok", reason="",
+                                   y_true=table["patient_id"].map(truth).astype(float),
+                                   prob=table["patient_id"].map(score)))  # fmt: skip
+    nothing = tables[0][:0]
+    return Tables(cohort, series, labels, split, pd.concat(tables), nothing, pd.DataFrame())
+
+
+def _judged(tables: Tables, checks=()):
+    study = _study()
+    networks = sorted(tables.predictions["run_id"].unique())
+    return verdicts(study, tables, shortcut_figures(study, tables, networks), checks)[0]
+
+
+def test_of_null_cohorts_at_most_one_in_twenty_is_called_better_than_chance(monkeypatch):
+    """Two networks are tried in each; the verdict is that of the better one."""
+    monkeypatch.setattr("scan2gene.evaluate.audit.PERMUTATIONS", 399)
+    monkeypatch.setattr("scan2gene.evaluate.audit.subgroups", lambda *_: iter(()))
+    found = []
+    for seed in range(200):
+        tables = _tables(seed, 36)  # what no network sees changes no P value, and takes time
+        bare = replace(tables, series=tables.series[["series_id"]], cohort=tables.cohort.drop(columns="clinical:age"))
+        found.append(_judged(bare).kind)
+    lucky = sum(kind in ("better", "unproven", "shortcut") for kind in found)
+    assert lucky <= stats.binom.ppf(0.99, 200, 0.05)
+    assert found.count("chance") > 170
+
+
+def test_a_planted_signal_is_better_and_one_in_the_scanner_is_a_shortcut():
+    assert _judged(_tables(1, 90, signal=2.5)).kind == "better"
+    assert _judged(_tables(1, 90, signal=3.0, scanner=0.95)).kind == "shortcut"
+
+
+def test_a_leak_outweighs_all_and_a_suspicion_is_only_said():
+    tables = _tables(1, 90, signal=2.5)
+    leak = Check("images", "found", "3 pairs of patients have identical images.")
+    visits = Check("visits and copies", "found", "2 ids look like visits.")
+    assert _judged(tables, [leak]).kind == "leak"
+    found = _judged(tables, [visits])
+    assert found.kind == "better"
+    assert "2 ids look like visits." in found.sentences
