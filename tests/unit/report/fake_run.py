@@ -12,8 +12,10 @@ import pandas as pd
 
 from scan2gene.core.files import write_json
 from scan2gene.core.study import Study
-from scan2gene.core.tables import write_csv, write_parquet
+from scan2gene.core.tables import read_csv, write_csv, write_parquet
+from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
 from scan2gene.evaluate.evaluate import evaluate
+from scan2gene.evaluate.leakage import Check, patients_apart
 
 EVIL = "<script>alert(1)</script>"
 PATIENTS = [f"PAT-{n:04d}" for n in range(40)]
@@ -85,9 +87,20 @@ def write_run(folder: Path) -> tuple[Study, Path, dict[str, Path]]:
     write_json(out / "thresholds.json", found.thresholds)
     write_json(out / "results.json", found.results)
     write_csv(out / "comparisons.csv", found.comparisons)
+    _write_audit(study, out, Tables(cohort, read_csv(out / "series.csv"), table, split, predictions, predictions[:0],
+                                    pd.DataFrame()))  # fmt: skip
     store = _write_store(out, exams)
     _write_training(out)
     return study, out, {"net": store, "broken": store}
+
+
+def _write_audit(study: Study, out: Path, tables: Tables) -> None:
+    checks = [patients_apart(tables.split), Check("images", "unknown", f"Images were not compared: {EVIL}.")]
+    figures = shortcut_figures(study, tables, ["net", "broken"])
+    found = verdicts(study, tables, figures, checks)
+    told = [{"check": c.name, "status": c.status, "told": c.told, "cases": len(c.cases)} for c in checks]
+    write_json(out / "audit.json", {"leakage": told, "shortcuts": [f.row() for f in figures]})
+    write_json(out / "verdicts.json", [vars(v) for v in found])
 
 
 def _write_series(out: Path, paths: list[str]) -> None:
