@@ -184,6 +184,49 @@ def new(
 
 
 @app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A public cohort, or `list`.")],
+    patients: Annotated[str, typer.Option(help="How many, or a file with one id a line; default: all.")] = "",
+    series: Annotated[
+        str | None, typer.Option(metavar="PATTERN", help="Only series with this in their description.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default: the cohort's name.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    endpoint: Annotated[
+        str | None, typer.Option(help="Another S3 server with the same buckets, such as http://host:9000.")
+    ] = None,
+) -> None:
+    """Download a public cohort's MR exams, after showing size and licence; a stopped download goes on."""
+    from scan2gene.cohorts.public import COHORTS
+
+    if name == "list":
+        for cohort, card in COHORTS.items():
+            typer.echo(f"{cohort:<25}{'not fetched: ' if card.closed else ''}{card.title}")
+        return
+    from scan2gene.cohorts.fetch import ENDPOINT, fetch_cohort
+    from scan2gene.cohorts.idc import told, wanted
+
+    what = wanted(name, patients, series)
+    folder = out or Path(what.name)
+    for line in [*told(what), f"to {folder}"]:
+        typer.echo(line)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Scan2GeneError("nothing was downloaded: nobody can be asked here. With --yes it begins at once.")
+        typer.confirm("Download?", abort=True)
+    got = fetch_cohort(what, folder, endpoint or ENDPOINT)
+    typer.echo(
+        f"{got.series} series are whole: {got.files} files, {got.md5_checked} of them by their MD5, the others by size"
+    )
+    if got.broken:
+        first = ": ".join(got.broken[0])
+        raise Scan2GeneError(
+            f"{len(got.broken)} series are not whole, first {first}. The same command tries them again."
+        )
+    typer.echo(f"Put the label table beside them as {folder / 'study.yaml'} says, then: scan2gene curate STUDY")
+
+
+@app.command()
 def bids(
     source: Annotated[
         Path, typer.Argument(metavar="STUDY_or_RUN_DIR", help="A study file, or a run directory curated at least.")

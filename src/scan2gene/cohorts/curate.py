@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.cohorts.dates import in_time, one_exam
-from scan2gene.cohorts.exams import build_exams
+from scan2gene.cohorts.exams import build_exams, one_day
 from scan2gene.cohorts.flow import Flow, counts
 from scan2gene.cohorts.genomics import with_mutations
 from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap
@@ -114,7 +114,8 @@ def find_exams(rules: Cohort, series: pd.DataFrame, flow: Flow) -> tuple[pd.Data
     fits = role_fits(series, rules.roles)
     playing = fits.any(axis=1)
     series = _narrow(series, playing.map({False: "plays no role in this study", True: ""}), "with a role", flow)
-    return found, *build_exams(series.assign(role=fits.idxmax(axis=1)[series.index]), rules.roles, flow)
+    series = series.assign(role=fits.idxmax(axis=1)[series.index])
+    return found, *build_exams(one_day(series) if rules.exam == "day" else series, rules.roles, flow)
 
 
 def with_patients(series: pd.DataFrame, patient_pattern: str | None, scans: list[str]) -> pd.DataFrame:

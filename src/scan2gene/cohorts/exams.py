@@ -75,6 +75,16 @@ def build_exams(series: pd.DataFrame, roles: Mapping[str, Role], flow: Flow) -> 
     return exams, told
 
 
+def one_day(series: pd.DataFrame) -> pd.DataFrame:
+    """DICOM studies of one patient on one day as one exam, called by the first StudyInstanceUID.
+
+    Some archives give each series a study of its own. A series without StudyDate stays in its study.
+    """
+    dated = series[(series["format"] == "dicom") & (series["StudyDate"] != "")]
+    first = dated.groupby(["patient_id", "StudyDate"])["exam_id"].transform("min")
+    return series.assign(exam_id=first.reindex(series.index).fillna(series["exam_id"]))
+
+
 def exam_date(group: Sequence[Row]) -> str | None:
     """Date of an exam's series as the header has it (YYYYMMDD), or None."""
     found = (max(str(row.get(column) or "") for row in group) for column in _DATES)

@@ -139,6 +139,9 @@ class Cohort(Section):
     roles: dict[Name, Role] = Field(min_length=1)
     dates: Dates | None = Field(None, description="which exams are of the right time")
     min_lesion: MinLesion | None = Field(None, description="exams with a smaller lesion are left out")
+    exam: Literal["study", "day"] = Field(
+        "study", description="what a DICOM exam is: a study, or all studies of a patient on one day (UPENN-GBM)"
+    )
     exams: Literal["all", "first", "nearest"] = Field(
         "all", description="of a patient's exams: all, the first, or the one nearest to dates.reference_column"
     )

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
-import re
-import time
-import urllib.error
-import urllib.request
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from scan2gene.core.console import live
+from scan2gene.core.download import NotDownloaded, download, forget, note_of
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.files import write_json
 from scan2gene.core.section import unknown_name
@@ -21,9 +15,6 @@ from scan2gene.models.weights import WEIGHTS, Card
 
 DEFAULT_DIR = Path("~/.cache/scan2gene/weights")
 HELD = "files.json"  # file name -> sha256, of files whose hash no page states
-ATTEMPTS = 4
-TIMEOUT_SECONDS = 30
-_BLOCK = 1 << 20
 
 
 def weights_folder(given: str | Path | None) -> Path:
@@ -149,86 +140,30 @@ def fetch(name: str, folder: Path, url: str | None = None) -> Path:
     _download(link, part, name, folder)
     found = sha256(part)
     if card.sha256 and found != card.sha256:
-        part.unlink()
-        part.with_name(part.name + ".json").unlink(missing_ok=True)
+        forget(part)
         raise WeightsError(
             f"what {link} gave is not {card.file}: its sha256 is {found[:16]}... and not {card.sha256[:16]}.... "
             f"It was deleted. {_how(name, folder)}"
         )
     path = folder / card.file
     part.replace(path)
-    part.with_name(part.name + ".json").unlink(missing_ok=True)
+    note_of(part).unlink(missing_ok=True)
     held_to(name, path)
     return path
 
 
 def _download(url: str, part: Path, name: str, folder: Path) -> None:
-    """Fill `part`; broken connections are taken up again where they broke."""
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        before = part.stat().st_size if part.exists() else 0
-        try:
-            _transfer(url, part)
-            return
-        except urllib.error.HTTPError as error:
-            if error.code == 416:  # the part is longer than the file is now
-                part.unlink(missing_ok=True)
-            elif error.code < 500:
-                raise WeightsError(f"{url} answers {error.code} {error.reason}. {_how(name, folder)}") from None
-            reason = f"{error.code} {error.reason}"
-        except (OSError, http.client.HTTPException) as error:
-            reason = str(getattr(error, "reason", "") or error or type(error).__name__)
-        if (part.stat().st_size if part.exists() else 0) == before and attempt:
-            break  # twice nothing came
-        time.sleep(0.2 * attempt)
-    so_far = part.stat().st_size if part.exists() else 0
-    if so_far:
-        raise WeightsError(
-            f"the download of {part.name.removesuffix('.part')} stopped at {so_far / 1e6:.1f} MB ({reason}). "
-            "The same command goes on from there."
-        )
-    raise WeightsError(f"{url} cannot be reached ({reason}). {_how(name, folder)}")
-
-
-def _transfer(url: str, part: Path) -> None:
-    """One connection. A part is only continued when the server's file is still the same."""
-    note = part.with_name(part.name + ".json")
-    known = _note(note)
-    start = part.stat().st_size if part.exists() and known.get("url") == url else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "scan2gene"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-        if known.get("version"):
-            request.add_header("If-Range", known["version"])
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-        if answer.headers.get_content_type() == "text/html":
-            raise WeightsError(f"{url} is a web page, not a file. Use the page's download link.")
-        goes_on = answer.status == 206
-        if goes_on:
-            span = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-            if not span or int(span[1]) != start:
-                raise OSError("the server answered with another part")
-            total = int(span[2]) if span[2] != "*" else None
-        else:
-            length = answer.headers.get("Content-Length")
-            total = int(length) if length else None
-        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        write_json(note, {"url": url, "version": "" if version.startswith("W/") else version})
-        with part.open("ab" if goes_on else "wb") as stream:
-            while block := answer.read(_BLOCK):
-                stream.write(block)
-                live(f"{part.name}: {stream.tell() / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")
-    live("")
-    size = part.stat().st_size
-    if total is not None and size < total:
-        raise OSError(f"the connection broke after {size} of {total} bytes")
-    if total is not None and size > total:
-        part.unlink()
-        raise OSError("more came than was announced")
-
-
-def _note(path: Path) -> dict[str, Any]:
+    """Fill `part`, or say what is to be done."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
+        download(url, part)
+    except NotDownloaded as stop:
+        if stop.page:
+            raise WeightsError(f"{url} is a web page, not a file. Use the page's download link.") from None
+        if stop.refused:
+            raise WeightsError(f"{url} answers {stop.reason}. {_how(name, folder)}") from None
+        if stop.so_far:
+            raise WeightsError(
+                f"the download of {part.name.removesuffix('.part')} stopped at {stop.so_far / 1e6:.1f} MB "
+                f"({stop.reason}). The same command goes on from there."
+            ) from None
+        raise WeightsError(f"{url} cannot be reached ({stop.reason}). {_how(name, folder)}") from None

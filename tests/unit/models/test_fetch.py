@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from scan2gene.core import download
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.models import fetch as fetching
 from scan2gene.models.fetch import card_of, fetch, held_to, locate, located
 from scan2gene.models.weights import WEIGHTS
 
@@ -51,7 +51,7 @@ class _Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(fetching.time, "sleep", lambda _: None)
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server) as made:

@@ -1,0 +1,29 @@
+"""TCGA-LGG: lower-grade glioma of The Cancer Genome Atlas."""
+
+from __future__ import annotations
+
+from scan2gene.cohorts.public.card import PublicCohort
+
+CARD = PublicCohort(
+    title="lower-grade glioma of many hospitals: mutations from the GDC's MAF",
+    page="https://doi.org/10.7937/K9/TCIA.2016.L4LTD3TK",
+    labels="a MAF of TCGA-LGG from the GDC, as cohort.mutations",
+    cohort={
+        "mutations": "tcga_lgg.maf.gz",
+        "exams": "first",
+        "roles": {
+            "t1": {"match": {"sequence": "T1"}, "optional": True},
+            "t1c": {"match": {"sequence": "T1c"}, "optional": True},
+            "t2": {"match": {"sequence": "T2"}, "optional": True},
+            "flair": {"match": {"sequence": "FLAIR"}, "optional": True},
+        },
+    },
+    targets={
+        "IDH": {"genes": ["IDH1", "IDH2"]},
+        "TP53": {"genes": ["TP53"]},
+        "ATRX": {"genes": ["ATRX"]},
+    },
+    closed="its MR images are no longer open: a face can be made out of a head scan. The page says under Data Access "
+    "how an institution applies for them",
+    notes=("Without cohort.sequenced whoever has no row in the MAF is unknown, not wild type.",),
+)
