@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +81,7 @@ def write_exam(
     """
     scanner = SCANNERS[patient.scanner]
     shape, lps = acquisition_grid(scanner, patient.organ)
-    points = _points(shape, LPS_TO_RAS @ lps)
+    points = points_of(shape, LPS_TO_RAS @ lps)
     rng = np.random.default_rng([patient.seed, study])
     files = {}
     for number, sequence in enumerate(sequences, start=1):
@@ -89,7 +91,7 @@ def write_exam(
         stored = np.clip(np.rint(rician * scanner.gain), 0, 4095).astype(np.uint16)
         target = folder / f"s{number:02d}"
         description = study_description or STUDY_DESCRIPTION[patient.organ]
-        files[sequence] = _write_series(target, stored, lps, patient, scanner, sequence, (study, number), description)
+        files[sequence] = write_series(target, stored, lps, patient, scanner, sequence, (study, number), description)
     if mask:
         import nibabel as nib
 
@@ -98,13 +100,13 @@ def write_exam(
     return files
 
 
-def _points(shape: tuple[int, int, int], ras: np.ndarray) -> np.ndarray:
+def points_of(shape: tuple[int, int, int], ras: np.ndarray) -> np.ndarray:
     """RAS mm of every voxel, (I, J, K, 3) float32."""
     index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in shape], indexing="ij"), axis=-1)
     return index @ ras[:3, :3].T.astype(np.float32) + ras[:3, 3].astype(np.float32)
 
 
-def _write_series(
+def write_series(
     folder: Path,
     stored: np.ndarray,
     lps: np.ndarray,
@@ -113,8 +115,26 @@ def _write_series(
     sequence: str,
     numbers: tuple[int, int],
     study_description: str,
+    file_name: str = "IM{:04d}.dcm",
+    header: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """One file per slice. `stored` is (columns, rows, slices) uint16."""
+    """One file per slice.
+
+    Args:
+        folder: Made if needed.
+        stored: (columns, rows, slices) uint16, 12 bits used.
+        lps: Affine (column, row, slice) -> mm, LPS.
+        patient: Whom the header names.
+        scanner: What the header says of the machine and of the directions.
+        sequence: Key of `scanners.SEQUENCES`.
+        numbers: Of the study and of the series; both go into the UIDs.
+        study_description: StudyDescription.
+        file_name: With one number, which has nothing to do with the order of slices.
+        header: Further DICOM keywords, or others in place of these.
+
+    Returns:
+        Files in slice order.
+    """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
@@ -149,7 +169,9 @@ def _write_series(
         data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
         data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
         data.PixelData = stored[:, :, k].T.tobytes()
-        path = folder / f"IM{names[k]:04d}.dcm"
+        for keyword, value in (header or {}).items():
+            setattr(data, keyword, value)
+        path = folder / file_name.format(names[k])
         data.save_as(path, enforce_file_format=True)
         paths.append(path)
     return paths

@@ -101,7 +101,7 @@ def lesion_weight(patient: Patient, points_mm: np.ndarray) -> np.ndarray:
         points_mm: (..., 3) RAS mm.
     """
     distance = np.linalg.norm(points_mm - np.asarray(patient.centre_mm, np.float32), axis=-1)
-    return _soft(patient.radius_mm - distance)
+    return soft(patient.radius_mm - distance)
 
 
 def stripes(patient: Patient, points_mm: np.ndarray, degrees: float | None = None) -> np.ndarray:
@@ -131,18 +131,18 @@ def signal(patient: Patient, points_mm: np.ndarray, sequence: str) -> np.ndarray
     return body * (1 - weight) + weight * (level + amplitude * stripes(patient, points_mm))
 
 
-def _soft(signed_mm: np.ndarray) -> np.ndarray:
+def soft(signed_mm: np.ndarray) -> np.ndarray:
     """0 outside, 1 inside, linear over the border; `signed_mm` is positive inside."""
     return np.clip(signed_mm / _EDGE_MM + 0.5, 0, 1)
 
 
-def _ellipsoid(points: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:
+def ellipsoid(points: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:
     """Soft indicator of an ellipsoid."""
     scaled = (points - np.asarray(centre, np.float32)) / np.asarray(radii, np.float32)
-    return _soft((1 - np.linalg.norm(scaled, axis=-1)) * min(radii))
+    return soft((1 - np.linalg.norm(scaled, axis=-1)) * min(radii))
 
 
-def _texture(patient: Patient, points: np.ndarray, cell_mm: float, salt: int) -> np.ndarray:
+def texture(patient: Patient, points: np.ndarray, cell_mm: float, salt: int) -> np.ndarray:
     """Smooth random field, about N(0, 1), fixed to the patient rather than to the scanner's grid."""
     from scipy.ndimage import map_coordinates
 
@@ -153,22 +153,22 @@ def _texture(patient: Patient, points: np.ndarray, cell_mm: float, salt: int) ->
 
 
 def _breast(patient: Patient, points: np.ndarray) -> np.ndarray:
-    left = _ellipsoid(points, (-75, 0, 0), (62, 78, 66))
-    right = _ellipsoid(points, (75, 0, 0), (62, 78, 66))
-    front = _soft(points[..., 1])
+    left = ellipsoid(points, (-75, 0, 0), (62, 78, 66))
+    right = ellipsoid(points, (75, 0, 0), (62, 78, 66))
+    front = soft(points[..., 1])
     breast = np.maximum(left, right) * front
-    wall = _soft(-points[..., 1]) * _soft(160 - np.abs(points[..., 0]))
-    gland = np.maximum(_ellipsoid(points, (-75, 16, 0), (44, 48, 46)), _ellipsoid(points, (75, 16, 0), (44, 48, 46)))
-    gland = gland * np.clip(0.5 + 0.8 * _texture(patient, points, 11.0, 1), 0, 1)
-    heart = _ellipsoid(points, (-30, -45, -20), (45, 30, 50))
-    tissue = 0.28 + 0.5 * gland * front + 0.04 * _texture(patient, points, 25.0, 2)
+    wall = soft(-points[..., 1]) * soft(160 - np.abs(points[..., 0]))
+    gland = np.maximum(ellipsoid(points, (-75, 16, 0), (44, 48, 46)), ellipsoid(points, (75, 16, 0), (44, 48, 46)))
+    gland = gland * np.clip(0.5 + 0.8 * texture(patient, points, 11.0, 1), 0, 1)
+    heart = ellipsoid(points, (-30, -45, -20), (45, 30, 50))
+    tissue = 0.28 + 0.5 * gland * front + 0.04 * texture(patient, points, 25.0, 2)
     return breast * tissue + wall * (0.35 + 0.4 * heart)
 
 
 def _brain(patient: Patient, points: np.ndarray) -> np.ndarray:
-    skull = _ellipsoid(points, (0, 0, 0), (74, 92, 70))
-    inner = _ellipsoid(points, (0, 0, 0), (67, 85, 63))
-    ventricles = np.maximum(_ellipsoid(points, (-11, 2, 12), (8, 28, 12)), _ellipsoid(points, (11, 2, 12), (8, 28, 12)))
-    white = np.clip(0.5 + 0.7 * _texture(patient, points, 12.0, 1), 0, 1)
-    brain = 0.42 + 0.22 * white + 0.03 * _texture(patient, points, 25.0, 2)
+    skull = ellipsoid(points, (0, 0, 0), (74, 92, 70))
+    inner = ellipsoid(points, (0, 0, 0), (67, 85, 63))
+    ventricles = np.maximum(ellipsoid(points, (-11, 2, 12), (8, 28, 12)), ellipsoid(points, (11, 2, 12), (8, 28, 12)))
+    white = np.clip(0.5 + 0.7 * texture(patient, points, 12.0, 1), 0, 1)
+    brain = 0.42 + 0.22 * white + 0.03 * texture(patient, points, 25.0, 2)
     return (skull - inner) * 0.75 + inner * (brain * (1 - ventricles) + 0.12 * ventricles)

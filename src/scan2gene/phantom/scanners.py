@@ -36,6 +36,7 @@ SITES = {"A": ("espree", "skyra"), "B": ("signa",), "C": ("ingenia", "espree")}
 SEQUENCES = {
     "t1": ({"breast": "AX T1 FS PRE", "brain": "T1 SE"}, ""),
     "t1c": ({"breast": "T1 FS POST GD 2 MIN", "brain": "T1 SE POST GD"}, "Gadavist"),
+    "t2": ({"breast": "T2 TSE", "brain": "T2 TSE"}, ""),
     "flair": ({"breast": "T2 FS", "brain": "FLAIR TRA"}, ""),
 }
 FIELD_MM = {  # (low, high) along x, y, z in RAS
