@@ -20,9 +20,11 @@ from scan2gene.preprocess.min_max_uint8 import min_max_uint8
 from scan2gene.preprocess.n4 import n4
 from scan2gene.preprocess.nyul import nyul
 from scan2gene.preprocess.percentiles import clip_percentile, normalise_percentile
+from scan2gene.preprocess.register import register
 from scan2gene.preprocess.remove_background import remove_background
 from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import resample, resize
+from scan2gene.preprocess.skull_strip import skull_strip
 from scan2gene.preprocess.zscore import zscore
 
 STEPS: dict[str, Callable[..., Volume]] = {
@@ -31,7 +33,9 @@ STEPS: dict[str, Callable[..., Volume]] = {
     "reorient": reorient,
     "resample": resample,
     "resize": resize,
+    "register": register,
     "match_grid": match_grid,
+    "skull_strip": skull_strip,
     "n4": n4,
     "denoise": denoise,
     "equalise": equalise,

@@ -17,19 +17,22 @@ import pandas as pd
 
 from scan2gene.core.console import track
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
-from scan2gene.core.files import file_hash, value_hash
+from scan2gene.core.files import atomic_path, file_hash, value_hash
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import nifti
 from scan2gene.imaging.index import fingerprint, read_volume
+from scan2gene.preprocess.notes import collected
 from scan2gene.preprocess.recipe import apply_recipe, recipe_hash
 from scan2gene.preprocess.threads import cpus
 
 MANIFEST_COLUMNS = (
     "patient_id", "exam_id", "role", "file", "shape", "spacing_mm", "dtype", "checksum", "status", "reason",
+    "note",
 )  # fmt: skip
+_COMMENT = 6  # code of a NIfTI header extension that is plain text
 
 
 def build_store(
@@ -102,9 +105,10 @@ def _one_exam(
         if all(is_whole(f) for f in files.values()):
             return [base | _described(role, f, checksums.get(f.name)) for role, f in files.items()]
         lost: dict[str, str] = {}
-        prepared = apply_recipe(_read_roles(sources, roles, lost), recipe)  # no name holds the scans meanwhile
+        with collected() as notes:
+            prepared = apply_recipe(_read_roles(sources, roles, lost), recipe)  # no name holds the scans meanwhile
         for role, volume in prepared.items():
-            _write(volume, files[role])
+            _write(volume, files[role], "; ".join(notes))
         rows = [base | _described(role, files[role]) for role in prepared]
         return rows + [base | {"role": r, "status": "failed", "reason": why} for r, why in lost.items()]
     except RunError:  # no fault of this exam, and no other would fare better
@@ -133,15 +137,29 @@ def _read_roles(sources: Mapping[str, str], roles: Mapping[str, Role], lost: dic
     return volumes
 
 
-def _write(volume: Volume, file: Path) -> None:
+def _write(volume: Volume, file: Path, note: str) -> None:
     stored = volume if volume.array.dtype == np.uint8 else volume.with_array(volume.array.astype(np.float32))
     try:
-        nifti.write_nifti(stored, file)
+        if note:
+            _write_with_note(stored, file, note)
+        else:
+            nifti.write_nifti(stored, file)
     except OSError as error:
         raise RunError(
             f"a volume cannot be written to {file.parent}: {error.strerror or error}. What is written so far is whole; "
             "make room, and the same command goes on from here."
         ) from error
+
+
+def _write_with_note(volume: Volume, file: Path, note: str) -> None:
+    """The note lies in the file itself, as a comment: a run that was killed before its manifest still has it."""
+    import nibabel as nib
+
+    image = nib.Nifti1Image(volume.array, volume.affine)
+    image.header.set_xyzt_units("mm")
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(_COMMENT, note.encode()))
+    with atomic_path(file) as temporary:
+        nib.save(image, temporary)
 
 
 def _described(role: str, file: Path, checksum: str | None = None) -> dict[str, Any]:
@@ -157,7 +175,13 @@ def _described(role: str, file: Path, checksum: str | None = None) -> dict[str, 
         "checksum": checksum or file_hash(file),
         "status": "ok",
         "reason": "",
+        "note": "; ".join(_text(e.get_content()) for e in header.extensions if e.get_code() == _COMMENT),
     }
+
+
+def _text(content: bytes | str) -> str:
+    text = content if isinstance(content, str) else content.decode(errors="replace")
+    return text.rstrip("\0")  # an extension is filled up to 16 bytes
 
 
 def is_whole(file: Path) -> bool:

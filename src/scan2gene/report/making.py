@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,28 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
                 "failed": len(manifest) - len(ready),
                 "shapes": list(shapes.head(8).itertuples(index=False, name=None)),
                 "n_shapes": len(shapes),
+                "notes": _step_notes(ready),
                 "pictures": pictures,
                 "not_embedded": left,
             }
         )
     return stores
+
+
+def _step_notes(ready: pd.DataFrame) -> list[tuple[str, int]]:
+    """What steps noted and in how many exams; figures of one exam give way to the largest of all."""
+    if "note" not in ready:  # a store of an older version
+        return []
+    noted = ready.drop_duplicates("exam_id")["note"].fillna("").str.split("; ").map(set).explode()
+    noted = noted[noted != ""]
+    words = noted.str.replace(r"\d+\.\d+", "#", regex=True)
+    found = []
+    for text, part in noted.groupby(words.to_numpy(), sort=True):
+        largest = np.max([[float(n) for n in re.findall(r"\d+\.\d+", one)] for one in part], axis=0)
+        for number in largest:
+            text = text.replace("#", f"at most {number:g}", 1)
+        found.append((text, int(part.index.nunique())))
+    return found
 
 
 def augmentation(inputs: Inputs) -> list[dict[str, Any]]:

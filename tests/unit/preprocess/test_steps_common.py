@@ -22,6 +22,7 @@ OPTIONS = {
     "resample": {"spacing_mm": (2.0, 1.0, 2.5)},
     "resize": {"shape": (10, 20, 7)},
     "crop_or_pad": {"shape": (10, 20, 7)},
+    "skull_strip": {"method": "simple", "depth_mm": 2, "volume_ml": (0.1, 3000)},
     "nyul": {"standard": [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]},
 }
 VARIANTS = [
