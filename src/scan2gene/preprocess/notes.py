@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+SEPARATOR = "; "  # between the notes of an exam, in files and tables
+
 _NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
 def note(text: str) -> None:
     """Say something about the exam under work, once; without ids or paths. Outside `collected` nobody listens."""
+    text = text.replace(SEPARATOR, ", ")
     notes = _NOTES.get()
     if notes is not None and text not in notes:
         notes.append(text)

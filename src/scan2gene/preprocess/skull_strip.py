@@ -18,7 +18,7 @@ from scan2gene.preprocess.remove_background import otsu
 from scan2gene.preprocess.resample import like, onto
 
 Method = Literal["auto", "mask", "hd-bet", "synthstrip", "simple"]
-SIMPLE = "skull_strip: brain found by the simple built-in rule, not by a trained program; look at the pictures"
+SIMPLE = "skull_strip: brain found by the simple built-in rule, not by a trained program: look at the pictures"
 WORK_MM = 2.0  # voxels of the simple rule; borders are no sharper than that anyway
 BRIGHT = 99.0  # percentile; fat and vessels above it do not decide what is tissue
 _LAST = threading.local()  # the brain of the reference, found once for all roles of an exam

@@ -24,7 +24,7 @@ from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import nifti
 from scan2gene.imaging.index import fingerprint, read_volume
-from scan2gene.preprocess.notes import collected
+from scan2gene.preprocess.notes import SEPARATOR, collected
 from scan2gene.preprocess.recipe import apply_recipe, recipe_hash
 from scan2gene.preprocess.threads import cpus
 
@@ -108,7 +108,7 @@ def _one_exam(
         with collected() as notes:
             prepared = apply_recipe(_read_roles(sources, roles, lost), recipe)  # no name holds the scans meanwhile
         for role, volume in prepared.items():
-            _write(volume, files[role], "; ".join(notes))
+            _write(volume, files[role], SEPARATOR.join(notes))
         rows = [base | _described(role, files[role]) for role in prepared]
         return rows + [base | {"role": r, "status": "failed", "reason": why} for r, why in lost.items()]
     except RunError:  # no fault of this exam, and no other would fare better
@@ -175,7 +175,7 @@ def _described(role: str, file: Path, checksum: str | None = None) -> dict[str, 
         "checksum": checksum or file_hash(file),
         "status": "ok",
         "reason": "",
-        "note": "; ".join(_text(e.get_content()) for e in header.extensions if e.get_code() == _COMMENT),
+        "note": SEPARATOR.join(_text(e.get_content()) for e in header.extensions if e.get_code() == _COMMENT),
     }
 
 

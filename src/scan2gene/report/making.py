@@ -12,6 +12,7 @@ import pandas as pd
 from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.tables import read_csv
+from scan2gene.preprocess.notes import SEPARATOR
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.redaction import grouped
@@ -61,7 +62,7 @@ def _step_notes(ready: pd.DataFrame) -> list[tuple[str, int]]:
     """What steps noted and in how many exams; figures of one exam give way to the largest of all."""
     if "note" not in ready:  # a store of an older version
         return []
-    noted = ready.drop_duplicates("exam_id")["note"].fillna("").str.split("; ").map(set).explode()
+    noted = ready.drop_duplicates("exam_id")["note"].fillna("").str.split(SEPARATOR).map(set).explode()
     noted = noted[noted != ""]
     words = noted.str.replace(r"\d+\.\d+", "#", regex=True)
     found = []
