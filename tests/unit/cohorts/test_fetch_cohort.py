@@ -309,3 +309,23 @@ def test_nothing_is_downloaded_unless_asked(tmp_path):
     assert "With --yes it begins at once" in done.stderr
     assert not (tmp_path / "x").exists()
     assert json.dumps(done.stderr).count("\\n") == 1
+
+
+def test_the_command_fetches_a_series_of_the_bundled_index(server, everything, tmp_path):
+    """Keys, buckets and counts are the archive's; the files are ours."""
+    series = everything["upenn-gbm"].series
+    row = series[series["PatientID"] == "UPENN-GBM-00001"].sort_values("instanceCount").iloc[0]
+    bucket, uid = row["series_aws_url"].removeprefix("s3://").split("/")[:2]
+    server.objects = {f"{bucket}/{uid}/{n}.dcm": b"file %d" % n for n in range(int(row["instanceCount"]))}
+    (tmp_path / "ids.txt").write_text("UPENN-GBM-00001\n")
+    words = ["--patients", "ids.txt", "--series", row["SeriesDescription"], "--yes", "--endpoint", server.url]
+    done = subprocess.run(
+        [sys.executable, "-m", "scan2gene.cli", "fetch", "upenn-gbm", *words],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "no_proxy": "127.0.0.1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"1 series are whole: {row['instanceCount']} files, {row['instanceCount']} of them by their MD5" in done.stdout
+    )
+    assert sorted(laid_out(tmp_path / "upenn-gbm").values()) == sorted(server.objects.values())
+    assert "CC BY 4.0" in (tmp_path / "upenn-gbm" / "fetched.csv").read_text()
