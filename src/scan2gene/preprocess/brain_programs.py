@@ -42,7 +42,7 @@ def brain_by(program: str, volume: Volume, device: str = "cpu", minutes: float =
     Args:
         program: Key of `PROGRAMS`.
         volume: Head, array (I, J, K).
-        device: What HD-BET computes on: cpu or cuda.
+        device: What it computes on: cpu or cuda.
         minutes: It is stopped after so long.
 
     Raises:
@@ -58,6 +58,7 @@ def brain_by(program: str, volume: Volume, device: str = "cpu", minutes: float =
         scan, brain = Path(folder, "scan.nii.gz"), Path(folder, "brain.nii.gz")
         write_nifti(head, scan)
         words = [w.format(scan=scan, brain=brain, device=device) for w in command]
+        words += ["-g"] if program == "synthstrip" and device == "cuda" else []
         with _ONE_AT_A_TIME:
             _run(words, minutes)
         if not brain.is_file():

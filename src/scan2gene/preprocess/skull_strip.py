@@ -47,7 +47,7 @@ def skull_strip(
         outside: "zero" sets the rest to 0, "minimum" to the volume's minimum.
         depth_mm: Simple rule: thickness of what lies over the skull, and of the bridges that are cut.
         volume_ml: Simple rule: smallest and largest volume that passes for a brain.
-        device: What HD-BET computes on.
+        device: What a program computes on.
         minutes: After which a program is stopped.
 
     Raises:
