@@ -6,11 +6,11 @@ import re
 from dataclasses import replace
 
 import pytest
+from tests.unit.report.fake_run import EVIL, PATIENTS, write_run
 
 from scan2gene.report.audited import audit, verdicts
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.page import make_report
-from tests.unit.report.fake_run import EVIL, PATIENTS, write_run
 
 
 @pytest.fixture(scope="module")
