@@ -100,7 +100,7 @@ def _judged(scores: Scores, sample: Sample, draws: int, permutations: int, seed:
         n=int(units["patient_id"].nunique()),
         n_units=len(units),
         n_positive=int(units["y_true"].sum()),
-        auroc=Estimate(None, reason=lacking) if lacking else _auroc(sample, draws, seed),
+        auroc=Estimate(None, reason=lacking) if lacking else sample.interval("auroc", draws, seed),
         p_chance=p,
         p_holm=p,
         delong=delong_interval(table["y_true"].to_numpy(), table["prob"].to_numpy()) if _simple(sample) else None,
@@ -113,15 +113,6 @@ def _lacking(sample: Sample) -> str:
     if not sample.lacking and np.isnan(sample.statistic("auroc", np.ones(sample.table["patient_id"].nunique()))):
         return "no fold has patients of both classes"
     return sample.lacking
-
-
-def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
-    found = sample.resampled(["auroc"], draws, seed)["auroc"]
-    if sample.table["prob"].nunique() == 1:
-        return Estimate(found.value, reason="all scores are equal")
-    if sample.fewest < 2:
-        return Estimate(found.value, reason="a single patient in the rarer class shows no spread")
-    return interval_of(found, sample.fewest)
 
 
 def _unpaired(table: pd.DataFrame) -> tuple[str, ...]:
@@ -141,7 +132,7 @@ def _within_sites(table: pd.DataFrame, draws: int, seed: int) -> tuple[str, ...]
     inside = Sample(table.assign(fold=groups))
     if _lacking(inside):
         return ("No site has patients of both classes, so the score may tell sites apart and nothing else.",)
-    found = _auroc(inside, draws, seed)
+    found = inside.interval("auroc", draws, seed)
     spread = "no interval" if found.low is None else f"95 % interval {found.low:.3f} to {found.high:.3f}"
     return (f"Pairs of patients from one site alone give an AUROC of {found.value:.3f} ({spread}).",)
 

@@ -11,8 +11,8 @@ import pandas as pd
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import COMPARISON_COLUMNS, METRIC_COLUMNS
 from scan2gene.evaluate.ensemble import ALL
-from scan2gene.evaluate.intervals import Estimate, interval_of
-from scan2gene.evaluate.metrics import METRICS, SHARES, auroc
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.metrics import METRICS, auroc
 from scan2gene.evaluate.paired import compare_with_best
 from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.thresholds import g_mean_threshold
@@ -173,8 +173,8 @@ def _score(sample: Sample, draws: int, seed: int) -> dict[str, Estimate]:
     """Every metric of one run, split, variant and target, with intervals over patients."""
     if sample.lacking:
         return {m: Estimate(None, reason=sample.lacking) for m in METRICS}
-    drawn, fewest = sample.resampled(METRICS, draws, seed), sample.fewest
-    return {m: interval_of(drawn[m], fewest if m in SHARES else 0) for m in METRICS}
+    sample.resampled(METRICS, draws, seed)
+    return {m: sample.interval(m, draws, seed) for m in METRICS}
 
 
 def _by_fold(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
+
+from scan2gene.evaluate.pairs import Spread
 
 LEVEL = 0.95
 MAX_UNDEFINED = 0.1  # a larger share of draws without a value makes the interval meaningless
@@ -46,14 +48,28 @@ class Resampled:
     """A statistic at equal weights, in each draw (draws,), and without each patient (P,); NaN where undefined.
 
     Two of them from the same draws of the same patients may be subtracted: a paired difference.
+    `freedom` are the degrees of freedom of the spread, where they are known.
     """
 
     value: float
     draws: np.ndarray
     left_out: np.ndarray
+    freedom: float = np.inf
 
     def __sub__(self, other: Resampled) -> Resampled:
         return Resampled(self.value - other.value, self.draws - other.draws, self.left_out - other.left_out)
+
+    def with_spread(self, spread: Spread | None) -> Resampled:
+        """Draws brought to a known variance about the value, and its degrees of freedom.
+
+        They are never widened by more than the plug-in's own narrowness, n / (n - 1).
+        """
+        own = float(np.nanvar(self.draws)) if spread else 0.0
+        if spread is None or not own > 0:
+            return self
+        limit = spread.fewest / (spread.fewest - 1) if spread.fewest > 1 else 1.0
+        factor = min(spread.variance / own, limit) ** 0.5
+        return replace(self, draws=self.value + factor * (self.draws - self.value), freedom=spread.freedom)
 
 
 def resample(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> Resampled:
@@ -86,7 +102,9 @@ def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
     Returns:
         The value at equal weights and its interval; without an interval, the reason.
 
-    Source: Efron 1987, "Better bootstrap confidence intervals"; Clopper and Pearson 1934.
+    Source: Efron 1987, "Better bootstrap confidence intervals"; Clopper and Pearson 1934; Student's
+    quantiles where degrees of freedom are known, as Hesterberg 2015, "What teachers should know about
+    the bootstrap".
     """
     value = found.value
     if np.isnan(value):
@@ -103,10 +121,21 @@ def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
     bias, acceleration = _corrections(found, draws)
     normal = NormalDist()
     ends = []
-    for tail in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
-        z = bias + normal.inv_cdf(tail)
+    for reach in (-_reach(found.freedom), _reach(found.freedom)):
+        z = bias + reach
         ends.append(float(np.quantile(draws, normal.cdf(bias + z / (1 - acceleration * z)))))
+    if fewest:  # draws that were widened may leave the range of a share
+        ends = [min(max(end, 0.0), 1.0) for end in ends]
     return Estimate(value, ends[0], ends[1])
+
+
+def _reach(freedom: float) -> float:
+    """Standard errors to each side of a 95 % interval."""
+    if not np.isfinite(freedom):
+        return NormalDist().inv_cdf((1 + LEVEL) / 2)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(freedom, 1.0), (1 + LEVEL) / 2))
 
 
 def p_value(found: Resampled, null: float = 0.0) -> float | None:

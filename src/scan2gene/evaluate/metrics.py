@@ -106,40 +106,37 @@ def brier(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
 
 def accuracy(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     """Share of right decisions; `y_score` holds decisions 0 or 1, as below."""
-    weights = _weights(y_true, weights)
-    return _ratio((weights * (y_score == y_true)).sum(axis=-1), weights.sum(axis=-1))
+    return OF_CELLS["accuracy"](*cells(y_true, y_score, weights))
 
 
 def precision(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     """Share of positive decisions that are right."""
-    weights = _weights(y_true, weights)
-    flagged = weights * (y_score == 1)
-    return _ratio((flagged * (y_true == 1)).sum(axis=-1), flagged.sum(axis=-1))
+    return OF_CELLS["precision"](*cells(y_true, y_score, weights))
+
+
+def negative_predictive_value(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Share of negative decisions that are right."""
+    return OF_CELLS["npv"](*cells(y_true, y_score, weights))
 
 
 def recall(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     """Share of positives that were found (sensitivity)."""
-    positive = _weights(y_true, weights) * (y_true == 1)
-    return _ratio((positive * (y_score == 1)).sum(axis=-1), positive.sum(axis=-1))
+    return OF_CELLS["recall"](*cells(y_true, y_score, weights))
 
 
 def specificity(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     """Share of negatives that were left alone."""
-    negative = _weights(y_true, weights) * (y_true == 0)
-    return _ratio((negative * (y_score == 0)).sum(axis=-1), negative.sum(axis=-1))
+    return OF_CELLS["specificity"](*cells(y_true, y_score, weights))
 
 
 def f1(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     """2 TP / (2 TP + FP + FN)."""
-    weights = _weights(y_true, weights)
-    hits = (weights * (y_score == 1) * (y_true == 1)).sum(axis=-1)
-    wrong = (weights * (y_score != y_true)).sum(axis=-1)
-    return _ratio(2 * hits, 2 * hits + wrong)
+    return OF_CELLS["f1"](*cells(y_true, y_score, weights))
 
 
 def balanced_accuracy(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     """Mean of sensitivity and specificity."""
-    return (recall(y_true, y_score, weights) + specificity(y_true, y_score, weights)) / 2
+    return OF_CELLS["balanced_accuracy"](*cells(y_true, y_score, weights))
 
 
 def mcc(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
@@ -147,14 +144,27 @@ def mcc(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
 
     Source: Matthews 1975.
     """
-    weights = _weights(y_true, weights)
-    tp, tn, fp, fn = (
-        (weights * (y_score == decided) * (y_true == truth)).sum(axis=-1)
-        for decided, truth in ((1, 1), (0, 0), (1, 0), (0, 1))
-    )
-    return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+    return OF_CELLS["mcc"](*cells(y_true, y_score, weights))
 
 
+def cells(y_true: Array, decision: Array, weights: Array | None = None) -> tuple[Array, Array, Array, Array]:
+    """True positives, false positives, false negatives, true negatives, each (...): linear in the weights."""
+    places = np.stack([(y_true == t) & (decision == d) for t, d in ((1, 1), (0, 1), (1, 0), (0, 0))], axis=1)
+    found = _weights(y_true, weights) @ places.astype(float)
+    return found[..., 0], found[..., 1], found[..., 2], found[..., 3]
+
+
+# metric of decisions -> its value from true and false positives, false and true negatives
+OF_CELLS: dict[str, Callable[[Array, Array, Array, Array], Any]] = {
+    "accuracy": lambda tp, fp, fn, tn: _ratio(tp + tn, tp + fp + fn + tn),
+    "balanced_accuracy": lambda tp, fp, fn, tn: (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2,
+    "precision": lambda tp, fp, fn, tn: _ratio(tp, tp + fp),
+    "npv": lambda tp, fp, fn, tn: _ratio(tn, tn + fn),
+    "recall": lambda tp, fp, fn, tn: _ratio(tp, tp + fn),
+    "f1": lambda tp, fp, fn, tn: _ratio(2 * tp, 2 * tp + fp + fn),
+    "specificity": lambda tp, fp, fn, tn: _ratio(tn, tn + fp),
+    "mcc": lambda tp, fp, fn, tn: _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
+}
 # metric -> (function, what it scores: the probability or the decision at the threshold)
 METRICS: dict[str, tuple[Callable[..., Any], str]] = {
     "auroc": (auroc, "prob"),
@@ -164,6 +174,7 @@ METRICS: dict[str, tuple[Callable[..., Any], str]] = {
     "accuracy": (accuracy, "decision"),
     "balanced_accuracy": (balanced_accuracy, "decision"),
     "precision": (precision, "decision"),
+    "npv": (negative_predictive_value, "decision"),
     "recall": (recall, "decision"),
     "f1": (f1, "decision"),
     "specificity": (specificity, "decision"),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.intervals import Resampled, bootstrap_counts, resample
-from scan2gene.evaluate.metrics import METRICS, WITHIN_FOLD
+from scan2gene.evaluate.at_once import at_once
+from scan2gene.evaluate.intervals import Estimate, Resampled, bootstrap_counts, interval_of
+from scan2gene.evaluate.metrics import METRICS, SHARES, WITHIN_FOLD
+from scan2gene.evaluate.pairs import Spread, spread_of_pairs
 
 PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
 _AT_ONCE = 250_000  # weights that a metric is asked for: more is no faster, and takes memory
+_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,12 @@ class Sample:
         Patients are drawn among those with as many positive and negative sides, and both
         sides of one together.
         """
+        return _drawn_counts(self._strata().tobytes(), draws, seed).astype(float)
+
+    def _strata(self) -> np.ndarray:
         sides = self.units.groupby("patient_id")["y_true"].agg(["sum", "size"])
         _, strata = np.unique(sides.to_numpy(), axis=0, return_inverse=True)
-        return bootstrap_counts(strata.ravel(), draws, seed)
+        return strata.ravel().astype(np.int64)
 
     def statistic(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """A metric at weights of patients (..., P): values (...).
@@ -81,6 +88,55 @@ class Sample:
         """Metrics on the same draws of patients; a metric that was asked for before is not drawn again."""
         new = [m for m in metrics if m not in self._drawn]
         if new:
-            counts = self.counts(draws, seed)
-            self._drawn.update({m: resample(partial(self.statistic, m), counts) for m in new})
+            counts = _drawn_counts(self._strata().tobytes(), draws, seed)
+            patients = counts.shape[1]
+            weightings = (np.ones((1, patients)), counts, 1 - np.eye(patients))
+            value, drawn, left_out = (self._at_weights(new, w) for w in weightings)
+            self._drawn.update({m: Resampled(float(value[m][0]), drawn[m], left_out[m]) for m in new})
         return self._drawn
+
+    def _at_weights(self, metrics: list[str], weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Metric -> (D,) at weights of patients (D, P): `statistic`, with what the metrics share computed once."""
+        _, patient = np.unique(self.table["patient_id"], return_inverse=True)
+        columns = {c: self.table[c].to_numpy() for c in ("y_true", "prob", "fold", "repeat")}
+        decision = self.table["decision"].to_numpy(float) if "decision" in self.table else None
+
+        def work(part: np.ndarray) -> dict[str, np.ndarray]:
+            part, found = part.astype(float), []
+            for number in np.unique(columns["repeat"]):
+                rows = np.flatnonzero(columns["repeat"] == number)
+                y, prob, fold = (columns[c][rows] for c in ("y_true", "prob", "fold"))
+                decided = None if decision is None else decision[rows]
+                found.append(at_once(metrics, y, prob.astype(float), decided, fold, part[:, patient[rows]]))
+            return {m: np.mean([f[m] for f in found], axis=0) for m in metrics}
+
+        parts = np.array_split(weights, max(1, min(len(weights), -(-weights.size // _AT_ONCE))))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            done = list(pool.map(work, parts))
+        return {m: np.concatenate([d[m] for d in done]) for m in metrics}
+
+    def interval(self, metric: str, draws: int, seed: int) -> Estimate:
+        """What is reported of a metric: its value and its BCa interval over patients, or why there is none.
+
+        The draws of an AUROC are brought to the spread that `pairs.spread_of_pairs` finds.
+        """
+        found = self.resampled([metric], draws, seed)[metric]
+        if metric == "auroc":
+            if self.table["prob"].nunique() == 1:
+                return Estimate(found.value, reason="all scores are equal")
+            if self.fewest < 2:
+                return Estimate(found.value, reason="a single patient in the rarer class shows no spread")
+            found = found.with_spread(self._spread())
+        return interval_of(found, self.fewest if metric in SHARES else 0)
+
+    def _spread(self) -> Spread | None:
+        columns = ("y_true", "prob", "repeat", "fold")
+        _, patient = np.unique(self.table["patient_id"], return_inverse=True)
+        return spread_of_pairs(patient, *(self.table[c].to_numpy() for c in columns))
+
+
+@lru_cache(maxsize=8)
+def _drawn_counts(strata: bytes, draws: int, seed: int) -> np.ndarray:
+    """`bootstrap_counts`, small in memory: runs of a study are drawn alike, and drawing costs more than scoring."""
+    counts = bootstrap_counts(np.frombuffer(strata, np.int64), draws, seed)
+    return counts.astype(np.uint8 if counts.max(initial=0) < 256 else np.uint32)

@@ -22,6 +22,7 @@ METRIC_NAMES = {
     "accuracy": ("Accuracy", ""),
     "balanced_accuracy": ("Balanced accuracy", "chance 0.5"),
     "precision": ("Precision", "PPV"),
+    "npv": ("Negative predictive value", "NPV"),
     "recall": ("Recall", "sensitivity"),
     "f1": ("F1", ""),
     "specificity": ("Specificity", ""),

@@ -47,6 +47,7 @@ ORACLES = {
     "brier": lambda y, s, w: sk.brier_score_loss(y, s, sample_weight=w),
     "accuracy": lambda y, s, w: sk.accuracy_score(y, s, sample_weight=w),
     "precision": lambda y, s, w: sk.precision_score(y, s, sample_weight=w, zero_division=np.nan),
+    "npv": lambda y, s, w: sk.precision_score(1 - y, 1 - s, sample_weight=w, zero_division=np.nan),
     "recall": lambda y, s, w: sk.recall_score(y, s, sample_weight=w),
     "f1": lambda y, s, w: sk.f1_score(y, s, sample_weight=w),
     "specificity": lambda y, s, w: sk.recall_score(1 - y, 1 - s, sample_weight=w),
