@@ -15,6 +15,7 @@ from scan2gene.evaluate.metrics import METRICS, OF_CELLS, cells
 
 Array = np.ndarray
 SPECIFICITY = 0.9  # of sensitivity_at_90_specificity
+_RANKED = frozenset({"auroc", "sensitivity_at_90_specificity", "average_precision"})
 _CELLS_AT_ONCE = 400_000  # weights in work: as many as the caches hold
 
 
@@ -43,67 +44,79 @@ def at_once(
         found |= {n: OF_CELLS[n](*four) for n in names if n in OF_CELLS}
     if "brier" in names:
         found["brier"] = _ratio(weights @ (prob - y_true) ** 2, weights.sum(axis=1))
-    rank = [n for n in names if n in ("auroc", "sensitivity_at_90_specificity")]
-    if rank:
-        found |= {n: v for n, v in _within(y_true, prob, groups, weights).items() if n in rank}
-    if "average_precision" in names:
-        found["average_precision"] = _average_precision(y_true, prob, weights)
+    if set(names) & _RANKED:
+        found |= _ranked(names, y_true, prob, groups, weights)
     lacking = [n for n in names if n not in found]
     for name in lacking:  # one that was added to METRICS alone
         found[name] = METRICS[name][0](y_true, decision if METRICS[name][1] == "decision" else prob, weights)
     return {n: np.asarray(found[n], dtype=float) for n in names}
 
 
-def _within(y_true: Array, prob: Array, groups: Array, weights: Array) -> dict[str, Array]:
-    """AUROC and sensitivity at 90 % specificity over the pairs inside groups."""
-    right, pairs, hits, positives = (np.zeros(len(weights)) for _ in range(4))
-    for group in np.unique(groups):
-        inside = np.flatnonzero(groups == group)
-        seats = _Seats(y_true[inside], prob[inside])
-        whole = len(inside) == len(y_true)
-        for rows in _portions(len(weights), len(inside)):
-            own = weights[rows] if whole else weights[rows][:, inside]
-            positive, negative = own[:, seats.positive], own[:, seats.negative]
-            n_positive, n_negative = positive.sum(axis=1), negative.sum(axis=1)
-            below = _running(negative)
-            rank = below[:, seats.below] if seats.no_ties else (below[:, seats.below] + below[:, seats.upto]) / 2
-            right[rows] += (positive * rank).sum(axis=1)
-            pairs[rows] += n_positive * n_negative
-            above = rank >= (SPECIFICITY * n_negative - 1e-9)[:, None]
-            known = n_negative > 0
-            hits[rows] += np.where(known, (positive * above).sum(axis=1), 0)
-            positives[rows] += np.where(known, n_positive, 0)
-    return {"auroc": _ratio(right, pairs), "sensitivity_at_90_specificity": _ratio(hits, positives)}
+def _ranked(names: list[str], y_true: Array, prob: Array, groups: Array, weights: Array) -> dict[str, Array]:
+    """AUROC and sensitivity at 90 % specificity over pairs inside groups; average precision over all rows together."""
+    draws, inside = len(weights), [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    sums = np.zeros((4, draws))  # pairs in the right order, pairs, positives found, positives
+    precision = np.full(draws, np.nan)
+    pairs, together = bool(set(names) & (_RANKED - {"average_precision"})), "average_precision" in names
+    alone = len(inside) == 1
+    for members in inside if pairs else []:
+        seats = _Seats(y_true[members], prob[members], members)
+        for rows in _portions(draws, len(members)):
+            found, of_all = _in_group(seats, weights[rows], pairs=True, together=together and alone)
+            sums[:, rows] += found
+            if of_all is not None:
+                precision[rows] = of_all
+    if together and not (pairs and alone):
+        seats = _Seats(y_true, prob, np.arange(len(y_true)))
+        for rows in _portions(draws, len(y_true)):
+            _, of_all = _in_group(seats, weights[rows], pairs=False, together=True)
+            precision[rows] = np.nan if of_all is None else of_all
+    every = {
+        "auroc": _ratio(sums[0], sums[1]),
+        "sensitivity_at_90_specificity": _ratio(sums[2], sums[3]),
+        "average_precision": precision,
+    }
+    return {n: every[n] for n in names if n in every}
 
 
-def _average_precision(y_true: Array, prob: Array, weights: Array) -> Array:
-    """Over all rows together; a block of equal scores moves as one, so each positive has its block's precision."""
-    out = np.empty(len(weights))
-    seats = _Seats(y_true, prob)
-    for rows in _portions(len(weights), len(y_true)):
-        positive, negative = weights[rows][:, seats.positive], weights[rows][:, seats.negative]
-        false = negative.sum(axis=1)[:, None] - _running(negative)[:, seats.below]  # not below the block
-        upward = _running(positive)
-        total = upward[:, -1]
-        true = total[:, None] - upward[:, seats.first]  # from the block's first positive up
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(true > 0, true / (true + false), 0)
-        out[rows] = _ratio((positive * share).sum(axis=1), total)
-    return out
+def _in_group(seats: _Seats, weights: Array, pairs: bool, together: bool) -> tuple[Array, Array | None]:
+    """The four sums of `_ranked` (4, D), and the average precision (D,) where it is asked for.
+
+    A block of equal scores moves as one, so each of its positives has the block's precision.
+    """
+    positive, negative = weights.take(seats.positive, axis=1), weights.take(seats.negative, axis=1)
+    running = _running(negative)
+    below, n_negative = running.take(seats.below, axis=1), running[:, -1]
+    sums, precision = np.zeros((4, len(weights))), None
+    n_positive = positive.sum(axis=1)
+    if pairs:
+        rank = below if seats.no_ties else (below + running.take(seats.upto, axis=1)) / 2
+        known = n_negative > 0
+        above = rank >= (SPECIFICITY * n_negative - 1e-9)[:, None]
+        sums[:] = (
+            np.einsum("ij,ij->i", positive, rank), n_positive * n_negative,
+            np.where(known, np.einsum("ij,ij->i", positive, above), 0), np.where(known, n_positive, 0),
+        )  # fmt: skip
+    if together:
+        true = n_positive[:, None] - _running(positive).take(seats.first, axis=1)  # from the block's first positive up
+        flagged = true + n_negative[:, None] - below
+        share = np.divide(true, flagged, out=np.zeros_like(true), where=true > 0)
+        precision = _ratio(np.einsum("ij,ij->i", positive, share), n_positive)
+    return sums, precision
 
 
 class _Seats:
-    """Where rows sit by score: positives and negatives in ascending order, and how they interleave.
+    """Where rows sit by score: places of positives and negatives in ascending order, and how they interleave.
 
     `below` and `upto` count negatives below, and not above, each positive; `first` counts
     positives below its block.
     """
 
-    def __init__(self, y_true: Array, prob: Array) -> None:
+    def __init__(self, y_true: Array, prob: Array, members: Array) -> None:
         order = np.argsort(prob, kind="stable")
-        ranked = order[y_true[order] == 1], order[y_true[order] != 1]
-        self.positive, self.negative = ranked
-        scores, others = prob[self.positive], prob[self.negative]
+        ranked = [order[y_true[order] == 1], order[y_true[order] != 1]]
+        scores, others = (prob[r] for r in ranked)
+        self.positive, self.negative = (members[r] for r in ranked)
         self.below = np.searchsorted(others, scores, "left")
         self.upto = np.searchsorted(others, scores, "right")
         self.first = np.searchsorted(scores, scores, "left")

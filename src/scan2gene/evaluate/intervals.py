@@ -39,7 +39,11 @@ def bootstrap_counts(strata: np.ndarray, draws: int, seed: int) -> np.ndarray:
     counts = np.zeros((draws, len(strata)))
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
-        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=draws)
+        size = len(members)
+        drawn = (
+            rng.integers(0, size, (draws, size), dtype=np.int32) + (np.arange(draws, dtype=np.int64) * size)[:, None]
+        )
+        counts[:, members] = np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size)
     return counts
 
 

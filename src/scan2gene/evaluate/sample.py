@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ class Sample:
     table: pd.DataFrame
     _drawn: dict[str, Resampled] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def units(self) -> pd.DataFrame:
         """One row per patient, or side."""
         return self.table.drop_duplicates(PERSON)
@@ -46,7 +46,7 @@ class Sample:
         who = "labelled test patients" if len(truth) == patients else "labelled sides of test patients"
         return f"{int(truth.sum())} positive among {len(truth)} {who}; both classes are needed"
 
-    @property
+    @cached_property
     def fewest(self) -> int:
         """Patients of the rarer class."""
         units = self.units
@@ -107,7 +107,9 @@ class Sample:
                 rows = np.flatnonzero(columns["repeat"] == number)
                 y, prob, fold = (columns[c][rows] for c in ("y_true", "prob", "fold"))
                 decided = None if decision is None else decision[rows]
-                found.append(at_once(metrics, y, prob.astype(float), decided, fold, part[:, patient[rows]]))
+                places = patient[rows]
+                own = part if np.array_equal(places, np.arange(part.shape[1])) else part.take(places, axis=1)
+                found.append(at_once(metrics, y, prob.astype(float), decided, fold, own))
             return {m: np.mean([f[m] for f in found], axis=0) for m in metrics}
 
         parts = np.array_split(weights, max(1, min(len(weights), -(-weights.size // _AT_ONCE))))
