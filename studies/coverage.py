@@ -123,7 +123,7 @@ report. An interval that cannot be made counts as not holding the truth.
 
 - Reported intervals hold the truth in {low:.3f} to {high:.3f} of the cohorts.
 - With 60 patients the percentile bootstrap falls to {worst["percentile"]:.3f} and DeLong's interval to
-  {worst["delong"]:.3f}: the scatter of an AUROC is skewed, and they do not follow. Both are computed for comparison only.
+  {worst["delong"]:.3f}: the scatter of an AUROC is skewed, and they do not follow it. They are for comparison.
 - The plain BCa interval is too wide in folds: with 60 patients in five folds it holds the truth in {min(wide):.3f} to
   {max(wide):.3f}. A positive there meets few negatives; drawing patients counts the luck of who shares its fold once
   in who is drawn, and again in the pairs that stay. The reported interval takes the bootstrap's shape, skew and bias

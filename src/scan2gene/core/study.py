@@ -71,6 +71,9 @@ class Study(Section):
                 raise ValueError(f"{what} must have different names; {sorted(twice)} appear twice")
         self._check_predict()
         self._check_genes()
+        for target in self.evaluate.prevalence:
+            if target not in self.targets:
+                raise ValueError(f"evaluate.prevalence: {unknown_name(target, self.targets)}")
         masks = [n for n, r in self.cohort.roles.items() if r.kind == "label"]
         named = [
             ("targets", self.explain.targets, list(self.targets)),

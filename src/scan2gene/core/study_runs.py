@@ -126,6 +126,10 @@ class Evaluate(Section):
     """Intervals and the ledger."""
 
     bootstrap: int = Field(2000, ge=100, description="patient-bootstrap draws behind every 95 % interval")
+    prevalence: dict[Name, Annotated[float, Field(gt=0, lt=1)]] = Field(
+        {}, description="target -> share of positives where it is to be used, for predictive values there"
+    )
+    shuffles: int = Field(999, ge=0, description="shuffles of the labels within sites, each with its own fit; 0: none")
     ledger: str | None = Field(None, description="CSV to which every evaluation of a real cohort is appended")
 
 

@@ -49,7 +49,7 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
     rows: list[dict[str, Any]] = []
     results: dict[str, Any] = {}
     tested = patients[patients["part"] == "test"]
-    decided = _with_decisions(tested, thresholds)
+    decided = with_decisions(tested, thresholds)
     plain: dict[tuple[str, str], dict[str, tuple[Sample, dict[str, Estimate]]]] = {}
     for (run, name, variant, target), table in tested.groupby(["run_id", "split", "variant", "target"]):
         scored = decided.loc[table.index].dropna(subset=["y_true", "prob"])
@@ -150,7 +150,7 @@ def _thresholds(patients: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _with_decisions(tested: pd.DataFrame, thresholds: list[dict[str, Any]]) -> pd.DataFrame:
+def with_decisions(tested: pd.DataFrame, thresholds: list[dict[str, Any]]) -> pd.DataFrame:
     """Test rows with the decision at their fold's threshold; the index stays.
 
     What stands for several repeats has no validation rows of its own that leave a patient's

@@ -58,6 +58,55 @@ def detectable_auroc(positives: int, negatives: int, power: float = POWER, level
     return high
 
 
+def power_of(auroc: float, positives: int, negatives: int, level: float = LEVEL) -> float | None:
+    """Probability that as many new patients would show a difference from 0.5, were this the true AUROC.
+
+    Args:
+        auroc: The one that was observed, or supposed. Of an observed one this says no more than its P value
+            does (Hoenig and Heisey 2001); it is for planning the next study.
+        positives: Test patients of one class.
+        negatives: Of the other.
+        level: Of the two-sided interval.
+
+    Returns:
+        None where a class is empty.
+    """
+    if positives < 1 or negatives < 1:
+        return None
+    reach = NormalDist().inv_cdf((1 + level) / 2) * auroc_error(0.5, positives, negatives)
+    error, far = auroc_error(auroc, positives, negatives), abs(auroc - 0.5)
+    if not error > 0:
+        return 1.0 if far > reach else 0.0
+    return NormalDist().cdf((far - reach) / error) + NormalDist().cdf((-far - reach) / error)
+
+
+def patients_needed(auroc: float, prevalence: float, power: float = POWER, level: float = LEVEL) -> int | None:
+    """Fewest test patients with which this AUROC would be told from 0.5 with the given power.
+
+    Args:
+        auroc: The true one.
+        prevalence: Share of positives among them.
+        power: As in `detectable_auroc`.
+        level: Of the interval.
+
+    Returns:
+        None for an AUROC of 0.5, or where more than a million would not do.
+    """
+
+    def enough(n: int) -> bool:
+        positives = round(n * prevalence)
+        found = power_of(auroc, positives, n - positives, level)
+        return found is not None and found >= power
+
+    if auroc == 0.5 or not 0 < prevalence < 1 or not enough(1_000_000):
+        return None
+    low, high = 2, 1_000_000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
 def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
     """Patients per class and part, and the AUROC that the tested patients can tell from chance.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
@@ -17,16 +20,17 @@ from scan2gene.stages.job import Job
 
 
 def evaluate_runs(job: Job) -> str:
-    """Write metrics.csv, thresholds.json, results.json and comparisons.csv."""
+    """Write metrics.csv, thresholds.json, results.json, comparisons.csv, and the tables about probabilities."""
     from scan2gene.evaluate.evaluate import evaluate
     from scan2gene.evaluate.optimism import optimism
+    from scan2gene.evaluate.probabilities import probability_tables
 
     settings = job.study.evaluate
     starts = {(r.name, s.name): started(job.out, r.name, s.name) for r in job.study.runs for s in job.study.splits}
     key = stage_key(
         version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
         seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
-        starts=[s.as_json() for s in starts.values()],
+        cohort=file_hash(job.out / "cohort.csv"), starts=[s.as_json() for s in starts.values()],
     )  # fmt: skip
     if not job.is_done("evaluate", key):
         predictions = pd.read_parquet(job.out / "predictions.parquet")
@@ -39,11 +43,18 @@ def evaluate_runs(job: Job) -> str:
             for row in optimism(predictions, settings.bootstrap, job.study.seed):
                 run, name, target = (row.pop(k) for k in ("run_id", "split", "target"))
                 found.results[run][name][target]["optimism"] = row
+        tables = probability_tables(
+            predictions, found.thresholds, settings.prevalence, settings.bootstrap, job.study.seed
+        )
+        tables["evidence"] = _evidence(job, found.results, split, predictions)
         files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json", "comparisons.csv")]
         write_csv(files[0], found.metrics)
         write_json(files[1], found.thresholds)
         write_json(files[2], found.results)
         write_csv(files[3], found.comparisons)
+        for name, table in tables.items():
+            write_csv(job.out / f"{name}.csv", table)
+            files.append(job.out / f"{name}.csv")
         for one in job.study.runs:
             if one.name in found.results:
                 write_json(job.out / "experiments" / one.name / "results.json", found.results[one.name])
@@ -52,6 +63,52 @@ def evaluate_runs(job: Job) -> str:
         job.done("evaluate", key, files)
     metrics = job.table("metrics.csv")
     return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
+
+
+def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Other fits, shuffled labels and numbers of patients, beside each run's AUROC."""
+    from scan2gene.evaluate.evidence import Features, evidence
+    from scan2gene.evaluate.shuffled import logistic_scores, ridge_scores
+
+    features = {}
+    for one in job.study.runs:
+        columns = one.model.options.get("columns") if one.model.name == "clinical" else None
+        if columns:
+            fit = partial(logistic_scores, strength=float(one.model.options.get("strength", 1.0)))
+            read = partial(_clinical_features, job, columns)
+            features[one.name] = Features("the model itself, fitted again", fit, read)
+        elif one.model.name != "clinical":
+            frozen = one.weights is not None and one.weights.probes
+            what = (
+                "a linear probe of the frozen encoder" if frozen else "a linear probe of the trained network's features"
+            )
+            features[one.name] = Features(what, ridge_scores, partial(_embedded_features, job, one.name))
+    return evidence(
+        results, split, predictions, features,
+        nested={r.name: r.search is not None for r in job.study.runs},
+        by_site=frozenset(s.name for s in job.study.splits if s.kind == "leave_one_site_out"),
+        shuffles=job.study.evaluate.shuffles, seed=job.study.seed,
+    )  # fmt: skip
+
+
+def _clinical_features(job: Job, columns: list[str], split: str) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    from scan2gene.radiomics.clinical import clinical_columns
+
+    cohort, table = job.table("cohort.csv"), job.table("split.csv", SPLIT_COLUMNS)
+    values, patients = clinical_columns(cohort, columns), cohort["patient_id"].to_numpy()
+    fits = table.loc[table["split"] == split, ["repeat", "fold"]].drop_duplicates()
+    for repeat, fold in fits.itertuples(index=False, name=None):
+        yield int(repeat), int(fold), patients, values
+
+
+def _embedded_features(job: Job, run: str, split: str) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    path = job.out / "embeddings.parquet"
+    if not path.exists():
+        return
+    wanted = [("run_id", "==", run), ("split", "==", split)]
+    table = pd.read_parquet(path, filters=wanted, columns=["repeat", "fold", "patient_id", "embedding"])
+    for (repeat, fold), rows in table.groupby(["repeat", "fold"]):
+        yield int(repeat), int(fold), rows["patient_id"].to_numpy(), np.stack(rows["embedding"].to_numpy())
 
 
 def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:

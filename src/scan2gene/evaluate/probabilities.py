@@ -1,0 +1,262 @@
+"""The prediction table to tables about probabilities: calibration, decisions, abstention, prediction sets.
+
+Whatever is fitted, is fitted on validation patients: recalibration on those of all folds but the
+tested ones, as thresholds are; prediction sets on the fold's own, since they are about one network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.evaluate.calibration import (
+    RECALIBRATIONS,
+    brier_parts,
+    error_by_luck,
+    expected_error,
+    logit,
+    slope_and_intercept,
+)
+from scan2gene.evaluate.ensemble import ALL
+from scan2gene.evaluate.evaluate import to_patients, with_decisions
+from scan2gene.evaluate.intervals import Estimate, bca
+from scan2gene.evaluate.sample import PERSON, Sample
+from scan2gene.evaluate.use import (
+    CONFIDENCE,
+    conformal_cut,
+    conformal_sets,
+    net_benefit,
+    predictive_values,
+    risk_coverage,
+)
+
+PLACE = ("run_id", "split", "target")
+FIGURE = (*PLACE, "figure", "value", "low", "high", "reason")
+AS_GIVEN = "as given"
+FEW = 20  # validation patients, below which nothing is fitted; and test patients, below which nothing is said
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "calibration": (*PLACE, "method", "n", "n_fitted", *FIGURE[3:]),
+    "decision": (*PLACE, "threshold", "net_benefit", "low", "high", "act_on_all", "act_on_none"),
+    "predictive_values": (*PLACE, "prevalence", *FIGURE[3:]),
+    "abstention": (*PLACE, "coverage", "n", "error", "low", "high", "reason"),
+    "conformal": (*PLACE, "confidence", "n", "n_fits", "n_fits_too_small", *FIGURE[3:]),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One run, split and target: its scored test rows, and the validation rows of its folds."""
+
+    run: str
+    split: str
+    target: str
+    tested: pd.DataFrame
+    validation: pd.DataFrame
+
+    @property
+    def key(self) -> dict[str, str]:
+        """The first columns of every table."""
+        return dict(zip(PLACE, (self.run, self.split, self.target), strict=True))
+
+    @property
+    def lacking(self) -> str:
+        """Why nothing is said about these probabilities; empty where something is."""
+        units = self.tested.drop_duplicates(PERSON)
+        positives, n = int(units["y_true"].sum()), len(units)
+        if not 0 < positives < n:
+            return f"{positives} positive among {n} labelled test patients; both classes are needed"
+        if n < FEW:
+            return f"{n} test patients are too few; at least {FEW} are needed"
+        low, high = self.tested["prob"].min(), self.tested["prob"].max()
+        if low < 0 or high > 1:
+            return f"scores from {low:.3g} to {high:.3g} are no probabilities"
+        return ""
+
+
+def probability_tables(
+    predictions: pd.DataFrame,
+    thresholds: Sequence[Mapping[str, Any]],
+    prevalence: Mapping[str, float],
+    draws: int,
+    seed: int,
+) -> dict[str, pd.DataFrame]:
+    """Tables by name, as `COLUMNS` lists them; a figure that cannot be estimated has its reason.
+
+    Args:
+        predictions: The prediction table.
+        thresholds: thresholds.json.
+        prevalence: Target -> share of positives where it is to be used.
+        draws: Bootstrap draws.
+        seed: Of the draws.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
+    for place in _places(predictions, thresholds):
+        lacking = place.lacking
+        if lacking:
+            for name in COLUMNS:
+                rows[name] += _nothing(name, place, lacking, prevalence)
+            continue
+        sample = Sample(place.tested)
+        counts = sample.counts(draws, seed)
+        _, patient = np.unique(place.tested["patient_id"], return_inverse=True)
+        rows["calibration"] += _calibration(place, counts, patient, seed)
+        rows["decision"] += _decision(place, counts, patient)
+        if place.target in prevalence:
+            rows["predictive_values"] += _values(place, sample, prevalence[place.target], draws, seed)
+        rows["abstention"] += _abstention(place, counts, patient)
+        rows["conformal"] += _conformal(place, counts, patient)
+    return {name: pd.DataFrame(rows[name], columns=list(columns)) for name, columns in COLUMNS.items()}
+
+
+def _places(predictions: pd.DataFrame, thresholds: Sequence[Mapping[str, Any]]) -> Iterator[Place]:
+    patients = to_patients(predictions[predictions["variant"] == "original"])
+    patients = patients[patients["fold"] != ALL].dropna(subset=["y_true"])
+    cuts = [dict(t) for t in thresholds]
+    decided = with_decisions(patients[patients["part"] == "test"], cuts).dropna(subset=["prob"])
+    learned = patients[patients["part"] == "validation"].dropna(subset=["prob"])
+    for (run, split, target), tested in patients[patients["part"] == "test"].groupby(list(PLACE)):
+        own = learned[(learned["run_id"] == run) & (learned["split"] == split) & (learned["target"] == target)]
+        yield Place(run, split, target, decided.loc[decided.index.intersection(tested.index)], own)
+
+
+def _nothing(name: str, place: Place, lacking: str, prevalence: Mapping[str, float]) -> list[dict[str, Any]]:
+    """One row that says why there are no others."""
+    if name == "decision" or (name == "predictive_values" and place.target not in prevalence):
+        return []  # a curve has no place for a reason; calibration.csv has it
+    return [{**place.key, "figure": "all" if "figure" in COLUMNS[name] else None, "reason": lacking}]
+
+
+def _figures(base: Mapping[str, Any], found: Mapping[str, Estimate]) -> list[dict[str, Any]]:
+    return [{**base, "figure": name, **vars(estimate)} for name, estimate in found.items()]
+
+
+def _calibration(place: Place, counts: np.ndarray, patient: np.ndarray, seed: int) -> list[dict[str, Any]]:
+    rows = []
+    y = place.tested["y_true"].to_numpy(float)
+    mended, fitted, reasons = recalibrated(place.tested, place.validation)
+    for method, prob in {AS_GIVEN: place.tested["prob"].to_numpy(float), **mended}.items():
+        base = {**place.key, "method": method, "n": place.tested["patient_id"].nunique(),
+                "n_fitted": 0 if method == AS_GIVEN else fitted}  # fmt: skip
+        rows += _figures(base, _of_probabilities(y, prob, patient, counts, seed))
+    rows += [
+        {**place.key, "method": m, "n": place.tested["patient_id"].nunique(), "n_fitted": fitted, "figure": "all",
+         "reason": reason}
+        for m, reason in reasons.items()
+    ]  # fmt: skip
+    return rows
+
+
+def _of_probabilities(
+    y: np.ndarray, prob: np.ndarray, patient: np.ndarray, counts: np.ndarray, seed: int
+) -> dict[str, Estimate]:
+    parts, (slope, intercept) = brier_parts(y, prob), slope_and_intercept(y, prob, patient)
+    error, luck = expected_error(y, prob), error_by_luck(prob, patient, seed)
+    return {
+        "slope": slope,
+        "intercept": intercept,
+        "brier": bca(_mean_of((prob - y) ** 2, patient, counts.shape[1]), counts),
+        "brier_reliability": Estimate(parts.reliability),
+        "brier_resolution": Estimate(parts.resolution),
+        "brier_uncertainty": Estimate(parts.uncertainty),
+        "brier_within_bins": Estimate(parts.within),
+        "ece": Estimate(error),
+        "ece_if_calibrated": Estimate(*luck),
+    }
+
+
+def _mean_of(values: np.ndarray, patient: np.ndarray, patients: int) -> Any:
+    """The mean of a column as a function of how often each patient counts."""
+    over, under = (np.bincount(patient, v, minlength=patients) for v in (values, np.ones(len(values))))
+    return lambda w: (w @ over) / (w @ under)
+
+
+def recalibrated(tested: pd.DataFrame, validation: pd.DataFrame) -> tuple[dict[str, np.ndarray], int, dict[str, str]]:
+    """Probabilities of test rows, mended by what validation patients of all folds but the tested ones say.
+
+    Returns:
+        Method -> (N,); the fewest patients that a fold's fit had; method -> why it was not fitted.
+    """
+    out = {m: np.full(len(tested), np.nan) for m in RECALIBRATIONS}
+    fewest = None
+    for (repeat, _), rows in tested.reset_index(drop=True).groupby(["repeat", "fold"]):
+        own = validation[validation["repeat"] == repeat]
+        known = own[~own["patient_id"].isin(rows["patient_id"])]
+        y, prob = known["y_true"].to_numpy(float), known["prob"].to_numpy(float)
+        n = known["patient_id"].nunique()
+        fewest = n if fewest is None else min(fewest, n)
+        if n < FEW or not 0 < y.sum() < len(y):
+            why = (f"a fold has {n} validation patients, {int(y.sum())} of {len(y)} rows positive; {FEW} patients "
+                   "and both classes are needed")  # fmt: skip
+            return {}, fewest, dict.fromkeys(RECALIBRATIONS, why)
+        for method, fit in RECALIBRATIONS.items():
+            out[method][rows.index] = fit(y, prob)(rows["prob"].to_numpy(float))
+    return out, fewest or 0, {}
+
+
+def _decision(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[dict[str, Any]]:
+    y, prob = (place.tested[c].to_numpy(float) for c in ("y_true", "prob"))
+    curve = net_benefit(y, prob, counts[:, patient])
+    columns = zip(curve.threshold, curve.model, curve.low, curve.high, curve.all_treated, strict=True)
+    names = ("threshold", "net_benefit", "low", "high", "act_on_all")
+    return [
+        {**place.key, **dict(zip(names, map(float, values), strict=True)), "act_on_none": 0.0} for values in columns
+    ]
+
+
+def _values(place: Place, sample: Sample, prevalence: float, draws: int, seed: int) -> list[dict[str, Any]]:
+    drawn = sample.resampled(["recall", "specificity"], draws, seed)
+    found = predictive_values(drawn["recall"], drawn["specificity"], prevalence)
+    base = {**place.key, "prevalence": prevalence}
+    return _figures(base, dict(zip(("positive_predictive_value", "negative_predictive_value"), found, strict=True)))
+
+
+def _abstention(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[dict[str, Any]]:
+    table = place.tested
+    sure = np.abs(logit(table["prob"].to_numpy(float)) - logit(table["threshold"].to_numpy(float)))
+    wrong = (table["decision"] != table["y_true"]).to_numpy(float)
+    return [
+        {**place.key, "coverage": kept.coverage, "n": kept.n, "error": kept.error.value, "low": kept.error.low,
+         "high": kept.error.high, "reason": kept.error.reason}
+        for kept in risk_coverage(wrong, sure, counts, patient)
+    ]  # fmt: skip
+
+
+def _conformal(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[dict[str, Any]]:
+    table = place.tested.reset_index(drop=True)
+    positive, negative = np.zeros(len(table), bool), np.zeros(len(table), bool)
+    fits = small = 0
+    for (repeat, fold), rows in table.groupby(["repeat", "fold"]):
+        own = place.validation[(place.validation["repeat"] == repeat) & (place.validation["fold"] == fold)]
+        cut = conformal_cut(own["y_true"].to_numpy(float), own["prob"].to_numpy(float))
+        fits, small = fits + 1, small + (cut is None)
+        positive[rows.index], negative[rows.index] = conformal_sets(rows["prob"].to_numpy(float), cut)
+    y = table["y_true"].to_numpy(float)
+    holds = np.where(y == 1, positive, negative).astype(float)
+    base = {**place.key, "confidence": CONFIDENCE, "n": table["patient_id"].nunique(), "n_fits": fits,
+            "n_fits_too_small": small}  # fmt: skip
+    if small == fits:
+        needed = int(np.ceil(CONFIDENCE / (1 - CONFIDENCE) - 1e-9))
+        why = f"every fold has fewer than {needed} validation patients, so every set holds both classes"
+        return [{**base, "figure": "all", "reason": why}]
+    patients, groups = counts.shape[1], {"coverage": y >= 0, "coverage_positive": y == 1, "coverage_negative": y == 0}
+    found = {
+        name: bca(_mean_of_some(holds, inside.astype(float), patient, patients), counts)
+        for name, inside in groups.items()
+    }
+    sizes = {"one_class": positive ^ negative, "both_classes": positive & negative, "no_class": ~positive & ~negative}
+    found |= {name: Estimate(float(share.mean())) for name, share in sizes.items()}
+    return _figures(base, found)
+
+
+def _mean_of_some(values: np.ndarray, inside: np.ndarray, patient: np.ndarray, patients: int) -> Any:
+    over, under = (np.bincount(patient, v, minlength=patients) for v in (values * inside, inside))
+
+    def mean(w: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (w @ over) / (w @ under)
+
+    return mean
