@@ -57,8 +57,11 @@ def net_benefit(y_true: Array, prob: Array, weights: Array, thresholds: Array = 
 
 
 def useful_between(curve: NetBenefit) -> tuple[float, float] | None:
-    """The widest stretch of thresholds at which the model's interval lies above acting on all and on none."""
-    above = curve.low > np.maximum(curve.all_treated, 0)
+    """The widest stretch of thresholds at which the model's interval lies above acting on all and on none.
+
+    A single threshold is no stretch: with so many, one lies above by luck.
+    """
+    above = curve.low > np.maximum(curve.all_treated, 0) + 1e-9
     best: tuple[float, float] | None = None
     start = None
     for index, yes in enumerate([*above, False]):
@@ -66,7 +69,8 @@ def useful_between(curve: NetBenefit) -> tuple[float, float] | None:
             start = index
         elif not yes and start is not None:
             stretch = float(curve.threshold[start]), float(curve.threshold[index - 1])
-            best = stretch if best is None or stretch[1] - stretch[0] > best[1] - best[0] else best
+            longest = best[1] - best[0] if best else 0.0
+            best = stretch if stretch[1] - stretch[0] > longest else best
             start = None
     return best
 

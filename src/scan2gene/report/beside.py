@@ -39,6 +39,7 @@ def figures(page: dict[str, Any]) -> dict[str, str]:
     """Every drawn figure of the page by the name of its file."""
     found = [(f"auroc-{split}", svg) for split, svg in page["forests"]]
     found += [(f"{kind}-{split}-{target}-{run}", svg) for run, kind, split, target, svg in _of_panels(page)]
+    found += page["use"]["figures"]
     found += [(f"convergence-{t['split']}-{t['run']}", t["svg"]) for t in page["training"] if t["svg"]]
     found += [(f"cases-{c['split']}-{c['target']}-{c['run']}", c["svg"]) for c in page["cases"]]
     found += [(f"embeddings-{m['split']}-{m['run']}-{n}", v) for m in page["maps"] for n, v in m["figures"].items()]

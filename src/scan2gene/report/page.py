@@ -21,6 +21,7 @@ from scan2gene.report.looking import looking
 from scan2gene.report.planned import planned
 from scan2gene.report.searched import searched
 from scan2gene.report.tables import tables
+from scan2gene.report.use import use
 from scan2gene.report.verdict import interval, number
 
 SECTIONS = (
@@ -29,6 +30,7 @@ SECTIONS = (
     ("models", "Models"),
     ("metrics", "All metrics"),
     ("curves", "Curves"),
+    ("use", "Probabilities and use"),
     ("cases", "Best and worst cases"),
     ("embeddings", "Embeddings"),
     ("cohort", "Cohort"),
@@ -68,6 +70,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "models": models_table.models(inputs, found),
         "forests": results.forests(inputs, found),
         "panels": panels.panels(inputs, found),
+        "use": use(inputs),
         "cases": cases.cases(inputs),
         "maps": embedding_maps(inputs),
         "neighbours": neighbours(inputs),
@@ -83,7 +86,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "reproduce": repeat.reproduce(inputs),
     }
     drawn, per_run = beside.figures(page), beside.plots(page)
-    every = [*models_table.tables(page["models"], inputs.comparisons), *tables(inputs, page)]
+    every = [*models_table.tables(page["models"], inputs.comparisons), *tables(inputs, page), *page["use"]["tables"]]
     listed = beside.named((table.name, table) for table in every if len(table.csv))
     html = _template().render(
         **page,

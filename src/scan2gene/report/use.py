@@ -1,0 +1,271 @@
+"""Whether probabilities can be taken at their word, what they are worth, and what else speaks for a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.probabilities import AS_GIVEN, COLUMNS
+from scan2gene.evaluate.use import NetBenefit, useful_between
+from scan2gene.report import use_figures
+from scan2gene.report.inputs import Inputs
+from scan2gene.report.tables import Table
+from scan2gene.report.verdict import interval, number
+
+NAMES = {
+    "calibration": "Calibration, as given and mended on validation patients",
+    "decision": "Net benefit by threshold",
+    "predictive_values": "Predictive values at the prevalence that the study names",
+    "abstention": "Wrong decisions among the surest",
+    "conformal": "Prediction sets and how often they hold the class",
+    "evidence": "Other fits of the same method, shuffled labels, patients needed",
+}
+
+
+def use(inputs: Inputs) -> dict[str, Any]:
+    """By split and target, sentences and figures of every run; the tables behind them; why where there are none."""
+    tables = {name: _read(inputs.out / f"{name}.csv") for name in NAMES}
+    if any(table is None for table in tables.values()):
+        return {"reason": "The stage evaluate of an older version wrote no tables about probabilities.", "groups": [],
+                "tables": [], "figures": []}  # fmt: skip
+    known = {name: table for name, table in tables.items() if table is not None}
+    for table in known.values():
+        for column in ("reason", "fits_reason", "shuffled_reason"):
+            if column in table:
+                table[column] = table[column].map(inputs.hide, na_action="ignore")
+    groups, figures = [], []
+    for split in inputs.study.splits:
+        for target in inputs.study.targets:
+            runs = []
+            for run in inputs.study.runs:
+                place = (run.name, split.name, target)
+                of_run = {n: _at(t, place) for n, t in known.items()}
+                drawn = _drawn(of_run, place)
+                figures += [(f"{kind}-{split.name}-{target}-{run.name}", svg) for kind, svg in drawn.items()]
+                runs.append({"run": run.name, "said": _said(of_run), "figures": drawn,
+                             "evidence": _evidence(of_run["evidence"])})  # fmt: skip
+            groups.append({"split": split.name, "target": target, "runs": runs})
+    listed = [Table(n.replace("_", "-"), NAMES[n], t) for n, t in known.items() if len(t)]
+    for number_, table in enumerate(listed):
+        if table.name == "calibration":  # the report's own has this name: the bins of the diagram
+            listed[number_] = Table("calibration-figures", table.caption, table.csv)
+    return {"reason": "", "groups": groups, "tables": listed, "figures": figures}
+
+
+def _read(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    text = dict.fromkeys(("run_id", "split", "target", "method", "figure", "reason", "nested"), str)
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    return table if set(COLUMNS.get(path.stem, ())) <= set(table.columns) else None
+
+
+def _at(table: pd.DataFrame, place: tuple[str, str, str]) -> pd.DataFrame:
+    run, split, target = place
+    return table[(table["run_id"] == run) & (table["split"] == split) & (table["target"] == target)]
+
+
+def _estimates(table: pd.DataFrame) -> dict[str, Estimate]:
+    found = {}
+    for row in table.to_dict("records"):
+        value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
+        found[row["figure"]] = Estimate(value, low, high, row["reason"] if isinstance(row["reason"], str) else "")
+    return found
+
+
+def _with(found: Estimate) -> str:
+    if found.value is None:
+        return f"cannot be estimated, because {found.reason}"
+    if found.low is None or found.high is None:
+        return f"{signed(found.value)} (no interval)"
+    below = found.low < 0  # a dash between would look like a sign
+    spread = f"{signed(found.low)} to {signed(found.high)}" if below else interval(found.low, found.high)
+    return f"{signed(found.value)} ({spread})"
+
+
+def signed(value: float) -> str:
+    """Three decimals, with a minus sign that is one."""
+    return f"{'−' if round(value, 3) < 0 else ''}{number(abs(value))}"
+
+
+def _said(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str]]:
+    """(what it is about, sentence) of one run."""
+    table = tables["calibration"]
+    given = _estimates(table[table["method"] == AS_GIVEN])
+    if not given:
+        reasons = table["reason"].dropna().tolist()
+        return [("Probabilities", f"Nothing can be said, because {reasons[0] if reasons else 'it was not tested'}.")]
+    said = [("Calibration", f"{slope_in_words(given['slope'])} {large_in_words(given['intercept'])} "
+             f"{error_in_words(given['ece'], given['ece_if_calibrated'])}")]  # fmt: skip
+    said.append(("Brier score", _brier(given)))
+    said.append(("Mended", _mended(table)))
+    said.append(("In use", _useful(tables["decision"])))
+    values = _estimates(tables["predictive_values"])
+    if values:
+        where = float(tables["predictive_values"]["prevalence"].iloc[0])
+        said.append(("Predictive values", f"Where {100 * where:.3g} % are positive, a positive decision is right in "
+                     f"{_with(values['positive_predictive_value'])}, a negative one in "
+                     f"{_with(values['negative_predictive_value'])}."))  # fmt: skip
+    said.append(("Abstention", _abstained(tables["abstention"])))
+    said.append(("Sets", sets_in_words(tables["conformal"])))
+    return [(what, words) for what, words in said if words]
+
+
+def slope_in_words(slope: Estimate) -> str:
+    """What a calibration slope means."""
+    if slope.value is None or slope.low is None or slope.high is None:
+        return f"The slope {_with(slope)}."
+    if slope.high < 0:
+        return f"Probabilities point the wrong way (slope {_with(slope)})."
+    if slope.high < 1 and slope.low <= 0:
+        return f"Probabilities are too extreme, or tell nothing at all (slope {_with(slope)}; 1 is right)."
+    if slope.high < 1:
+        return f"Probabilities are too extreme (slope {_with(slope)}; 1 is right)."
+    if slope.low > 1:
+        return f"Probabilities are too timid (slope {_with(slope)}; 1 is right)."
+    return f"Neither too extreme nor too timid as far as can be seen (slope {_with(slope)}; 1 is right)."
+
+
+def large_in_words(intercept: Estimate) -> str:
+    """What calibration in the large means."""
+    if intercept.low is None or intercept.high is None:
+        return ""
+    if intercept.low > 0 or intercept.high < 0:
+        word = "more" if intercept.low > 0 else "less"
+        return f"Positives are {word} frequent than they say (intercept {_with(intercept)}; 0 is right)."
+    return f"On the whole they are about as high as they should be (intercept {_with(intercept)}; 0 is right)."
+
+
+def error_in_words(error: Estimate, luck: Estimate) -> str:
+    """The calibration error beside what perfect probabilities would show on as many patients."""
+    if error.value is None or luck.value is None or luck.high is None:
+        return ""
+    beyond = "more than luck explains" if error.value > luck.high else "no more than luck explains"
+    return f"Bins miss by {number(error.value)} on average, {beyond} (perfect ones: {_with(luck)})."
+
+
+def _brier(given: Mapping[str, Estimate]) -> str:
+    parts = [given[f"brier_{n}"].value for n in ("reliability", "resolution", "uncertainty", "within_bins")]
+    if any(p is None for p in parts):
+        return ""
+    miss, tell, guess, within = (number(abs(float(p))) for p in parts if p is not None)
+    within = f"{'−' if float(parts[-1] or 0) < 0 else '+'} {within}"
+    return (f"{_with(given['brier'])} = {miss} from probabilities that are off − {tell} from telling patients apart "
+            f"+ {guess}, which guessing the prevalence has, {within} inside bins.")  # fmt: skip
+
+
+def _mended(table: pd.DataFrame) -> str:
+    found = []
+    for method, rows in table[table["method"] != AS_GIVEN].groupby("method", sort=False):
+        values = _estimates(rows)
+        if "brier" not in values:
+            return f"Not fitted, because {rows['reason'].iloc[0]}."
+        found.append(f"{method} Brier {number(values['brier'].value or 0.0)}, error "
+                     f"{number(values['ece'].value or 0.0)}")  # fmt: skip
+    return f"Fitted on validation patients, judged on test patients: {'; '.join(found)}." if found else ""
+
+
+def _curve(table: pd.DataFrame) -> NetBenefit:
+    names = ("threshold", "net_benefit", "low", "high", "act_on_all")
+    return NetBenefit(*(table[c].to_numpy(float) for c in names))
+
+
+def _useful(table: pd.DataFrame) -> str:
+    if table.empty:
+        return ""
+    found = useful_between(_curve(table))
+    if found is None:
+        return "At no threshold is acting by it shown to be worth more than acting on everybody or on nobody."
+    low, high = found
+    where = f"at thresholds from {low:.2f} to {high:.2f}"
+    return (
+        f"Acting by it is worth more than acting on everybody or on nobody {where}, and is not shown to be elsewhere."
+    )
+
+
+def _abstained(table: pd.DataFrame) -> str:
+    rows = {round(float(r["coverage"]), 1): r for r in table.dropna(subset=["error"]).to_dict("records")}
+    if 1.0 not in rows:
+        return ""
+    every = float(rows[1.0]["error"])
+    if 0.5 not in rows:
+        return f"{every:.0%} of decisions are wrong; too many are equally sure to leave the unsure half out."
+    half = rows[0.5]
+    spread = "no interval" if math.isnan(half["low"]) else f"{half['low']:.0%}–{half['high']:.0%}"
+    return (f"{every:.0%} of decisions are wrong; of the surest half, {half['error']:.0%} ({spread}, "
+            f"{int(half['n'])} decisions).")  # fmt: skip
+
+
+def sets_in_words(table: pd.DataFrame) -> str:
+    """What the prediction sets hold, and whether they hold what they should."""
+    found = _estimates(table)
+    if "coverage" not in found:
+        reasons = table["reason"].dropna().tolist()
+        return f"Not made, because {reasons[0]}." if reasons else ""
+    level, held = float(table["confidence"].iloc[0]), found["coverage"]
+    verdict = ""
+    if held.low is not None and held.high is not None:
+        verdict = ", less often than they should" if held.high < level else ", which agrees"
+        verdict = ", more often than they need to" if held.low > level else verdict
+    both, none = (found[n].value or 0.0 for n in ("both_classes", "no_class"))
+    small = int(table["n_fits_too_small"].iloc[0])
+    caution = f" {small} folds have too few validation patients and name both classes." if small else ""
+    by_class = ", ".join(f"{c} {_with(found[f'coverage_{c}'])}" for c in ("positive", "negative"))
+    return (f"Sets made to hold the class in {level:.0%} hold it in {_with(held)}{verdict} ({by_class}); {both:.0%} "
+            f"name both classes, {none:.0%} none.{caution}")  # fmt: skip
+
+
+def _evidence(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """(what it is about, sentence) of one run."""
+    if table.empty:
+        return []
+    row: dict[str, Any] = {k: (None if pd.isna(v) else v) for k, v in table.iloc[0].to_dict().items()}
+    fits = int(row["fits"] or 0)
+    if row["fits_low"] is not None:
+        words = (f"Trained and tested again on other patients, the method would have a mean AUROC in "
+                 f"{interval(row['fits_low'], row['fits_high'])} (95 % interval by Nadeau and Bengio's correction; "
+                 f"mean of {fits} fits {number(row['fits_auroc'])}).")  # fmt: skip
+    else:
+        words = f"No interval over fits, because {row['fits_reason']}."
+    if row["nested"] == "yes":
+        words += " Its settings were searched inside each fold by validation patients: this is nested cross-validation."
+    said = [("Other fits", words)]
+    if row["shuffled_p"] is not None:
+        words = (f"{str(row['shuffled_what']).capitalize()} reaches {number(row['shuffled_auroc'])} on true labels and "
+                 f"{number(row['shuffled_mean'])} on average of {int(row['shuffles'])} shuffles within sites, P "
+                 f"{p_text(row['shuffled_p'])} (one-sided).")  # fmt: skip
+        said.append(("Shuffled labels", words))
+    else:
+        said.append(("Shuffled labels", f"Not estimated, because {row['shuffled_reason']}."))
+    if row["power"] is not None:
+        needed = row["patients_needed"]
+        least = f"{int(needed):,} test patients" if needed is not None else "more than a million test patients"
+        said.append(("Patients needed", f"Were the AUROC found the true one, {least} of this mix would tell it from "
+                     f"chance in four of five studies; as many as here would in {row['power']:.0%}."))  # fmt: skip
+    return said
+
+
+def p_text(p: float) -> str:
+    """A P value as it is printed."""
+    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
+
+
+def _drawn(tables: Mapping[str, pd.DataFrame], place: tuple[str, str, str]) -> dict[str, Markup]:
+    run, split, target = place
+    where, made = f"of {run}, {target}, split {split}", {}
+    if len(tables["decision"]):
+        made["decision"] = use_figures.decision_curve(_curve(tables["decision"]), f"Decision curve {where}",
+                                                      _useful(tables["decision"]))  # fmt: skip
+    kept = tables["abstention"].dropna(subset=["error"])
+    if len(kept) > 1:
+        coverage, error, low, high = (kept[c].to_numpy(float) for c in ("coverage", "error", "low", "high"))
+        made["abstention"] = use_figures.abstention(
+            coverage, error, low, high, f"Wrong decisions {where}", _abstained(tables["abstention"])
+        )
+    return made
