@@ -129,8 +129,7 @@ report. An interval that cannot be made counts as not holding the truth.
   in who is drawn, and again in the pairs that stay. The reported interval takes the bootstrap's shape, skew and bias
   from the same draws, but their spread from an unbiased estimate over the pairs (two-way analysis of variance inside
   folds, `evaluate/pairs.py`), and Student's quantiles, since a spread known from 12 patients is not known well.
-- Where patients have sides of both classes, the spread stays that of the draws, which is too wide in small folds. So
-  do the intervals of all other metrics, and of paired differences.
+- Where patients have sides of both classes, the spread stays that of the draws, which is too wide in small folds.
 """
 
 

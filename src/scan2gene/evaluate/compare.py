@@ -149,7 +149,7 @@ def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, s
     lacking = "the two have no patient in common" if n == 0 else _lacking(first) or _lacking(second)
     if lacking:
         return Pair(one.file, two.file, one.target, n, Estimate(None, reason=lacking), None, None, None, notes)
-    paired = first.resampled(["auroc"], draws, seed)["auroc"] - second.resampled(["auroc"], draws, seed)["auroc"]
+    paired = first.difference(second, "auroc", draws, seed)
     p, p_delong = p_value(paired), None
     if min(first.fewest, second.fewest) < 2:
         estimate, p = Estimate(paired.value, reason="a single patient in the rarer class shows no spread"), None

@@ -41,9 +41,10 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
         seed: Of the draws; one set of draws per target, so runs are compared on the same.
 
     Raises:
-        RunError: The table lacks a patient that the split names.
+        RunError: The table lacks a patient that the split names, repeats a row, or holds what is no probability.
     """
     check_complete(predictions, split)
+    check_scores(predictions)
     patients = to_patients(predictions)
     thresholds = _thresholds(patients[patients["fold"] != ALL])
     rows: list[dict[str, Any]] = []
@@ -102,6 +103,29 @@ def check_complete(predictions: pd.DataFrame, split: pd.DataFrame) -> None:
                 f"predictions of run {run}{'' if variant == 'original' else f', {variant},'} do not cover the "
                 f"split: {'; '.join(lacking)}. Run predict again."
             )
+
+
+def check_scores(predictions: pd.DataFrame) -> None:
+    """Refuse rows that count an exam twice, and scores that are no probabilities.
+
+    Raises:
+        RunError: Naming the first ones.
+    """
+    keys = [*FOLD, "target", *PERSON, "exam_id", *(c for c in ("unit_id", "label") if c in predictions)]
+    twice = predictions[predictions.duplicated(keys)]
+    if len(twice):
+        first = twice.iloc[0]
+        raise RunError(
+            f"predictions have {len(twice)} rows that repeat another one, such as run {first['run_id']}, fold "
+            f"{first['fold']}, exam {first['exam_id']}. Run predict again."
+        )
+    wrong = predictions[(predictions["prob"] < 0) | (predictions["prob"] > 1)]
+    if len(wrong):
+        first = wrong.iloc[0]
+        raise RunError(
+            f"predictions have {len(wrong)} probabilities outside 0 to 1, such as {first['prob']:.3g} of run "
+            f"{first['run_id']}. Give scores that are none to `scan2gene compare`."
+        )
 
 
 def _differences(table: pd.DataFrame, wanted: set[tuple[Any, ...]]) -> list[str]:

@@ -163,8 +163,17 @@ def p_value(found: Resampled, null: float = 0.0) -> float | None:
     normal = NormalDist()
     beyond = normal.inv_cdf(_share_below(draws, null)) - bias
     z = beyond / (1 + acceleration * beyond) - bias  # solved for the tail, `interval_of` the other way round
-    tail = normal.cdf(z) if 1 + acceleration * beyond > 0 else float(beyond > 0)
+    tail = _tail(z, found.freedom) if 1 + acceleration * beyond > 0 else float(beyond > 0)
     return min(1.0, max(2 * min(tail, 1 - tail), 1 / len(draws)))
+
+
+def _tail(z: float, freedom: float) -> float:
+    """Share below z, of the law whose quantiles `_reach` takes."""
+    if not np.isfinite(freedom):
+        return NormalDist().cdf(z)
+    from scipy.special import stdtr
+
+    return float(stdtr(max(freedom, 1.0), z))
 
 
 def _defined(draws: np.ndarray) -> np.ndarray:

@@ -78,8 +78,7 @@ def _both(one: str, two: str, samples: Mapping[str, Sample], held: dict[Any, Sam
 def _difference(metric: str, one: Sample, two: Sample, draws: int, seed: int) -> dict[str, Any]:
     if one.lacking:
         return {"difference": None, "low": None, "high": None, "p": None, "reason": one.lacking}
-    first, second = (s.resampled([metric], draws, seed)[metric] for s in (one, two))
-    paired = first - second
+    paired = one.difference(two, metric, draws, seed)
     estimate = interval_of(paired)
     p = None if estimate.value is None else p_value(paired)
     return {

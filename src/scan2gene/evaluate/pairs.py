@@ -33,9 +33,14 @@ class Spread:
 
 
 def spread_of_pairs(
-    patient: np.ndarray, y_true: np.ndarray, prob: np.ndarray, repeat: np.ndarray, fold: np.ndarray
+    patient: np.ndarray,
+    y_true: np.ndarray,
+    prob: np.ndarray,
+    repeat: np.ndarray,
+    fold: np.ndarray,
+    other: np.ndarray | None = None,
 ) -> Spread | None:
-    """Variance of the mean over repeats of the AUROC over pairs inside folds.
+    """Variance of the mean over repeats of the AUROC over pairs inside folds, or of a difference of two.
 
     A pair's score is mean + of the positive + of the negative + rest. The three variances are
     estimated inside folds and pooled over them; with repeats a patient's part, and a pair's
@@ -47,6 +52,7 @@ def spread_of_pairs(
         prob: (N,).
         repeat: (N,).
         fold: (N,).
+        other: (N,) scores of another run of the same rows, whose AUROC is subtracted.
 
     Returns:
         None where a class has fewer than two patients in every fold, where pairs are too many to hold, and
@@ -59,6 +65,7 @@ def spread_of_pairs(
     positives, negatives = (len(np.unique(patient[y_true == c])) for c in (1, 0))
     if positives + negatives > people or not 0 < positives * negatives <= _MOST_PAIRS:
         return None
+    scores = np.stack([prob] if other is None else [prob, other], axis=1)
     parts = _Parts()
     per_patient, per_pair = np.zeros(people), np.zeros((positives, negatives))
     places = np.zeros(people, int)
@@ -66,7 +73,7 @@ def spread_of_pairs(
         members = np.unique(patient[y_true == c])
         places[members] = np.arange(len(members))
     for number in np.unique(repeat):
-        weight, found = _of_repeat(parts, *(a[repeat == number] for a in (patient, y_true, prob, fold)))
+        weight, found = _of_repeat(parts, *(a[repeat == number] for a in (patient, y_true, scores, fold)))
         for (rows, sides), (columns, others) in found:
             per_patient[rows] += sides * others.sum() / weight
             per_patient[columns] += others * sides.sum() / weight
@@ -95,19 +102,25 @@ Class = tuple[np.ndarray, np.ndarray]  # patients of one class in one fold, and 
 
 
 def _of_repeat(
-    parts: _Parts, patient: np.ndarray, y_true: np.ndarray, prob: np.ndarray, fold: np.ndarray
+    parts: _Parts, patient: np.ndarray, y_true: np.ndarray, scores: np.ndarray, fold: np.ndarray
 ) -> tuple[float, list[tuple[Class, Class]]]:
     """Pairs of a repeat, and the positives and negatives of each of its folds."""
     found, pairs = [], 0
     for name in np.unique(fold):
         positive, negative = (np.flatnonzero((fold == name) & (y_true == c)) for c in (1, 0))
         if len(positive) and len(negative):
-            right = (prob[positive][:, None] > prob[negative]) + 0.5 * (prob[positive][:, None] == prob[negative])
+            first, *others = (_in_order(s[positive], s[negative]) for s in scores.T)
+            right = first - others[0] if others else first
             rows, columns = (np.unique(patient[p], return_counts=True) for p in (positive, negative))
             parts.add(_by_patient(_by_patient(right, patient[positive]).T, patient[negative]).T)
             found.append((rows, columns))
             pairs += right.size
     return float(pairs), found
+
+
+def _in_order(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """(m, n): 1 where a positive is above a negative, ties half."""
+    return (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
 
 
 def _by_patient(right: np.ndarray, patient: np.ndarray) -> np.ndarray:

@@ -113,6 +113,8 @@ class Sample:
             return {m: np.mean([f[m] for f in found], axis=0) for m in metrics}
 
         parts = np.array_split(weights, max(1, min(len(weights), -(-weights.size // _AT_ONCE))))
+        if len(parts) == 1:
+            return work(parts[0])
         with ThreadPoolExecutor(_THREADS) as pool:
             done = list(pool.map(work, parts))
         return {m: np.concatenate([d[m] for d in done]) for m in metrics}
@@ -128,13 +130,27 @@ class Sample:
                 return Estimate(found.value, reason="all scores are equal")
             if self.fewest < 2:
                 return Estimate(found.value, reason="a single patient in the rarer class shows no spread")
-            found = found.with_spread(self._spread())
+            found = found.with_spread(_spread(self.table))
         return interval_of(found, self.fewest if metric in SHARES else 0)
 
-    def _spread(self) -> Spread | None:
-        columns = ("y_true", "prob", "repeat", "fold")
-        _, patient = np.unique(self.table["patient_id"], return_inverse=True)
-        return spread_of_pairs(patient, *(self.table[c].to_numpy() for c in columns))
+    def difference(self, other: Sample, metric: str, draws: int, seed: int) -> Resampled:
+        """A metric less that of another run on the same draws of the same patients.
+
+        Two AUROCs of the same rows in the same folds get the spread of their pairs, as `interval` has it.
+        """
+        paired = self.resampled([metric], draws, seed)[metric] - other.resampled([metric], draws, seed)[metric]
+        seats = ["repeat", "fold", *PERSON]
+        one, two = (s.table.fillna({"side": ""}).sort_values(seats, ignore_index=True) for s in (self, other))
+        if metric != "auroc" or not one[seats].equals(two[seats]):
+            return paired
+        return paired.with_spread(_spread(one, two["prob"].to_numpy()))
+
+
+def _spread(table: pd.DataFrame, other: np.ndarray | None = None) -> Spread | None:
+    """Of an AUROC, or of its difference from that of other scores of the same rows."""
+    _, patient = np.unique(table["patient_id"], return_inverse=True)
+    y, prob, repeat, fold = (table[c].to_numpy() for c in ("y_true", "prob", "repeat", "fold"))
+    return spread_of_pairs(patient, y, prob, repeat, fold, other)
 
 
 @lru_cache(maxsize=8)

@@ -94,3 +94,28 @@ def test_what_has_no_spread_has_a_reason_and_no_interval():
     y, score = np.repeat([0, 1], 10), rng.normal(size=20)
     estimate, p = delong_difference(y, score, np.exp(score))
     assert (estimate.value, p) == (0, 1.0)
+
+
+# Patients with poor/good outcome at each value, ascending, of the aSAH data (Turck et al. 2010): the steps of the ROC
+# curves that the R package pROC (Robin et al. 2011) prints for them.
+S100B = (
+    "1/0 0/5 0/3 0/2 3/6 1/6 2/6 2/7 1/4 1/0 2/3 1/4 0/4 1/3 0/2 0/1 0/2 1/0 1/0 0/1 1/0 1/0 1/0 0/1 1/0 "
+    "1/1 1/1 0/1 1/0 0/1 1/0 0/1 2/0 0/1 0/1 0/2 1/1 1/0 0/2 1/0 1/0 1/0 1/0 2/0 1/0 1/0 1/0 1/0 1/0 1/0"
+)
+WFNS = "2/37 12/20 1/3 8/8 18/4"
+
+
+def _steps(text: str) -> tuple[np.ndarray, np.ndarray]:
+    counts = np.array([step.split("/") for step in text.split()], int)  # (values, 2)
+    y = np.concatenate([np.repeat([1, 0], pair) for pair in counts])
+    return y, np.repeat(np.arange(len(counts)), counts.sum(axis=1))
+
+
+def test_figures_are_those_that_proc_publishes():
+    """The s100b example of pROC's manual, DeLong's interval: 0.6301-0.8326; areas to all printed digits."""
+    s100b = delong_interval(*_steps(S100B))
+    assert s100b.value == pytest.approx(0.73136856368563685, abs=1e-12)
+    assert (round(s100b.low, 4), round(s100b.high, 4)) == (0.6301, 0.8326)
+    y, score = _steps(WFNS)
+    assert (int(y.sum()), len(y)) == (41, 113)
+    assert delong_interval(y, score).value == pytest.approx(0.82367886178861793, abs=1e-12)

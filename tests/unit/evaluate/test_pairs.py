@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from scan2gene.evaluate.delong import delong
+from scan2gene.evaluate.intervals import interval_of, p_value
 from scan2gene.evaluate.pairs import spread_of_pairs
 from scan2gene.evaluate.sample import Sample
 
@@ -60,6 +61,22 @@ def test_what_cannot_be_separated_is_not():
         np.array([0, 0, 1]), np.array([0.0, 1, 0]), np.array([0.1, 0.9, 0.2]), np.zeros(3), np.zeros(3)
     )
     assert both is None  # the first patient's sides are of both classes
+
+
+def test_the_variance_of_a_difference_is_that_of_new_cohorts_and_its_p_value_fits_its_interval():
+    rng, values, known = np.random.default_rng(6), [], []
+    for trial in range(500):
+        one = _cohort(rng, 24, 36, 5, 0.75)
+        two = one.assign(prob=norm.cdf(norm.ppf(one["prob"]) + rng.normal(0, 1, 60)))
+        columns = [one[c].to_numpy() for c in ("y_true", "prob", "repeat", "fold")]
+        known.append(spread_of_pairs(np.arange(60), *columns, two["prob"].to_numpy()).variance)
+        pair = Sample(one), Sample(two.sample(frac=1, random_state=trial))
+        values.append(np.subtract(*(s.statistic("auroc", np.ones(60)) for s in pair)))
+    assert np.mean(known) == pytest.approx(np.var(values), rel=0.2)
+    found = pair[0].difference(pair[1], "auroc", 4000, 1)
+    assert np.var(found.draws) == pytest.approx(known[-1])
+    ends = interval_of(found)
+    assert [p_value(found, end) for end in (ends.low, ends.high)] == pytest.approx([0.05, 0.05], abs=0.003)
 
 
 @pytest.mark.parametrize("folds", [1, 5])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scan2gene.core.errors import RunError
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.evidence import Features, evidence
 from scan2gene.evaluate.probabilities import probability_tables, recalibrated
@@ -86,7 +87,6 @@ def _six(t):
     [
         (_one_class, "120 positive among 120 labelled test patients; both classes are needed"),
         (_six, "6 test patients are too few; at least 20 are needed"),
-        (lambda t: t.assign(prob=8 * t["prob"] - 4), "are no probabilities"),
         (lambda t: t.assign(prob=np.nan, status="failed"), "0 positive among 0 labelled test patients"),
     ],
 )
@@ -102,6 +102,14 @@ def test_what_cannot_be_estimated_says_why_and_once(change, why):
         assert len(tables[name]) == 1, name
         assert why in tables[name]["reason"].iloc[0]
     assert tables["decision"].empty
+
+
+def test_scores_that_are_no_probabilities_and_rows_that_count_twice_are_refused():
+    predictions, split = _study(60)
+    with pytest.raises(RunError, match="probabilities outside 0 to 1, such as -"):
+        evaluate(predictions.assign(prob=8 * predictions["prob"] - 4), split, 200, 1)
+    with pytest.raises(RunError, match="1 rows that repeat another one, such as run net, fold 0, exam E000"):
+        evaluate(pd.concat([predictions, predictions[:1]]), split, 200, 1)
 
 
 @pytest.mark.parametrize("seed", range(3))
