@@ -115,7 +115,7 @@ def _shuffled(
         return none("shuffles were switched off (evaluate.shuffles: 0)")
     if features is None:
         return none("there are no features that could be fitted again")
-    if (tested["side"].fillna("") != "").any():
+    if (tested["side"].notna() & (tested["side"] != "")).any():
         return none("labels of sides are not shuffled")
     about = tested.dropna(subset=["y_true"]).drop_duplicates("patient_id").set_index("patient_id")
     if not 0 < about["y_true"].sum() < len(about):
@@ -133,5 +133,5 @@ def _shuffled(
             parts.append(Part(seats[0], seats[1], train.to_numpy(float), test.to_numpy(float), repeat))
     if not parts:
         return none("no fit has features of labelled training and test patients")
-    site = about["site"].fillna("").astype(str).to_numpy()
+    site = about["site"].where(about["site"].notna(), None).astype(str).to_numpy()  # of unknown site: together
     return shuffled_labels(about["y_true"].to_numpy(float), site, parts, features.fit, shuffles, seed)

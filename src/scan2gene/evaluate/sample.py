@@ -140,7 +140,7 @@ class Sample:
         """
         paired = self.resampled([metric], draws, seed)[metric] - other.resampled([metric], draws, seed)[metric]
         seats = ["repeat", "fold", *PERSON]
-        one, two = (s.table.fillna({"side": ""}).sort_values(seats, ignore_index=True) for s in (self, other))
+        one, two = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))
         if metric != "auroc" or not one[seats].equals(two[seats]):
             return paired
         return paired.with_spread(_spread(one, two["prob"].to_numpy()))
