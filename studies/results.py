@@ -103,6 +103,13 @@ def planted_and_null() -> None:
     seeds.main(list(seeds.EFFECTS))
 
 
+def intervals() -> None:
+    """How often reported intervals hold the truth."""
+    import coverage
+
+    coverage.main()
+
+
 def transferred() -> None:
     """A start from a network of our own, on another cohort."""
     from transfer import transfer
@@ -125,6 +132,7 @@ def schedules() -> None:
 
 
 if __name__ == "__main__":
+    intervals()
     planted_and_null()  # synthetic, so before the real data is asked for
     brca()
     schedules()

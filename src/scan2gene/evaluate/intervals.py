@@ -66,13 +66,12 @@ class Resampled:
     def with_spread(self, spread: Spread | None) -> Resampled:
         """Draws brought to a known variance about the value, and its degrees of freedom.
 
-        They are never widened by more than the plug-in's own narrowness, n / (n - 1).
+        Their variance is never raised by more than the factor `spread.most`.
         """
         own = float(np.nanvar(self.draws)) if spread else 0.0
         if spread is None or not own > 0:
             return self
-        limit = spread.fewest / (spread.fewest - 1) if spread.fewest > 1 else 1.0
-        factor = min(spread.variance / own, limit) ** 0.5
+        factor = min(spread.variance / own, spread.most) ** 0.5
         return replace(self, draws=self.value + factor * (self.draws - self.value), freedom=spread.freedom)
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scan2gene.evaluate.power import auroc_error
+
 _MOST_PAIRS = 4_000_000  # of a table in memory; with more, the excess is nothing
 
 
@@ -24,12 +26,13 @@ class Spread:
         variance: Of the figure, patients of both classes being drawn anew.
         freedom: Degrees of freedom of that variance (Satterthwaite): about one less than the
             patients of the class that contributes most to it.
-        fewest: Patients of the rarer class.
+        most: How far the variance of draws may be raised to it: a plug-in's own narrowness, n / (n - 1), and what
+            the steadying adds.
     """
 
     variance: float
     freedom: float
-    fewest: int
+    most: float
 
 
 def spread_of_pairs(
@@ -46,6 +49,10 @@ def spread_of_pairs(
     estimated inside folds and pooled over them; with repeats a patient's part, and a pair's
     rest, are taken to stay the same, which can only make the variance larger.
 
+    Where few patients happen to lie in good order, the variance is small by the same luck. That of one AUROC is
+    therefore steadied: Hanley and McNeil's, at the AUROC with a right and a wrong patient added, counts as one more
+    degree of freedom.
+
     Args:
         patient: (N,) 0, 1, ...; a row per patient and repeat, or per side of one.
         y_true: (N,) 0 or 1.
@@ -59,7 +66,7 @@ def spread_of_pairs(
         where a patient has sides of both classes: pairs then share patients in other ways.
 
     Source: variance components of a crossed design, Searle, Casella and McCulloch 1992;
-    of an AUROC, Gallas 2006, "One-shot estimate of MRMC variance"; Satterthwaite 1946.
+    of an AUROC, Gallas 2006, "One-shot estimate of MRMC variance"; Satterthwaite 1946; Hanley and McNeil 1982.
     """
     people = int(patient.max()) + 1 if len(patient) else 0
     positives, negatives = (len(np.unique(patient[y_true == c])) for c in (1, 0))
@@ -68,12 +75,14 @@ def spread_of_pairs(
     scores = np.stack([prob] if other is None else [prob, other], axis=1)
     parts = _Parts()
     per_patient, per_pair = np.zeros(people), np.zeros((positives, negatives))
+    area = 0.0
     places = np.zeros(people, int)
     for c in (1, 0):
         members = np.unique(patient[y_true == c])
         places[members] = np.arange(len(members))
     for number in np.unique(repeat):
-        weight, found = _of_repeat(parts, *(a[repeat == number] for a in (patient, y_true, scores, fold)))
+        weight, right, found = _of_repeat(parts, *(a[repeat == number] for a in (patient, y_true, scores, fold)))
+        area += right / weight if weight else np.nan
         for (rows, sides), (columns, others) in found:
             per_patient[rows] += sides * others.sum() / weight
             per_patient[columns] += others * sides.sum() / weight
@@ -95,7 +104,19 @@ def spread_of_pairs(
     if not variance > 0:
         return None
     lost = sum(v**2 / (n - 1) for v, n in zip(by_class, (positives, negatives), strict=True) if n > 1)
-    return Spread(variance, variance**2 / lost if lost > 0 else np.inf, min(positives, negatives))
+    freedom = variance**2 / lost if lost > 0 else np.inf
+    return _steadied(variance, freedom, area / repeats if other is None else None, positives, negatives)
+
+
+def _steadied(variance: float, freedom: float, auroc: float | None, positives: int, negatives: int) -> Spread:
+    """The spread of one AUROC steadied as `spread_of_pairs` says; of a difference as it is."""
+    fewest = min(positives, negatives)
+    narrow = fewest / (fewest - 1) if fewest > 1 else 1.0
+    if auroc is None or not np.isfinite(freedom):
+        return Spread(variance, freedom, narrow)
+    drawn_in = (auroc * fewest + 1) / (fewest + 2)
+    steady = (freedom * variance + auroc_error(drawn_in, positives, negatives) ** 2) / (freedom + 1)
+    return Spread(steady, freedom, narrow * max(1.0, steady / variance))
 
 
 Class = tuple[np.ndarray, np.ndarray]  # patients of one class in one fold, and how many sides each has
@@ -103,9 +124,9 @@ Class = tuple[np.ndarray, np.ndarray]  # patients of one class in one fold, and 
 
 def _of_repeat(
     parts: _Parts, patient: np.ndarray, y_true: np.ndarray, scores: np.ndarray, fold: np.ndarray
-) -> tuple[float, list[tuple[Class, Class]]]:
-    """Pairs of a repeat, and the positives and negatives of each of its folds."""
-    found, pairs = [], 0
+) -> tuple[float, float, list[tuple[Class, Class]]]:
+    """Pairs of a repeat, those in the right order, and the positives and negatives of each of its folds."""
+    found, pairs, ordered = [], 0, 0.0
     for name in np.unique(fold):
         positive, negative = (np.flatnonzero((fold == name) & (y_true == c)) for c in (1, 0))
         if len(positive) and len(negative):
@@ -115,7 +136,8 @@ def _of_repeat(
             parts.add(_by_patient(_by_patient(right, patient[positive]).T, patient[negative]).T)
             found.append((rows, columns))
             pairs += right.size
-    return float(pairs), found
+            ordered += float(right.sum())
+    return float(pairs), ordered, found
 
 
 def _in_order(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
