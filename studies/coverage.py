@@ -128,7 +128,8 @@ report. An interval that cannot be made counts as not holding the truth.
   {max(wide):.3f}. A positive there meets few negatives; drawing patients counts the luck of who shares its fold once
   in who is drawn, and again in the pairs that stay. The reported interval takes the bootstrap's shape, skew and bias
   from the same draws, but their spread from an unbiased estimate over the pairs (two-way analysis of variance inside
-  folds, `evaluate/pairs.py`), and Student's quantiles, since a spread known from 12 patients is not known well. It is steadied a little by Hanley and McNeil's.
+  folds, `evaluate/pairs.py`), steadied a little by Hanley and McNeil's, and Student's quantiles, since a spread
+  known from 12 patients is not known well.
 - Where patients have sides of both classes, the spread stays that of the draws, which is too wide in small folds.
 """
 

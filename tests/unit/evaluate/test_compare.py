@@ -195,6 +195,24 @@ def test_what_cannot_be_estimated_says_why_and_what_is_not_scored_is_counted(tmp
 
 
 @pytest.mark.parametrize(
+    "table",
+    [_table(6), _table(6).assign(prob=[0.1, 0.9, 0.2, 0.8, 0.3, 0.7]), _table(30, site=["x"] + ["y"] * 29),
+     _table(12, fold=[0] * 3 + [1] * 9).assign(y_true=[1, 1, 1] + [0, 1, 1] * 3), _table(40).round({"prob": 0})],
+    ids=["six", "six without a mistake", "a site with one patient", "one class in a fold", "ties"],
+)  # fmt: skip
+def test_odd_tables_have_a_figure_or_a_reason_and_never_nan(tmp_path, table):
+    (run, again), (pair,) = _compared(tmp_path, table, table.assign(prob=1 - table["prob"]))
+    for found in (run.auroc, again.auroc, pair.difference):
+        for end in (found.value, found.low, found.high):
+            assert end is None or np.isfinite(end)
+        assert (found.low is None) == bool(found.reason)
+        assert found.low is None or found.low <= found.value <= found.high
+    assert 0 < run.p_chance <= 1
+    if len(table) == 6:
+        assert run.p_chance > 0.05  # of 20 orders, one is best and one is worst
+
+
+@pytest.mark.parametrize(
     ("change", "told"),
     [
         (lambda t: t.drop(columns=["prob", "target"]), "a.csv lacks the columns target, prob"),
