@@ -3,7 +3,8 @@
 `build(in_channels, num_outputs, **options)` gives a module with
 `forward(x, present=None)`, `forward_features(x)`, `pool(features)`, the embedding (B, F) that
 the head sees, `forward_head(features, present=None)`, `spatial_dims` and `cam_layer`; x is
-(B, C, D, H, W), `present` (B, C) marks the roles that an exam has.
+(B, C, D, H, W), or (B, C, H, W) where `spatial_dims` is 2, `present` (B, C) marks the roles that
+an exam has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ from functools import partial
 
 from torch import nn
 
-from scan2gene.models import light_cnn, resnet3d, vit3d
+from scan2gene.models import (
+    alexnet2d,
+    convnextv2,
+    light_cnn,
+    resnet2d,
+    resnet3d,
+    resnet25d,
+    swin3d,
+    vil,
+    vision_lstm,
+    vit2d,
+    vit3d,
+)
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet10": partial(resnet3d.build, depth=10),
@@ -21,5 +34,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet34": partial(resnet3d.build, depth=34),
     "resnet50": partial(resnet3d.build, depth=50),
     "vit3d": vit3d.build,
+    "swin3d": swin3d.build,
     "light_cnn": light_cnn.build,
+    "resnet25d": resnet25d.build,
+    "alexnet2d": alexnet2d.build,
+    "se_resnet50": resnet2d.build,
+    "convnextv2": convnextv2.build,
+    "convnextv2_plain": convnextv2.build_plain,
+    "vision_lstm": vision_lstm.build,
+    "vil": vil.build,
+    "vit2d": vit2d.build,
 }
