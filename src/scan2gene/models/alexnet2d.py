@@ -27,9 +27,7 @@ class AlexNet2D(nn.Module):
     spatial_dims = 2
     cam_layer = "features.11"  # behind the last convolution, before its pooling
 
-    def __init__(
-        self, in_channels: int, num_outputs: int, hidden: int, dropout: float, input_map: tuple[float, float]
-    ):
+    def __init__(self, in_channels: int, num_outputs: int, hidden: int, dropout: float, input_map: tuple[float, float]):
         super().__init__()
         self.input_map = input_map
         self.features = nn.Sequential(

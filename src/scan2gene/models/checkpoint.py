@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.errors import WeightsError
-from scan2gene.models.resnet3d import LAYOUTS, Bottleneck
 
 LEAST_SHARE = 0.95  # of an encoder's tensors that a file must hold
 HEAD = "head."  # begin of the names of every family's head
+# Names of the layer that sees the roles, where its weights can be fitted to another number of them.
+FIRST_LAYERS = ("conv1.weight", "features.0.weight", "stem.0.weight", "patch_embed.proj.weight")
 SYNTHETIC = "synthetic"  # entry of a stand-in, whose value names the card that it stands for
 _NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -39,23 +40,6 @@ class Checkpoint:
     file: str
     tensors: dict[str, Tensor]
     synthetic: str = ""
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What tensors tell of the network that they are of.
-
-    Args:
-        model: Key of `MODELS`, or "".
-        channels: Of the input.
-        shortcut: "A" or "B", of a residual network.
-        told: In words.
-    """
-
-    model: str
-    channels: int
-    shortcut: str
-    told: str
 
 
 @dataclass(frozen=True)
@@ -205,30 +189,6 @@ def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str], heads: S
     return out
 
 
-def contents(tensors: Mapping[str, Tensor]) -> Contents:
-    """Which of our networks the tensors are of; strides and dilations cannot be told."""
-    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    stem = shapes.get("conv1.weight", ())
-    if "patch_embedding.position_embeddings" in shapes and "blocks.0.attn.qkv.weight" in shapes:
-        blocks = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
-        width = shapes["patch_embedding.position_embeddings"][-1]
-        return Contents("vit3d", 1, "", f"a 3D vision transformer of {blocks} blocks, width {width}")
-    stages = [{n.split(".")[1] for n in shapes if n.startswith(f"layer{s}.")} for s in (1, 2, 3, 4)]
-    if len(stem) == 4 and all(stages):
-        return Contents("", stem[1], "", "a 2D ResNet")
-    if len(stem) == 5 and all(stages):
-        deep = "layer1.0.conv3.weight" in shapes
-        blocks_per_stage = tuple(len(s) for s in stages)
-        depth = next((d for d, (b, n) in LAYOUTS.items() if n == blocks_per_stage and (b is Bottleneck) == deep), 0)
-        shortcut = "B" if "layer2.0.downsample.0.weight" in shapes else "A"
-        what = f"of depth {depth}" if depth else f"with {blocks_per_stage} blocks"
-        told = f"a 3D ResNet {what}, shortcut {shortcut}, {stem[1]} channel(s)"
-        return Contents(f"resnet{depth}" if depth else "", stem[1], shortcut, told)
-    if any(name.startswith("blocks.0.0.weight") for name in shapes):
-        return Contents("light_cnn", shapes["blocks.0.0.weight"][1], "", "a light 3D CNN")
-    return Contents("", 0, "", f"{len(shapes)} tensors of a network that is not known here")
-
-
 def match(network: nn.Module, tensors: Mapping[str, Tensor], adapt: bool, with_head: bool = False) -> Match:
     """Fit tensors to a network by name and shape; nothing is loaded yet.
 
@@ -248,9 +208,11 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], adapt: bool, with_h
         if theirs is None:
             missing += [name] if name in counted else []
             continue
-        if name == "conv1.weight" and adapt and theirs.ndim == ours.ndim and theirs.shape[1] != ours.shape[1]:
+        if name in FIRST_LAYERS and adapt and theirs.ndim == ours.ndim and theirs.shape[1] != ours.shape[1]:
             told = f"{theirs.shape[1]} -> {ours.shape[1]}"
             theirs = theirs.float().sum(1, keepdim=True).expand(-1, ours.shape[1], *theirs.shape[2:]) / ours.shape[1]
+        if ours.ndim == 2 and theirs.shape == (*ours.shape, 1, 1):  # a convolution of one pixel is a linear layer
+            theirs = theirs.flatten(1)
         if theirs.shape != ours.shape:
             misfits.append(f"{name} {tuple(theirs.shape)} instead of {tuple(ours.shape)}")
             continue
@@ -280,7 +242,7 @@ def check_match(found: Match, file: str) -> None:
     """
     lacking = [*found.misfits, *(f"{name} is missing" for name in found.missing)]
     share = found.held / max(found.wanted, 1)
-    vital = [name for name in lacking if name.startswith(("mm_vision_proj.", "conv1.weight", "patch_embedding."))]
+    vital = [name for name in lacking if name.startswith(("mm_vision_proj.", "patch_embedding.", *FIRST_LAYERS))]
     if share < LEAST_SHARE or vital:
         first = "; ".join((vital or lacking)[:3])
         raise WeightsError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from scan2gene.models.weights import WEIGHTS, Card
 
 DEFAULT_DIR = Path("~/.cache/scan2gene/weights")
 HELD = "files.json"  # file name -> sha256, of files whose hash no page states
+_DIGITS = re.compile(r"-([0-9a-f]{8})\.pth$")  # begin of the sha256, as torch.hub names files
 
 
 def weights_folder(given: str | Path | None) -> Path:
@@ -88,6 +90,12 @@ def held_to(name: str, path: Path) -> str:
                 f"{card.sha256[:16]}.... Get it again, or name it by file: with its geometry:."
             )
         return found
+    digits = _DIGITS.search(card.file)
+    if digits and not found.startswith(digits[1]):
+        raise WeightsError(
+            f"{path} is not the released {card.file}: its name says that its sha256 begins with {digits[1]}, it is "
+            f"{found[:16]}.... Get it again."
+        )
     held = _held(path.parent)
     before = held.get(path.name)
     if before is None:

@@ -41,7 +41,7 @@ def mlstm(q: Tensor, k: Tensor, v: Tensor, input_gate: Tensor, forget_gate: Tens
     # A constant to the gradient: numerator and normaliser are divided by it alike.
     top = _running_maximum(begun.detach(), backwards)
     least = torch.exp((-(decay + top)).clamp_max(_LARGEST_EXPONENT))
-    return _Recalled.apply(q, k, v, begun, top, least, backwards)  # type: ignore[no-untyped-call]
+    return _Recalled.apply(q, k, v, begun, top, least, backwards)
 
 
 def _running_sum(x: Tensor, backwards: bool) -> Tensor:
@@ -79,7 +79,7 @@ class _Recalled(torch.autograd.Function):
         return ((combined.to(v.dtype) @ v) / normaliser.unsqueeze(3)).to(v.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, begun, top, least, total = ctx.saved_tensors
         by_total = total.abs() >= least

@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scan2gene.core.files import atomic_path
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import HEAD, SYNTHETIC
 from scan2gene.models.fetch import card_of
+from scan2gene.models.weights import Card
 
 KINETICS_CLASSES = 700
+# Classifiers of the published files: model -> begin of its name, classes.
+_CLASSIFIERS = {"swin3d": ("head.", 400), "resnet25d": ("fc.", 1000), "alexnet2d": ("classifier.6.", 1000),
+                "se_resnet50": ("fc.", 1000), "convnextv2": ("head.fc.", 1000), "vit2d": ("head.", 1000)}  # fmt: skip
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
@@ -44,6 +48,12 @@ def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path
             temporary.write_bytes(safetensors_bytes(named, {SYNTHETIC: name}))
         elif name == "m3d-clip-vision":
             torch.save({**{k: v.bfloat16() for k, v in tensors.items()}, SYNTHETIC: name}, temporary)
+        elif card.model in _CLASSIFIERS:
+            named = _published(network, tensors, card)
+            if card.file.endswith(".safetensors"):
+                temporary.write_bytes(safetensors_bytes(named, {SYNTHETIC: name}))
+            else:
+                torch.save({**named, SYNTHETIC: name}, temporary)
         elif name.startswith("kinetics"):
             width = network.state_dict()[f"{HEAD}linear.weight"].shape[1] - card.channels
             head = {"fc.weight": torch.zeros(KINETICS_CLASSES, width), "fc.bias": torch.zeros(KINETICS_CLASSES)}
@@ -52,6 +62,22 @@ def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path
         else:
             torch.save({"state_dict": {f"module.{k}": v for k, v in tensors.items()}, SYNTHETIC: name}, temporary)
     return path
+
+
+def _published(network: nn.Module, tensors: dict[str, Tensor], card: Card) -> dict[str, Tensor]:
+    """Tensors as torchvision and timm name and shape them, with their classifier."""
+    back = {ours: theirs for theirs, ours in card.prefixes.items()}
+    named: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        begin = next((b for b in back if name.startswith(b)), None)
+        named[name if begin is None else back[begin] + name[len(begin) :]] = value
+    if card.model == "convnextv2" and card.options["size"] != "tiny":  # timm has convolutions in the smaller ones
+        named |= {k: v[..., None, None] for k, v in named.items() if ".mlp.fc" in k and k.endswith(".weight")}
+    if card.model == "resnet25d":
+        named = {k: v for k, v in named.items() if not k.startswith("attention.")}
+    classifier, classes = _CLASSIFIERS[card.model]
+    width = network.state_dict()[f"{HEAD}linear.weight"].shape[1] - card.channels
+    return {**named, f"{classifier}weight": torch.zeros(classes, width), f"{classifier}bias": torch.zeros(classes)}
 
 
 def safetensors_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:

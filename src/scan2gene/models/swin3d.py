@@ -49,18 +49,21 @@ def joined(x: Tensor, window: Size, shape: Size) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def offsets(window: Size, full: Size) -> Tensor:
-    """Rows of the table of biases, made for `full` windows, for every pair in a window."""
+@torch.inference_mode(False)  # what is kept here must serve training too
+def offsets(window: Size, full: Size, device: torch.device) -> Tensor:
+    """Rows of the table of biases, made for `full` windows, for every pair of the V voxels of a window: (V, V)."""
     places = torch.cartesian_prod(*(torch.arange(n) for n in window))  # (V, 3)
     apart = places[:, None] - places[None] + torch.tensor(full) - 1  # (V, V, 3)
     steps = torch.tensor([(2 * full[1] - 1) * (2 * full[2] - 1), 2 * full[2] - 1, 1])
-    return (apart * steps).sum(2)
+    return (apart * steps).sum(2).to(device)
 
 
 @lru_cache(maxsize=64)
-def kept_apart(shape: Size, padded: Size, window: Size, shift: Size) -> Tensor | None:
-    """What is added to the scores of pairs in each window, (windows, 1, V, V): 0, or -100 where two voxels meet
-    only because the field was rolled or filled up. None where there is no such pair.
+@torch.inference_mode(False)
+def kept_apart(shape: Size, padded: Size, window: Size, shift: Size, device: torch.device) -> Tensor | None:
+    """What is added to the scores of pairs in each window, (windows, 1, V, V); None where that is nothing.
+
+    It is 0, or -100 where two voxels meet only because the field was rolled or filled up.
     """
     if shape == padded and not any(shift):
         return None
@@ -69,11 +72,10 @@ def kept_apart(shape: Size, padded: Size, window: Size, shift: Size) -> Tensor |
         label = torch.zeros(whole)
         if s:  # behind the last full window, and what was rolled in from the other end
             label[whole - w : whole - s], label[whole - s :] = 1, 2
-        filled = (torch.arange(whole) >= n).roll(-s)
-        label[filled] = 3
+        label[(torch.arange(whole) >= n).roll(-s)] = 3
         region = region * 4 + label.reshape([-1 if a == axis else 1 for a in range(3)])
     region = windows(region[None, ..., None], window).squeeze(2)  # (windows, V)
-    return (region[:, :, None] != region[:, None]).float().mul(_AWAY).unsqueeze(1)
+    return (region[:, :, None] != region[:, None]).float().mul(_AWAY).unsqueeze(1).to(device)
 
 
 class WindowAttention(nn.Module):
@@ -100,7 +102,7 @@ class WindowAttention(nn.Module):
         padded = (x.shape[1], x.shape[2], x.shape[3])
         if any(shift):
             x = x.roll([-s for s in shift], dims=(1, 2, 3))
-        attended = self._attended(windows(x, window), window, kept_apart(shape, padded, window, shift))
+        attended = self._attended(windows(x, window), window, kept_apart(shape, padded, window, shift, x.device))
         x = joined(attended, window, padded)
         if any(shift):
             x = x.roll(shift, dims=(1, 2, 3))
@@ -109,7 +111,7 @@ class WindowAttention(nn.Module):
     def _attended(self, x: Tensor, window: Size, apart: Tensor | None) -> Tensor:
         """(B * windows, V, width) -> the same shape."""
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B', heads, V, d)
-        rows = offsets(window, self.window).to(x.device)
+        rows = offsets(window, self.window, x.device)
         bias = self.relative_position_bias_table[rows].permute(2, 0, 1).unsqueeze(0)  # (1, heads, V, V)
         if apart is not None:
             bias = (bias + apart.to(bias)).repeat(len(x) // len(apart), 1, 1, 1)

@@ -5,8 +5,8 @@ version: a 3 x 3 convolution over the patches before queries and keys, biases, a
 the last token side by side as the embedding. Even blocks read from the top left to the bottom
 right, odd ones back. Written from the papers; no weights of others fit.
 
-A block keeps only its input for the backward pass and computes the rest again: at 196 tokens an
-mLSTM has more intermediate values than attention with its fused kernels.
+What is cheap is computed again in the backward pass: an mLSTM block has more intermediate values
+than one of attention with its fused kernels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIZES = {"tiny": (192, 24), "small": (384, 24), "base": (768, 24)}  # width, blo
 EXPANSION = 2
 HEADS = 4
 GROUP = 4  # neighbouring channels that queries, keys and values are mixed within
-JOINED = 4
+JOINED = 4  # groups multiplied together
 
 
 class Grouped(nn.Module):
@@ -86,7 +86,7 @@ class Mixer(nn.Module):
     def __init__(self, width: int, depth: int, backwards: bool):
         super().__init__()
         inner = EXPANSION * width
-        self.inner, self.depth, self.backwards = inner, depth, backwards
+        self.backwards = backwards
         self.up = nn.Linear(width, 2 * inner)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.query, self.key, self.value = Grouped(inner), Grouped(inner), Grouped(inner)
@@ -94,12 +94,10 @@ class Mixer(nn.Module):
         self.out_norm = nn.GroupNorm(HEADS, inner)
         self.skip = nn.Parameter(torch.ones(inner))
         self.down = nn.Linear(inner, width)
-        for linear, std in (
-            (self.up, math.sqrt(2 / (5 * width))),
-            (self.down, 2 / (depth * math.sqrt(width))),
-        ):
-            nn.init.normal_(linear.weight, std=std)
-            nn.init.zeros_(linear.bias)
+        nn.init.normal_(self.up.weight, std=math.sqrt(2 / (5 * width)))
+        nn.init.normal_(self.down.weight, std=2 / (depth * math.sqrt(width)))
+        nn.init.zeros_(self.up.bias)
+        nn.init.zeros_(self.down.bias)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """(B, N, width), N = rows x columns of the grid -> (B, N, width)."""
@@ -107,8 +105,8 @@ class Mixer(nn.Module):
         seen = silu(as_tokens(self.conv(as_map(x, grid))))
         q, k, v = self.query(seen), self.key(seen), self.value(x)
         gates = self.gates(q, k, v).transpose(1, 2)  # (B, 2 * heads, N)
-        by_head = [t.unflatten(2, (HEADS, -1)).transpose(1, 2) for t in (q, k, v)]
-        hidden = mlstm(*by_head, gates[:, :HEADS], gates[:, HEADS:], self.backwards)
+        q, k, v = (t.unflatten(2, (HEADS, -1)).transpose(1, 2) for t in (q, k, v))
+        hidden = mlstm(q, k, v, gates[:, :HEADS], gates[:, HEADS:], self.backwards)
         hidden = hidden.transpose(1, 2).flatten(2)  # (B, N, inner)
         if torch.is_grad_enabled():
             return self.down(checkpoint(self._gated, hidden, seen, gate, use_reentrant=False, preserve_rng_state=False))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _KINETICS_MEAN, _KINETICS_STD = 0.4057, 0.2739  # of red, green and blue together: grey has one value
+_IMAGENET_MEAN, _IMAGENET_STD = 0.449, 0.226  # so too
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,68 @@ def _m3d(file: str, released: str, sha256: str, source: str, options: dict[str, 
     )
 
 
+_IMAGENET = "RGB from 0 to 1, minus .485 .456 .406, over .229 .224 .225"
+_IMAGENET_MAP = (0.5 / _IMAGENET_STD, (0.5 - _IMAGENET_MEAN) / _IMAGENET_STD)
+
+
+def _torchvision(model: str, file: str, heads: tuple[str, ...], data: str, page: str) -> Card:
+    return Card(
+        model=model,
+        file=file,
+        page=f"https://pytorch.org/vision/stable/models/generated/torchvision.models.{page}.html",
+        url=f"https://download.pytorch.org/models/{file}",
+        sha256="",  # its name ends in the first 8 digits, to which it is held
+        sha256_source="",
+        licence="BSD-3-Clause (torchvision's; it says that terms of the training data may apply)",
+        data=data,
+        channels=3,
+        intensities=_IMAGENET + ("; frames along the slices" if model == "swin3d" else ""),
+        uint8_map=_IMAGENET_MAP,
+        heads=heads,
+    )
+
+
+def _convnextv2(size: str, sha256: str = "", revision: str = "main") -> Card:
+    repository = f"https://huggingface.co/timm/convnextv2_{size}.fcmae_ft_in1k"
+    return Card(
+        model="convnextv2",
+        file=f"convnextv2_{size}.fcmae_ft_in1k.safetensors",
+        page=f"{repository}/tree/main",
+        url=f"{repository}/resolve/main/model.safetensors",
+        sha256=sha256,
+        sha256_source=f"{repository}/blob/{revision}/model.safetensors" if sha256 else "",
+        licence="CC BY-NC 4.0: not for commercial use",
+        data="ImageNet-1k, first masked, then with labels; Woo et al. 2023, arXiv 2301.00808",
+        channels=3,
+        intensities=_IMAGENET,
+        options={"size": size},
+        uint8_map=_IMAGENET_MAP,
+        prefixes={"head.norm.": "norm."},
+        heads=("head.fc.",),
+        names=("model.safetensors",),
+    )
+
+
+def _vit(size: str) -> Card:
+    repository = f"https://huggingface.co/timm/vit_{size}_patch16_224.augreg_in21k_ft_in1k"
+    return Card(
+        model="vit2d",
+        file=f"vit_{size}_patch16_224.augreg_in21k_ft_in1k.safetensors",
+        page=f"{repository}/tree/main",
+        url=f"{repository}/resolve/main/model.safetensors",
+        sha256="",
+        sha256_source="",
+        licence="Apache-2.0",
+        data="ImageNet-21k, then ImageNet-1k; Steiner et al. 2021, arXiv 2106.10270",
+        channels=3,
+        intensities="RGB from 0 to 1, minus .5, over .5",
+        options={"size": size},
+        uint8_map=(1.0, 0.0),
+        heads=("head.",),
+        names=("model.safetensors",),
+    )
+
+
 WEIGHTS: dict[str, Card] = {
     "medicalnet-resnet10": _medicalnet(
         10, "resnet_10_23dataset.pth", "afa8055f3e47f4a18239495d92a7abc587902c69c31c743de2b2784653b72605",
@@ -164,4 +227,38 @@ WEIGHTS: dict[str, Card] = {
         "pretrained_ViT.bin", "pretrained_ViT.bin", "71633b09ab48920e1d439741079503d6172fa42937e28b974e220e3b61eb57c0",
         "commit/74931a82547b9b52650d9704706e525dc450b0d5", {"vector": "cls"},  # the projection is not in this file
     ),
+    "kinetics400-swin3d-tiny": _torchvision(
+        "swin3d", "swin3d_t-7615ae03.pth", ("head.",),
+        "actions in Kinetics-400 videos; Liu et al. 2022, arXiv 2106.13230", "video.swin3d_t",
+    ),
+    "imagenet-resnet18": _torchvision("resnet25d", "resnet18-f37072fd.pth", ("fc.",), "ImageNet-1k", "resnet18"),
+    "imagenet-alexnet": _torchvision(
+        "alexnet2d", "alexnet-owt-7be5be79.pth", ("classifier.6.",), "ImageNet-1k", "alexnet"
+    ),
+    "imagenet-se-resnet50": Card(
+        model="se_resnet50",
+        file="seresnet50_ra_224-8efdb4bb.pth",
+        page="https://huggingface.co/timm/seresnet50.ra2_in1k",
+        url="https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+        "seresnet50_ra_224-8efdb4bb.pth",
+        sha256="",
+        sha256_source="",
+        licence="Apache-2.0",
+        data="ImageNet-1k; Wightman, timm",
+        channels=3,
+        intensities=_IMAGENET,
+        uint8_map=_IMAGENET_MAP,
+        heads=("fc.",),
+    ),
+    "imagenet-convnextv2-atto": _convnextv2("atto"),
+    "imagenet-convnextv2-femto": _convnextv2("femto"),
+    "imagenet-convnextv2-pico": _convnextv2(
+        "pico", "e5f062aebf03a5f373d41ff14e0d08e8866fd9ed150f57031228176d0c3a20dc",
+        "99e7c3ede3168ec5d4980ab71f4c92d0ae1fe62b",
+    ),
+    "imagenet-convnextv2-nano": _convnextv2("nano", "c9b5106b30a4593916f1ad5a3fa4f659d48e8ce0107bb9901c457a3686d27a44"),
+    "imagenet-convnextv2-tiny": _convnextv2("tiny", "fdfb4edfa5abb3b4ea29ab17e6fae5c117dc6cc32ecfb1d0726a156f40a4c1a5"),
+    "imagenet-vit-tiny": _vit("tiny"),
+    "imagenet-vit-small": _vit("small"),
+    "imagenet-vit-base": _vit("base"),
 }  # fmt: skip

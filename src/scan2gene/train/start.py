@@ -16,16 +16,17 @@ from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Run, Weights
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import (
+    FIRST_LAYERS,
     HEAD,
     Checkpoint,
     Match,
     check_match,
-    contents,
     load_match,
     match,
     read_checkpoint,
     renamed,
 )
+from scan2gene.models.contents import contents
 from scan2gene.models.fetch import card_of, held_to, is_held, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
 from scan2gene.models.weights import WEIGHTS, Card
@@ -251,9 +252,10 @@ def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tu
     same_targets = start.source is not None and start.source.targets == list(study.targets)
     same_head = same_targets and not weights.probes
     found = match(network, tensors, start.card is not None or weights.channels == "adapt", same_head)
-    if not found.channels and any(m.startswith("conv1.weight ") for m in found.misfits):
+    first = next((n for n in FIRST_LAYERS if any(m.startswith(f"{n} ") for m in found.misfits)), "")
+    if first and not found.channels:
         raise WeightsError(
-            f"run {run.name}: {start.path.name} has {tensors['conv1.weight'].shape[1]} input channel(s), the run has "
+            f"run {run.name}: {start.path.name} has {tensors[first].shape[1]} input channel(s), the run has "
             f"{len(input_roles(study))}. weights.channels: adapt adds colours up and shares them among roles."
         )
     record = {

@@ -11,7 +11,8 @@ import torch
 
 from scan2gene.core.errors import WeightsError
 from scan2gene.models import MODELS
-from scan2gene.models.checkpoint import contents, load_match, match, read_checkpoint, renamed
+from scan2gene.models.checkpoint import load_match, match, read_checkpoint, renamed
+from scan2gene.models.contents import contents
 from scan2gene.models.stand_in import safetensors_bytes, write_stand_in
 from scan2gene.models.weights import WEIGHTS
 
