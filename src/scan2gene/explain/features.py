@@ -43,7 +43,9 @@ def activations(asked: Asked, layer: str | None) -> tuple[Tensor, Tensor, Grid]:
         return caught[-1].clone()  # a ReLU in place behind it must not change what was caught
 
     def note(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        windows.append((tuple(inputs[0].shape[2:]), tuple(output.shape[2:]), module))
+        # A 2D layer in a network of volumes sees slice by slice, and no slice moves.
+        slices = tuple(asked.x.shape[2:3]) * (asked.x.ndim - inputs[0].ndim)
+        windows.append((slices + tuple(inputs[0].shape[2:]), slices + tuple(output.shape[2:]), module))
 
     hooks = [m.register_forward_hook(note) for m in asked.model.modules() if isinstance(m, _WINDOWED)]
     hooks.append(chosen.register_forward_hook(catch))
@@ -94,9 +96,11 @@ def _grid(windows: list[tuple[Any, ...]], shape: tuple[int, ...], cells: tuple[i
 
 
 def _window(module: Any, axes: int) -> list[tuple[float, ...]]:
-    """Stride, kernel, padding and dilation along each axis."""
+    """Stride, kernel, padding and dilation along each axis; along one that a 2D layer lacks, those of no window."""
+    own = 2 if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) else 3
     values = (module.stride, module.kernel_size, module.padding, getattr(module, "dilation", 1))
-    return [(v,) * axes if isinstance(v, int) else tuple(v) for v in values]
+    along = [(v,) * own if isinstance(v, int) else tuple(v) for v in values]
+    return [(alone,) * (axes - own) + v for alone, v in zip((1, 1, 0, 1), along, strict=True)]
 
 
 def enlarge(maps: Tensor, grid: Grid, shape: tuple[int, ...]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scan2gene.core.study import SIDES
 
-TENSOR_AXIS = {"k": 2, "j": 3, "i": 4}
+TENSOR_AXIS = {"k": -3, "j": -2, "i": -1}  # from the end: a slice has no k
 
 
 class TwoSides(nn.Module):

@@ -1,4 +1,4 @@
-"""One test list over every network; the residual networks against MONAI's."""
+"""One test list over every network, of volumes and of slices; the residual networks against MONAI's."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import pytest
 import torch
 from monai.networks.nets import resnet10, resnet18, resnet34, resnet50
 
+from scan2gene.explain.asked import Asked
+from scan2gene.explain.grad_cam import grad_cam
+from scan2gene.explain.hires_cam import hires_cam
 from scan2gene.models import MODELS
 from scan2gene.models.head import RoleAwareHead
 from scan2gene.models.sides import TwoSides
 
 SHAPE = (16, 24, 32)  # D, H, W all different, so that a transposed axis shows
-SMALL = {"vit3d": {"size": (8, 16, 16), "patch": (4, 8, 8), "width": 48, "depth": 3, "heads": 3}}
+SLICE = (64, 80)  # H, W of networks of slices
+SMALL = {
+    "vit3d": {"size": (8, 16, 16), "patch": (4, 8, 8), "width": 48, "depth": 3, "heads": 3},
+    "swin3d": {"size": "micro", "window": (4, 3, 3)},
+    "alexnet2d": {"hidden": 16},
+    "vision_lstm": {"width": 32, "hidden": 16, "depth": 2},
+    "vil": {"image": (64, 64), "width": 32, "depth": 4},
+    "vit2d": {"image": (64, 64), "width": 48, "depth": 3, "heads": 3},
+}
+OF_SLICES = {"alexnet2d", "se_resnet50", "convnextv2", "convnextv2_plain", "vision_lstm", "vil", "vit2d"}
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -24,24 +36,28 @@ def _network(name: str, roles: int = 2, outputs: int = 3) -> torch.nn.Module:
     return MODELS[name](roles, outputs, **SMALL.get(name, {}))
 
 
+def _space(model: torch.nn.Module) -> tuple[int, ...]:
+    return SLICE if model.spatial_dims == 2 else SHAPE
+
+
 def test_logits_features_and_head_fit_together(name):
     model = _network(name).eval()
-    x = torch.randn(2, 2, *SHAPE)
+    assert model.spatial_dims == (2 if name in OF_SLICES else 3)
+    x = torch.randn(2, 2, *_space(model))
     logits = model(x)
     assert logits.shape == (2, 3)
     torch.testing.assert_close(model.forward_head(model.forward_features(x)), logits)
-    assert model.spatial_dims == 3
     assert sum(isinstance(m, RoleAwareHead) for m in model.modules()) == 1  # whose input are the embeddings
     seen = []
     model.get_submodule(model.cam_layer).register_forward_hook(lambda _, __, out: seen.append(out.shape))
     model(x)
-    assert [len(shape) for shape in seen] == [5]  # a map (B, F, d, h, w)
+    assert [len(shape) for shape in seen] == [x.ndim]  # a map (B, F, d, h, w) or (B, F, h, w)
     assert model.pool(model.forward_features(x)).shape == (2, model.head.linear.in_features - 2)
 
 
 def test_gradients_reach_every_weight(name):
     model = _network(name)
-    model(torch.randn(3, 2, *SHAPE), torch.tensor([[1.0, 1], [1, 0], [0, 1]])).square().sum().backward()
+    model(torch.randn(3, 2, *_space(model)), torch.tensor([[1.0, 1], [1, 0], [0, 1]])).square().sum().backward()
     for parameter in model.parameters():
         assert parameter.grad is not None
         assert torch.isfinite(parameter.grad).all()
@@ -49,21 +65,21 @@ def test_gradients_reach_every_weight(name):
 
 def test_a_batch_of_two_equals_two_batches_of_one(name):
     model = _network(name).eval()
-    x = torch.randn(2, 2, *SHAPE)
+    x = torch.randn(2, 2, *_space(model))
     apart = torch.cat([model(x[:1]), model(x[1:])])
     torch.testing.assert_close(model(x), apart, rtol=1e-4, atol=1e-5)
 
 
 def test_an_absent_role_is_not_a_dark_one(name):
     model = _network(name).eval()
-    x = torch.zeros(1, 2, *SHAPE)
+    x = torch.zeros(1, 2, *_space(model))
     assert not torch.equal(model(x, torch.tensor([[1.0, 0.0]])), model(x, torch.tensor([[1.0, 1.0]])))
     torch.testing.assert_close(model(x), model(x, torch.ones(1, 2)))
 
 
 def test_learns_four_cases_by_heart(name):
     model = _network(name, roles=1, outputs=1)
-    x = torch.randn(4, 1, *SHAPE)
+    x = torch.randn(4, 1, *_space(model))
     y = torch.tensor([[0.0], [1], [0], [1]])
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(60):
@@ -83,8 +99,19 @@ def test_weights_survive_saving(name, tmp_path):
     for parameter in other.parameters():
         torch.nn.init.normal_(parameter)
     other.load_state_dict(torch.load(tmp_path / "w.pt", weights_only=True))
-    x = torch.randn(1, 2, *SHAPE)
+    x = torch.randn(1, 2, *_space(model))
     assert torch.equal(model(x), other(x))
+
+
+def test_maps_show_where_the_network_looks(name):
+    """Grad-CAM and HiResCAM of the usual layer: on the input's grid, finite, and not empty for both classes."""
+    model = _network(name, roles=1, outputs=1).eval()
+    x = torch.randn(2, 1, *_space(model))
+    for method in (grad_cam, hires_cam):
+        found = [method(Asked(model, x, torch.ones(2, 1), 0, torch.full((2,), sign), (0, 1))) for sign in (1.0, -1.0)]
+        assert all(maps.shape == (2, *_space(model)) and maps.isfinite().all() for maps in found)
+        assert all((maps >= 0).all() for maps in found)
+        assert sum(maps.flatten(1).amax(1) for maps in found).min() > 0
 
 
 def test_light_cnn_has_under_half_a_million_parameters():
@@ -144,3 +171,13 @@ def test_a_network_of_two_sides_keeps_the_contract():
     assert model.spatial_dims == 3
     whole = model.forward_features(x)
     assert whole.shape[-1] == 2 * MODELS["light_cnn"](2, 1).forward_features(x[..., :16]).shape[-1]
+
+
+@pytest.mark.parametrize("axis", ["i", "j"])
+def test_sides_of_a_slice_are_told_apart(axis):
+    model = _two_sides("convnextv2_plain", axis)
+    x = torch.randn(2, 2, 32, 41) if axis == "i" else torch.randn(2, 2, 41, 32)
+    with torch.no_grad():
+        logits, mirrored = model(x), model(x.flip(3 if axis == "i" else 2))
+    torch.testing.assert_close(mirrored, logits[:, [1, 0, 2, 4, 3]], rtol=1e-4, atol=1e-5)
+    assert (logits[:, 0] - logits[:, 1]).abs().min() > 1e-4
