@@ -49,7 +49,7 @@ def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path
         elif name == "m3d-clip-vision":
             torch.save({**{k: v.bfloat16() for k, v in tensors.items()}, SYNTHETIC: name}, temporary)
         elif card.model in _CLASSIFIERS:
-            named = _published(network, tensors, card)
+            named = published_tensors(network, card)
             if card.file.endswith(".safetensors"):
                 temporary.write_bytes(safetensors_bytes(named, {SYNTHETIC: name}))
             else:
@@ -64,17 +64,21 @@ def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path
     return path
 
 
-def _published(network: nn.Module, tensors: dict[str, Tensor], card: Card) -> dict[str, Tensor]:
-    """Tensors as torchvision and timm name and shape them, with their classifier."""
+def published_tensors(network: nn.Module, card: Card) -> dict[str, Tensor]:
+    """A network's tensors as torchvision and timm name and shape them, with their classifier.
+
+    Args:
+        network: Ours, of the card's model.
+        card: Of a file of theirs.
+    """
     back = {ours: theirs for theirs, ours in card.prefixes.items()}
     named: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        begin = next((b for b in back if name.startswith(b)), None)
-        named[name if begin is None else back[begin] + name[len(begin) :]] = value
+    for name, value in network.state_dict().items():
+        if not name.startswith((HEAD, "attention.")):  # attention over slices is ours
+            begin = next((b for b in back if name.startswith(b)), "")
+            named[back.get(begin, "") + name.removeprefix(begin)] = value
     if card.model == "convnextv2" and card.options["size"] != "tiny":  # timm has convolutions in the smaller ones
         named |= {k: v[..., None, None] for k, v in named.items() if ".mlp.fc" in k and k.endswith(".weight")}
-    if card.model == "resnet25d":
-        named = {k: v for k, v in named.items() if not k.startswith("attention.")}
     classifier, classes = _CLASSIFIERS[card.model]
     width = network.state_dict()[f"{HEAD}linear.weight"].shape[1] - card.channels
     return {**named, f"{classifier}weight": torch.zeros(classes, width), f"{classifier}bias": torch.zeros(classes)}

@@ -59,10 +59,10 @@ def test_all_steps_at_once_equal_one_after_the_other(scale, backwards, epsilon, 
     weight = torch.randn_like(found)
     (found * weight).sum().backward()
     (wanted * weight).sum().backward()
-    for name, a, b in zip("q k v input forget".split(), ours, theirs, strict=True):
+    for name, a, b in zip(["q", "k", "v", "input", "forget"], ours, theirs, strict=True):
         largest = float(b.grad.abs().max())
         assert largest > 0, name
-        # With the constant that keeps the normaliser from 0, the stabiliser has a gradient of that size; it is left out.
+        # With the constant beside the normaliser the stabiliser has a gradient of that size; it is left out.
         allowed = 1e-9 if epsilon == 0 else 1e-2 if scale > 1 else 1e-5
         assert float((a.grad - b.grad).abs().max()) < allowed * largest, name
 
