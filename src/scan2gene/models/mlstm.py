@@ -10,6 +10,7 @@ computed again in the backward pass and never kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 EPSILON = 1e-6
+_ELEMENTS = {"cpu": 2**18, "gpu": 2**25}  # of the N x N matrices that are worked on together
 _LARGEST_EXPONENT = 80.0  # exp(89) is infinite in float32, and infinity times 0 has no gradient
 
 
@@ -64,6 +66,13 @@ def _scaled(q: Tensor) -> Tensor:
     return q * q.shape[-1] ** -0.5
 
 
+def _portions(q: Tensor) -> Iterator[slice]:
+    """Samples whose N x N matrices are at hand together: those of a few fit a processor's cache."""
+    batch, heads, steps, _ = q.shape
+    at_once = max(1, _ELEMENTS["cpu" if q.device.type == "cpu" else "gpu"] // (heads * steps * steps))
+    return (slice(start, start + at_once) for start in range(0, batch, at_once))
+
+
 class _Recalled(torch.autograd.Function):
     """What is recalled, and its gradient, without keeping an N x N matrix in between."""
 
@@ -71,34 +80,53 @@ class _Recalled(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, begun: Tensor, top: Tensor, least: Tensor, backwards: bool
     ) -> Tensor:
-        combined = _weights(begun, top, backwards).mul_(_scaled(q) @ k.transpose(2, 3))
-        total = combined.sum(dim=3)
-        normaliser = torch.maximum(total.abs(), least).add_(EPSILON)
+        out, total = torch.empty_like(v), torch.empty_like(begun)
+        for part in _portions(q):
+            combined = _weights(begun[part], top[part], backwards).mul_(_scaled(q[part]) @ k[part].transpose(2, 3))
+            total[part] = combined.sum(dim=3)
+            out[part] = (combined.to(v.dtype) @ v[part]) / _normaliser(total[part], least[part])
         ctx.save_for_backward(q, k, v, begun, top, least, total)
         ctx.backwards = backwards
-        return ((combined.to(v.dtype) @ v) / normaliser.unsqueeze(3)).to(v.dtype)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, begun, top, least, total = ctx.saved_tensors
-        by_total = total.abs() >= least
-        normaliser = torch.maximum(total.abs(), least).add_(EPSILON)
-        weights = _weights(begun, top, ctx.backwards)
-        combined = weights * (_scaled(q) @ k.transpose(2, 3))
-        given = (given / normaliser.unsqueeze(3)).to(v.dtype)
-        inward = (given @ v.transpose(2, 3)).to(combined.dtype)  # gradient in `combined`, by what is recalled
-        to_normaliser = -(combined * inward).sum(dim=3) / normaliser
-        inward += (to_normaliser * total.sign() * by_total).unsqueeze(3)
-        to_values = combined.to(v.dtype).transpose(2, 3) @ given
-        to_begun = combined.mul_(inward).sum(dim=2)
-        to_scores = weights.mul_(inward).to(q.dtype)
-        return (
-            _scaled(to_scores @ k),
-            to_scores.transpose(2, 3) @ _scaled(q),
-            to_values,
-            to_begun,
-            None,
-            to_normaliser * ~by_total,
-            None,
-        )
+        inputs = ctx.saved_tensors
+        outs = [torch.empty_like(inputs[n]) for n in (0, 1, 2, 3, 5)]
+        for part in _portions(inputs[0]):
+            found = _gradients(ctx.backwards, given[part], *(t[part] for t in inputs))
+            for out, value in zip(outs, found, strict=True):
+                out[part] = value
+        to_q, to_k, to_v, to_begun, to_least = outs
+        return to_q, to_k, to_v, to_begun, None, to_least, None
+
+
+def _normaliser(total: Tensor, least: Tensor) -> Tensor:
+    """(B, heads, N) twice -> (B, heads, N, 1)."""
+    return torch.maximum(total.abs(), least).add_(EPSILON).unsqueeze(3)
+
+
+def _gradients(
+    backwards: bool, given: Tensor, q: Tensor, k: Tensor, v: Tensor, begun: Tensor, top: Tensor, least: Tensor,
+    total: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Of q, k, v, begun and least, for what was given to the output."""
+    normaliser = _normaliser(total, least)
+    given = (given / normaliser).to(v.dtype)
+    weights = _weights(begun, top, backwards)
+    combined = weights * (_scaled(q) @ k.transpose(2, 3))
+    to_v = combined.to(v.dtype).transpose(2, 3) @ given
+    inward = (given @ v.transpose(2, 3)).to(combined.dtype)  # gradient in `combined`, by what is recalled
+    to_normaliser = -(combined * inward).sum(dim=3) / normaliser.squeeze(3)
+    by_total = total.abs() >= least
+    inward += (to_normaliser * total.sign() * by_total).unsqueeze(3)
+    to_begun = combined.mul_(inward).sum(dim=2)
+    to_scores = weights.mul_(inward).to(q.dtype)
+    return (
+        _scaled(to_scores @ k),
+        to_scores.transpose(2, 3) @ _scaled(q),
+        to_v,
+        to_begun,
+        to_normaliser * ~by_total,
+    )

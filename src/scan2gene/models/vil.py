@@ -55,7 +55,7 @@ class Grouped(nn.Module):
         weight = torch.diag_embed(weight.permute(0, 2, 3, 1)).permute(0, 3, 1, 4, 2)  # (G, join, out, join, in)
         weight = weight.flatten(3, 4).flatten(1, 2)
         y = torch.einsum("bngi,goi->bngo", x.unflatten(2, (-1, JOINED * GROUP)), weight)
-        return y.flatten(2) + self.bias
+        return y.flatten(2).add_(self.bias)
 
 
 class Gates(nn.Module):
@@ -114,7 +114,7 @@ class Mixer(nn.Module):
 
     def _gated(self, hidden: Tensor, seen: Tensor, gate: Tensor) -> Tensor:
         hidden = self.out_norm(hidden.flatten(0, 1)).view_as(hidden)
-        return (hidden + self.skip * seen) * silu(gate)
+        return torch.addcmul(hidden, self.skip, seen) * silu(gate)
 
 
 class Block(nn.Module):

@@ -29,6 +29,7 @@ from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, to_input
 from scan2gene.data.draws import Draws
 from scan2gene.evaluate.metrics import auroc
+from scan2gene.models.memory_format import channels_last
 from scan2gene.predict.forward import forward
 from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
 from scan2gene.train.schedules import SCHEDULES
@@ -191,7 +192,7 @@ def _prepared(
     torch.manual_seed(seed)
     network = build()
     if fabric.device.type == "cuda":
-        network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as torch documents it
+        channels_last(network)
     optimizer = _optimizer(network, settings, fabric.device.type)
     average = None
     if settings.ema is not None:

@@ -348,7 +348,7 @@ def described(path: Path) -> list[str]:
         same_name = next((n for n, c in WEIGHTS.items() if path.name in (c.file, *c.names)), "")
         if same_name:
             lines.append(f"it has the name of {same_name}, but another sha256: not the released file")
-        fits = [n for n, c in WEIGHTS.items() if c.model == found.model and not c.model.startswith("vit")]
+        fits = [n for n, c in WEIGHTS.items() if c.model == found.model and "geometry" in c.options]
         lines.append(
             "not a released file" + (f"; it needs weights.geometry, as those of {', '.join(fits)}" if fits else "")
         )

@@ -11,6 +11,7 @@ from scan2gene.explain.grad_cam import grad_cam
 from scan2gene.explain.hires_cam import hires_cam
 from scan2gene.models import MODELS
 from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.memory_format import channels_last
 from scan2gene.models.sides import TwoSides
 
 SHAPE = (16, 24, 32)  # D, H, W all different, so that a transposed axis shows
@@ -90,6 +91,20 @@ def test_learns_four_cases_by_heart(name):
         if loss < 0.1:
             break
     assert loss < 0.1
+
+
+def test_weights_can_lie_with_channels_last(name):
+    """As they do on a GPU."""
+    model = _network(name).eval()
+    x = torch.randn(2, 2, *_space(model))
+    before = model(x)
+    channels_last(model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d):
+            flat = isinstance(module, torch.nn.Conv2d)
+            order = torch.channels_last if flat else torch.channels_last_3d
+            assert module.weight.is_contiguous(memory_format=order)
+    torch.testing.assert_close(model(x), before, rtol=1e-3, atol=1e-4)
 
 
 def test_weights_survive_saving(name, tmp_path):
