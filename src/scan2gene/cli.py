@@ -387,7 +387,7 @@ def list_weights(weights_dir: WeightsDir = None) -> None:
 
     folder = weights_folder(weights_dir)
     for name, card in WEIGHTS.items():
-        typer.echo(f"{name:<28}{'here' if locate(name, folder) else 'not here':<10}{card.model:<10}{card.file}")
+        typer.echo(f"{name:<28}{'here' if locate(name, folder) else 'not here':<10}{card.model:<18}{card.file}")
         typer.echo(f"{'':<28}{card.licence}; {card.data}")
     typer.echo(f"Looked for in {folder}; `scan2gene weights fetch NAME` gets one.")
 
