@@ -33,8 +33,8 @@ def test_the_audit_lists_networks_baselines_and_groups(run):
     found = audit(read_inputs(*run))
     rows = [row["what"] for table in found["tables"] if table["target"] == "idh" for row in table["rows"]]
     assert "net, the scans as they are" in rows
-    assert any("age alone, beside net" in row for row in rows)
-    assert any(group["of"].startswith("age") or group["of"].startswith("site") for t in found["tables"]
+    assert "scanner, site and scan settings alone, beside net" in rows
+    assert any(group["of"].startswith("site") for t in found["tables"]
                for group in t["groups"])  # fmt: skip
     assert {c["says"] for c in found["checks"]} == {"nothing found", "not told"}
 
