@@ -21,6 +21,9 @@ _AT_ONCE = 24  # pairs in memory
 _SMOOTH, _COARSER = 0.7, 1.5  # voxels of a print; what is finer a small crop blurs, what is coarser all bodies share
 _WAVES = 6  # periods across a print, along each axis, of what shifted candidates are found by
 _FLAT = 0.25  # blocks with less contrast than this share of the print's median block say nothing
+_PLACES = [(i, j, k) for i in _STARTS for j in _STARTS for k in _STARTS]
+_FEW = [place for place in _PLACES if sum(_STARTS.index(start) for start in place) % 3 == 0]  # 9, all over the print
+_LOOK = 0.76  # by these few, from which all are looked at
 FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,))
 
 
@@ -122,12 +125,16 @@ def _waves(prints: np.ndarray) -> np.ndarray:
 
 
 def alike(prints: np.ndarray, pairs: Sequence[tuple[int, int, tuple[int, ...]]]) -> Iterator[Pair]:
-    """How alike the prints of each pair are, in the order given."""
+    """How alike the prints of each pair are, in the order given; of pairs far from alike, by fewer blocks."""
     fine = _fine(prints)
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]
         second = np.stack([np.flip(fine[two], flip) for _, two, flip in some])
-        values = _best_fits(fine[[one for one, _, _ in some]], second)
+        first = fine[[one for one, _, _ in some]]
+        values = _best_fits(first, second, _FEW)
+        close = values >= _LOOK
+        if close.any():
+            values[close] = _best_fits(first[close], second[close], _PLACES)
         for (one, two, flip), value in zip(some, values, strict=True):
             yield Pair(one, two, float(value), flip)
 
@@ -146,18 +153,18 @@ def likeness(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Source: block matching by normalised cross-correlation, as Lewis 1995, "Fast normalized
     cross-correlation".
     """
-    return _best_fits(_fine(first), _fine(second))
+    return _best_fits(_fine(first), _fine(second), _PLACES)
 
 
-def _best_fits(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """`likeness` of what `_fine` gives."""
+def _best_fits(one: np.ndarray, two: np.ndarray, places: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """`likeness` of what `_fine` gives, by the blocks at some places."""
     from scipy import fft
 
     edge, shifts = _BLOCK + 2 * _REACH, 2 * _REACH + 1
-    blocks = np.stack([_cut(one, at, _BLOCK) for at in _places()], axis=1)  # (P, 27, 8, 8, 8)
+    blocks = np.stack([_cut(one, at, _BLOCK) for at in places], axis=1)  # (P, 27, 8, 8, 8)
     blocks = blocks - blocks.mean(axis=(2, 3, 4), keepdims=True)
     size = np.sqrt((blocks**2).sum(axis=(2, 3, 4)))  # (P, 27)
-    lows = [tuple(start - _REACH for start in at) for at in _places()]
+    lows = [tuple(start - _REACH for start in at) for at in places]
     windows = np.stack([_cut(two, low, edge) for low in lows], axis=1)
     spectrum = fft.rfftn(windows, axes=(2, 3, 4)) * np.conj(fft.rfftn(blocks, (edge,) * 3, axes=(2, 3, 4)))
     product = fft.irfftn(spectrum, (edge,) * 3, axes=(2, 3, 4))[..., :shifts, :shifts, :shifts]
@@ -170,10 +177,6 @@ def _best_fits(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     highest, lowest = fits.max(axis=(2, 3, 4)), -fits.min(axis=(2, 3, 4))
     number = np.maximum(counted.sum(axis=1), 1)
     return np.maximum((highest * counted).sum(axis=1), (lowest * counted).sum(axis=1)) / number
-
-
-def _places() -> list[tuple[int, int, int]]:
-    return [(i, j, k) for i in _STARTS for j in _STARTS for k in _STARTS]
 
 
 def _cut(arrays: np.ndarray, at: tuple[int, ...], edge: int) -> np.ndarray:
