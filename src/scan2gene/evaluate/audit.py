@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from scan2gene.evaluate.shortcuts import (
     kept,
     measured,
     named,
+    signed,
     subgroups,
 )
 from scan2gene.evaluate.verdict import Against, Facts, Verdict, calibration_slope, judge
@@ -139,9 +141,8 @@ def _told_against(figure: Figure) -> str:
     apart = figure.difference
     if apart is None or apart.value is None:
         return f"{figure.run} cannot be held against {figure.of}, because {apart.reason if apart else 'of no scores'}."
-    more = "more than" if apart.value > 0 else "less than" if apart.value < 0 else "as much as"
-    spread = "" if apart.low is None else f" ({apart.low:+.3f} to {apart.high:+.3f})"
-    return f"{figure.run} reaches {apart.value:+.3f}{spread}, {more} {figure.of} alone, on the same patients."
+    spread = "" if apart.low is None or apart.high is None else f" ({signed(apart.low)} to {signed(apart.high)})"
+    return f"{figure.run} less {figure.of} alone, on the same patients: {signed(apart.value)}{spread}."
 
 
 def _names(study: Study, tables: Tables, split: str, networks: Sequence[str]) -> Iterator[Figure]:
@@ -193,10 +194,10 @@ def verdicts(study: Study, tables: Tables, figures: Sequence[Figure], checks: Se
 
 
 def corrected(figures: Sequence[Figure]) -> list[Figure]:
-    """Figures with Holm's correction: of networks against chance, and of networks against each kind of baseline."""
+    """Figures with Holm's correction over the networks and targets of a split: against chance, and each baseline."""
     out = list(figures)
-    for kind in ("network", "metadata", "clinical"):
-        at = [n for n, f in enumerate(figures) if f.kind == kind and f.run]
+    for kind, split in product(("network", "metadata", "clinical"), dict.fromkeys(f.split for f in figures)):
+        at = [n for n, f in enumerate(figures) if f.kind == kind and f.split == split and f.run]
         values = [figures[n].p if kind == "network" else figures[n].p_difference for n in at]
         for n, value in zip(at, holm(values), strict=True):
             out[n] = replace(out[n], p=value) if kind == "network" else replace(out[n], p_difference=value)
@@ -223,7 +224,7 @@ def _facts(
     return Facts(
         target=best.target, split=best.split, run=best.run, networks=networks, auroc=best.estimate, n=best.n,
         n_units=len(rows.drop_duplicates(["patient_id", "side"])) or best.n, n_positive=best.n_positive, p=best.p,
-        tested=sum(f.kind == "network" for f in figures),
+        tested=sum(f.kind == "network" and f.split == best.split for f in figures),
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
         elsewhere=tuple(elsewhere),

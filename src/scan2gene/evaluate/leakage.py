@@ -23,8 +23,8 @@ _LARGEST_GROUP = 6  # ids with one stem: more are numbered patients, not visits 
 
 # What a file or id is called when it is a visit, or an altered copy, of something else.
 _VISIT = re.compile(
-    r"[ _.-]*(?:visit|ses|session|scan|exam|time ?point|tp|fu|follow ?up|baseline|pre|post|day|week|month|y|m|w|d|t|v)"
-    r"[ _-]?\d*d?$|_\d{1,2}$",
+    r"[ _.-]+(?:(?:visit|ses|session|scan|exam|time ?point|tp|fu|follow ?up|day|week|month|year|y|m|w|d|t|v)[ _-]?\d+d?"
+    r"|baseline|pre|post|follow ?up|fu)$|_\d{1,2}$",
     re.IGNORECASE,
 )
 _ALTERED = re.compile(

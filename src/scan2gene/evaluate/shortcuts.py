@@ -181,7 +181,7 @@ def _told_altered(figure: Figure, words: str) -> str:
     apart = figure.difference
     change = ""
     if apart is not None and apart.low is not None and apart.high is not None:
-        change = f" (change {-(apart.value or 0):+.3f}, {-apart.high:+.3f} to {-apart.low:+.3f})"
+        change = f" (change {signed(-(apart.value or 0))}, {signed(-apart.high)} to {signed(-apart.low)})"
     return f"{figure.run} {words}: AUROC {_spread(figure.estimate)}{change}.{rest}"
 
 
@@ -318,6 +318,12 @@ def baseline_told(figure: Figure, knows: str) -> str:
     better = figure.p is not None and figure.p < LEVEL and figure.estimate.low > CHANCE
     words = "better than chance" if better else "not shown to be better than chance"
     return f"{knows}: {words}, AUROC {_spread(figure.estimate)}, {figure.n} patients."
+
+
+def signed(value: float) -> str:
+    """Three decimals with a sign, none for what rounds to 0."""
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def percent(share: float) -> str:

@@ -4,7 +4,7 @@ The rules, in order; the first that holds gives the headline:
 
 1. leak       a leakage check found something: no figure is to be believed as it stands.
 2. unknown    the AUROC or its P value cannot be estimated.
-3. chance     its P value, corrected for all networks, targets and splits (Holm), is not below 0.05.
+3. chance     its P value, corrected for all networks and targets of the split (Holm), is not below 0.05.
 4. worse      it is below 0.05 and the AUROC below 0.5.
 5. shortcut   scan metadata alone predict the label better than chance, and the network is not
               shown to know more than they do; or as much as KEPT of its skill is left when the
@@ -28,7 +28,7 @@ import numpy as np
 from scan2gene.evaluate.baselines import ridge_logistic
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.power import POWER, auroc_error, detectable_auroc
-from scan2gene.evaluate.shortcuts import percent
+from scan2gene.evaluate.shortcuts import percent, signed
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
 LEVEL = 0.05
@@ -129,7 +129,7 @@ class Verdict:
 
 
 HEADLINES: dict[Kind, str] = {
-    "leak": "not to be believed as it stands: data of tested patients leak into training",
+    "leak": "not to be believed as it stands, because of a leak",
     "unknown": "cannot be estimated",
     "chance": "not distinguishable from chance",
     "worse": "below chance",
@@ -227,9 +227,10 @@ def _baselines(facts: Facts) -> list[str]:
         else:
             ours = "the network is not shown to do better"
         apart = baseline.difference
-        gap = "" if apart.value is None or apart.low is None else (
-            f" (difference {apart.value:+.3f}, {apart.low:+.3f} to {apart.high:+.3f}, P {_p(baseline.p_difference)})"
-        )  # fmt: skip
+        gap = ""
+        if apart.value is not None and apart.low is not None and apart.high is not None:
+            spread = f"{signed(apart.value)}, {signed(apart.low)} to {signed(apart.high)}"
+            gap = f" (difference {spread}, P {_p(baseline.p_difference)})"
         said.append(f"{name} alone reach {_spread(baseline.estimate)}; {ours}{gap}.")
     return said
 
@@ -255,7 +256,7 @@ def _transfer(facts: Facts) -> list[str]:
 
 def _calibration(facts: Facts, kind: Kind) -> list[str]:
     slope = facts.slope
-    if kind in ("chance", "worse") or slope is None or slope.low is None or slope.high is None:
+    if kind in ("chance", "worse", "leak") or slope is None or slope.low is None or slope.high is None:
         return []
     if slope.high < 1:
         words = "Its probabilities are too extreme"
@@ -277,7 +278,9 @@ def _needed(facts: Facts, kind: Kind) -> list[str]:
         number = needed(WORTH, prevalence)
         more = f" For one of {WORTH:.2f} about {number:,} are needed." if number else ""
         return [f"With {facts.n_units} {unit}, {now} from chance in four of five such studies.{more}"]
-    baselines = [b for b in (facts.metadata, facts.clinical) if b is not None and not b.beaten]
+    if kind != "unproven":
+        return []
+    baselines = [b for _, b in _named(facts) if not b.beaten]
     for baseline in baselines:
         apart = baseline.difference
         if apart.value is None or apart.low is None or apart.high is None or apart.value <= 0:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool3d, max_pool3d
+from torch.nn.functional import max_pool3d
 
 from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
@@ -25,7 +25,7 @@ WITHOUT_MASK = ("shifted", "noise", "resliced", "mirrored")
 MOST_FIELD = 0.6  # a box that takes more of the field leaves no background to speak of
 _SHIFT = 0.03  # of each axis
 _NOISE = 0.1  # of an exam's standard deviation
-_BOXES = (33, 17, 9, 5, 3)  # voxels over which a hole is filled, far ones first
+_BOXES = (33, 11, 3)  # voxels over which a hole is filled, far ones first
 _AXES = (2, 3, 4)
 
 
@@ -172,12 +172,13 @@ def resliced(x: Tensor) -> Tensor:
 
 
 def _box_mean(x: Tensor, edge: int) -> Tensor:
-    """Mean over a box of odd edges, no longer than each axis; zeros beyond the border."""
-    for axis in (0, 1, 2):
-        length = min(edge, x.shape[axis + 2] - (1 - x.shape[axis + 2] % 2))
-        kernel, pad = [1, 1, 1], [0, 0, 0]
-        kernel[axis], pad[axis] = length, length // 2
-        x = avg_pool3d(x, kernel, 1, pad)
+    """Mean over a box of odd edges; zeros beyond the border."""
+    for axis in _AXES:
+        length = x.shape[axis]
+        at = torch.arange(length, device=x.device)
+        low, high = (at - edge // 2).clamp(min=0), (at + edge // 2 + 1).clamp(max=length)
+        sums = torch.cat([torch.zeros_like(x.narrow(axis, 0, 1)), x.cumsum(dim=axis)], dim=axis)
+        x = (sums.index_select(axis, high) - sums.index_select(axis, low)) / edge
     return x
 
 
