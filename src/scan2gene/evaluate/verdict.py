@@ -35,6 +35,7 @@ LEVEL = 0.05
 CHANCE = 0.5
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
 WORTH = 0.65  # the AUROC for which a sample size is named where nothing was shown
+UNSURE = 3.0  # width of the interval of a calibration slope that says nothing
 MOST = 100_000  # patients; beyond, no number is named
 _Z = (1.959964, 0.841621)  # two-sided 5 %, power 80 %
 
@@ -142,7 +143,7 @@ HEADLINES: dict[Kind, str] = {
 def judge(facts: Facts) -> Verdict:
     """The verdict on one target and split."""
     kind = _kind(facts)
-    sentences = [*facts.leaks, _figures(facts, kind)]
+    sentences = [_meaning(facts, kind), *facts.leaks, _figures(facts, kind)]
     if kind != "unknown":
         sentences += [*_baselines(facts), *_lesion(facts), *_transfer(facts), *_calibration(facts, kind), *facts.gaps]
         sentences += _needed(facts, kind)
@@ -197,6 +198,24 @@ def _named(facts: Facts) -> list[tuple[str, Against]]:
     """Baselines that were tried, by the names that a headline gives them."""
     tried = (("scan metadata", facts.metadata), ("clinical data", facts.clinical))
     return [(name, b) for name, b in tried if b is not None and b.estimate.value is not None]
+
+
+def _meaning(facts: Facts, kind: Kind) -> str:
+    """What the headline means, for somebody who reads no figures."""
+    if kind == "shortcut" and _reads_scanner(facts):
+        return "What the network has learned may be where and how a patient was scanned, not the disease."
+    if kind == "shortcut":
+        return "The network answers as well without seeing the lesion, so it has learned something else."
+    if kind == "unproven":
+        known = " or ".join(name for name, b in _named(facts) if not b.beaten)
+        return f"The network knows something of {facts.target}, but perhaps nothing that {known} do not tell."
+    beside = " that " + " and ".join(name for name, _ in _named(facts)) + " do not tell" if _named(facts) else ""
+    return {
+        "leak": "Mend what leaks and run again; until then every figure below may flatter.",
+        "chance": f"This study does not show that {facts.target} can be read from the scans; it does not rule it out.",
+        "worse": "The answers go the wrong way: look whether positive and negative are swapped.",
+        "better": f"The scans hold something about {facts.target}{beside}.",
+    }.get(kind, "")
 
 
 def _figures(facts: Facts, kind: Kind) -> str:
@@ -258,6 +277,8 @@ def _calibration(facts: Facts, kind: Kind) -> list[str]:
     slope = facts.slope
     if kind in ("chance", "worse", "leak") or slope is None or slope.low is None or slope.high is None:
         return []
+    if slope.high - slope.low > UNSURE:
+        return ["How far its probabilities can be trusted cannot be told from so few patients."]
     if slope.high < 1:
         words = "Its probabilities are too extreme"
     elif slope.low > 1:

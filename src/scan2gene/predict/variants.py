@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool3d
 
 from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
@@ -131,7 +130,7 @@ def _copies(x: Tensor, chosen: Sequence[int], scene: _Scene) -> list[tuple[str, 
 
 def _as_hole(lesions: Sequence[Tensor], x: Tensor) -> Tensor:
     """(B, 1, D, H, W): lesions and the voxels that touch them, which partial volume has coloured."""
-    return max_pool3d(torch.stack(list(lesions))[:, None].to(x.device, x.dtype), 3, 1, 1)
+    return _grown(torch.stack(list(lesions))[:, None].to(x.device, x.dtype), 3)
 
 
 def filled(x: Tensor, hole: Tensor, noise: Tensor) -> Tensor:
@@ -149,7 +148,7 @@ def filled(x: Tensor, hole: Tensor, noise: Tensor) -> Tensor:
     for edge in _BOXES:
         share = _box_mean(outside, edge)
         guess = torch.where(share > 0.02, _box_mean(known, edge) / share.clamp(min=1e-6), guess)
-    rim = (max_pool3d(hole, 7, 1, 3) - hole).clamp(min=0)
+    rim = (_grown(hole, 7) - hole).clamp(min=0)
     grain = (x - guess) * rim  # beyond the hole the last guess is the mean of the nearest known voxels
     strength = (grain.square().sum(dim=_AXES, keepdim=True) / rim.sum(dim=_AXES, keepdim=True).clamp(min=1)).sqrt()
     return torch.where(hole > 0, guess + strength * noise, x)
@@ -169,6 +168,11 @@ def resliced(x: Tensor) -> Tensor:
     last = torch.arange(x.shape[2], device=x.device)
     before, after = (last - 1).clamp(min=0), (last + 1).clamp(max=x.shape[2] - 1)
     return 0.5 * x + 0.25 * (x.index_select(2, before) + x.index_select(2, after))
+
+
+def _grown(mask: Tensor, edge: int) -> Tensor:
+    """1 where a box of odd edges around a voxel meets the mask."""
+    return (_box_mean(mask, edge) > 0.5 / edge**3).to(mask.dtype)
 
 
 def _box_mean(x: Tensor, edge: int) -> Tensor:
