@@ -13,6 +13,7 @@ from scan2gene.preprocess.body_crop import body_crop
 from scan2gene.preprocess.crop_or_pad import crop_or_pad
 from scan2gene.preprocess.crop_to_mask import crop_to_mask
 from scan2gene.preprocess.denoise import denoise
+from scan2gene.preprocess.edge_slices import edge_slices
 from scan2gene.preprocess.equalise import equalise
 from scan2gene.preprocess.first_channel import first_channel
 from scan2gene.preprocess.match_grid import match_grid
@@ -26,6 +27,7 @@ from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import resample, resize
 from scan2gene.preprocess.skull_strip import skull_strip
 from scan2gene.preprocess.zscore import zscore
+from scan2gene.preprocess.zscore_slices import zscore_slices
 
 STEPS: dict[str, Callable[..., Volume]] = {
     "first_channel": first_channel,
@@ -48,6 +50,8 @@ STEPS: dict[str, Callable[..., Volume]] = {
     "zscore": zscore,
     "normalise_percentile": normalise_percentile,
     "nyul": nyul,
+    "edge_slices": edge_slices,
+    "zscore_slices": zscore_slices,
 }
 
 # Steps that move voxels; masks take part in these and in no other. So does any step with `crop: true`.

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from scan2gene.core.errors import ScanError, StudyError
+from scan2gene.core.errors import Scan2GeneError, ScanError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.section import Plugin, unknown_name
 from scan2gene.core.study_cohort import Role
@@ -72,12 +72,19 @@ def _lacks_reference(step: Plugin) -> bool:
     return takes and moves_voxels(step) and step.options.get("reference") is None
 
 
-def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dict[str, Volume]:
+def apply_recipe(
+    volumes: Mapping[str, Volume],
+    recipe: Sequence[Plugin],
+    optional: Collection[str] = (),
+    lost: dict[str, str] | None = None,
+) -> dict[str, Volume]:
     """Run every step on every volume of one exam.
 
     Args:
         volumes: Role -> volume. Masks take part in geometric steps only.
         recipe: Steps in order.
+        optional: Roles that may be lost as long as one is left, such as a series of two slices.
+        lost: Is told why they were.
 
     Raises:
         ScanError, GeometryError: A step cannot be done on this exam.
@@ -93,12 +100,18 @@ def apply_recipe(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> dic
                 options[option] = current[options[option]]
         if len(current) > 1 and _lacks_reference(step):
             raise ScanError(f"{step.name} needs the option reference: the role whose box all others take")
-        for role in current:
+        for role in list(current):
             volume = current[role]
-            if volume.array.ndim == 4 and step.name != "first_channel":
-                raise ScanError(f"{role} is a colour image; put the step first_channel before {step.name}")
-            if volume.kind == "intensity" or moves_voxels(step):
-                current[role] = STEPS[step.name](volume, **options)
+            try:
+                if volume.array.ndim == 4 and step.name != "first_channel":
+                    raise ScanError(f"{role} is a colour image; put the step first_channel before {step.name}")
+                if volume.kind == "intensity" or moves_voxels(step):
+                    current[role] = STEPS[step.name](volume, **options)
+            except Scan2GeneError as error:
+                if lost is None or role not in optional or len(current) == 1:
+                    raise
+                lost[role] = str(error)
+                del current[role]
     return current
 
 

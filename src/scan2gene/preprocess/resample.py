@@ -107,12 +107,13 @@ def _straight_grid(volume: Volume, spacing: np.ndarray) -> tuple[np.ndarray, np.
     return shape, affine
 
 
-def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
+def resize(volume: Volume, *, shape: Sequence[int | None]) -> Volume:
     """Stretch to a fixed number of voxels; for scans whose spacing cannot be trusted.
 
     Args:
         volume: Array (I, J, K).
-        shape: Voxels along i, j, k of the result.
+        shape: Voxels along i, j, k of the result; null leaves an axis as it is: [224, 224, null]
+            brings slices to one size and keeps their number.
 
     Returns:
         Volume of that shape over the same field. "intensity": linear, smoothed first by
@@ -122,7 +123,8 @@ def resize(volume: Volume, *, shape: Sequence[int]) -> Volume:
     Raises:
         GeometryError: The shape is not three positive integers.
     """
-    new = checked_shape(shape)
+    free = [n if size is None else size for size, n in zip(shape, volume.shape, strict=False)]
+    new = checked_shape(free if len(shape) == 3 else list(shape))  # type: ignore[arg-type]  # which it refuses
     factor = np.asarray(volume.shape) / new
     if volume.kind == "intensity" and (factor > 1).any():
         from scipy.ndimage import gaussian_filter

@@ -105,8 +105,9 @@ def _one_exam(
         if all(is_whole(f) for f in files.values()):
             return [base | _described(role, f, checksums.get(f.name)) for role, f in files.items()]
         lost: dict[str, str] = {}
-        with collected() as notes:
-            prepared = apply_recipe(_read_roles(sources, roles, lost), recipe)  # no name holds the scans meanwhile
+        optional = [r for r in sources if roles[r].optional]
+        with collected() as notes:  # no name holds the scans meanwhile
+            prepared = apply_recipe(_read_roles(sources, roles, lost), recipe, optional, lost)
         for role, volume in prepared.items():
             _write(volume, files[role], SEPARATOR.join(notes))
         rows = [base | _described(role, files[role]) for role in prepared]

@@ -11,6 +11,7 @@ from scan2gene.stages.job import Job, stores
 
 def preprocess_exams(job: Job) -> str:
     """Write each store that a run reads."""
+    from scan2gene.preprocess.kept import write_kept
     from scan2gene.preprocess.preview import write_previews
     from scan2gene.preprocess.store import build_store
 
@@ -27,6 +28,7 @@ def preprocess_exams(job: Job) -> str:
         if not job.is_done(stage, key):
             manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
             pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
+            pictures += write_kept(store, cohort, paths, input_roles(view), view.preprocess)
             volumes = [store / f for f in manifest["file"].dropna() if f]
             job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
         status = read_csv(store / "manifest.csv")["status"].value_counts()
