@@ -30,6 +30,7 @@ LESION_SHARE = 0.25  # of these voxels for the neighbourhood of a lesion
 THIN = 0.3  # a field of view thinner than this share of its width is not believed
 LESION_MARGIN_MM = 10.0
 ENCLOSED = 0.9  # of the exams whose body, or lesion, fits the grid whole
+SLICE_SIZE, SLICE_BATCH = 224, 32  # pixels along both sides, and slices, of the GBM study
 MULTIPLE = 8  # networks halve the field three times
 BATCH = 8
 SMALL_COHORT = 64  # patients below which a batch is half as large
@@ -90,6 +91,12 @@ def choose(
     chosen: dict[str, Any] = {}
     why: dict[str, str] = {}
     machine = "cpu" if study.train.device == "cpu" or not has_gpu() else "gpu"
+    if study.data.slices is not None:
+        chosen = {k: v for k, v in _for_slices(study).items() if k in keys}
+        why = {k: _SLICES_WHY[k] for k in chosen}
+        if "splits" in keys:
+            chosen["splits"], why["splits"] = _splits(labels)
+        return {"chosen": chosen, "why": why, "fingerprint": {}, "machine": machine if chosen else ""}
     found = _fingerprint(study, cohort, paths, hide) if {"preprocess", "data.augment"} & set(keys) else None
     lesion: list[dict[str, Any]] = []
     voxels = VOXELS[machine]
@@ -203,6 +210,30 @@ def _lesion(study: Study, found: Fingerprint, voxels: int) -> list[dict[str, Any
     else:
         steps += [_step("crop_to_mask", mask=mask, margin_voxels=4), _step("resize", shape=shape)]
     return [*steps, *_end()]
+
+
+def _for_slices(study: Study) -> dict[str, Any]:
+    """What a study of slices gets for the keys it leaves open: the GBM study's, without its risks."""
+    return {
+        "preprocess": [
+            _step("first_channel"), _step("reorient", axes="acquisition"), _step("edge_slices"),
+            _step("resize", shape=[SLICE_SIZE, SLICE_SIZE, None]), _step("zscore_slices"),
+        ],
+        "data.batch_size": SLICE_BATCH,
+        "data.augment": [
+            _step("affine", rotation_degrees=10, scale=0.1), _step("intensity", scale=0.1, shift=0.05),
+            _step("noise", std=0.02),
+        ],
+        "runs": [{"name": "light", "model": {"name": "light_cnn2d"}}],
+    }  # fmt: skip
+
+
+_SLICES_WHY = {
+    "preprocess": "slices as they were acquired, ends without foreground left out, one size, standardised one by one",
+    "data.batch_size": "slices are small",
+    "data.augment": "small changes in the plane that leave every label true; no mirroring, as planes differ",
+    "runs": "a small network, as cohorts are small",
+}
 
 
 def _begin(study: Study) -> list[dict[str, Any]]:

@@ -159,8 +159,12 @@ def _networks(settings: Study, run: str | None) -> tuple[list[Run], list[str]]:
             f"{' and '.join(one.name for one in asked)}: a model on columns of the label table, which new exams do "
             "not have. Only networks can be applied."
         )
-    skipped = [one.name for one in asked if one not in networks]
-    return networks, [f"{name} is skipped: it needs columns of the label table." for name in skipped]
+    notes = [f"{one.name} is skipped: it needs columns of the label table." for one in asked if one not in networks]
+    flat = [one.name for one in networks if for_run(settings, one).data.slices is not None]
+    whole = [one for one in networks if one.name not in flat]
+    if not whole:
+        raise RunError(f"{' and '.join(flat)}: networks of slices are not applied to new exams yet")
+    return whole, notes + [f"{name} is skipped: networks of slices are not applied to new exams yet." for name in flat]
 
 
 def _folds(run_dir: Path, one: Run, split: str) -> list[tuple[dict[str, Any], Path]]:

@@ -16,7 +16,7 @@ from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import write_json
 from scan2gene.core.machine import available_memory
 from scan2gene.core.outputs import output_names
-from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study import Study, channels, for_run, input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
@@ -164,18 +164,22 @@ def _timed(
     volumes = int(sum(cohort[f"role:{r}"].notna().sum() for r in view.cohort.roles))
     size = 1 if all(a.dtype == np.uint8 for a in exam.values()) else 4
     disk = volumes * shown.size * size
-    step, memory = _step(view, one, roles, shown.shape)
+    slices = view.data.slices
+    each = sum(exam[r].shape[2] for r in roles if r in exam) if slices else 1  # what an exam feeds to the network
+    each = min(each, slices.per_patient or each) if slices else each
+    step, memory = _step(view, one, channels(view), shown.shape[:2] if slices else shown.shape)
     first = counts[counts["class"].isin(["positive", "negative", "unknown"])]
     patients = first["train"] / first["unit"].map({"patient": 1, "side": 2})
     train = patients.groupby([first[c] for c in ("split", "repeat", "fold", "target")]).sum().mean()
     per_patient = len(cohort) / max(cohort["patient_id"].nunique(), 1)
-    batches = max(1, round(train * per_patient / view.data.batch_size))
+    batches = max(1, round(train * per_patient * each / view.data.batch_size))
     epoch = batches * step * 1.1  # validation is a forward pass over a quarter as many
     least = fits * epoch * min(view.train.epochs, view.train.patience + 1)
     most = fits * epoch * view.train.epochs
     if one.weights is not None and one.weights.probes:  # every exam passes the network once; heads take seconds
         epoch = least = most = len(cohort) / view.data.batch_size * step
-    held = len(cohort) * len(roles) * shown.size * size
+    pixels = each * shown[:, :, 0].size if slices else len(roles) * shown.size
+    held = len(cohort) * pixels * size
     return Cost(
         one.name, tuple(shown.shape), volumes, disk, held + memory, fits, step, epoch, least, most,
     )  # fmt: skip

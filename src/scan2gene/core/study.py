@@ -191,6 +191,11 @@ def input_roles(study: Study) -> list[str]:
     return study.data.roles or [n for n, r in study.cohort.roles.items() if r.kind == "intensity"]
 
 
+def channels(study: Study) -> list[str]:
+    """Names of a network's input channels: the roles, or one slice of any of them."""
+    return input_roles(study) if study.data.slices is None else ["slice"]
+
+
 def study_hash(study: Study) -> str:
     """Hash of everything the study file says; of paths only the last part, so that it travels."""
     values = study.model_dump(mode="json")

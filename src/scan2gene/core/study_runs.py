@@ -20,10 +20,34 @@ class Split(Section):
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of what is not test")
 
 
+class Slices(Section):
+    """Exams as their slices: a 2D network sees one at a time, and its answers are fused to one per exam."""
+
+    per_patient: int | None = Field(
+        None, ge=1, description="at most so many slices of a patient, evenly chosen over roles and places; default: all"
+    )
+    fusion: list[Plugin] = Field(
+        [Plugin(name="mean")],
+        min_length=1,
+        description="from slices to an exam: mean, max, top_k, noisy_or; the first is the run's answer, the others "
+        "stand beside it as variants",
+    )
+
+    @model_validator(mode="after")
+    def _different(self) -> Slices:
+        names = [f.name for f in self.fusion]
+        if len(set(names)) < len(names):
+            raise ValueError("slices.fusion names one way twice")
+        return self
+
+
 class Data(Section):
     """What the network sees."""
 
     roles: list[Name] = Field([], description="input channels, in this order; default: every intensity role")
+    slices: Slices | None = Field(
+        None, description="{} for a 2D network on single slices, of all roles alike; default: whole volumes"
+    )
     batch_size: int = Field(8, ge=1, description="default: planned from the grid and the memory")
     augment: list[Plugin] = Field(
         [], description="changes of training exams, in order; see the guide; default: planned, [] for none"

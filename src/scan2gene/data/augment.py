@@ -21,7 +21,7 @@ from scan2gene.core.section import Plugin, unknown_name
 from scan2gene.data.draws import Draws
 from scan2gene.data.warp import along_axes, warp
 
-TENSOR_AXIS = {"k": 2, "j": 3, "i": 4}  # tensors are (B, C, D, H, W) with D = k
+TENSOR_AXIS = {"k": 2, "j": 3, "i": 4}  # tensors are (B, C, D, H, W) with D = k; slices have D = 1 here
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Batch:
     """What augmentation changes.
 
     Args:
-        images: (B, C, D, H, W) float32, network input.
+        images: (B, C, D, H, W) float32, network input; slices (B, C, H, W) for `augment`.
         targets: (B, T), NaN where unknown.
         names: The T targets; `x.L` and `x.R` are the sides of one.
         spacing_mm: Voxel size along i, j, k.
@@ -51,10 +51,13 @@ def augment(batch: Batch, steps: Sequence[Plugin], seed: int, epoch: int, sample
         epoch: 1, 2, ...
         samples: Row of each exam in the cohort.
     """
+    flat = batch.images.ndim == 4
+    if flat:
+        batch = replace(batch, images=batch.images[:, :, None])
     for number, step in enumerate(steps):
         draws = Draws(seed, epoch, samples, number, batch.images.device)
         batch = AUGMENTATIONS[step.name](batch, draws, **step.options)
-    return batch
+    return replace(batch, images=batch.images[:, :, 0]) if flat else batch
 
 
 def check_augmentation(steps: Sequence[Plugin], targets: Sequence[str]) -> None:
@@ -151,6 +154,8 @@ def affine(
         probability: Of an exam being changed at all.
     """
     angles = torch.deg2rad(draws.uniform(-rotation_degrees, rotation_degrees, 3))
+    if batch.images.shape[2] == 1:
+        angles[:, 1:] = 0  # a slice turns in its plane only
     change = _rotation(angles) @ torch.diag_embed(1 + draws.uniform(-scale, scale, 3))
     lean = draws.uniform(-shear, shear, 3)
     upper = torch.eye(3, device=lean.device).repeat(len(lean), 1, 1)
@@ -325,6 +330,8 @@ def cutout(batch: Batch, draws: Draws, share: float = 0.25, probability: float =
     begin = draws.uniform(0, 1 - share, 3)
     for n, axis in enumerate((2, 3, 4)):
         size = batch.images.shape[axis]
+        if size == 1:
+            continue  # of a slice the box has the whole thickness
         at = (torch.arange(size, device=begin.device) + 0.5) / size
         view = [len(begin), 1, 1, 1, 1]
         view[axis] = size

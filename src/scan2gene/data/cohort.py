@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,34 @@ from scan2gene.core.outputs import output_values
 from scan2gene.imaging.nifti import read_nifti
 
 MEMORY_SHARE = 0.5  # of what is free that a cohort may take, in memory and on a device
+
+
+class Images(Protocol):
+    """Images of N exams or slices, in memory (a tensor) or on disk."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(N, R, D, H, W), or (N, 1, H, W)."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """uint8 or float32."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where indexing puts what it gives."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, or on disk."""
+        ...
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Some of them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,12 +85,12 @@ class StoredImages:
 
 @dataclass(frozen=True)
 class CohortTensors:
-    """Exams that could be prepared, in the order of `exams`.
+    """Exams that could be prepared, or their slices, in the order of `exams`.
 
     Args:
-        exams: Rows of cohort.csv.
+        exams: Rows of cohort.csv; of slices, a row each with the columns role and slice.
         images: (N, R, D, H, W) uint8 or float32, R roles, D = K the slice axis; an
-            absent role is all 0. In memory, or on disk when it does not fit.
+            absent role is all 0. Of slices (N, 1, H, W). In memory, or on disk when it does not fit.
         present: (N, R) float32, 1 where the exam has the role.
         targets: (N, T) float32, NaN where unknown.
         failed: exam_id -> reason, of exams that are not in `exams`.
@@ -70,7 +99,7 @@ class CohortTensors:
     """
 
     exams: pd.DataFrame
-    images: Tensor | StoredImages
+    images: Images
     present: Tensor
     targets: Tensor
     failed: dict[str, str]
@@ -78,9 +107,9 @@ class CohortTensors:
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     _copies: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
-    def placed(self, device: torch.device) -> Tensor | StoredImages:
+    def placed(self, device: torch.device) -> Images:
         """The images where training should take them from: on the device when they fit there."""
-        if device.type != "cuda" or isinstance(self.images, StoredImages):
+        if device.type != "cuda" or not isinstance(self.images, Tensor):
             return self.images
         if str(device) not in self._copies:
             free, _ = torch.cuda.mem_get_info(device)
@@ -90,12 +119,18 @@ class CohortTensors:
             say("", f"  images {where}: {self.images.nbytes / 1e9:.2f} GB, {free / 1e9:.1f} GB were free there")
         return self._copies[str(device)]
 
+    @property
+    def of_slices(self) -> bool:
+        """True where a row is a slice, not an exam."""
+        return len(self.images.shape) == 4
+
     def told(self) -> str:
         """Where the cohort lives, in words."""
-        where = "on disk, memory-mapped" if isinstance(self.images, StoredImages) else "in memory"
+        where = "in memory" if isinstance(self.images, Tensor) else "on disk, memory-mapped"
+        what = "slices" if self.of_slices else "exams"
         kind = "uint8" if self.images.dtype == torch.uint8 else "float32"
         shape = "x".join(map(str, self.images.shape[1:]))
-        return f"{len(self.exams)} exams of {shape} {kind}, {self.images.nbytes / 1e9:.2f} GB, {where}"
+        return f"{len(self.exams)} {what} of {shape} {kind}, {self.images.nbytes / 1e9:.2f} GB, {where}"
 
 
 def stored_as_uint8(data: CohortTensors) -> bool:
@@ -142,7 +177,7 @@ def load_cohort(
         why = "; ".join(sorted(set(failed.values()))[:3])
         raise CohortError(f"not one exam could be prepared: {why}")
     shape, dtype, spacing = _grid(found)
-    images: Tensor | StoredImages = StoredImages(found, (len(found), len(roles), *shape), dtype)
+    images: Images = StoredImages(found, (len(found), len(roles), *shape), dtype)
     if images.nbytes <= MEMORY_SHARE * (available_memory() if memory is None else memory):
         images = images[torch.arange(len(found))]
     exams = cohort.iloc[kept].reset_index(drop=True)
@@ -184,7 +219,7 @@ def to_input(images: Tensor, present: Tensor) -> Tensor:
     """Network input: uint8 0..255 becomes float -1..1, float passes; absent roles are 0.
 
     Args:
-        images: (B, R, D, H, W) uint8 or float32, or embeddings (B, F), which pass.
+        images: (B, R, D, H, W) or (B, R, H, W) uint8 or float32, or embeddings (B, F), which pass.
         present: (B, R).
     """
     if images.ndim == 2:
@@ -192,4 +227,4 @@ def to_input(images: Tensor, present: Tensor) -> Tensor:
     x = images.float().mul_(1 / 127.5).sub_(1) if images.dtype == torch.uint8 else images
     if (present == 1).all():
         return x
-    return x * present[:, :, None, None, None]
+    return x * present.view(*present.shape, *[1] * (x.ndim - 2))

@@ -42,7 +42,8 @@ def repeat_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
         As `ensemble`, part "test"; no rows for splits with one repeat, or in which some
         patients were not tested in every repeat.
     """
-    tested = predictions[(predictions["variant"] == "original") & (predictions["part"] == "test")]
+    own = predictions[(predictions["variant"] == "original") & (predictions["unit"] != "slice")]
+    tested = own[own["part"] == "test"]
     found = []
     for _, rows in tested.groupby(["run_id", "split"], sort=False):
         repeats = rows["repeat"].nunique()
@@ -62,7 +63,7 @@ def run_ensembles(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]
     Returns:
         Rows as of one run, with the ensemble's name as run_id and variant "ensemble".
     """
-    own = predictions[predictions["variant"] == "original"]
+    own = predictions[(predictions["variant"] == "original") & (predictions["unit"] != "slice")]
     fold = ["split", "repeat", "fold"]
     found = [
         _mean(own[own["run_id"].isin(runs)].assign(run_id=name), ["run_id", *fold]) for name, runs in members.items()

@@ -19,6 +19,7 @@ from scan2gene.evaluate.thresholds import g_mean_threshold
 
 FOLD = ["run_id", "split", "variant", "repeat", "fold"]
 DEFAULT_THRESHOLD = 0.5
+SLICE_LEVEL = "slice level"  # variant of figures on single slices, which are not for comparison
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,10 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
     Raises:
         RunError: The table lacks a patient that the split names, repeats a row, or holds what is no probability.
     """
-    check_complete(predictions, split)
-    check_scores(predictions)
-    patients = to_patients(predictions)
+    slices = predictions["unit"] == "slice"
+    check_complete(predictions[~slices], split)
+    check_scores(predictions[~slices])
+    patients = pd.concat([to_patients(predictions[~slices]), _as_units(predictions[slices])], ignore_index=True)
     thresholds = _thresholds(patients[patients["fold"] != ALL])
     rows: list[dict[str, Any]] = []
     results: dict[str, Any] = {}
@@ -56,7 +58,7 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
         scored = decided.loc[table.index].dropna(subset=["y_true", "prob"])
         sample = Sample(scored)
         found = _score(sample, draws, seed)
-        units = scored.drop_duplicates(PERSON)
+        units = scored.drop_duplicates([*PERSON, "unit_id"])
         counted = {
             "n": units["patient_id"].nunique(),
             "n_units": len(units),
@@ -146,7 +148,15 @@ def to_patients(predictions: pd.DataFrame) -> pd.DataFrame:
         y_true=("y_true", "first"), prob=("prob", "mean"), exams=("exam_id", "nunique"), reason=("reason", "first")
     ).reset_index()
     table["status"] = np.where(table["prob"].notna(), "ok", "failed")
-    return table
+    return table.assign(unit_id="")
+
+
+def _as_units(slices: pd.DataFrame) -> pd.DataFrame:
+    """Rows of slices as a variant of their run: figures on single slices stand beside those of patients."""
+    if not len(slices):
+        return pd.DataFrame()
+    columns = [*FOLD, "part", "target", *PERSON, "site", "y_true", "prob", "reason", "status", "unit_id"]
+    return slices[columns].assign(variant=SLICE_LEVEL, exams=1)
 
 
 def _thresholds(patients: pd.DataFrame) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
-from scan2gene.data.cohort import CohortTensors, StoredImages, to_input
+from scan2gene.data.cohort import CohortTensors, Images, to_input
 from scan2gene.models.head import RoleAwareHead
 
 
@@ -38,12 +38,12 @@ def forward(
     data: CohortTensors,
     rows: Sequence[int],
     batch_size: int,
-    images: Tensor | StoredImages | None = None,
+    images: Images | None = None,
 ) -> np.ndarray:
     """Logits of some exams, in evaluation mode.
 
     Args:
-        model: Takes (B, R, D, H, W) and (B, R); its device is used.
+        model: Takes (B, R, D, H, W), or slices (B, 1, H, W), and (B, R); its device is used.
         data: The cohort.
         rows: Positions in `data.exams`.
         batch_size: Exams per pass.
@@ -62,7 +62,7 @@ def forward_variants(
     rows: Sequence[int],
     batch_size: int,
     settings: Predict,
-    images: Tensor | StoredImages | None = None,
+    images: Images | None = None,
 ) -> Passed:
     """Logits of every variant of some exams, and their embeddings, in evaluation mode.
 
@@ -107,7 +107,7 @@ def _of_copy(
     model: nn.Module, x: Tensor, present: Tensor, axes: Sequence[str], names: Sequence[str], settings: Predict
 ) -> Tensor:
     """Logits (B, T) of mirrored exams, each output back in its place."""
-    logits = model(x.flip([TENSOR_AXIS[axis] for axis in axes]), present).cpu().double()
+    logits = model(x.flip([TENSOR_AXIS[axis] - 5 for axis in axes]), present).cpu().double()
     if settings.swap_axis in axes and names:
         logits = logits[:, mirrored(names, settings.swap_targets)]
     return logits

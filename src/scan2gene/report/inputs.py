@@ -25,8 +25,8 @@ from scan2gene.core.tables import (
 from scan2gene.report.redaction import Redaction, redaction
 
 _PREDICTION_COLUMNS = [
-    "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "target", "y_true",
-    "prob", "status", "reason",
+    "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",
+    "y_true", "prob", "status", "reason",
 ]  # fmt: skip
 
 ORIGINAL = "original"
@@ -107,8 +107,8 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
 
 
 def _original(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows about the scans as they are, where a table also has altered ones."""
-    return table[table["variant"] == ORIGINAL] if "variant" in table.columns else table
+    """Rows about exams as they are: none of altered ones, and none of single slices."""
+    return table[(table["variant"] == ORIGINAL) & (table["unit"] != "slice")]
 
 
 def baseline_columns(run: Run) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from scan2gene.core.started import started
 from scan2gene.core.study_runs import Run
+from scan2gene.evaluate.evaluate import SLICE_LEVEL
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.metrics import METRICS
 from scan2gene.report import figures, verdict
@@ -29,6 +30,10 @@ METRIC_NAMES = {
     "mcc": ("MCC", "chance 0"),
 }
 
+SLICE_NOTE = (
+    "rows at slice level count single slices, of which a patient has many: they stand beside the figures of patients "
+    "and are not for comparison"
+)
 FEW_SENTENCES = 6  # more than these are folded away behind one line per target and split
 
 Scores = dict[tuple[str, str, str, str], Scored]
@@ -143,6 +148,8 @@ def _variant_rows(
     for (run, variant), part in others.groupby(["run_id", "variant"], sort=False):
         row = _metric_row(run, split, target, _scores(inputs, part), failed, notes)
         rows.append(row | {"run": f"{run}, {variant}"})
+        if variant == SLICE_LEVEL and SLICE_NOTE not in notes:
+            notes.append(SLICE_NOTE)
     return rows
 
 

@@ -100,12 +100,19 @@ def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str]
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
                 version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
-                data=view.data.model_dump(), train=view.train.model_dump(), targets=output_names(view),
+                data=_data_key(view), train=view.train.model_dump(), targets=output_names(view),
                 roles=input_roles(view), search=one.search and one.search.model_dump(), **weights,
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
             folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
             yield one, view, fold, parts, folder, key
+
+
+def _data_key(view: Study) -> dict[str, Any]:
+    """What a fit depends on of `data`; how its slices are fused afterwards is no part of it."""
+    values = view.data.model_dump()
+    slices = values.pop("slices")
+    return values if slices is None else {**values, "slices": slices["per_patient"]}
 
 
 def _weights_key(study: Study, one: Run) -> dict[str, Any]:
@@ -131,17 +138,20 @@ def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     if is_classical(one):
         return cohort, output_values(labels, cohort["patient_id"], output_names(view))
     from scan2gene.data.cohort import load_cohort
+    from scan2gene.data.slices import load_slices
     from scan2gene.preprocess.recipe import recipe_hash
 
     store = job.out / "store" / recipe_hash(view.preprocess)
     roles = input_roles(view)
     if probes(one):
         return _embedded(job, one, view, store)
-    where = (store, tuple(roles), tuple(output_names(view)))
+    slices = view.data.slices
+    where = (store, tuple(roles), tuple(output_names(view)), slices and (slices.per_patient,))
     if where not in job.tensors:
         job.tensors.clear()  # one prepared cohort in memory at a time
         manifest = read_csv(store / "manifest.csv")
-        job.tensors[where] = load_cohort(store, manifest, cohort, labels, roles, output_names(view))
+        given = (store, manifest, cohort, labels, roles, output_names(view))
+        job.tensors[where] = load_slices(*given, slices.per_patient) if slices else load_cohort(*given)
         say("", f"  {one.name}: {job.tensors[where].told()}")
     data = job.tensors[where]
     return data, data.targets.numpy()

@@ -105,8 +105,8 @@ def _draw_augmentation(job: Job, one: Run, parts: dict[str, str], fold: dict[str
     shown = [for_run(job.study, r).data.augment for r in before if not (is_classical(r) or probes(r) or r.search)]
     one = chosen_run(one, folder)
     view = for_run(job.study, one)
-    if is_classical(one) or probes(one) or not view.data.augment or view.data.augment in shown:
-        return
+    if is_classical(one) or probes(one) or not view.data.augment or view.data.augment in shown or view.data.slices:
+        return  # slices are drawn by the preprocessing already, and have no axial middle
     data, _ = run_data(job, one, view)
     row = next(n for n, patient in enumerate(data.exams["patient_id"]) if parts.get(patient) == "train")
     store = job.out / "store" / recipe_hash(view.preprocess)

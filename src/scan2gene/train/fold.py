@@ -23,6 +23,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, for_run, is_sided
 from scan2gene.core.study_runs import Predict, Run
 from scan2gene.data.cohort import CohortTensors
+from scan2gene.evaluate.fusion import check_fusion
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
@@ -59,8 +60,37 @@ def check_model(study: Study, run: Run) -> None:
                 raise StudyError(
                     f"run {run.name}: column {unknown_name(column, study.cohort.clinical)} See cohort.clinical."
                 )
-    elif any(side for _, side in outputs(study)):
-        _check_sides(for_run(study, run), run.name)
+        return
+    view = for_run(study, run)
+    _check_dimensions(view, run)
+    if any(side for _, side in outputs(study)):
+        _check_sides(view, run.name)
+
+
+def _check_dimensions(view: Study, run: Run) -> None:
+    """A 2D network sees slices, any other whole volumes; what slices cannot have is refused."""
+    with torch.device("meta"):  # without memory
+        try:
+            flat = MODELS[run.model.name](1, 1, **run.model.options).spatial_dims == 2
+        except Exception:  # an option's value that the network refuses is told where it is built
+            return
+    slices = view.data.slices
+    if flat != (slices is not None):
+        raise StudyError(
+            f"run {run.name}: {run.model.name} sees "
+            + ("single slices; set data.slices, such as slices: {}" if flat else "whole volumes; set data.slices: null")
+        )
+    if slices is None:
+        return
+    check_fusion(slices.fusion, {})
+    axes = {a for s in view.data.augment if s.name == "flip" for a in s.options.get("axes", [])}
+    for given, why in (
+        (any(side for _, side in outputs(view)), "targets with sides need whole volumes"),
+        (probes(run), "weights.freeze: all needs whole volumes; freeze layers by their prefixes"),
+        ("k" in {*view.predict.flips, *axes}, "a slice has no axis k to be mirrored along"),
+    ):
+        if given:
+            raise StudyError(f"run {run.name} sees slices: {why}")
 
 
 def _check_sides(view: Study, run: str) -> None:

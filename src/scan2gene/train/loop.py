@@ -300,7 +300,7 @@ def _batch(fit: Fit, chosen: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor
     batch = augment(batch, fit.view.augment, fit.seed, epoch, chosen.tolist())
     x, targets = batch.images, batch.targets
     if fit.view.augment:
-        x = x * present[:, :, None, None, None]  # an absent role stays zero whatever was done to it
+        x = x * present.view(*present.shape, *[1] * (x.ndim - 2))  # an absent role stays zero whatever was done to it
     weights = _weights(fit, targets)
     if fit.settings.label_smoothing:
         targets = targets * (1 - fit.settings.label_smoothing) + fit.settings.label_smoothing / 2

@@ -16,7 +16,7 @@ from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.files import write_json
 from scan2gene.core.outputs import outputs
 from scan2gene.core.section import Plugin
-from scan2gene.core.study import SIDES, Study, input_roles
+from scan2gene.core.study import SIDES, Study, channels
 from scan2gene.core.study_runs import Head, Run
 from scan2gene.data.cohort import CohortTensors, stored_as_uint8
 from scan2gene.models import MODELS
@@ -89,7 +89,7 @@ def _whole(study: Study, run: Run, eight_bit: bool, folder: Path) -> Any:
 def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> Any:
     """The plain network; what it starts from is told where there is a folder to keep it in."""
     if run.weights is None:
-        return MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
+        return MODELS[run.model.name](len(channels(study)), len(study.targets), **run.model.options)
     from scan2gene.train.start import start_of, started_network, told
 
     start = start_of(study, run)
@@ -103,11 +103,11 @@ def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> An
 
 def _new_probe(study: Study, run: Run, num_features: int) -> Probe:
     head = (run.weights and run.weights.head) or Head()
-    return Probe(num_features, len(input_roles(study)), len(study.targets), head.hidden, head.dropout)
+    return Probe(num_features, len(channels(study)), len(study.targets), head.hidden, head.dropout)
 
 
 def _embedding_length(study: Study, encoder: Any) -> int:
-    return encoder.head.linear.in_features - len(input_roles(study))
+    return encoder.head.linear.in_features - len(channels(study))
 
 
 def new_head(study: Study, run: Run, num_numbers: int) -> Any:
@@ -152,7 +152,7 @@ def load_network(study: Study, run: Run, folder: Path) -> Any:
     state, record = _state(folder), read_record(folder)
     run = run.model_copy(update={"model": _with_options(run, record)})
     if not probes(run):
-        network = with_sides(study, MODELS[run.model.name](len(input_roles(study)), len(study.targets),
+        network = with_sides(study, MODELS[run.model.name](len(channels(study)), len(study.targets),
                                                            **run.model.options))  # fmt: skip
         network.load_state_dict(state)
         return network
@@ -181,7 +181,7 @@ def size(study: Study, run: Run, folder: Path) -> dict[str, int]:
 
     plugin = _with_options(run, read_record(folder))
     with torch.device("meta"):  # without memory
-        network = MODELS[plugin.name](len(input_roles(study)), len(study.targets), **plugin.options)
+        network = MODELS[plugin.name](len(channels(study)), len(study.targets), **plugin.options)
     sizes = {name: p.numel() for name, p in network.named_parameters()}
     frozen = frozen_names(network, run.weights.freeze, run.name) if run.weights else set()
     if not probes(run):

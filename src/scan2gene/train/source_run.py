@@ -14,7 +14,7 @@ from scan2gene.cohorts.pseudonyms import Veil
 from scan2gene.core.errors import CohortError, WeightsError
 from scan2gene.core.outputs import target_of
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study import Study, channels, for_run
 from scan2gene.core.study_runs import Run, Weights
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
 from scan2gene.train.search import chosen_run
@@ -112,7 +112,7 @@ def check_same_input(source: SourceRun, view: Study, run: Run) -> None:
             f"run {run.name}: {source.run.name} of {source.out} is a {source.run.model.name}, and this run's model is "
             f"{run.model.name}"
         )
-    theirs, ours = input_roles(source.study), input_roles(view)
+    theirs, ours = channels(source.study), channels(view)
     if len(theirs) != len(ours):
         raise WeightsError(
             f"run {run.name}: {source.out} was trained on {len(theirs)} channel(s), {theirs}, and this run has "

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.core.study import Study, input_roles
+from scan2gene.core.study import Study, channels
 from scan2gene.core.study_runs import Run, Weights
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import (
@@ -93,7 +93,7 @@ def check_weights(study: Study, run: Run) -> None:
 def _plain(study: Study, run: Run) -> nn.Module:
     """The run's network without memory, for its names."""
     with torch.device("meta"):
-        return MODELS[run.model.name](len(input_roles(study)), len(study.targets), **run.model.options)
+        return MODELS[run.model.name](len(channels(study)), len(study.targets), **run.model.options)
 
 
 def _refuse_conflicts(run: Run, wanted: Mapping[str, Any]) -> None:
@@ -240,7 +240,7 @@ def check_start(study: Study, run: Run) -> Start | None:
 
 
 def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tuple[nn.Module, Match, dict[str, Any]]:
-    network = MODELS[run.model.name](len(input_roles(study)), len(study.targets), **{**run.model.options, **options})
+    network = MODELS[run.model.name](len(channels(study)), len(study.targets), **{**run.model.options, **options})
     weights = run.weights or Weights(name=start.name)
     checkpoint = read_checkpoint_once(start.path, start.card)
     tensors = _ours(checkpoint, start.card)
@@ -256,7 +256,7 @@ def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tu
     if first and not found.channels:
         raise WeightsError(
             f"run {run.name}: {start.path.name} has {tensors[first].shape[1]} input channel(s), the run has "
-            f"{len(input_roles(study))}. weights.channels: adapt adds colours up and shares them among roles."
+            f"{len(channels(study))}. weights.channels: adapt adds colours up and shares them among roles."
         )
     record = {
         **_about(start, checkpoint),

@@ -1,0 +1,176 @@
+"""The prepared cohort as slices: rows are slices of any role, all of one size in their plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from scan2gene.core.errors import CohortError
+from scan2gene.core.machine import available_memory
+from scan2gene.core.outputs import output_values
+from scan2gene.data.cohort import MEMORY_SHARE, CohortTensors, Images, read_nifti_stored
+
+SIZE = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
+
+
+@dataclass(frozen=True)
+class StoredSlices:
+    """Slices that stay on disk: in an uncompressed NIfTI each is one run of bytes.
+
+    Args:
+        files: V stored volumes.
+        offsets: (V,) where their voxels begin.
+        where: (N, 2) volume and slice number of each row.
+        shape: (N, 1, H, W).
+        dtype: uint8 or float32, of every volume.
+    """
+
+    files: list[Path]
+    offsets: list[int]
+    where: np.ndarray
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """(B, 1, H, W) of some slices."""
+        kind = np.dtype(np.uint8 if self.dtype == torch.uint8 else np.float32)
+        out = np.empty((len(rows), *self.shape[1:]), kind)
+        count = int(np.prod(self.shape[2:]))
+        for target, (volume, k) in zip(out, self.where[rows.numpy()].tolist(), strict=True):
+            begin = self.offsets[volume] + k * count * kind.itemsize
+            target[0] = np.fromfile(self.files[volume], kind, count, offset=begin).reshape(self.shape[2:])
+        return torch.from_numpy(out)
+
+    @property
+    def device(self) -> torch.device:
+        """Where indexing puts what it reads."""
+        return torch.device("cpu")
+
+    @property
+    def nbytes(self) -> int:
+        """Size on disk, headers left out."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+def load_slices(
+    store: Path,
+    manifest: pd.DataFrame,
+    cohort: pd.DataFrame,
+    labels: pd.DataFrame,
+    roles: Sequence[str],
+    targets: Sequence[str],
+    per_patient: int | None = None,
+    memory: int | None = None,
+) -> CohortTensors:
+    """The slices (along k) of the store's volumes, in memory if they fit in half of what is free.
+
+    Args:
+        store: Folder of the volumes; their numbers of slices may differ.
+        manifest: Its manifest.
+        cohort: Rows of cohort.csv.
+        labels: Long label table.
+        roles: Whose slices are pooled.
+        targets: Names of outputs, in order.
+        per_patient: At most so many of a patient, evenly over roles and places.
+        memory: Bytes that are free; default: what the machine says.
+
+    Returns:
+        `exams` has a row per slice: those of cohort.csv, role, and slice, counted from 0 in the
+        prepared volume.
+
+    Raises:
+        CohortError: Nothing was prepared, or slices differ in size.
+    """
+    files = manifest[manifest["status"] == "ok"].set_index(["exam_id", "role"])["file"]
+    reasons = manifest[manifest["status"] != "ok"].groupby("exam_id")["reason"].first()
+    failed: dict[str, str] = {}
+    found: list[tuple[int, str, Path]] = []  # row of cohort, role, file
+    for position, exam in enumerate(cohort["exam_id"]):
+        have = [(position, r, store / files[exam, r]) for r in roles if (exam, r) in files.index]
+        found += have
+        if not have:
+            failed[exam] = str(reasons.get(exam, "no volume was prepared"))
+    if not found:
+        why = "; ".join(sorted(set(failed.values()))[:3])
+        raise CohortError(f"not one exam could be prepared: {why}")
+    headers = [_header(path) for *_, path in found]
+    size, dtype = _plane(headers)
+    counts = [h["shape"][2] for h in headers]
+    table = pd.DataFrame(found, columns=["position", "role", "volume"]).assign(volume=range(len(found)))
+    table = table.loc[table.index.repeat(counts)].assign(slice=np.concatenate([np.arange(n) for n in counts]))
+    table = table.reset_index(drop=True)
+    table["patient_id"] = cohort["patient_id"].to_numpy()[table["position"]]
+    if per_patient is not None:
+        table = table.loc[np.sort(np.concatenate(evenly(table, per_patient)))]
+    where = table[["volume", "slice"]].to_numpy()
+    paths, offsets = [path for *_, path in found], [h["offset"] for h in headers]
+    images: Images = StoredSlices(paths, offsets, where, (len(where), 1, size[1], size[0]), dtype)
+    if any(h["plain"] is False for h in headers) or images.nbytes <= MEMORY_SHARE * (
+        available_memory() if memory is None else memory
+    ):
+        images = _in_memory(paths, where, images)
+    exams = cohort.iloc[table["position"]].reset_index(drop=True)
+    exams = exams.assign(role=table["role"].to_numpy(), slice=table["slice"].to_numpy())
+    wanted = output_values(labels, exams["patient_id"], targets).astype(np.float32)
+    i, j, k = (float(v) for v in np.median([h["spacing"] for h in headers], axis=0))
+    return CohortTensors(
+        exams, images, torch.ones(len(exams), 1), torch.from_numpy(wanted), failed, tuple(targets), (i, j, k)
+    )
+
+
+def evenly(table: pd.DataFrame, most: int) -> list[np.ndarray]:
+    """For each patient the index of at most `most` rows: each from the middle of an equal share of them.
+
+    Args:
+        table: With patient_id, its rows in the order of roles and places.
+        most: At least 1.
+    """
+    return [
+        rows.index.to_numpy()[((np.arange(min(most, len(rows))) + 0.5) * len(rows) / min(most, len(rows))).astype(int)]
+        for _, rows in table.groupby("patient_id", sort=False)
+    ]
+
+
+def _header(path: Path) -> dict[str, Any]:
+    import nibabel as nib
+
+    image: Any = nib.load(path)
+    kind = image.get_data_dtype()
+    return {
+        "shape": tuple(int(n) for n in image.shape),
+        "spacing": image.header.get_zooms()[:3],
+        "dtype": np.dtype(np.uint8 if kind == np.uint8 else np.float32),
+        "offset": int(image.dataobj.offset),
+        "plain": kind in SIZE and kind.isnative and image.dataobj.slope == 1 and image.dataobj.inter == 0,
+    }
+
+
+def _plane(headers: list[dict[str, Any]]) -> tuple[tuple[int, int], torch.dtype]:
+    """Common size along i and j, and type; 8-bit volumes among others are read as numbers."""
+    sizes = {h["shape"][:2] for h in headers}
+    if len(sizes) > 1:
+        raise CohortError(
+            f"prepared slices differ in size, e.g. {sorted(sizes)[:3]}; put {{name: resize, options: {{shape: "
+            "[224, 224, null]}} into preprocess so that all fit one network"
+        )
+    kinds = {h["dtype"] for h in headers}
+    if len(kinds) > 1:
+        raise CohortError("some prepared volumes are 8-bit and others are not; end preprocess with zscore_slices")
+    return sizes.pop(), SIZE[kinds.pop()]
+
+
+def _in_memory(paths: list[Path], where: np.ndarray, images: Images) -> Tensor:
+    """(N, 1, H, W), each volume read once; rows of one volume stand together."""
+    out = torch.empty(tuple(images.shape), dtype=images.dtype)
+    begins = np.flatnonzero(np.diff(where[:, 0], prepend=-1))
+    for begin, end in zip(begins, [*begins[1:], len(where)], strict=True):
+        volume = read_nifti_stored(paths[where[begin, 0]])
+        out[begin:end, 0] = torch.from_numpy(np.ascontiguousarray(volume[where[begin:end, 1]]))
+    return out

@@ -1,0 +1,93 @@
+"""From slices to one answer per exam, as functions of tables.
+
+Every way takes the logits of slices and gives one logit per bag: an exam, or what of it is in a part.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from scan2gene.core.errors import StudyError
+from scan2gene.core.section import Plugin, unknown_name
+
+_EDGE = 1e-12  # probabilities stay this far from 0 and 1, so that logits are finite
+
+
+def mean(logits: np.ndarray) -> float:
+    """Logit of the mean probability."""
+    return _logit(_probability(logits).mean())
+
+
+def maximum(logits: np.ndarray) -> float:
+    """The surest slice decides; with many slices one mistake is enough."""
+    return float(logits.max())
+
+
+def top_k(logits: np.ndarray, k: int = 3) -> float:
+    """Logit of the mean probability of the k surest slices, or of all where there are fewer."""
+    return _logit(_probability(np.sort(logits)[-k:]).mean())
+
+
+def noisy_or(logits: np.ndarray) -> float:
+    """Positive unless every slice is negative, as if slices erred independently: 1 - prod(1 - p).
+
+    It grows with the number of slices, and with many of them leaves the range of a probability.
+    """
+    nothing = np.logaddexp(0, logits).sum()  # -log prod(1 - p)
+    return float(nothing + np.log(-np.expm1(-nothing))) if nothing > 0 else float(np.log(_EDGE))
+
+
+FUSIONS: dict[str, Callable[..., float]] = {"mean": mean, "max": maximum, "top_k": top_k, "noisy_or": noisy_or}
+
+
+def check_fusion(fusion: Sequence[Plugin], learned: Mapping[str, Callable[..., Any]]) -> None:
+    """Refuse unknown ways and options before any work.
+
+    Args:
+        fusion: Of a study file.
+        learned: Name -> function, of ways that are trained.
+
+    Raises:
+        StudyError: With the valid names.
+    """
+    for way in fusion:
+        known = FUSIONS | dict(learned)
+        if way.name not in known:
+            raise StudyError(f"data.slices.fusion: {unknown_name(way.name, known)}")
+        valid = [p.name for p in inspect.signature(known[way.name]).parameters.values() if p.default is not p.empty]
+        for option in way.options:
+            if option not in valid:
+                raise StudyError(f"data.slices.fusion, {way.name}: option {unknown_name(option, valid)}")
+    for way in fusion:
+        if way.name == "top_k" and int(way.options.get("k", 1)) < 1:
+            raise StudyError("data.slices.fusion, top_k: k must be 1 at least")
+
+
+def fuse(way: Plugin, logits: np.ndarray, bags: np.ndarray) -> np.ndarray:
+    """One logit per bag and target.
+
+    Args:
+        way: A name of `FUSIONS` with its options.
+        logits: (S, T) of slices.
+        bags: (S,) number of each slice's bag, 0 to B - 1, each occurring.
+
+    Returns:
+        (B, T) float64.
+    """
+    order = np.argsort(bags, kind="stable")
+    parts = np.split(logits[order], np.flatnonzero(np.diff(bags[order])) + 1)
+    function = FUSIONS[way.name]
+    return np.array([[function(column, **way.options) for column in part.T] for part in parts], float)
+
+
+def _probability(logits: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(np.asarray(logits, float) / 2))  # never overflows
+
+
+def _logit(probability: float) -> float:
+    held = min(max(float(probability), _EDGE), 1 - _EDGE)
+    return float(np.log(held / (1 - held)))

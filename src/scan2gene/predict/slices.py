@@ -1,0 +1,103 @@
+"""Rows of the prediction table for exams that were predicted slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.predict.table import prediction_rows
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Which slices belong together: those of one exam that are in one part.
+
+    Args:
+        table: One row per bag: patient_id, exam_id, part.
+        number: (S,) row of `table` for each slice.
+    """
+
+    table: pd.DataFrame
+    number: np.ndarray
+
+
+def bags_of(exams: pd.DataFrame, part: np.ndarray) -> Bags:
+    """Bags of slices.
+
+    Args:
+        exams: A row per slice, with patient_id and exam_id.
+        part: (S,) train, validation or test.
+    """
+    keyed = pd.DataFrame({"patient_id": exams["patient_id"].to_numpy(), "exam_id": exams["exam_id"].to_numpy()})
+    keyed["part"] = part
+    number = keyed.groupby(["exam_id", "part"], sort=False).ngroup().to_numpy()
+    return Bags(keyed.drop_duplicates(["exam_id", "part"]).reset_index(drop=True), number)
+
+
+def slice_rows(
+    run_id: str, fold: Mapping[str, object], exams: pd.DataFrame, part: np.ndarray, outputs: Sequence[tuple[str, str]],
+    targets: np.ndarray, logits: np.ndarray,
+) -> pd.DataFrame:  # fmt: skip
+    """A row per slice and target, unit "slice"; figures of patients never come from them directly.
+
+    Args:
+        run_id: Name of the run.
+        fold: split, repeat, fold.
+        exams: A row per slice: site, patient_id, exam_id, role, slice.
+        part: (S,) of each slice.
+        outputs: T times (target, side).
+        targets: (S, T) 0, 1 or NaN.
+        logits: (S, T).
+
+    Returns:
+        Columns `PREDICTION_COLUMNS`; unit_id is exam:role:slice.
+    """
+    base = exams[["site", "patient_id", "exam_id"]].reset_index(drop=True)
+    named = [exams[c].astype(str).to_numpy() for c in ("exam_id", "role", "slice")]
+    unit_id = [":".join(parts) for parts in zip(*named, strict=True)]
+    told = {"variant": "original", "unit": "slice", "label": "positive", "status": "ok", "reason": ""}
+    base = base.assign(run_id=run_id, **fold, part=part, unit_id=unit_id, **told)
+    tables = [
+        base.assign(
+            target=target, side=side, y_true=targets[:, n].astype(float), logit=logits[:, n].astype(float),
+            prob=0.5 * (1 + np.tanh(logits[:, n] / 2)),
+        )
+        for n, (target, side) in enumerate(outputs)
+    ]  # fmt: skip
+    return pd.concat(tables, ignore_index=True)[list(PREDICTION_COLUMNS)]
+
+
+def fused_rows(
+    run_id: str, fold: Mapping[str, object], parts: Mapping[str, str], cohort: pd.DataFrame, labels: pd.DataFrame,
+    outputs: Sequence[tuple[str, str]], bags: Bags, logits: np.ndarray, failed: Mapping[str, str],
+    variant: str = "original",
+) -> pd.DataFrame:  # fmt: skip
+    """A row per exam and target, as if a network had seen whole exams.
+
+    Args:
+        run_id: As in `prediction_rows`; so are `fold`, `parts`, `cohort`, `labels`, `outputs`, `failed`, `variant`.
+        fold: See there.
+        parts: See there.
+        cohort: See there.
+        labels: See there.
+        outputs: See there.
+        bags: Of the slices.
+        logits: (B, T), one row per bag.
+        failed: See there.
+        variant: See there.
+    """
+    of_exam = dict(zip(bags.table["exam_id"], logits, strict=True))
+    return prediction_rows(run_id, fold, parts, cohort, labels, outputs, of_exam, failed, variant)
+
+
+def mean_embeddings(embeddings: np.ndarray, exams: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Exams in order of appearance, and the mean over the slices of each, (E, F) float32."""
+    number, _ = pd.factorize(exams["exam_id"])
+    total = np.zeros((number.max() + 1, embeddings.shape[1]))
+    np.add.at(total, number, embeddings)
+    first = exams.drop_duplicates("exam_id").reset_index(drop=True)
+    return first, (total / np.bincount(number)[:, None]).astype(np.float32)

@@ -1,0 +1,149 @@
+"""The road of slices, from scans to the report, on a cohort with a sign that some slices show."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from scan2gene import pipeline
+from scan2gene.core.errors import RunError, StudyError
+from scan2gene.new_exams import apply
+from tests.integration.road import edit
+from tests.integration.slice_cohort import write_slice_study
+
+WAYS = ["max", "mean", "top_k", "noisy_or"]
+VOLUME = [
+    {"name": "reorient", "options": {"axes": "LAS"}},
+    {"name": "resize", "options": {"shape": [16, 16, 8]}},
+    {"name": "zscore"},
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of slices with four ways to fuse them, beside one of whole volumes on the same split."""
+    folder = tmp_path_factory.mktemp("slices")
+    slices = {"fusion": [{"name": n} for n in WAYS]}
+    flat = {"name": "flat", "model": {"name": "light_cnn2d", "options": {"dropout": 0.0}}}
+    runs = [
+        flat,
+        flat | {"name": "few", "data": {"slices": {"per_patient": 2}}, "train": {"epochs": 1}},
+        {"name": "whole", "model": {"name": "light_cnn"}, "preprocess": VOLUME,
+         "data": {"slices": None, "batch_size": 8}, "train": {"epochs": 1}},
+    ]  # fmt: skip
+    study = write_slice_study(folder, runs=runs, data={"batch_size": 32, "augment": [], "slices": slices})
+    broken = folder / "scans" / "P004"
+    for path in broken.glob("*.nii"):
+        nib.save(nib.Nifti1Image(np.full((24, 24, 8), 9, np.uint8), np.eye(4)), path)
+    return pipeline.run(study, folder / "out"), study
+
+
+def test_a_sign_in_two_slices_is_found_per_patient(finished):
+    out, _ = finished
+    metrics = pd.read_csv(out / "metrics.csv")
+    auroc = metrics[(metrics["metric"] == "auroc") & (metrics["run_id"] == "flat")].set_index("variant")
+    assert auroc.loc["original", "value"] >= 0.9
+    assert set(auroc.index) == {"original", "mean", "top_k", "noisy_or", "slice level"}
+    assert auroc.loc["original", "n_units"] == auroc.loc["original", "n"]
+    assert auroc.loc["slice level", "n_units"] > 5 * auroc.loc["slice level", "n"]
+
+
+def test_exam_rows_are_fused_slice_rows(finished):
+    out, _ = finished
+    table = pd.read_parquet(out / "predictions.parquet")
+    table = table[table["run_id"] == "flat"]
+    slices = table[table["unit"] == "slice"]
+    assert slices["unit_id"].is_unique
+    assert (slices["unit_id"].str.split(":").str[-2].isin(["axial", "coronal"])).all()
+    exams = table[(table["unit"] == "exam") & (table["status"] == "ok")]
+    assert (exams.groupby("variant")["patient_id"].nunique() == 29).all()
+    p = slices.groupby("exam_id")["prob"]
+    expected = {"original": p.max(), "mean": p.mean(), "noisy_or": p.agg(lambda v: 1 - np.prod(1 - v))}
+    for variant, values in expected.items():
+        own = exams[exams["variant"] == variant].set_index("exam_id")["prob"]
+        np.testing.assert_allclose(own, values[own.index], rtol=1e-6)
+
+
+def test_an_exam_without_slices_is_told_and_counted(finished):
+    out, _ = finished
+    table = pd.read_parquet(out / "predictions.parquet")
+    lost = table[(table["patient_id"] == "P004") & (table["run_id"] == "flat")]
+    assert set(lost["status"]) == {"failed"}
+    assert lost["reason"].str.contains("every voxel has the same value").all()
+
+
+def test_a_patient_gives_no_more_slices_than_asked(finished):
+    out, _ = finished
+    table = pd.read_parquet(out / "predictions.parquet")
+    few = table[(table["run_id"] == "few") & (table["unit"] == "slice")]
+    assert few.groupby("patient_id").size().max() == 2
+
+
+def test_volumes_and_slices_stand_on_one_split(finished):
+    out, _ = finished
+    table = pd.read_parquet(out / "predictions.parquet")
+    plain = table[(table["unit"] == "exam") & (table["variant"] == "original")]
+    parts = plain.pivot(index="patient_id", columns="run_id", values="part")
+    assert (parts["flat"] == parts["whole"]).all()
+    assert "slice" not in set(table.loc[table["run_id"] == "whole", "unit"])
+
+
+def test_the_report_sets_slice_level_apart_and_shows_what_was_kept(finished):
+    out, _ = finished
+    html = (out / "report.html").read_text()
+    assert "flat, slice level" in html
+    assert "not for comparison" in html
+    assert len(list((out / "store").glob("*/preview/kept-*.png"))) == 2
+    embedded = pd.read_parquet(out / "embeddings.parquet")
+    assert embedded[embedded["run_id"] == "flat"]["exam_id"].is_unique
+
+
+def test_another_fusion_needs_no_training(finished):
+    out, study = finished
+    (stamp,) = (p for p in (out / "stages").rglob("*flat*") if p.is_file() and "train" in str(p.relative_to(out)))
+    before = stamp.stat().st_mtime_ns
+    data = yaml.safe_load(study.read_text())["data"]
+    data["slices"]["fusion"] = [{"name": "mean"}, {"name": "top_k", "options": {"k": 2}}]
+    edit(study, data=data)
+    pipeline.run(study, out, until="evaluate")
+    assert stamp.stat().st_mtime_ns == before
+    table = pd.read_parquet(out / "predictions.parquet")
+    assert set(table.loc[table["run_id"] == "flat", "variant"]) == {"original", "top_k"}
+
+
+def test_new_exams_are_refused_in_one_line(finished):
+    out, _ = finished
+    with pytest.raises(RunError, match="networks of slices are not applied"):
+        apply(out, out, run="flat")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"slices": None}}, "light_cnn2d sees single slices; set data.slices"),
+        ({"runs": [{"name": "deep", "model": {"name": "light_cnn"}}]}, "light_cnn sees whole volumes"),
+        ({"data": {"slices": {"fusion": [{"name": "median"}]}}}, "'median' is not known; valid: .*noisy_or"),
+        ({"predict": {"flips": ["k"]}}, "no axis k"),
+    ],
+)
+def test_what_slices_cannot_have_is_refused_before_any_work(tmp_path, changes, message):
+    study = write_slice_study(tmp_path, patients=4, **changes)
+    with pytest.raises(StudyError, match=message):
+        pipeline.run(study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_study_of_slices_leaves_open_is_chosen(tmp_path):
+    study = write_slice_study(tmp_path, patients=8)
+    written = yaml.safe_load(study.read_text())
+    for key in ("preprocess", "runs", "splits"):
+        del written[key]
+    study.write_text(yaml.safe_dump(written | {"data": {"slices": {}}}))
+    out = pipeline.run(study, tmp_path / "out", until="plan")
+    planned = yaml.safe_load((out / "study.yaml").read_text())
+    assert [s["name"] for s in planned["preprocess"]][-2:] == ["resize", "zscore_slices"]
+    assert planned["runs"][0]["model"]["name"] == "light_cnn2d"
+    assert planned["data"]["slices"] is not None
