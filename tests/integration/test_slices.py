@@ -14,7 +14,7 @@ from scan2gene.new_exams import apply
 from tests.integration.road import edit
 from tests.integration.slice_cohort import write_slice_study
 
-WAYS = ["max", "mean", "top_k", "noisy_or"]
+WAYS = ["max", "mean", "top_k", "noisy_or", "late", "attention", "gated_attention"]
 VOLUME = [
     {"name": "reorient", "options": {"axes": "LAS"}},
     {"name": "resize", "options": {"shape": [16, 16, 8]}},
@@ -26,7 +26,8 @@ VOLUME = [
 def finished(tmp_path_factory):
     """A run of slices with four ways to fuse them, beside one of whole volumes on the same split."""
     folder = tmp_path_factory.mktemp("slices")
-    slices = {"fusion": [{"name": n} for n in WAYS]}
+    quick = {"attention": {"epochs": 10}, "gated_attention": {"epochs": 10}}
+    slices = {"fusion": [{"name": n, "options": quick.get(n, {})} for n in WAYS]}
     flat = {"name": "flat", "model": {"name": "light_cnn2d", "options": {"dropout": 0.0}}}
     runs = [
         flat,
@@ -34,7 +35,10 @@ def finished(tmp_path_factory):
         {"name": "whole", "model": {"name": "light_cnn"}, "preprocess": VOLUME,
          "data": {"slices": None, "batch_size": 8}, "train": {"epochs": 1}},
     ]  # fmt: skip
-    study = write_slice_study(folder, runs=runs, data={"batch_size": 32, "augment": [], "slices": slices})
+    predict = {"flips": ["i"], "late_fusion": {"both": ["flat", "whole"]}}
+    study = write_slice_study(
+        folder, runs=runs, predict=predict, data={"batch_size": 32, "augment": [], "slices": slices}
+    )
     broken = folder / "scans" / "P004"
     for path in broken.glob("*.nii"):
         nib.save(nib.Nifti1Image(np.full((24, 24, 8), 9, np.uint8), np.eye(4)), path)
@@ -46,7 +50,8 @@ def test_a_sign_in_two_slices_is_found_per_patient(finished):
     metrics = pd.read_csv(out / "metrics.csv")
     auroc = metrics[(metrics["metric"] == "auroc") & (metrics["run_id"] == "flat")].set_index("variant")
     assert auroc.loc["original", "value"] >= 0.9
-    assert set(auroc.index) == {"original", "mean", "top_k", "noisy_or", "slice level"}
+    tta = {"tta", *(f"{w}, tta" for w in WAYS[1:5])}  # attention saw the slices as they are
+    assert set(auroc.index) == {"original", *WAYS[1:], "slice level", *tta}
     assert auroc.loc["original", "n_units"] == auroc.loc["original", "n"]
     assert auroc.loc["slice level", "n_units"] > 5 * auroc.loc["slice level", "n"]
 
@@ -65,6 +70,17 @@ def test_exam_rows_are_fused_slice_rows(finished):
     for variant, values in expected.items():
         own = exams[exams["variant"] == variant].set_index("exam_id")["prob"]
         np.testing.assert_allclose(own, values[own.index], rtol=1e-6)
+
+
+def test_learned_fusion_keeps_what_it_learned(finished):
+    out, _ = finished
+    weights = pd.read_csv(out / "fusion_weights.csv")
+    assert set(weights[weights["run_id"] == "flat"]["member"]) == {"axial", "coronal"}
+    assert set(weights[weights["run_id"] == "both"]["member"]) == {"flat", "whole"}
+    np.testing.assert_allclose(weights.groupby("run_id")["weight"].sum(), 1)
+    assert (out / "experiments" / "flat" / "holdout-r0-f0" / "gated_attention.pt").exists()
+    both = pd.read_csv(out / "metrics.csv").query("run_id == 'both' and metric == 'auroc'")
+    assert both["variant"].tolist() == ["late fusion"]
 
 
 def test_an_exam_without_slices_is_told_and_counted(finished):
@@ -111,7 +127,7 @@ def test_another_fusion_needs_no_training(finished):
     pipeline.run(study, out, until="evaluate")
     assert stamp.stat().st_mtime_ns == before
     table = pd.read_parquet(out / "predictions.parquet")
-    assert set(table.loc[table["run_id"] == "flat", "variant"]) == {"original", "top_k"}
+    assert set(table.loc[table["run_id"] == "flat", "variant"]) == {"original", "top_k", "tta", "top_k, tta"}
 
 
 def test_new_exams_are_refused_in_one_line(finished):

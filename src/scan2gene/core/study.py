@@ -107,14 +107,18 @@ class Study(Section):
 
     def _check_predict(self) -> None:
         runs = [run.name for run in self.runs]
-        for name, members in self.predict.ensembles.items():
-            if name in runs:
-                raise ValueError(f"predict.ensembles: {name!r} is the name of a run; give the ensemble another one")
-            if len(set(members)) < 2 or len(set(members)) < len(members):
-                raise ValueError(f"predict.ensembles.{name} needs two different runs at least")
-            for member in members:
-                if member not in runs:
-                    raise ValueError(f"predict.ensembles.{name}: run {unknown_name(member, runs)}")
+        for key in ("ensembles", "late_fusion"):
+            for name, members in getattr(self.predict, key).items():
+                if name in runs:
+                    raise ValueError(f"predict.{key}: {name!r} is the name of a run; give the ensemble another one")
+                if len(set(members)) < 2 or len(set(members)) < len(members):
+                    raise ValueError(f"predict.{key}.{name} needs two different runs at least")
+                for member in members:
+                    if member not in runs:
+                        raise ValueError(f"predict.{key}.{name}: run {unknown_name(member, runs)}")
+        for name in self.predict.late_fusion:
+            if name in self.predict.ensembles:
+                raise ValueError(f"predict: {name!r} is both an ensemble and a late fusion")
         for target in (name for pair in self.predict.swap_targets for name in pair):
             if target not in self.targets:
                 raise ValueError(f"predict.swap_targets: target {unknown_name(target, self.targets)}")

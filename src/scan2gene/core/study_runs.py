@@ -29,8 +29,8 @@ class Slices(Section):
     fusion: list[Plugin] = Field(
         [Plugin(name="mean")],
         min_length=1,
-        description="from slices to an exam: mean, max, top_k, noisy_or; the first is the run's answer, the others "
-        "stand beside it as variants",
+        description="from slices to an exam: mean, max, top_k, noisy_or, attention, gated_attention, or late (roles "
+        "weighed by validation); the first is the run's answer, the others stand beside it as variants",
     )
 
     @model_validator(mode="after")
@@ -144,6 +144,9 @@ class Predict(Section):
         [], description="pairs of targets that mean left and right without being declared so"
     )
     ensembles: dict[Name, list[Name]] = Field({}, description="name -> two or more runs whose logits are averaged")
+    late_fusion: dict[Name, list[Name]] = Field(
+        {}, description="name -> two or more runs, such as one per sequence or plane, weighed by each fold's validation"
+    )
 
 
 class Evaluate(Section):

@@ -34,7 +34,7 @@ def bags_of(exams: pd.DataFrame, part: np.ndarray) -> Bags:
     """
     keyed = pd.DataFrame({"patient_id": exams["patient_id"].to_numpy(), "exam_id": exams["exam_id"].to_numpy()})
     keyed["part"] = part
-    number = keyed.groupby(["exam_id", "part"], sort=False).ngroup().to_numpy()
+    number = keyed.groupby(["exam_id", "part"], sort=False).ngroup().to_numpy(copy=True)
     return Bags(keyed.drop_duplicates(["exam_id", "part"]).reset_index(drop=True), number)
 
 

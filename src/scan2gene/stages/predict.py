@@ -12,12 +12,14 @@ from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import is_done, mark_done, stage_key
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import LABEL_COLUMNS, write_csv, write_parquet
+from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map
 from scan2gene.evaluate.ensemble import repeat_ensembles, run_ensembles
-from scan2gene.evaluate.fusion import fuse
+from scan2gene.evaluate.late import WEIGHT_COLUMNS, late_ensembles
 from scan2gene.stages.job import Job, folds, run_data
 from scan2gene.stages.variants import FORMAT, predict_variants
+
+WEIGHTS = "fusion_weights.csv"
 
 
 def predict_runs(job: Job) -> str:
@@ -34,11 +36,14 @@ def predict_runs(job: Job) -> str:
     if not job.is_done("predict", key):
         folders = [_predicted_fold(job, *item) for item in work]
         table = pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders], ignore_index=True)
-        averaged = [repeat_ensembles(table), run_ensembles(table, job.study.predict.ensembles)]
+        late, weights = late_ensembles(table, job.study.predict.late_fusion)
+        averaged = [repeat_ensembles(table), run_ensembles(table, job.study.predict.ensembles), late]
         write_parquet(target, pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True))
+        weighed = _write_weights(job.out, folders, weights)
         embedded = (f / "embeddings.parquet" for f in folders)
         write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
-        job.done("predict", key, [target, features, *_mapped(job, features), predict_variants(job)])
+        files = [target, features, *weighed, *_mapped(job, features), predict_variants(job)]
+        job.done("predict", key, files)
     table = pd.read_parquet(target, columns=["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
 
@@ -70,7 +75,7 @@ def _predicted_fold(
 
     stage = f"predict/{folder.relative_to(job.out / 'experiments')}"
     slices = view.data.slices
-    variants = view.predict.model_dump(mode="json", exclude={"ensembles"})
+    variants = view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
     key = stage_key(fit=fit, variants=variants, **_fusion_key(view))
     if is_done(job.out, stage, key):
         return folder
@@ -83,7 +88,7 @@ def _predicted_fold(
     passed = predict_fold(view, one, data, folder)
     embeddings = passed.embeddings
     if slices:
-        tables = _of_slices(one.name, view, fold, parts, cohort, labels, data, passed)
+        tables = _of_slices(one.name, view, fold, parts, cohort, labels, data, passed, folder)
         if embeddings is not None:
             exams, embeddings = mean_embeddings(embeddings, exams)
     else:
@@ -92,7 +97,7 @@ def _predicted_fold(
             for variant, values in passed.logits.items()
             for logits in [dict(zip(exams["exam_id"], values, strict=True))]
         ]
-    files = [folder / "predictions.parquet", folder / "embeddings.parquet"]
+    files = [folder / "predictions.parquet", folder / "embeddings.parquet", folder / WEIGHTS]
     write_parquet(files[0], pd.concat(tables, ignore_index=True))
     files[1].unlink(missing_ok=True)
     if embeddings is not None:
@@ -103,19 +108,40 @@ def _predicted_fold(
 
 def _of_slices(
     name: str, view: Study, fold: dict[str, Any], parts: dict[str, str], cohort: pd.DataFrame, labels: pd.DataFrame,
-    data: Any, passed: Any,
+    data: Any, passed: Any, folder: Path,
 ) -> list[pd.DataFrame]:  # fmt: skip
     """Rows of slices, and of exams for every way to fuse them; the first way is the run's own answer."""
     from scan2gene.predict.slices import bags_of, fused_rows, slice_rows
+    from scan2gene.train.fold import fold_seed
+    from scan2gene.train.fusion import fused_logits
 
     slices = view.data.slices
     assert slices is not None  # for the type checker
     part = data.exams["patient_id"].map(parts).to_numpy()
     bags = bags_of(data.exams, part)
+    weights: list[pd.DataFrame] = []
     tables = [slice_rows(name, fold, data.exams, part, outputs(view), data.targets.numpy(), passed.logits["original"])]
-    for variant, logits in passed.logits.items():
+    for variant in passed.logits:
         for number, way in enumerate(slices.fusion):
-            fused = fuse(way, logits, bags.number)
+            fused, told = fused_logits(way, variant, passed, data, bags, fold_seed(view, fold), folder, fold)
+            if fused is None:
+                continue
             shown = variant if number == 0 else f"{way.name}{'' if variant == 'original' else f', {variant}'}"
             tables.append(fused_rows(name, fold, parts, cohort, labels, outputs(view), bags, fused, data.failed, shown))
+            if variant == "original" and len(told):
+                weights.append(told.assign(run_id=name))
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    if weights:
+        write_csv(folder / WEIGHTS, pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])
     return tables
+
+
+def _write_weights(out: Path, folders: list[Path], of_runs: pd.DataFrame) -> list[Path]:
+    """Keep how much each role or run counts in late fusion, in one table; none where there is no such fusion."""
+    path = out / WEIGHTS
+    path.unlink(missing_ok=True)
+    found = [read_csv(f / WEIGHTS, WEIGHT_COLUMNS) for f in folders if (f / WEIGHTS).exists()]
+    tables = [t for t in (*found, of_runs) if len(t)]
+    if tables:
+        write_csv(path, pd.concat(tables, ignore_index=True))
+    return [path] if tables else []

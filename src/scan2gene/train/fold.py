@@ -27,6 +27,7 @@ from scan2gene.evaluate.fusion import check_fusion
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
+from scan2gene.train.fusion import LEARNED
 from scan2gene.train.networks import builder, left_right, load_head, load_network, one_thread, probes
 
 
@@ -82,7 +83,7 @@ def _check_dimensions(view: Study, run: Run) -> None:
         )
     if slices is None:
         return
-    check_fusion(slices.fusion, {})
+    check_fusion(slices.fusion, LEARNED)
     axes = {a for s in view.data.augment if s.name == "flip" for a in s.options.get("axes", [])}
     for given, why in (
         (any(side for _, side in outputs(view)), "targets with sides need whole volumes"),

@@ -1,0 +1,93 @@
+"""Late fusion: several answers about one exam, by sequence, plane or run, weighed by what validation says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.tables import PREDICTION_COLUMNS
+
+PULL = 2.0  # exams that ask for equal weights
+LATE = "late fusion"  # variant of what is fused from several runs
+WEIGHT_COLUMNS = ("run_id", "split", "repeat", "fold", "target", "side", "member", "weight", "n", "reason")
+_UNIT = ["patient_id", "exam_id", "unit_id", "part"]
+_FOLD = ["split", "repeat", "fold", "target", "side"]
+
+
+def late_weights(logits: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, str]:
+    """Weights of members, none negative and 1 in sum, that fit the labels of validation exams best.
+
+    The log loss of the weighted mean logit, drawn towards equal weights as if `PULL` more exams
+    asked for them: with few exams the weights stay near each other.
+
+    Args:
+        logits: (N, M) of validation exams, NaN where a member has no answer.
+        y: (N,) 0, 1 or NaN.
+
+    Returns:
+        (M,) weights, and why they are equal; empty where they were learned.
+    """
+    members = logits.shape[1]
+    equal = np.full(members, 1 / members)
+    known = ~np.isnan(y) & ~np.isnan(logits).all(axis=1)
+    logits, y = logits[known], y[known]
+    if members == 1 or not 0 < y.sum() < len(y):
+        return equal, f"validation has {int(y.sum())} positive of {len(y)} labelled exams; all weigh the same"
+    from scipy.optimize import minimize
+
+    def cost(raw: np.ndarray) -> float:
+        weights = _shares(raw)
+        z = weighted(logits, weights)
+        return float((np.logaddexp(0, z) - y * z).sum() + PULL * members * ((weights - equal) ** 2).sum())
+
+    return _shares(minimize(cost, np.zeros(members), method="BFGS").x), ""
+
+
+def weighted(logits: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(N,) weighted mean of the members (N, M) that have an answer; NaN where none has."""
+    have = ~np.isnan(logits)
+    total = (have * np.maximum(weights, 1e-12)).sum(axis=1)  # the only answer counts, however small its weight
+    with np.errstate(invalid="ignore"):
+        return np.where(have, logits * np.maximum(weights, 1e-12), 0).sum(axis=1) / np.where(total > 0, total, np.nan)
+
+
+def _shares(raw: np.ndarray) -> np.ndarray:
+    risen = np.exp(raw - raw.max())
+    return risen / risen.sum()
+
+
+def late_ensembles(
+    predictions: pd.DataFrame, members: Mapping[str, Sequence[str]]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Weighted mean logit of several runs, fold by fold and target by target; weights from each fold's validation.
+
+    Args:
+        predictions: Prediction table; its "original" rows of exams and sides are the members.
+        members: Name of the fusion -> names of its runs.
+
+    Returns:
+        Rows as of one run, with the fusion's name as run_id and variant "late fusion", failed where
+        no member answered; and the weights, columns `WEIGHT_COLUMNS`.
+    """
+    own = predictions[(predictions["variant"] == "original") & (predictions["unit"] != "slice")]
+    tables, told = [], []
+    for name, runs in members.items():
+        for fold, rows in own[own["run_id"].isin(runs)].groupby(_FOLD, sort=False, dropna=False):
+            table = rows.drop_duplicates(_UNIT).set_index(_UNIT)
+            wide = rows.pivot(index=_UNIT, columns="run_id", values="logit").reindex(
+                index=table.index, columns=list(runs)
+            )
+            logits = wide.to_numpy(float)
+            of_validation = (table.index.get_level_values("part") == "validation").nonzero()[0]
+            weights, reason = late_weights(logits[of_validation], table["y_true"].to_numpy(float)[of_validation])
+            z = weighted(logits, weights)
+            lost = np.isnan(z)
+            table = table.assign(run_id=name, variant=LATE, logit=z, prob=0.5 * (1 + np.tanh(z / 2)))
+            table["status"] = np.where(lost, "failed", "ok")
+            table["reason"] = np.where(lost, table["reason"], "")
+            tables.append(table.reset_index()[list(PREDICTION_COLUMNS)])
+            told += [(name, *fold, m, w, len(of_validation), reason) for m, w in zip(runs, weights, strict=True)]
+    empty = pd.DataFrame(columns=list(PREDICTION_COLUMNS))
+    return (pd.concat(tables, ignore_index=True) if tables else empty), pd.DataFrame(told, columns=list(WEIGHT_COLUMNS))
