@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
 from scan2gene.core.outputs import patient_classes
-from scan2gene.core.study import SIDES
+from scan2gene.core.study import SIDES, Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import PARTS, SPLIT_COLUMNS
 
@@ -34,6 +36,10 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
     site = cohort.drop_duplicates("patient_id").set_index("patient_id")["site"].reindex(patients)
     rows = []
     for number, split in enumerate(splits):
+        if split.unit == "slice":  # every patient is everywhere; `parts_of` divides the slices
+            for repeat, fold in product(range(split.repeats), range(split.folds if split.kind == "kfold" else 1)):
+                rows += [(split.name, p, repeat, fold, q) for p, q in product(patients, PARTS)]
+            continue
         for repeat, fold, test in _tests(split, wide, site, seed + 1000 * number):
             rest = np.flatnonzero(~test)
             # the seed moves with the fold, so validation sets differ from fold to fold
@@ -44,6 +50,34 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
             part[validation] = "validation"
             rows += [(split.name, p, repeat, fold, q) for p, q in zip(patients, part, strict=True)]
     return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def parts_of(study: Study, exams: pd.DataFrame, parts: Mapping[str, str], fold: Mapping[str, Any]) -> np.ndarray:
+    """The part of each row: that of its patient, or with a split by slice one drawn for it.
+
+    Args:
+        study: As a run sees it.
+        exams: N rows with patient_id; of slices, in a fixed order.
+        parts: patient_id -> train, validation, test.
+        fold: split, repeat, fold.
+
+    Returns:
+        (N,) of object.
+    """
+    split = next(s for s in study.splits if s.name == fold["split"])
+    if split.unit == "patient":
+        return exams["patient_id"].map(parts).to_numpy()
+    part = np.full(len(exams), "train", dtype=object)
+    for number, rows in enumerate(exams.groupby("patient_id", sort=True).indices.values()):
+        order = np.random.default_rng([study.seed, int(fold["repeat"]), number]).permutation(rows)
+        if split.kind == "kfold":
+            test = order[int(fold["fold"]) :: split.folds]
+        else:
+            test = order[: max(1, round(len(order) * split.test_fraction))]
+        rest = order[~np.isin(order, test)]
+        part[test] = "test"
+        part[rest[: max(1, round(len(rest) * split.validation_fraction))]] = "validation"
+    return part
 
 
 def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
@@ -68,7 +102,8 @@ def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str
             own = values[target].loc[part.index]
             for name, hit in (("positive", own == 1), ("negative", own == 0), ("unknown", own.isna())):
                 counts = [int(hit[part == p].to_numpy().sum()) for p in PARTS]
-                rows.append((*fold, target, "side" if sided[target] else "patient", name, *counts, sum(counts)))
+                every = int(hit[~hit.index.duplicated()].to_numpy().sum())  # a patient may stand in several parts
+                rows.append((*fold, target, "side" if sided[target] else "patient", name, *counts, every))
     return pd.DataFrame(rows, columns=["split", "repeat", "fold", "target", "unit", "class", *PARTS, "all"])
 
 

@@ -42,6 +42,9 @@ class Study(Section):
     weights_dir: str | None = Field(
         None, description="folder with released weights; default: that of `scan2gene weights fetch`"
     )
+    allow_leakage: bool = Field(
+        False, description="for teaching: permits splits by slice; everything the run writes is stamped LEAKY"
+    )
     licences: list[str] = Field([], description="licence notes of the data; printed in the report")
 
     @model_validator(mode="before")
@@ -74,6 +77,7 @@ class Study(Section):
         for target in self.evaluate.prevalence:
             if target not in self.targets:
                 raise ValueError(f"evaluate.prevalence: {unknown_name(target, self.targets)}")
+        self._check_leakage()
         masks = [n for n, r in self.cohort.roles.items() if r.kind == "label"]
         named = [
             ("targets", self.explain.targets, list(self.targets)),
@@ -94,6 +98,24 @@ class Study(Section):
             if unknown:
                 raise ValueError(f"data.roles of run {run.name!r}: {unknown_name(unknown[0], self.cohort.roles)}")
         return self
+
+    def _check_leakage(self) -> None:
+        for split in self.splits:
+            if split.unit == "patient":
+                continue
+            if not self.allow_leakage:
+                raise ValueError(
+                    f"splits: {split.name!r} divides slices, so a network is tested on patients it was trained on, and "
+                    "the figure says nothing about new ones. Use unit: patient; to show the effect on purpose, set "
+                    "allow_leakage: true, which stamps everything LEAKY"
+                )
+            if split.kind == "leave_one_site_out":
+                raise ValueError(f"splits: {split.name!r} leaves sites out, which is by patient; unit: slice is not")
+            views = [for_run(self, run) for run in self.runs] or [self]
+            whole = next((n for n, v in enumerate(views) if v.data.slices is None), None)
+            if whole is not None:
+                name = f"run {self.runs[whole].name!r}" if self.runs else "data"
+                raise ValueError(f"splits: {split.name!r} divides slices, and {name} has no data.slices")
 
     def _check_genes(self) -> None:
         by_gene = [name for name, target in self.targets.items() if target.genes]
@@ -193,6 +215,11 @@ def is_sided(study: Study, name: str) -> bool:
 def input_roles(study: Study) -> list[str]:
     """Roles that become channels, in channel order."""
     return study.data.roles or [n for n, r in study.cohort.roles.items() if r.kind == "intensity"]
+
+
+def is_leaky(study: Study) -> bool:
+    """True where slices of one patient may stand in several parts."""
+    return any(split.unit == "slice" for split in study.splits)
 
 
 def channels(study: Study) -> list[str]:

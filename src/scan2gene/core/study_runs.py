@@ -10,7 +10,7 @@ from scan2gene.core.section import Name, Plugin, Section
 
 
 class Split(Section):
-    """How patients are divided; always by patient, stratified over all targets."""
+    """How patients are divided, stratified over all targets."""
 
     name: Name
     kind: Literal["holdout", "kfold", "leave_one_site_out"]
@@ -18,6 +18,9 @@ class Split(Section):
     repeats: int = Field(1, ge=1, description="kfold and holdout: repeated with other seeds")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="holdout only")
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of what is not test")
+    unit: Literal["patient", "slice"] = Field(
+        "patient", description="slice: each patient's slices in every part; refused unless allow_leakage is true"
+    )
 
 
 class Slices(Section):

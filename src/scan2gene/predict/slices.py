@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.core.tables import PARTS, PREDICTION_COLUMNS
 from scan2gene.predict.table import prediction_rows
 
 
@@ -72,8 +72,8 @@ def slice_rows(
 
 
 def fused_rows(
-    run_id: str, fold: Mapping[str, object], parts: Mapping[str, str], cohort: pd.DataFrame, labels: pd.DataFrame,
-    outputs: Sequence[tuple[str, str]], bags: Bags, logits: np.ndarray, failed: Mapping[str, str],
+    run_id: str, fold: Mapping[str, object], parts: Mapping[str, str] | None, cohort: pd.DataFrame,
+    labels: pd.DataFrame, outputs: Sequence[tuple[str, str]], bags: Bags, logits: np.ndarray, failed: Mapping[str, str],
     variant: str = "original",
 ) -> pd.DataFrame:  # fmt: skip
     """A row per exam and target, as if a network had seen whole exams.
@@ -81,7 +81,7 @@ def fused_rows(
     Args:
         run_id: As in `prediction_rows`; so are `fold`, `parts`, `cohort`, `labels`, `outputs`, `failed`, `variant`.
         fold: See there.
-        parts: See there.
+        parts: See there; None where slices of one exam are in several parts, which gives a row for each.
         cohort: See there.
         labels: See there.
         outputs: See there.
@@ -90,8 +90,17 @@ def fused_rows(
         failed: See there.
         variant: See there.
     """
-    of_exam = dict(zip(bags.table["exam_id"], logits, strict=True))
-    return prediction_rows(run_id, fold, parts, cohort, labels, outputs, of_exam, failed, variant)
+    if parts is not None:
+        of_exam = dict(zip(bags.table["exam_id"], logits, strict=True))
+        return prediction_rows(run_id, fold, parts, cohort, labels, outputs, of_exam, failed, variant)
+    lost = dict.fromkeys(bags.table["exam_id"], "no slice in this part") | dict(failed)
+    tables = []
+    for part in PARTS:
+        mine = (bags.table["part"] == part).to_numpy()
+        of_part = dict(zip(bags.table["exam_id"][mine], logits[mine], strict=True))
+        everyone = dict.fromkeys(cohort["patient_id"], part)
+        tables.append(prediction_rows(run_id, fold, everyone, cohort, labels, outputs, of_part, lost, variant))
+    return pd.concat(tables, ignore_index=True)
 
 
 def mean_embeddings(embeddings: np.ndarray, exams: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:

@@ -27,12 +27,14 @@ class Report:
         tables: By file name, without suffix.
         figures: File name, without suffix -> figure as on the page.
         plots: Run -> file name, without suffix -> figure.
+        stamp: What every file must say, such as that the study leaks; empty for nothing.
     """
 
     html: str
     tables: Mapping[str, Table]
     figures: Mapping[str, str]
     plots: Mapping[str, Mapping[str, str]]
+    stamp: str = ""
 
 
 def figures(page: dict[str, Any]) -> dict[str, str]:
@@ -109,15 +111,16 @@ def write_beside(out: Path, report: Report) -> list[Path]:
     written = []
     for name, table in report.tables.items():
         path = out / "report" / "tables" / name
-        write_csv(path.with_name(f"{name}.csv"), table.csv)
+        write_csv(path.with_name(f"{name}.csv"), table.csv.assign(leaky=report.stamp) if report.stamp else table.csv)
         shown = table.csv if table.printed is None else table.printed
-        write_text(path.with_name(f"{name}.tex"), booktabs(shown, table.caption, name))
+        caption = f"{report.stamp}. {table.caption}" if report.stamp else table.caption
+        write_text(path.with_name(f"{name}.tex"), booktabs(shown, caption, name))
         written += [path.with_name(f"{name}.csv"), path.with_name(f"{name}.tex")]
     drawn = {out / "report" / "figures" / f"{name}.svg": svg for name, svg in report.figures.items()}
     for run, of_run in report.plots.items():
         drawn |= {out / "experiments" / run / "plots" / f"{name}.svg": svg for name, svg in of_run.items()}
     for path, svg in drawn.items():
-        write_text(path, standalone(svg))
+        write_text(path, standalone(svg, report.stamp.partition(":")[0]))
     written += drawn
     folders = [*(out / f for f in FOLDERS), *(out / "experiments").glob("*/plots")]
     for old in {p for folder in folders for p in folder.glob("*") if p.is_file()} - set(written):

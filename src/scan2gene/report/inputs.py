@@ -121,9 +121,11 @@ def split_text(study: Study, name: str) -> str:
     split = next(s for s in study.splits if s.name == name)
     again = f", {split.repeats} times" if split.repeats > 1 else ""
     if split.kind == "kfold":
-        return f"{split.folds}-fold cross-validation by patient{again}"
+        unit = "patient" if split.unit == "patient" else "slice, LEAKY"
+        return f"{split.folds}-fold cross-validation by {unit}{again}"
     if split.kind == "holdout":
-        return f"{split.test_fraction:.0%} of the patients held out for testing{again}"
+        units = "patients" if split.unit == "patient" else "slices (LEAKY)"
+        return f"{split.test_fraction:.0%} of the {units} held out for testing{again}"
     return "each site tested once by networks that never saw it"
 
 

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from scan2gene.core.leakage import stamp_of
 from scan2gene.core.study import Study
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.beside import Report
@@ -93,11 +94,12 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         study=study,
         sections=[s for s in SECTIONS if s[0] != "audit" or page["audit"]["checks"]],
         marks=MARKS,
+        stamp=stamp_of(study),
         burned_in=burned_in(inputs.cohort, inputs.series),
         files={"tables": list(listed), "figures": list(drawn)},
         looking=looking(inputs),
     )
-    return Report(html, listed, drawn, per_run)
+    return Report(html, listed, drawn, per_run, stamp_of(study))
 
 
 def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:

@@ -19,7 +19,7 @@ def planned(inputs: Inputs) -> dict[str, Any]:
     rows, warnings = [], []
     if power.exists():
         table = read_csv(power)
-        numbers = [c for c in table.columns if c not in ("split", "target", "unit")]
+        numbers = [c for c in table.columns if c not in ("split", "target", "unit", "leaky")]
         table[numbers] = table[numbers].apply(pd.to_numeric)
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         warnings = list(power_warnings(table))

@@ -40,11 +40,19 @@ def svg(width: float, height: float, title: str, told: str, body: Sequence[str])
     )
 
 
-def standalone(figure: str) -> str:
-    """A figure of the page as the text of an SVG file: own namespace, generic fonts, white ground."""
+def standalone(figure: str, stamp: str = "") -> str:
+    """A figure of the page as the text of an SVG file: own namespace, generic fonts, white ground.
+
+    Args:
+        figure: As on the page.
+        stamp: A word across it, such as LEAKY.
+    """
     head = f'<svg xmlns="http://www.w3.org/2000/svg" font-family="{FONT}" '
     start, _, rest = str(figure).removeprefix("<svg ").partition(">")
     ground = '<rect width="100%" height="100%" fill="#fff"/>'
+    if stamp:
+        place = 'x="50%" y="50%" font-size="48" fill="#d55e00" fill-opacity=".35" text-anchor="middle"'
+        rest = f"{rest.rpartition('</svg>')[0]}<text {place}>{stamp}</text></svg>"
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}{start}>{ground}{rest}\n'
 
 

@@ -12,8 +12,9 @@ from scan2gene.cohorts.pseudonyms import Veil, shown_study
 from scan2gene.cohorts.split import class_table, make_splits
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
+from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.rundir import damaged, mark_done, read_stamp, stage_key
-from scan2gene.core.study import Study, input_roles
+from scan2gene.core.study import Study, input_roles, is_leaky
 from scan2gene.core.study_cohort import label_files
 from scan2gene.core.study_file import study_text
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, write_csv
@@ -116,7 +117,7 @@ def split_patients(job: Job) -> str:
     """Write split.csv once, and what each part holds; a split is never changed silently."""
     key = stage_key(
         seed=job.study.seed,
-        splits=[s.model_dump(mode="json") for s in job.study.splits],
+        splits=[s.model_dump(mode="json", exclude={"unit"} if s.unit == "patient" else None) for s in job.study.splits],
         cohort=file_hash(job.out / "cohort.csv"),
         labels=file_hash(job.out / "labels.csv"),
     )
@@ -131,16 +132,20 @@ def split_patients(job: Job) -> str:
         )
     if not job.is_done("split", key):
         cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-        write_csv(path, make_splits(cohort, labels, job.study.splits, job.study.seed))
-        job.done("split", key, [path])
+        write_csv(path, stamped(make_splits(cohort, labels, job.study.splits, job.study.seed), job.study))
+        files = [path]
+        if is_leaky(job.study):
+            files.append(job.out / "LEAKY.txt")
+            write_text(files[1], LEAKY + "\n")
+        job.done("split", key, files)
     table = job.table("split.csv", SPLIT_COLUMNS)
     counts, power = job.out / "split_table.csv", job.out / "power.csv"
     told = stage_key(version=__version__, split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
     if not job.is_done("split_table", told):  # its own stamp: counts can be made again, the split cannot
         targets = list(job.study.targets)
         made = class_table(table, job.table("labels.csv", LABEL_COLUMNS), targets)
-        write_csv(counts, made)
-        write_csv(power, power_table(made, targets))
+        write_csv(counts, stamped(made, job.study))
+        write_csv(power, stamped(power_table(made, targets), job.study))
         mark_done(job.out, "split_table", told, [counts, power])
     return ", ".join(
         f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)

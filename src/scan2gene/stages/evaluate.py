@@ -12,9 +12,10 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.cohorts.pseudonyms import shown_study
 from scan2gene.core.files import file_hash, write_json
+from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.rundir import stage_key
 from scan2gene.core.started import started
-from scan2gene.core.study import Study, study_hash
+from scan2gene.core.study import Study, is_leaky, study_hash
 from scan2gene.core.tables import SPLIT_COLUMNS, write_csv
 from scan2gene.stages.job import Job
 
@@ -47,18 +48,23 @@ def evaluate_runs(job: Job) -> str:
             predictions, found.thresholds, settings.prevalence, settings.bootstrap, job.study.seed
         )
         tables["evidence"] = _evidence(job, found.results, split, predictions)
+        if is_leaky(job.study):
+            for row in found.thresholds:
+                row["leaky"] = LEAKY
+            for result in (r for run in found.results.values() for split in run.values() for r in split.values()):
+                result["leaky"] = LEAKY
         files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json", "comparisons.csv")]
-        write_csv(files[0], found.metrics)
+        write_csv(files[0], stamped(found.metrics, job.study))
         write_json(files[1], found.thresholds)
         write_json(files[2], found.results)
-        write_csv(files[3], found.comparisons)
+        write_csv(files[3], stamped(found.comparisons, job.study))
         for name, table in tables.items():
-            write_csv(job.out / f"{name}.csv", table)
+            write_csv(job.out / f"{name}.csv", stamped(table, job.study))
             files.append(job.out / f"{name}.csv")
         for one in job.study.runs:
             if one.name in found.results:
                 write_json(job.out / "experiments" / one.name / "results.json", found.results[one.name])
-        if settings.ledger:
+        if settings.ledger and not is_leaky(job.study):  # the ledger is for figures that mean something
             append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
         job.done("evaluate", key, files)
     metrics = job.table("metrics.csv")

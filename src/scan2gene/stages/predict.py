@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from scan2gene import __version__
+from scan2gene.cohorts.split import parts_of
+from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import is_done, mark_done, stage_key
 from scan2gene.core.study import Study, for_run
@@ -38,8 +40,9 @@ def predict_runs(job: Job) -> str:
         table = pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders], ignore_index=True)
         late, weights = late_ensembles(table, job.study.predict.late_fusion)
         averaged = [repeat_ensembles(table), run_ensembles(table, job.study.predict.ensembles), late]
-        write_parquet(target, pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True))
-        weighed = _write_weights(job.out, folders, weights)
+        joined = pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True)
+        write_parquet(target, stamped(joined, job.study))
+        weighed = _write_weights(job.out, folders, weights, job.study)
         embedded = (f / "embeddings.parquet" for f in folders)
         write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
         files = [target, features, *weighed, *_mapped(job, features), predict_variants(job)]
@@ -53,8 +56,8 @@ def _mapped(job: Job, features: Path) -> list[Path]:
     seen, cohort, series = pd.read_parquet(features), job.table("cohort.csv"), job.table("series.csv")
     labels = job.table("labels.csv", LABEL_COLUMNS)
     files = [job.out / "embedding_map.csv", job.out / "embedding_agreement.csv"]
-    write_csv(files[0], embedding_map(seen, cohort, series, job.study.seed))
-    write_csv(files[1], agreement_table(seen, cohort, labels, series))
+    write_csv(files[0], stamped(embedding_map(seen, cohort, series, job.study.seed), job.study))
+    write_csv(files[1], stamped(agreement_table(seen, cohort, labels, series), job.study))
     return files
 
 
@@ -117,7 +120,8 @@ def _of_slices(
 
     slices = view.data.slices
     assert slices is not None  # for the type checker
-    part = data.exams["patient_id"].map(parts).to_numpy()
+    part = parts_of(view, data.exams, parts, fold)
+    by_patient = None if next(s for s in view.splits if s.name == fold["split"]).unit == "slice" else parts
     bags = bags_of(data.exams, part)
     weights: list[pd.DataFrame] = []
     tables = [slice_rows(name, fold, data.exams, part, outputs(view), data.targets.numpy(), passed.logits["original"])]
@@ -127,7 +131,9 @@ def _of_slices(
             if fused is None:
                 continue
             shown = variant if number == 0 else f"{way.name}{'' if variant == 'original' else f', {variant}'}"
-            tables.append(fused_rows(name, fold, parts, cohort, labels, outputs(view), bags, fused, data.failed, shown))
+            tables.append(
+                fused_rows(name, fold, by_patient, cohort, labels, outputs(view), bags, fused, data.failed, shown)
+            )
             if variant == "original" and len(told):
                 weights.append(told.assign(run_id=name))
     (folder / WEIGHTS).unlink(missing_ok=True)
@@ -136,12 +142,12 @@ def _of_slices(
     return tables
 
 
-def _write_weights(out: Path, folders: list[Path], of_runs: pd.DataFrame) -> list[Path]:
+def _write_weights(out: Path, folders: list[Path], of_runs: pd.DataFrame, study: Study) -> list[Path]:
     """Keep how much each role or run counts in late fusion, in one table; none where there is no such fusion."""
     path = out / WEIGHTS
     path.unlink(missing_ok=True)
     found = [read_csv(f / WEIGHTS, WEIGHT_COLUMNS) for f in folders if (f / WEIGHTS).exists()]
     tables = [t for t in (*found, of_runs) if len(t)]
     if tables:
-        write_csv(path, pd.concat(tables, ignore_index=True))
+        write_csv(path, stamped(pd.concat(tables, ignore_index=True), study))
     return [path] if tables else []

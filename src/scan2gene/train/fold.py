@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scan2gene.cohorts.split import parts_of
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.files import write_json
+from scan2gene.core.leakage import stamp_of
 from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study, for_run, is_sided
+from scan2gene.core.study import Study, for_run, is_leaky, is_sided
 from scan2gene.core.study_runs import Predict, Run
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.evaluate.fusion import check_fusion
@@ -53,6 +55,8 @@ def check_model(study: Study, run: Run) -> None:
         if option not in valid:
             raise StudyError(f"run {run.name}, model {run.model.name}: option {unknown_name(option, valid)}")
     if is_classical(run):
+        if is_leaky(study):
+            raise StudyError(f"run {run.name}: model {run.model.name} sees patients, and a split of the study slices")
         columns = run.model.options.get("columns")
         if not columns:
             raise StudyError(f"run {run.name}: model clinical needs options.columns, out of {study.cohort.clinical}")
@@ -146,7 +150,7 @@ def train_fold(
         shutil.rmtree(folder)
     write_json(config, {"key": key, **fold, "model": run.model.model_dump(), "targets": output_names(study)})
     exams = data if isinstance(data, pd.DataFrame) else data.exams
-    part = exams["patient_id"].map(parts).to_numpy()
+    part = parts_of(study, exams, parts, fold)
     known = ~np.isnan(targets).all(axis=1)
     train, validation = (np.flatnonzero((part == p) & known) for p in ("train", "validation"))
     if len(train) < 2 or len(validation) < 1:
@@ -162,10 +166,11 @@ def train_fold(
     from scan2gene.train.loop import fit_network
 
     seed = fold_seed(study, fold)
+    names = dict(fold) | ({"leaky": stamp_of(study)} if is_leaky(study) else {})
     with one_thread() if probes(run) else nullcontext():
         fit_network(
             builder(study, run, data, train, folder), data, train, validation, study.data, study.train, seed, folder,
-            dict(fold), f"{run.name} {fold['split']} fold {fold['fold']}",
+            names, f"{run.name} {fold['split']} fold {fold['fold']}",
         )  # fmt: skip
 
 
