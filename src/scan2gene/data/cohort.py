@@ -215,6 +215,15 @@ def read_nifti_stored(path: Path) -> np.ndarray:
     return read_nifti(path).array.T
 
 
+def taken(images: Images, rows: Tensor) -> Tensor:
+    """Some rows of images, on their device.
+
+    Whole rows are copied, which for a tensor is two to six times as fast as indexing it.
+    """
+    rows = rows.to(images.device)
+    return images.index_select(0, rows) if isinstance(images, Tensor) else images[rows]
+
+
 def to_input(images: Tensor, present: Tensor) -> Tensor:
     """Network input: uint8 0..255 becomes float -1..1, float passes; absent roles are 0.
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from scan2gene.core.errors import CohortError
+from scan2gene.core.errors import CohortError, RunError
 from scan2gene.core.machine import available_memory
 from scan2gene.core.outputs import output_values
 from scan2gene.data.cohort import MEMORY_SHARE, CohortTensors, Images, read_nifti_stored
@@ -42,10 +42,14 @@ class StoredSlices:
         """(B, 1, H, W) of some slices."""
         kind = np.dtype(np.uint8 if self.dtype == torch.uint8 else np.float32)
         out = np.empty((len(rows), *self.shape[1:]), kind)
-        count = int(np.prod(self.shape[2:]))
+        size = int(np.prod(self.shape[2:])) * kind.itemsize
         for target, (volume, k) in zip(out, self.where[rows.numpy()].tolist(), strict=True):
-            begin = self.offsets[volume] + k * count * kind.itemsize
-            target[0] = np.fromfile(self.files[volume], kind, count, offset=begin).reshape(self.shape[2:])
+            with self.files[volume].open("rb", buffering=0) as stream:  # straight into place: no copy between
+                stream.seek(self.offsets[volume] + k * size)
+                if stream.readinto(target) != size:
+                    raise RunError(
+                        f"{self.files[volume].name} is shorter than its header says; delete it and run again"
+                    )
         return torch.from_numpy(out)
 
     @property

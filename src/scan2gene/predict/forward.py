@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
-from scan2gene.data.cohort import CohortTensors, Images, to_input
+from scan2gene.data.cohort import CohortTensors, Images, taken, to_input
 from scan2gene.models.head import RoleAwareHead
 
 
@@ -84,7 +84,7 @@ def forward_variants(
     for start in range(0, len(rows), batch_size):
         chosen = torch.as_tensor(list(rows[start : start + batch_size]))
         present = data.present[chosen].to(device)
-        x = to_input(images[chosen.to(images.device)].to(device), present)
+        x = to_input(taken(images, chosen).to(device), present)
         with _watched(model, seen, len(chosen)):
             plain.append(model(x, present).cpu().double())
         copies = [_of_copy(model, x, present, axes, data.names, settings) for axes in _copies(settings)]

@@ -26,7 +26,7 @@ from scan2gene.core.outputs import target_of
 from scan2gene.core.study_runs import Data, Train
 from scan2gene.core.tables import write_csv
 from scan2gene.data.augment import Batch, augment
-from scan2gene.data.cohort import CohortTensors, to_input
+from scan2gene.data.cohort import CohortTensors, taken, to_input
 from scan2gene.data.draws import Draws
 from scan2gene.evaluate.metrics import auroc
 from scan2gene.models.memory_format import channels_last
@@ -295,7 +295,7 @@ def _batch(fit: Fit, chosen: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor
     """Augmented input, presence, targets and their weights, on the device."""
     device = fit.fabric.device
     present = fit.data.present[chosen].to(device)
-    x = to_input(fit.images[chosen.to(fit.images.device)].to(device, non_blocking=True), present)
+    x = to_input(taken(fit.images, chosen).to(device, non_blocking=True), present)
     batch = Batch(x, fit.data.targets[chosen].to(device), tuple(fit.data.names), fit.data.spacing_mm)
     batch = augment(batch, fit.view.augment, fit.seed, epoch, chosen.tolist())
     x, targets = batch.images, batch.targets

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from scan2gene.core.errors import CohortError
+from scan2gene.core.errors import CohortError, RunError
 from scan2gene.core.section import Plugin
 from scan2gene.data.augment import AUGMENTATIONS, Batch, augment
 from scan2gene.data.slices import evenly, load_slices
@@ -47,6 +47,15 @@ def test_each_row_is_its_slice_from_memory_and_from_disk(store):
     assert held.targets.ravel().tolist() == [1.0] * 11 + [0.0] * 3
     assert held.failed == {"c": "two slices only"}
     assert "14 slices" in held.told()
+
+
+def test_a_volume_that_was_cut_short_is_named(store):
+    kept = load_slices(*store, memory=0)
+    path = store[0] / "1.nii"
+    path.write_bytes(path.read_bytes()[:-1])
+    kept.images[torch.tensor([9])]
+    with pytest.raises(RunError, match=r"1\.nii is shorter"):
+        kept.images[torch.tensor([10])]
 
 
 def test_a_patient_gives_at_most_so_many_evenly_over_roles_and_places(store):
