@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
-from scan2gene.data.cohort import CohortTensors, StoredImages, to_input
+from scan2gene.data.cohort import CohortTensors, Images, to_input
 
 WITH_MASK = ("erased", "background", "only_lesion")
 WITHOUT_MASK = ("shifted", "noise", "resliced", "mirrored")
@@ -36,7 +36,7 @@ def forward_altered(
     settings: Predict,
     batch_size: int,
     seed: int,
-    images: Tensor | StoredImages | None = None,
+    images: Images | None = None,
 ) -> dict[str, np.ndarray]:
     """Logits of altered copies of some exams, in evaluation mode.
 
@@ -86,7 +86,7 @@ class _Scene:
 
 def _scene(
     data: CohortTensors, rows: Sequence[int], masks: Mapping[int, Tensor], settings: Predict, seed: int,
-    images: Tensor | StoredImages, device: torch.device,
+    images: Images, device: torch.device,
 ) -> _Scene:  # fmt: skip
     whole = [row for row in rows if row in masks and masks[row].any()]
     complete = [row for row in whole if (data.present[row] == 1).all()] or whole
@@ -99,7 +99,7 @@ def _scene(
 
 
 def _inputs(
-    data: CohortTensors, chosen: Sequence[int], images: Tensor | StoredImages, device: torch.device
+    data: CohortTensors, chosen: Sequence[int], images: Images, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     at = torch.as_tensor(list(chosen))
     present = data.present[at].to(device)
