@@ -19,7 +19,7 @@ SLICE = (64, 80)  # H, W of networks of slices
 SMALL = {
     "vit3d": {"size": (8, 16, 16), "patch": (4, 8, 8), "width": 48, "depth": 3, "heads": 3},
     "swin3d": {"size": "micro", "window": (4, 3, 3)},
-    "alexnet2d": {"hidden": 16},
+    "alexnet2d": {"hidden": 16, "dropout": 0.0},
     "vision_lstm": {"width": 32, "hidden": 16, "depth": 2},
     "vil": {"image": (64, 64), "width": 32, "depth": 4},
     "vit2d": {"image": (64, 64), "width": 48, "depth": 3, "heads": 3},

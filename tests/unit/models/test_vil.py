@@ -97,6 +97,21 @@ def test_half_precision_stays_near():
     assert float((found - wanted).detach().abs().mean()) < 0.03 * float(wanted.detach().abs().mean())
 
 
+def test_mixed_precision_trains_as_well():
+    torch.manual_seed(0)
+    model = MODELS["vil"](1, 1, image=(64, 64), width=32, depth=4)
+    x = torch.randn(2, 1, 64, 64)
+    model(x).sum().backward()
+    wanted = {n: p.grad.clone() for n, p in model.named_parameters()}
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(x).float().sum()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        allowed = 0.1 * wanted[name].norm() + 0.05
+        assert (parameter.grad - wanted[name]).norm() < allowed, name
+
+
 def test_groups_mix_four_neighbours_only():
     layer = Grouped(32).double()
     torch.nn.init.normal_(layer.bias)
