@@ -113,6 +113,9 @@ def test_the_report_sets_slice_level_apart_and_shows_what_was_kept(finished):
     assert "flat, slice level" in html
     assert "not for comparison" in html
     assert len(list((out / "store").glob("*/preview/kept-*.png"))) == 2
+    (counts,) = (pd.read_csv(p) for p in (out / "store").glob("*/slices.csv"))
+    assert (counts["slices"] - counts["kept"] == 2).all()  # the empty one at each end, in either plane
+    assert len(counts) == 52
     embedded = pd.read_parquet(out / "embeddings.parquet")
     assert embedded[embedded["run_id"] == "flat"]["exam_id"].is_unique
 

@@ -15,11 +15,13 @@ from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess.edge_slices import kept_slices
 from scan2gene.preprocess.recipe import apply_recipe
+from scan2gene.preprocess.resample import slice_axis
 
 EXAMS = 3  # shown of each role
 SIDE = 72  # pixels of a slice
 ACROSS = 12  # slices in a row
 SHOWN = 48  # of one series, evenly chosen where it has more
+_COUNTS_CHANGE = {"resample", "match_grid", "body_crop", "crop_or_pad", "crop_to_mask"}
 _FRAME = (70, 170, 90)
 
 
@@ -56,6 +58,40 @@ def write_kept(
             written.append(store / "preview" / f"kept-{role}.png")
             _save(written[-1], blocks)
     return written
+
+
+def kept_counts(
+    manifest: pd.DataFrame, cohort: pd.DataFrame, series: pd.DataFrame, roles: Sequence[str], recipe: Sequence[Plugin]
+) -> pd.DataFrame:
+    """How many slices `edge_slices` kept of each series.
+
+    Args:
+        manifest: Of the recipe's store.
+        cohort: cohort.csv's rows.
+        series: series.csv, whose shape and spacing tell how many there were.
+        roles: Of kind intensity.
+        recipe: Steps in order.
+
+    Returns:
+        patient_id, exam_id, role, slices, kept; empty where no step drops slices, other steps
+        change their number, or k is not made the slice axis by `reorient`.
+    """
+    names = {step.name for step in recipe}
+    turned = any(s.name == "reorient" and s.options.get("axes") == "acquisition" for s in recipe)
+    fixed = any(s.name == "resize" and s.options["shape"][2] is not None for s in recipe)
+    columns = ["patient_id", "exam_id", "role", "slices", "kept"]
+    rows = []
+    if "edge_slices" in names and turned and not fixed and not _COUNTS_CHANGE & names:
+        known = series.set_index("series_id")
+        ids = cohort.set_index("exam_id")
+        ready = manifest[(manifest["status"] == "ok") & manifest["role"].isin(roles)]
+        for row in ready.to_dict("records"):
+            source = known.loc[ids.at[row["exam_id"], f"role:{row['role']}"]]
+            spacing = [float(source[f"spacing_{axis}_mm"]) for axis in "ijk"]
+            axis = slice_axis(Volume(np.zeros((1, 1, 1), np.uint8), np.diag([*spacing, 1.0])))
+            count, kept = int(source["shape"].split("x")[axis]), int(row["shape"].split("x")[2])
+            rows.append([*(row[c] for c in columns[:3]), count, kept])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _needed(exam: Mapping[str, object], role: str, steps: Sequence[Plugin]) -> list[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from scan2gene.core.console import say
 from scan2gene.core.files import file_hash
 from scan2gene.core.rundir import read_stamp, stage_key
 from scan2gene.core.study import input_roles
-from scan2gene.core.tables import read_csv
+from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.stages.job import Job, stores
 
 
 def preprocess_exams(job: Job) -> str:
     """Write each store that a run reads."""
-    from scan2gene.preprocess.kept import write_kept
+    from scan2gene.preprocess.kept import kept_counts, write_kept
     from scan2gene.preprocess.preview import write_previews
     from scan2gene.preprocess.store import build_store
 
@@ -29,6 +30,11 @@ def preprocess_exams(job: Job) -> str:
             manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
             pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
             pictures += write_kept(store, cohort, paths, input_roles(view), view.preprocess)
+            counts = kept_counts(manifest, cohort, job.table("series.csv"), input_roles(view), view.preprocess)
+            if len(counts):
+                write_csv(store / "slices.csv", counts)
+                pictures.append(store / "slices.csv")
+                say("", f"  {store.name}: {counts['kept'].sum()} of {counts['slices'].sum()} slices kept (slices.csv)")
             volumes = [store / f for f in manifest["file"].dropna() if f]
             job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
         status = read_csv(store / "manifest.csv")["status"].value_counts()
