@@ -56,6 +56,21 @@ def test_a_sign_in_two_slices_is_found_per_patient(finished):
     assert auroc.loc["slice level", "n_units"] > 5 * auroc.loc["slice level", "n"]
 
 
+def test_accuracy_stands_beside_what_needs_no_network(finished):
+    out, _ = finished
+    metrics = pd.read_csv(out / "metrics.csv")
+    own = metrics[(metrics["metric"] == "accuracy") & (metrics["variant"] == "original")].iloc[0]
+    share = own["n_positive"] / own["n_units"]
+    assert f"majority class {max(share, 1 - share):.3f}" in (out / "report.html").read_text()
+    history = pd.read_csv(out / "experiments" / "flat" / "history.csv")
+    np.testing.assert_array_equal(history["validation_accuracy"], history["validation_accuracy:gene"])
+    table = pd.read_parquet(out / "predictions.parquet")
+    slices = table[(table["run_id"] == "flat") & (table["unit"] == "slice") & (table["part"] == "validation")]
+    right = ((slices["prob"] > 0.5) == (slices["y_true"] == 1)).mean()
+    best = history[history["best"] == 1].iloc[-1]
+    assert best["validation_accuracy:gene"] == pytest.approx(right)
+
+
 def test_exam_rows_are_fused_slice_rows(finished):
     out, _ = finished
     table = pd.read_parquet(out / "predictions.parquet")

@@ -170,6 +170,9 @@ def _metric_row(
         beside = ""
         if metric == "average_precision" and scored and scored.units:
             beside = f"prevalence {verdict.number(scored.n_positive / scored.units)}"
+        if metric == "accuracy" and scored and scored.units:
+            share = scored.n_positive / scored.units
+            beside = f"majority class {verdict.number(max(share, 1 - share))}"  # reached without a network
         cells.append({"estimate": estimate, "note": note, "beside": beside})
     return {"run": run, "cells": cells, "sizes": sizes, "failed": failed.get((run, split, target), 0)}
 

@@ -7,7 +7,7 @@ does what an unbroken one would have done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -169,6 +169,7 @@ def _fit(
             "train_loss": train_loss,
             "validation_loss": loss,
             "validation_auroc": _mean_auroc(truth.numpy(), logits),
+            **_accuracies(truth.numpy(), logits, data.names),
             "best": int(better),
             "seconds": round(time.perf_counter() - started, 3),
             "seconds_data": round(data_seconds, 3),
@@ -351,6 +352,17 @@ def _mean_auroc(truth: np.ndarray, logits: np.ndarray) -> float | None:
         if 0 < y.sum() < len(y):
             values.append(float(auroc(y, logits[known, target])))
     return float(np.mean(values)) if values else None
+
+
+def _accuracies(truth: np.ndarray, logits: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:
+    """Share of known validation labels that a threshold of 0.5 gets right: the mean over targets, and each target's."""
+    known = ~np.isnan(truth)
+    right = [
+        float(((z > 0) == y)[k].mean()) if k.any() else None for z, y, k in zip(logits.T, truth.T, known.T, strict=True)
+    ]
+    told = [v for v in right if v is not None]
+    mean = {"validation_accuracy": float(np.mean(told)) if told else None}
+    return mean | {f"validation_accuracy:{name}": v for name, v in zip(names, right, strict=False)}
 
 
 def _told(progress: Progress, settings: Train) -> str:
