@@ -22,7 +22,8 @@ def _study(n: int = 120, folds: int = 3, stretch: float = 1.0, seed: int = 0) ->
     for fold in range(folds):
         for i in range(n):
             part = "test" if i % folds == fold else "validation" if i // folds % 4 == 0 else "train"
-            rows.append({"run_id": "net", "split": "cv", "repeat": 0, "fold": fold, "part": part, "variant": "original",
+            rows.append({"run_id": "net", "split": "cv", "repeat": 0, "fold": fold, "part": part,
+                         "variant": "original", "unit": "exam",
                          "site": "ab"[i % 2], "patient_id": f"P{i:03d}", "exam_id": f"E{i:03d}", "side": "",
                          "target": "idh", "y_true": y[i], "prob": 1 / (1 + np.exp(-stretch * x[i])), "status": "ok",
                          "reason": ""})  # fmt: skip

@@ -117,7 +117,9 @@ def _tables(seed: int, n: int = 45, signal: float = 0.0, scanner: float = 0.0, r
     for run in range(runs):
         prob = stats.norm.cdf(rng.normal(signal * (y if scanner == 0 else other)))
         truth, score = dict(zip(ids, y, strict=True)), dict(zip(ids, prob, strict=True))
-        table = split[split["part"] == "test"].assign(run_id=f"net{run}", variant="original", site="", target="gene")
+        table = split[split["part"] == "test"].assign(
+            run_id=f"net{run}", variant="original", unit="exam", site="", target="gene"
+        )
         tables.append(table.assign(exam_id=table["patient_id"], side="", status="ok", reason="",
                                    y_true=table["patient_id"].map(truth).astype(float),
                                    prob=table["patient_id"].map(score)))  # fmt: skip
