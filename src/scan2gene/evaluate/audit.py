@@ -117,7 +117,7 @@ def _of_target(
     draws, seed = _draws(study), study.seed
     for run, scores in by_run.items():
         figure = measured("network", (split, target, run), scores, draws, seed, permutations=PERMUTATIONS)
-        yield replace(figure, told=f"{run} on the scans as they are, {figure.n} patients.")
+        yield replace(figure, told=_told_network(figure))
     labels = tables.labels[(tables.labels["target"] == target) & tables.labels["value"].notna()]
     rows = tables.split[tables.split["split"] == split]
     for kind, table in features.items():
@@ -135,6 +135,16 @@ def _of_target(
         for run, own in by_run.items():
             beside = against(replace(figure, run=run, told=""), own, scores, draws, seed)
             yield replace(beside, told=_told_against(beside))
+
+
+def _told_network(figure: Figure) -> str:
+    """The AUROC on the scans as they are, and beside it what exchanged labels give."""
+    if figure.estimate.value is None or figure.p is None:
+        return f"{figure.run} on the scans as they are: cannot be estimated, because {figure.estimate.reason}."
+    return (
+        f"{figure.run} on the scans as they are: AUROC {figure.estimate.value:.3f}, {figure.n} patients; with labels "
+        f"exchanged between patients of a fold, one as far from 0.5 comes up with P = {figure.p:.4f} (not corrected)."
+    )
 
 
 def _told_against(figure: Figure) -> str:

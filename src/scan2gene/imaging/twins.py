@@ -117,9 +117,14 @@ def _coarse(prints: np.ndarray, edge: int = 0) -> np.ndarray:
 
 def _waves(prints: np.ndarray) -> np.ndarray:
     """(N, F) of length 1, mean 0: how strong each slow wave is, wherever it lies, so that a shift changes little."""
+    from scipy import fft
+
     span = range(-_WAVES, _WAVES + 1)
-    strength = np.abs(np.fft.rfftn(_fine(prints), axes=(1, 2, 3)))[:, :, :, : _WAVES + 1]
-    values = np.log1p(strength[:, span][:, :, span]).reshape(len(prints), -1).astype(np.float32)
+    parts = []
+    for start in range(0, len(prints), 256):  # a spectrum is eight times as large as a print
+        strength = np.abs(fft.rfftn(_fine(prints[start : start + 256]), axes=(1, 2, 3)))[:, :, :, : _WAVES + 1]
+        parts.append(np.log1p(strength[:, span][:, :, span]).reshape(len(strength), -1).astype(np.float32))
+    values = np.concatenate(parts) if parts else np.empty((0, 1), np.float32)
     values -= values.mean(axis=0)  # what all have in common tells nobody apart
     return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)
 
