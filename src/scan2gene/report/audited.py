@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.shortcuts import FEWEST
 from scan2gene.report.inputs import Inputs
 
 MARKS = {"better": "▲", "unproven": "◆", "shortcut": "✕", "leak": "✕", "worse": "▼", "chance": "●", "unknown": "○"}
@@ -92,11 +94,19 @@ def _row(what: str, figure: dict[str, Any]) -> dict[str, Any]:
 
 
 def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    rows = []
+    """Groups of patients; those of very few are counted and not named, since a scanner may tell who it is."""
+    rows: list[dict[str, Any]] = []
+    small: Counter[tuple[str, str]] = Counter()
     for f in figures:
-        if f["kind"] == "subgroup":
-            rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": _estimate(f), "n": f["n"],
-                         "n_positive": f["n_positive"], "reason": f["reason"]})  # fmt: skip
+        if f["kind"] == "subgroup" and f["n"] < FEWEST:
+            small[f["run"], f["of"].partition(": ")[0]] += 1
+        elif f["kind"] == "subgroup":
+            rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": _estimate(f), "n": f"{f['n']:,}",
+                         "positive": f["n_positive"], "reason": inputs.hide(f["reason"] or "")})  # fmt: skip
+    for (run, column), number in small.items():
+        reason = f"groups of fewer than {FEWEST} patients cannot be estimated"
+        rows.append({"run": run, "of": f"{column}: {number} more", "estimate": Estimate(None, reason=reason), "n": "",
+                     "positive": None, "reason": reason})  # fmt: skip
     return rows
 
 
