@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
+from scan2gene.core.energy import Meter
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import is_done, mark_done, stage_key
 from scan2gene.core.study import Study, for_run
@@ -68,8 +69,9 @@ def _altered_fold(
     tested = data.exams["patient_id"].map(parts).to_numpy() == "test"
     rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
     store = job.out / "store" / recipe_hash(view.preprocess)
-    masks = lesion_masks(store, read_csv(store / "manifest.csv"), data, rows, role)
-    altered = predict_altered(view, one, data, rows, masks, fold, folder) if rows else {}
+    with Meter() as meter:
+        masks = lesion_masks(store, read_csv(store / "manifest.csv"), data, rows, role)
+        altered = predict_altered(view, one, data, rows, masks, fold, folder) if rows else {}
     tables = [_none()]
     exams = data.exams.iloc[rows]
     for variant, values in altered.items():
@@ -78,5 +80,5 @@ def _altered_fold(
         some = cohort[cohort["exam_id"].isin(logits)]
         tables.append(prediction_rows(one.name, fold, parts, some, labels, outputs(view), logits, {}, variant))
     write_parquet(folder / VARIANTS, pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
-    mark_done(job.out, stage, key, [folder / VARIANTS])
+    mark_done(job.out, stage, key, [folder / VARIANTS], **meter.stamp())
     return folder
