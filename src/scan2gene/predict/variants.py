@@ -98,9 +98,7 @@ def _scene(
     return _Scene(masks, _box(masks, images.shape[2:]), elsewhere, TENSOR_AXIS[settings.swap_axis], seed)
 
 
-def _inputs(
-    data: CohortTensors, chosen: Sequence[int], images: Images, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _inputs(data: CohortTensors, chosen: Sequence[int], images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
     at = torch.as_tensor(list(chosen))
     present = data.present[at].to(device)
     return to_input(images[at.to(images.device)].to(device), present), present
