@@ -149,7 +149,8 @@ def p_value(found: Resampled, null: float = 0.0) -> float | None:
         null: The value that is doubted.
 
     Returns:
-        Not below 1 / draws; 1 where every draw is the null itself; None where there is no interval.
+        Not below 1 / draws, or 2 / draws where no draw reaches the value; 1 where every draw is the null itself;
+        None where there is no interval.
 
     Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 16 on the achieved level.
     """
@@ -158,6 +159,8 @@ def p_value(found: Resampled, null: float = 0.0) -> float | None:
         return None
     if draws[0] == draws[-1]:
         return 1.0 if draws[0] == found.value == null else None
+    if not draws[0] <= null <= draws[-1]:
+        return min(1.0, 2 / len(draws))  # beyond every draw the corrections have nothing to go by
     bias, acceleration = _corrections(found, draws)
     normal = NormalDist()
     beyond = normal.inv_cdf(_share_below(draws, null)) - bias

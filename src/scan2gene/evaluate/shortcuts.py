@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.evaluate.baselines import named_correctly
-from scan2gene.evaluate.intervals import Estimate, Resampled, bootstrap_counts, interval_of, p_value, resample
+from scan2gene.evaluate.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
 from scan2gene.evaluate.permutation import p_chance
 from scan2gene.evaluate.sample import PERSON, Sample
 
@@ -111,14 +111,10 @@ def measured(
 def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
     if sample.lacking:
         return Estimate(None, reason=sample.lacking)
-    if sample.table["prob"].nunique() == 1:
-        return Estimate(0.5, reason="all scores are equal")
-    if sample.fewest < 2:
-        return Estimate(None, reason="a single patient in the rarer class shows no spread")
-    found = sample.resampled(["auroc"], draws, seed)["auroc"]
-    if np.isnan(found.value):
+    found = sample.interval("auroc", draws, seed)
+    if found.value is None:
         return Estimate(None, reason="no fold has tested patients of both classes")
-    return interval_of(found, sample.fewest)
+    return found if found.low is not None else Estimate(None, reason=found.reason)
 
 
 def against(figure: Figure, network: pd.DataFrame, other: pd.DataFrame, draws: int, seed: int) -> Figure:
@@ -127,16 +123,12 @@ def against(figure: Figure, network: pd.DataFrame, other: pd.DataFrame, draws: i
     lacking = first.lacking or second.lacking if len(first.table) else "no patient has both scores"
     if lacking or first.fewest < 2:
         return replace(figure, difference=Estimate(None, reason=lacking or "a single patient in the rarer class"))
-    paired = _difference(first, second, draws, seed)
+    paired = first.difference(second, "auroc", draws, seed)
     if np.isnan(paired.value):
         return replace(figure, difference=Estimate(None, reason="no fold has tested patients of both classes"))
     if (paired.draws == 0).all():
         return replace(figure, difference=Estimate(0.0, 0.0, 0.0, "both order the patients alike"), p_difference=1.0)
     return replace(figure, difference=interval_of(paired), p_difference=p_value(paired))
-
-
-def _difference(first: Sample, second: Sample, draws: int, seed: int) -> Resampled:
-    return first.resampled(["auroc"], draws, seed)["auroc"] - second.resampled(["auroc"], draws, seed)["auroc"]
 
 
 def _on_common(one: pd.DataFrame, two: pd.DataFrame) -> tuple[Sample, Sample]:

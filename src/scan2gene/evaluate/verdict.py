@@ -250,7 +250,8 @@ def _baselines(facts: Facts) -> list[str]:
         if apart.value is not None and apart.low is not None and apart.high is not None:
             spread = f"{signed(apart.value)}, {signed(apart.low)} to {signed(apart.high)}"
             gap = f" (difference {spread}, P {_p(baseline.p_difference)})"
-        said.append(f"{name} alone reach {_spread(baseline.estimate)}; {ours}{gap}.")
+        verb = "reach" if " and " in name else "reaches"
+        said.append(f"{name} alone {verb} {_spread(baseline.estimate)}; {ours}{gap}.")
     return said
 
 
