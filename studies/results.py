@@ -105,9 +105,9 @@ def planted_and_null() -> None:
 
 def intervals() -> None:
     """How often reported intervals hold the truth."""
-    import coverage
+    import interval_coverage
 
-    coverage.main()
+    interval_coverage.main()
 
 
 def transferred() -> None:

@@ -81,7 +81,7 @@ def test_the_variance_of_a_difference_is_that_of_new_cohorts_and_its_p_value_fit
 
 @pytest.mark.parametrize("folds", [1, 5])
 def test_the_reported_interval_covers_as_often_as_it_says(folds):
-    """`studies/coverage.py` does this with 2,000 cohorts a cell; here 150, standard error 1.8 %."""
+    """`studies/interval_coverage.py` does this with 2,000 cohorts a cell; here 150, standard error 1.8 %."""
     rng, covered = np.random.default_rng(5), 0
     for trial in range(150):
         found = Sample(_cohort(rng, 12, 48, folds, 0.8)).interval("auroc", 300, trial)

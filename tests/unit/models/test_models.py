@@ -24,7 +24,7 @@ SMALL = {
     "vil": {"image": (64, 64), "width": 32, "depth": 4},
     "vit2d": {"image": (64, 64), "width": 48, "depth": 3, "heads": 3},
 }
-OF_SLICES = {"alexnet2d", "se_resnet50", "convnextv2", "convnextv2_plain", "vision_lstm", "vil", "vit2d"}
+OF_SLICES = {"light_cnn2d", "alexnet2d", "se_resnet50", "convnextv2", "convnextv2_plain", "vision_lstm", "vil", "vit2d"}
 
 
 @pytest.fixture(params=sorted(MODELS))

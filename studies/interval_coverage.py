@@ -2,7 +2,7 @@
 
 Scores are binormal with a known AUROC. In five folds every fold's scores have a scale of their own, as networks
 have; pairs count inside folds, and so does the truth. Cells that were done are kept in runs/coverage/, so that a
-stopped run goes on; `python studies/coverage.py 200` makes so many cohorts a cell, of 2,000.
+stopped run goes on; `python studies/interval_coverage.py 200` makes so many cohorts a cell, of 2,000.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def page(found: list[tuple[dict[str, Any], dict[str, Any]]], cohorts: int) -> st
     low, high = min(reported), max(reported)
     return f"""# How often a 95 % interval of an AUROC holds the truth
 
-Written by `studies/coverage.py`, version {__version__}: {cohorts:,} simulated cohorts a cell, {DRAWS:,} draws each,
+Written by `studies/interval_coverage.py`, version {__version__}: {cohorts:,} simulated cohorts a cell, {DRAWS:,} draws each,
 binormal scores; the standard error of a share is {error:.3f}. In five folds only pairs inside folds count, as in a
 report. An interval that cannot be made counts as not holding the truth.
 
