@@ -116,7 +116,8 @@ def page(found: list[tuple[dict[str, Any], dict[str, Any]]], cohorts: int) -> st
     return f"""# How often a 95 % interval of an AUROC holds the truth
 
 Written by `studies/interval_coverage.py`, version {__version__}: {cohorts:,} simulated cohorts a cell,
-{DRAWS:,} draws each, binormal scores; the standard error of a share is {error:.3f}. In five folds only pairs inside folds count, as in a
+{DRAWS:,} draws each, binormal scores; the standard error of a share is {error:.3f}. In five folds only pairs inside
+folds count, as in a
 report. An interval that cannot be made counts as not holding the truth.
 
 {table}

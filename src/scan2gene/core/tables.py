@@ -59,3 +59,8 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a table as parquet atomically."""
     with atomic_path(path) as temporary:
         table.to_parquet(temporary, index=False)
+
+
+def without_slices(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The prediction table's rows of exams and sides: slices are answers on the way to those."""
+    return predictions[predictions["unit"] != "slice"]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.core.tables import PREDICTION_COLUMNS, without_slices
 
 ALL = -1  # repeat and fold of a row that stands for several
 ENSEMBLE = "ensemble"
@@ -42,7 +42,7 @@ def repeat_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
         As `ensemble`, part "test"; no rows for splits with one repeat, or in which some
         patients were not tested in every repeat.
     """
-    own = predictions[(predictions["variant"] == "original") & (predictions["unit"] != "slice")]
+    own = without_slices(predictions[predictions["variant"] == "original"])
     tested = own[own["part"] == "test"]
     found = []
     for _, rows in tested.groupby(["run_id", "split"], sort=False):
@@ -63,7 +63,7 @@ def run_ensembles(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]
     Returns:
         Rows as of one run, with the ensemble's name as run_id and variant "ensemble".
     """
-    own = predictions[(predictions["variant"] == "original") & (predictions["unit"] != "slice")]
+    own = without_slices(predictions[predictions["variant"] == "original"])
     fold = ["split", "repeat", "fold"]
     found = [
         _mean(own[own["run_id"].isin(runs)].assign(run_id=name), ["run_id", *fold]) for name, runs in members.items()

@@ -113,7 +113,7 @@ def check_scores(predictions: pd.DataFrame) -> None:
     Raises:
         RunError: Naming the first ones.
     """
-    keys = [*FOLD, "target", *PERSON, "exam_id", *(c for c in ("unit_id", "label") if c in predictions)]
+    keys = [*FOLD, "part", "target", *PERSON, "exam_id", *(c for c in ("unit_id", "label") if c in predictions)]
     twice = predictions[predictions.duplicated(keys)]
     if len(twice):
         first = twice.iloc[0]

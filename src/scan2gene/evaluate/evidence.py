@@ -117,6 +117,8 @@ def _shuffled(
         return none("there are no features that could be fitted again")
     if (tested["side"].notna() & (tested["side"] != "")).any():
         return none("labels of sides are not shuffled")
+    if split.duplicated(["repeat", "fold", "patient_id"]).any():
+        return none("patients stand in several parts")
     about = tested.dropna(subset=["y_true"]).drop_duplicates("patient_id").set_index("patient_id")
     if not 0 < about["y_true"].sum() < len(about):
         return none("both classes are needed")

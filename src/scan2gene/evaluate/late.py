@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.core.tables import PREDICTION_COLUMNS, without_slices
 
 PULL = 2.0  # exams that ask for equal weights
 LATE = "late fusion"  # variant of what is fused from several runs
@@ -71,7 +71,7 @@ def late_ensembles(
         Rows as of one run, with the fusion's name as run_id and variant "late fusion", failed where
         no member answered; and the weights, columns `WEIGHT_COLUMNS`.
     """
-    own = predictions[(predictions["variant"] == "original") & (predictions["unit"] != "slice")]
+    own = without_slices(predictions[predictions["variant"] == "original"])
     tables, told = [], []
     for name, runs in members.items():
         for fold, rows in own[own["run_id"].isin(runs)].groupby(_FOLD, sort=False, dropna=False):

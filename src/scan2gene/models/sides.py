@@ -65,7 +65,7 @@ class TwoSides(nn.Module):
             half: 0 for the left one, 1 for the right one.
             values: (B, *half), as `halves` gives it: the right one mirrored.
         """
-        axis = self.axis - 1
+        axis = self.axis
         size = field.shape[axis]
         high = (half == 0) == self.left_is_high
         field.narrow(axis, size // 2 if high else 0, (size + 1) // 2).add_(values.flip(axis) if half else values)

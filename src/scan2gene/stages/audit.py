@@ -20,6 +20,7 @@ from scan2gene.core.tables import (
     PREDICTION_COLUMNS,
     SPLIT_COLUMNS,
     read_csv,
+    without_slices,
     write_csv,
 )
 from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
@@ -86,7 +87,7 @@ def _tables(job: Job) -> Tables:
 
     return Tables(
         job.table("cohort.csv"), job.table("series.csv"), job.table("labels.csv", LABEL_COLUMNS),
-        job.table("split.csv", SPLIT_COLUMNS), parquet("predictions.parquet", PREDICTION_COLUMNS),
+        job.table("split.csv", SPLIT_COLUMNS), without_slices(parquet("predictions.parquet", PREDICTION_COLUMNS)),
         parquet(VARIANTS, PREDICTION_COLUMNS), parquet("embeddings.parquet", EMBEDDING_COLUMNS),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
     )  # fmt: skip
@@ -102,7 +103,7 @@ def leakage(job: Job) -> list[Check]:
     """Every leakage check of a run directory."""
     out = job.out
     cohort, split = job.table("cohort.csv"), job.table("split.csv", SPLIT_COLUMNS)
-    predictions = pd.read_parquet(out / "predictions.parquet")
+    predictions = without_slices(pd.read_parquet(out / "predictions.parquet"))
     parts = Parts(split)
     manifest, pairs, compared = _images(job)
     return [

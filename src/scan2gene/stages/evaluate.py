@@ -16,7 +16,7 @@ from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.rundir import stage_key
 from scan2gene.core.started import started
 from scan2gene.core.study import Study, is_leaky, study_hash
-from scan2gene.core.tables import SPLIT_COLUMNS, write_csv
+from scan2gene.core.tables import SPLIT_COLUMNS, without_slices, write_csv
 from scan2gene.stages.job import Job
 
 
@@ -40,14 +40,13 @@ def evaluate_runs(job: Job) -> str:
         for place, begun in starts.items():
             for result in found.results.get(place[0], {}).get(place[1], {}).values():
                 result["weights"] = begun.as_json()
+        exams = without_slices(predictions)
         if any(one.search for one in job.study.runs):
-            for row in optimism(predictions, settings.bootstrap, job.study.seed):
+            for row in optimism(exams, settings.bootstrap, job.study.seed):
                 run, name, target = (row.pop(k) for k in ("run_id", "split", "target"))
                 found.results[run][name][target]["optimism"] = row
-        tables = probability_tables(
-            predictions, found.thresholds, settings.prevalence, settings.bootstrap, job.study.seed
-        )
-        tables["evidence"] = _evidence(job, found.results, split, predictions)
+        tables = probability_tables(exams, found.thresholds, settings.prevalence, settings.bootstrap, job.study.seed)
+        tables["evidence"] = _evidence(job, found.results, split, exams)
         if is_leaky(job.study):
             for row in found.thresholds:
                 row["leaky"] = LEAKY
