@@ -166,4 +166,7 @@ def _content(path: Path) -> str:
 def leaked(text: str, words: dict[str, str]) -> set[str]:
     """Where the planted words that stand in a text came from."""
     text = text.lower()
-    return {kind for planted, kind in words.items() if planted.lower() in text}
+    made = {w.lower(): kind for w, kind in words.items()}
+    ours = set(re.findall(r"(?=(qx[a-z]{4}zj))", text))  # thousands of words of one form: one search finds them all
+    other = {w for w in made if not re.fullmatch(r"qx[a-z]{4}zj", w) and w in text}
+    return {made[w] for w in (ours & made.keys()) | other}
