@@ -66,12 +66,12 @@ class Resampled:
     def with_spread(self, spread: Spread | None) -> Resampled:
         """Draws brought to a known variance about the value, and its degrees of freedom.
 
-        Their variance is never raised by more than the factor `spread.most`.
+        Their variance is raised by the factor `spread.most` at most, and lowered to the share `spread.least` at most.
         """
         own = float(np.nanvar(self.draws)) if spread else 0.0
         if spread is None or not own > 0:
             return self
-        factor = min(spread.variance / own, spread.most) ** 0.5
+        factor = min(max(spread.variance / own, spread.least), spread.most) ** 0.5
         return replace(self, draws=self.value + factor * (self.draws - self.value), freedom=spread.freedom)
 
 

@@ -28,11 +28,14 @@ class Spread:
             patients of the class that contributes most to it.
         most: How far the variance of draws may be raised to it: a plug-in's own narrowness, n / (n - 1), and what
             the steadying adds.
+        least: How far it may be lowered. That of a difference is not: where two runs order most pairs alike, the
+            estimate rests on the few that differ, may be next to nothing by luck, and would make them look apart.
     """
 
     variance: float
     freedom: float
     most: float
+    least: float = 0.0
 
 
 def spread_of_pairs(
@@ -112,7 +115,9 @@ def _steadied(variance: float, freedom: float, auroc: float | None, positives: i
     """The spread of one AUROC steadied as `spread_of_pairs` says; of a difference as it is."""
     fewest = min(positives, negatives)
     narrow = fewest / (fewest - 1) if fewest > 1 else 1.0
-    if auroc is None or not np.isfinite(freedom):
+    if auroc is None:
+        return Spread(variance, freedom, narrow, least=1.0)
+    if not np.isfinite(freedom):
         return Spread(variance, freedom, narrow)
     drawn_in = (auroc * fewest + 1) / (fewest + 2)
     steady = (freedom * variance + auroc_error(drawn_in, positives, negatives) ** 2) / (freedom + 1)

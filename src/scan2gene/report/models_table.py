@@ -16,7 +16,7 @@ from scan2gene.report.latex import Bold
 from scan2gene.report.making import duration
 from scan2gene.report.results import METRIC_NAMES, Scores
 from scan2gene.report.tables import Table, cell_text
-from scan2gene.report.verdict import interval, number
+from scan2gene.report.verdict import number
 
 HEADERS = {metric: METRIC_NAMES[metric][0] for metric in COMPARED}
 
@@ -174,5 +174,6 @@ def difference(estimate: Estimate) -> str:
     """A difference with its interval, its sign always shown."""
     if estimate.value is None:
         return "not estimated"
-    ends = "no interval" if estimate.low is None or estimate.high is None else interval(estimate.low, estimate.high)
-    return f"{estimate.value:+.3f} ({ends})"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+.3f} (no interval)"
+    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"

@@ -29,10 +29,10 @@ def train_runs(job: Job) -> str:
     for note in dict.fromkeys(n for one, _, _, parts, _, _ in work for n in _forbid_seen(job, one, parts)):
         say("", f"  {note}")
     if not job.dry:
-        _tell_searches([one for one, *_ in work])
+        _tell_searches([one for one, _, _, _, folder, key in work if not is_done(job.out, _stage(job, folder), key)])
     for one, view, fold, parts, folder, key in work:
         total += 1
-        stage = f"train/{folder.relative_to(job.out / 'experiments')}"
+        stage = _stage(job, folder)
         if job.is_done(stage, key):
             if not job.dry:
                 (folder / "last.pt").unlink(missing_ok=True)  # of a run that was killed just here
@@ -56,6 +56,10 @@ def train_runs(job: Job) -> str:
         say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{cost['seconds']:.0f} s")
     _join_histories(job, made > 0)
     return f"{total} fits, {made} new"
+
+
+def _stage(job: Job, folder: Path) -> str:
+    return f"train/{folder.relative_to(job.out / 'experiments')}"
 
 
 def _tell_searches(fits: list[Run]) -> None:
@@ -134,7 +138,7 @@ def search_trials(job: Job) -> int:
 
     searched = 0
     for one, _, fold, parts, folder, key in folds(job):
-        if one.search and not is_done(job.out, f"train/{folder.relative_to(job.out / 'experiments')}", key):
+        if one.search and not is_done(job.out, _stage(job, folder), key):
             begin(folder, key)
             run_trials(job.study, one, partial(run_data, job), parts, fold, folder, key)
             searched += 1
