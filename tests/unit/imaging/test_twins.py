@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -12,8 +10,6 @@ from scipy.ndimage import gaussian_filter
 from scan2gene.evaluate.leakage import LIKENESS
 from scan2gene.imaging.twins import GRID, likeness, print_of
 from scan2gene.preprocess.prints import pairs_of
-
-DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 def _volume(seed: int, shape=(48, 44, 30)) -> np.ndarray:
@@ -69,11 +65,10 @@ def test_likeness_is_one_with_oneself_and_about_symmetric():
     assert likeness(prints, prints[::-1])[0] == pytest.approx(likeness(prints, prints[::-1])[1], abs=0.1)
 
 
-@pytest.mark.skipif(not (DATA / "tcga_lgg").exists(), reason="real scans are not at hand")
 @pytest.mark.parametrize(("pattern", "number"), [("tcga_lgg/images/*/flair.nii.gz", 24),
                                                  ("msd_hippocampus/images/*.nii.gz", 30)])  # fmt: skip
-def test_real_scans_of_different_patients_are_no_twins_and_their_copies_are(pattern, number):
-    files = sorted(DATA.glob(pattern))[:number]
+def test_real_scans_of_different_patients_are_no_twins_and_their_copies_are(shared_data, pattern, number):
+    files = sorted(shared_data.glob(pattern))[:number]
     volumes = [np.asarray(nib.load(f).dataobj).astype(np.float32) for f in files]
     prints = [print_of(v) for v in volumes]
     copies = [print_of(ALTERED["gamma"](v[1:, 1:-1])) for v in volumes[:6]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -20,8 +18,6 @@ from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import resize
 from scan2gene.preprocess.store import build_store
 from scan2gene.preprocess.zscore_slices import zscore_slices
-
-LGG = Path(__file__).parents[4] / "shared" / "data" / "tcga_lgg" / "images"
 
 
 def head(slices: int = 30, side: int = 40, seed: int = 0) -> np.ndarray:
@@ -148,10 +144,9 @@ def test_what_was_kept_is_pictured(tmp_path):
     assert write_kept(tmp_path, exams, {}, ["t1"], recipe[:1]) == []
 
 
-@pytest.mark.skipif(not LGG.is_dir(), reason="the real data is not here")
-def test_real_gliomas_lose_ends_and_never_the_slice_with_most_tumour():
+def test_real_gliomas_lose_ends_and_never_the_slice_with_most_tumour(shared_data):
     lost = []
-    for folder in sorted(LGG.iterdir())[:12]:
+    for folder in sorted((shared_data / "tcga_lgg" / "images").iterdir())[:12]:
         image, mask = (np.asarray(nib.load(folder / f"{n}.nii.gz").dataobj) for n in ("flair", "mask"))
         kept = kept_slices(Volume(image, np.eye(4)))
         assert int((mask > 0).sum(axis=(0, 1)).argmax()) in kept
