@@ -16,6 +16,7 @@ from torch import nn
 
 from scan2gene.models import (
     alexnet2d,
+    attention_cnn,
     convnextv2,
     light_cnn,
     light_cnn2d,
@@ -37,6 +38,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vit3d": vit3d.build,
     "swin3d": swin3d.build,
     "light_cnn": light_cnn.build,
+    "attention_cnn": attention_cnn.build,
     "light_cnn2d": light_cnn2d.build,
     "resnet25d": resnet25d.build,
     "alexnet2d": alexnet2d.build,

@@ -94,4 +94,6 @@ def _convolutional(shapes: Shapes) -> Contents | None:
         return Contents("alexnet2d", number, "", f"AlexNet, {number} channel(s)")
     if any(name.startswith("blocks.0.0.weight") for name in shapes):
         return Contents("light_cnn", shapes["blocks.0.0.weight"][1], "", "a light 3D CNN")
+    if "cells.0.0.weight" in shapes:
+        return Contents("attention_cnn", shapes["cells.0.0.weight"][1], "", "a light 3D CNN with attention")
     return None

@@ -1,4 +1,4 @@
-"""Attention over the slices of an exam: embeddings of a bag to logits of the bag.
+"""Attention over the slices or cells of an exam: embeddings of a bag to logits of the bag.
 
 Ilse, Tomczak and Welling 2018, "Attention-based deep multiple instance learning", ICML; plain
 (equation 8) and gated (equation 9) attention. The bag's embedding is the weighted mean.
@@ -8,6 +8,27 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+
+GATED_WIDTH = 128
+
+
+class GatedAttention(nn.Module):
+    """One weight per instance, from the instance itself; the weights of an exam add up to 1.
+
+    Equation 9; the paper's layers have no biases, nor have these.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.content = nn.Linear(width, GATED_WIDTH, bias=False)
+        self.gate = nn.Linear(width, GATED_WIDTH, bias=False)
+        self.score = nn.Linear(GATED_WIDTH, 1, bias=False)
+
+    def forward(self, instances: Tensor) -> Tensor:
+        """Instances (B, N, F) -> weights (B, N)."""
+        hidden = torch.tanh(self.content(instances)) * torch.sigmoid(self.gate(instances))
+        return self.score(hidden).squeeze(2).softmax(dim=1)
 
 
 class AttentionMIL(nn.Module):

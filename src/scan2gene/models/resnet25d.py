@@ -2,8 +2,7 @@
 
 Between slice and volume: 2D weights fit (torchvision's resnet18 by its names), and one answer
 is learned per exam. Pooling by gated attention: Ilse 2018, "Attention-based deep multiple
-instance learning", arXiv 1802.04712, equation 9; a slice is an instance. The paper's layers
-have no biases, nor have these.
+instance learning", arXiv 1802.04712, equation 9; a slice is an instance.
 """
 
 from __future__ import annotations
@@ -18,25 +17,10 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
 from scan2gene.models.head import RoleAwareHead
 from scan2gene.models.input_map import mapped
+from scan2gene.models.mil import GatedAttention
 from scan2gene.models.resnet2d import add_trunk, run_trunk
 
 POOLINGS = ("attention", "mean", "max")
-ATTENTION_WIDTH = 128
-
-
-class GatedAttention(nn.Module):
-    """One weight per slice, from the slice itself; the weights of an exam add up to 1."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.content = nn.Linear(width, ATTENTION_WIDTH, bias=False)
-        self.gate = nn.Linear(width, ATTENTION_WIDTH, bias=False)
-        self.score = nn.Linear(ATTENTION_WIDTH, 1, bias=False)
-
-    def forward(self, slices: Tensor) -> Tensor:
-        """Slices (B, D, F) -> weights (B, D)."""
-        hidden = torch.tanh(self.content(slices)) * torch.sigmoid(self.gate(slices))
-        return self.score(hidden).squeeze(2).softmax(dim=1)
 
 
 class ResNet25D(nn.Module):
