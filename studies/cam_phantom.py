@@ -54,12 +54,13 @@ def cam_phantom(folder: Path = ROOT / "runs" / "cam-phantom") -> str:
         set_layer = f"explain.layer={{{place[0]}: {place[1]}}}"
         out = scan2gene.run(load_study(path, [set_layer]), folder / "out", until="explain")
         table = pd.read_csv(out / "explain" / "scores.csv", keep_default_na=False)
-        tables[place] = table[table["run"] == place[0]]
+        tables[place] = table[table["run_id"] == place[0]]
     return _page(tables, pd.read_csv(out / "metrics.csv"))
 
 
 def _page(tables: dict[tuple[str, str], pd.DataFrame], metrics: pd.DataFrame) -> str:
-    auroc = metrics[metrics["metric"] == "auroc"].set_index("run")["value"]
+    plain = metrics[(metrics["metric"] == "auroc") & (metrics["variant"] == "original")]
+    auroc = plain.set_index("run_id")["value"]
     first = tables[PLACES[0]].set_index("measure")
     fraction, n = float(first.loc["lesion_fraction", "value"].iloc[0]), int(first.loc["lesion_fraction", "n"].iloc[0])
     said = " and ".join(f"{NETWORKS[r]} (AUROC {auroc[r]:.2f})" for r in NETWORKS)
@@ -102,11 +103,11 @@ def _page(tables: dict[tuple[str, str], pd.DataFrame], metrics: pd.DataFrame) ->
             f"Grad-CAM++ at five times the lesion's share or more: {', '.join(reached[True]) or 'none'}; less:",
             f"{', '.join(reached[False]) or 'none'}.",
             "",
-            "The lesion is in the middle of every field, where windows overlap most: random weights may exceed 1 a little.",
-            "Grad-CAM and Grad-CAM++ give each channel one weight for the whole field, so they point only where channels",
-            "are dark elsewhere. In light_cnn they are not: group normalisation carries the lesion's statistics to all",
-            "cells, and the head sees a maximum, whose place such a weight forgets. HiResCAM and the gradients find what",
-            "it reads. attention_cnn multiplies cells by their share of the answer before a plain mean.",
+            "The lesion is in the middle of every field, where windows overlap most: random weights may exceed 1.",
+            "Grad-CAM and Grad-CAM++ give each channel one weight for the whole field, so they point only where",
+            "channels are dark elsewhere. In light_cnn they are not: group normalisation carries the lesion's state",
+            "to all cells, and the head sees a maximum, whose place such a weight forgets. HiResCAM and the gradients",
+            "find what it reads. attention_cnn multiplies cells by their share of the answer before a plain mean.",
             "",
         ]
     )
