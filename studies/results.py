@@ -124,6 +124,20 @@ def brca() -> None:
     brca_rows.main()
 
 
+def gbm() -> None:
+    """The ten networks of the GBM recipe on a synthetic cohort."""
+    import gbm_rows
+
+    gbm_rows.main()
+
+
+def radiomics() -> None:
+    """A public table of radiomics: one target that they tell and one that they do not."""
+    import ucsf_radiomics
+
+    ucsf_radiomics.main()
+
+
 def schedules() -> None:
     """Schedules side by side, and a search over them."""
     from schedules import main
@@ -135,6 +149,7 @@ if __name__ == "__main__":
     intervals()
     planted_and_null()  # synthetic, so before the real data is asked for
     brca()
+    gbm()
     schedules()
     if not DATA.is_dir():
         sys.exit(f"the real data is not at {DATA.name}; `make results` needs ../shared/data beside the repository")
@@ -143,4 +158,6 @@ if __name__ == "__main__":
     cam()
     tcga_lgg()
     tcga_lgg("tcga-lgg-planned")
+    tcga_lgg("tcga-lgg-slices")
+    radiomics()
     transferred()
