@@ -13,11 +13,13 @@ from scan2gene.evaluate.delong import delong_difference, delong_interval, midran
 from scan2gene.evaluate.intervals import Estimate, interval_of, p_value
 from scan2gene.evaluate.paired import holm
 from scan2gene.evaluate.permutation import PERMUTATIONS, p_chance
+from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabilities
 from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.score_table import Scores
 
 DRAWS = 10_000  # so that P values of many pairs can still be small after correction
 SEED = 1
+FURTHER = ("average_precision", "brier", "slope", "intercept", "ece", "ece_if_calibrated")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Judged:
         p_chance: Two-sided, by permutation; None where undefined.
         p_holm: Corrected for all runs and targets.
         delong: For comparison; where rows are patients of one fold.
+        further: Name -> figure: average precision, and calibration where scores are probabilities.
         notes: About its rows.
     """
 
@@ -46,6 +49,7 @@ class Judged:
     p_chance: float | None
     p_holm: float | None
     delong: Estimate | None
+    further: dict[str, Estimate]
     notes: tuple[str, ...]
 
 
@@ -104,8 +108,24 @@ def _judged(scores: Scores, sample: Sample, draws: int, permutations: int, seed:
         p_chance=p,
         p_holm=p,
         delong=delong_interval(table["y_true"].to_numpy(), table["prob"].to_numpy()) if _simple(sample) else None,
+        further=_further(sample, lacking, draws, seed),
         notes=scores.notes + _unpaired(table) + (() if lacking else _within_sites(table, draws, seed)),
     )
+
+
+def _further(sample: Sample, lacking: str, draws: int, seed: int) -> dict[str, Estimate]:
+    """FURTHER of one run; with a reason where there is none."""
+    if lacking:
+        return {name: Estimate(None, reason=lacking) for name in FURTHER}
+    found = {"average_precision": sample.interval("average_precision", draws, seed)}
+    why = no_probabilities(sample.table["prob"])
+    why = why or (f"fewer than {FEW} patients" if sample.units["patient_id"].nunique() < FEW else "")
+    if why:
+        return found | {name: Estimate(None, reason=why) for name in FURTHER[1:]}
+    y, prob = (sample.table[c].to_numpy(float) for c in ("y_true", "prob"))
+    _, patient = np.unique(sample.table["patient_id"], return_inverse=True)
+    calibration = of_probabilities(y, prob, patient, sample.counts(draws, seed), seed)
+    return found | {name: calibration[name] for name in FURTHER[1:]}
 
 
 def _lacking(sample: Sample) -> str:

@@ -71,10 +71,13 @@ class Place:
             return f"{positives} positive among {n} labelled test patients; both classes are needed"
         if n < FEW:
             return f"{n} test patients are too few; at least {FEW} are needed"
-        low, high = self.tested["prob"].min(), self.tested["prob"].max()
-        if low < 0 or high > 1:
-            return f"scores from {low:.3g} to {high:.3g} are no probabilities"
-        return ""
+        return no_probabilities(self.tested["prob"])
+
+
+def no_probabilities(prob: pd.Series) -> str:
+    """Why scores are none; empty where they lie in [0, 1]."""
+    low, high = prob.min(), prob.max()
+    return f"scores from {low:.3g} to {high:.3g} are no probabilities" if low < 0 or high > 1 else ""
 
 
 def probability_tables(
@@ -141,7 +144,7 @@ def _calibration(place: Place, counts: np.ndarray, patient: np.ndarray, seed: in
     for method, prob in {AS_GIVEN: place.tested["prob"].to_numpy(float), **mended}.items():
         base = {**place.key, "method": method, "n": place.tested["patient_id"].nunique(),
                 "n_fitted": 0 if method == AS_GIVEN else fitted}  # fmt: skip
-        rows += _figures(base, _of_probabilities(y, prob, patient, counts, seed))
+        rows += _figures(base, of_probabilities(y, prob, patient, counts, seed))
     rows += [
         {**place.key, "method": m, "n": place.tested["patient_id"].nunique(), "n_fitted": fitted, "figure": "all",
          "reason": reason}
@@ -150,9 +153,18 @@ def _calibration(place: Place, counts: np.ndarray, patient: np.ndarray, seed: in
     return rows
 
 
-def _of_probabilities(
+def of_probabilities(
     y: np.ndarray, prob: np.ndarray, patient: np.ndarray, counts: np.ndarray, seed: int
 ) -> dict[str, Estimate]:
+    """Calibration figures by name.
+
+    Args:
+        y: Truth (N,).
+        prob: Probabilities (N,) in [0, 1].
+        patient: Number (N,) of the row's patient, of P.
+        counts: Bootstrap draws (D, P): how often each patient counts.
+        seed: Of the probabilities' own luck.
+    """
     parts, (slope, intercept) = brier_parts(y, prob), slope_and_intercept(y, prob, patient)
     error, luck = expected_error(y, prob), error_by_luck(prob, patient, seed)
     return {

@@ -15,6 +15,7 @@ from scan2gene.evaluate.permutation import PERMUTATIONS
 from scan2gene.report import verdict
 from scan2gene.report.figures import ForestRow, forest
 from scan2gene.report.page import MARKS
+from scan2gene.report.use import error_in_words, large_in_words, slope_in_words
 from scan2gene.report.verdict import LEVEL, Scored
 
 SETTINGS = {"level": 0.95, "bootstrap": DRAWS, "permutations": PERMUTATIONS, "seed": SEED}
@@ -56,6 +57,7 @@ def results(runs: Sequence[Judged], pairs: Sequence[Pair]) -> dict[str, Any]:
                 "verdict": verdict.against_chance_by_p(run.auroc, run.p_holm)[1],
                 "delong_low": run.delong.low if run.delong else None,
                 "delong_high": run.delong.high if run.delong else None,
+                "further": {name: vars(figure) for name, figure in run.further.items()},
                 "notes": list(run.notes),
             }
             for run in runs
@@ -144,7 +146,17 @@ def _said(run: Judged, tested: int) -> dict[str, Any]:
         cautions.insert(0, f"Its own interval misses {verdict.CHANCE:g}; that is not enough, with {tested} tested." if
                         tested > 1 else f"Its interval just misses {verdict.CHANCE:g}, which its P value does not "
                         "confirm.")  # fmt: skip
-    return {"run": run, "kind": kind, "words": words, "figures": said.figures, "notes": [*cautions, *run.notes]}
+    return {"run": run, "kind": kind, "words": words, "figures": said.figures, "notes": [*cautions, *run.notes],
+            "calibration": _calibration(run)}  # fmt: skip
+
+
+def _calibration(run: Judged) -> str:
+    found = run.further
+    if found["slope"].value is None:
+        return f"Cannot be estimated, because {found['slope'].reason or 'the fit has no end'}."
+    parts = (slope_in_words(found["slope"]), large_in_words(found["intercept"]),
+             error_in_words(found["ece"], found["ece_if_calibrated"]))  # fmt: skip
+    return " ".join(p for p in parts if p)
 
 
 def _scored(run: Judged) -> Scored:

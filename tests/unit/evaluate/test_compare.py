@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from scan2gene.core.errors import RunError
 from scan2gene.evaluate import sample
@@ -42,6 +42,18 @@ def test_aurocs_are_those_of_scikit_learn_over_test_rows_only(tmp_path):
     assert (run.file, run.target, run.n, run.n_positive, pairs) == ("a.csv", "IDH", 60, 30, [])
     assert run.auroc.low < run.auroc.value < run.auroc.high
     assert run.delong.low == pytest.approx(run.auroc.low, abs=0.03)
+
+
+def test_probabilities_are_scored_and_scores_outside_0_and_1_are_none(tmp_path):
+    table = _table(80)
+    table["prob"] = 0.1 + 0.8 * table["prob"]
+    (run, raw), _ = _compared(tmp_path, table, table.assign(prob=10 * table["prob"]))
+    y, prob = table["y_true"], table["prob"]
+    assert run.further["average_precision"].value == pytest.approx(average_precision_score(y, prob))
+    assert run.further["brier"].value == pytest.approx(brier_score_loss(y, prob))
+    assert run.further["brier"].low < run.further["brier"].value < run.further["brier"].high
+    assert raw.further["average_precision"] == run.further["average_precision"]
+    assert (raw.further["slope"].value, "no probabilities" in raw.further["slope"].reason) == (None, True)
 
 
 def test_with_folds_only_pairs_within_a_fold_count(tmp_path):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from scan2gene.cli import app
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import PREDICTION_COLUMNS
-from scan2gene.evaluate.compare import Judged, Pair
+from scan2gene.evaluate.compare import FURTHER, Judged, Pair
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.compare import page, results, write_comparison
 from scan2gene.report.verdict import against_chance_by_p
@@ -24,7 +24,8 @@ EVIL = "<script>alert(1)</script>"
 
 
 def _judged(file: str, value: float | None, p: float | None, low=None, high=None, **more) -> Judged:
-    base = {"target": "IDH", "n": 60, "n_units": 60, "n_positive": 30, "delong": None, "notes": (), "p_holm": p}
+    base = {"target": "IDH", "n": 60, "n_units": 60, "n_positive": 30, "delong": None, "notes": (), "p_holm": p,
+            "further": {name: Estimate(None, reason="why not") for name in FURTHER}}  # fmt: skip
     return Judged(file=file, auroc=Estimate(value, low, high, "why not"), p_chance=p, **base | more)
 
 
