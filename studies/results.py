@@ -26,30 +26,53 @@ def tcga_lgg(name: str = "tcga-lgg") -> None:
     study = Study.model_validate(json.loads((out / "study.json").read_text()))  # with what was planned
     metrics = pd.read_csv(out / "metrics.csv")
     metrics.round(4).to_csv(RESULTS / f"{name}-metrics.csv", index=False)
-    auroc = metrics[(metrics["metric"] == "auroc") & (metrics["variant"] == "original")]
-    order = [r.name for r in study.runs]
+    auroc = metrics[metrics["metric"] == "auroc"]
+    plain = auroc[auroc["variant"] == "original"]
     lines = [
-        "# TCGA-LGG: IDH, TP53, ATRX and COC2 from FLAIR, T1 and T1 with contrast",
+        f"# TCGA-LGG: {study.question}",
         "",
         f"Written by `make results` from `studies/{name}.yaml` (scan2gene {scan2gene.__version__}, study hash",
         f"`{study_hash(study)}`, seed {study.seed}).",
         "AUROC with 95 % BCa patient-bootstrap interval on test patients; within-fold pairs only. Nothing is adjusted",
-        f"for the {len(auroc)} comparisons on this page. All metrics: `{name}-metrics.csv`.",
+        f"for the {len(plain)} comparisons but in the verdicts. All metrics: `{name}-metrics.csv`.",
         "",
         *_planned(out),
+        "## Verdicts",
+        "",
     ]
+    for verdict in json.loads((out / "verdicts.json").read_text(encoding="utf-8")):
+        lines += [f"**{verdict['target']}: {verdict['headline']}.** {' '.join(verdict['sentences'])}", ""]
     for split in [s.name for s in study.splits]:
-        part = auroc[auroc["split"] == split]
-        names = list(study.targets)
-        counts = part.drop_duplicates("target").set_index("target")
-        heads = [f"{t} ({counts.loc[t, 'n_positive']}/{counts.loc[t, 'n']})" for t in names]
-        lines += [f"## Split `{split}`", "", "| run | " + " | ".join(heads) + " |", "|---|" + "---|" * len(names)]
-        for run in order:
-            row = part[part["run_id"] == run].set_index("target")
-            lines.append(f"| {run} | " + " | ".join(_cell(row.loc[t]) for t in names) + " |")
-        lines.append("")
-    lines += _training(out, order)
+        lines += _of_split(auroc[auroc["split"] == split], split, study)
+    lines += _training(out, [r.name for r in study.runs])
     write_text(RESULTS / f"{name}.md", "\n".join(lines) + "\n")
+
+
+def _of_split(auroc: pd.DataFrame, split: str, study: Study) -> list[str]:
+    """A table of runs and targets; the ways of fusing slices below, and slices themselves apart."""
+    names = list(study.targets)
+    counts = auroc[auroc["variant"] == "original"].drop_duplicates("target").set_index("target")
+    head = " | ".join(f"{t} ({counts.loc[t, 'n_positive']}/{counts.loc[t, 'n']})" for t in names)
+    row = auroc.set_index(["run_id", "variant", "target"])
+    variants = {r.name: list(dict.fromkeys(auroc.loc[auroc["run_id"] == r.name, "variant"])) for r in study.runs}
+    lines = [f"## Split `{split}`", "", f"| run | {head} |", "|---|" + "---|" * len(names)]
+    for run in variants:
+        lines.append(f"| {run} | " + " | ".join(_cell(row.loc[(run, "original", t)]) for t in names) + " |")
+    others = [(r, v) for r, found in variants.items() for v in found if v not in ("original", "slice level")]
+    if others:
+        lines += ["", "The same networks, otherwise fused or predicted:", ""]
+        lines += [f"| run | way | {head} |", "|---|---|" + "---|" * len(names)]
+        lines += [f"| {r} | {v} | " + " | ".join(_cell(row.loc[(r, v, t)]) for t in names) + " |" for r, v in others]
+    sliced = [r for r, found in variants.items() if "slice level" in found]
+    if sliced:
+        lines += [
+            "",
+            "Slice level, where units are slices and not patients; not for comparison with the tables above:",
+            "",
+        ]
+        lines += [f"| run | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+        lines += [f"| {r} | " + " | ".join(_cell(row.loc[(r, "slice level", t)]) for t in names) + " |" for r in sliced]
+    return [*lines, ""]
 
 
 def _planned(out: Path) -> list[str]:
