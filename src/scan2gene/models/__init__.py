@@ -1,18 +1,15 @@
 """Networks: one file per family, one line here. All return logits.
 
-`build(in_channels, num_outputs, **options)` gives a module with
-`forward(x, present=None)`, `forward_features(x)`, `pool(features)`, the embedding (B, F) that
-the head sees, `forward_head(features, present=None)`, `spatial_dims` and `cam_layer`; x is
-(B, C, D, H, W), or (B, C, H, W) where `spatial_dims` is 2, `present` (B, C) marks the roles that
-an exam has.
+`build(in_channels, num_outputs, **options)` gives a `head.Network`: `forward(x, present=None)` is
+`forward_features`, `pool`, which gives the embedding (B, F) that the head sees, and `forward_head`;
+`spatial_dims` and `cam_layer` say what it sees and where maps are taken. x is (B, C, D, H, W), or
+(B, C, H, W) where `spatial_dims` is 2; `present` (B, C) marks the roles that an exam has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-
-from torch import nn
 
 from scan2gene.models import (
     alexnet2d,
@@ -29,8 +26,9 @@ from scan2gene.models import (
     vit2d,
     vit3d,
 )
+from scan2gene.models.head import Network
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+MODELS: dict[str, Callable[..., Network]] = {
     "resnet10": partial(resnet3d.build, depth=10),
     "resnet18": partial(resnet3d.build, depth=18),
     "resnet34": partial(resnet3d.build, depth=34),

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.errors import StudyError
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
 SMALLEST = 63  # below it nothing is left behind the last pooling
 POOLED = 6
 
 
-class AlexNet2D(nn.Module):
+class AlexNet2D(Network):
     """See the file's header."""
 
     spatial_dims = 2
@@ -76,14 +76,6 @@ class AlexNet2D(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """(B, 256, h, w) -> embedding (B, hidden)."""
         return self.classifier(self.avgpool(features).flatten(1))
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, 256, h, w) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

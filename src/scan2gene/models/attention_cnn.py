@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.mil import GatedAttention
 
 CHANNELS = (16, 32, 64, 64, 96)
 STRIDES = (1, 2, 2, 1, 1)
 
 
-class AttentionCNN(nn.Module):
+class AttentionCNN(Network):
     """See the file's header."""
 
-    spatial_dims = 3
     cam_layer = "attended"
 
     def __init__(self, in_channels: int, num_outputs: int, dropout: float):
@@ -42,18 +41,6 @@ class AttentionCNN(nn.Module):
         cells = self.cells(x)
         share = self.attention(cells.flatten(2).transpose(1, 2))  # (B, N)
         return self.attended(cells * (share * share.shape[1]).view(len(x), 1, *cells.shape[2:]))
-
-    def pool(self, features: Tensor) -> Tensor:
-        """(B, 96, D, H, W) -> embedding (B, 96)."""
-        return features.mean(dim=(2, 3, 4))
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, 96, D, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, D, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(in_channels: int, num_outputs: int, *, dropout: float = 0.0) -> AttentionCNN:

@@ -17,7 +17,7 @@ from torch.nn.functional import gelu, layer_norm
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
 # size -> blocks and channels of each stage
@@ -105,7 +105,7 @@ class Stage(nn.Module):
         return self.blocks(self.downsample(x))
 
 
-class ConvNeXtV2(nn.Module):
+class ConvNeXtV2(Network):
     """See the file's header."""
 
     spatial_dims = 2
@@ -142,14 +142,6 @@ class ConvNeXtV2(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """(B, F, H, W) -> embedding (B, F)."""
         return self.norm(features.mean(dim=(2, 3)))
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, F, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

@@ -1,4 +1,4 @@
-"""The head that every family shares: features and which roles are present, to logits."""
+"""What every family shares: features are pooled, and a head makes logits of them and of the roles that are present."""
 
 from __future__ import annotations
 
@@ -24,3 +24,31 @@ class RoleAwareHead(nn.Module):
         if present is None:
             present = features.new_ones(len(features), self.num_roles)
         return self.linear(torch.cat([self.dropout(features), present.to(features.dtype)], dim=1))
+
+
+class Network(nn.Module):
+    """A network as the catalogue knows it: `forward_features`, `pool`, `head`.
+
+    Subclasses set `head` and `cam_layer`, the layer whose activations (B, F, ...) maps are taken from, and write
+    `forward_features`; `spatial_dims` is 2 where it sees slices.
+    """
+
+    spatial_dims = 3
+    cam_layer: str
+    head: nn.Module
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, C, D, H, W) or (B, C, H, W) -> features (B, F, ...)."""
+        raise NotImplementedError
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Features -> embedding (B, F), by default their mean over space."""
+        return features.mean(dim=tuple(range(2, features.ndim)))
+
+    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
+        """Features, and which roles are present (B, C), -> logits (B, num_outputs)."""
+        return self.head(self.pool(features), present)
+
+    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """Images, and which roles are present (B, C), -> logits (B, num_outputs)."""
+        return self.forward_head(self.forward_features(x), present)

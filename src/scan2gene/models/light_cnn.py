@@ -10,17 +10,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 
 CHANNELS = (16, 32, 64, 64, 96)
 STRIDES = (1, 2, 2, 2, 1)
 GROUPS = 8
 
 
-class LightCNN(nn.Module):
+class LightCNN(Network):
     """See the file's header."""
 
-    spatial_dims = 3
     cam_layer = "blocks.2"  # four voxels a cell; at the eight of the last block a map has no place
 
     def __init__(self, in_channels: int, num_outputs: int, dropout: float):
@@ -45,14 +44,6 @@ class LightCNN(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """(B, 96, D, H, W) -> embedding (B, 192)."""
         return torch.cat([features.mean(dim=(2, 3, 4)), features.amax(dim=(2, 3, 4))], dim=1)
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, 96, D, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, D, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(in_channels: int, num_outputs: int, *, dropout: float = 0.2) -> LightCNN:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 
 CHANNELS = (16, 32, 64, 64, 96)
 STRIDES = (2, 2, 2, 2, 1)
 GROUPS = 8
 
 
-class LightCNN2D(nn.Module):
+class LightCNN2D(Network):
     """See the file's header."""
 
     spatial_dims = 2
@@ -44,14 +44,6 @@ class LightCNN2D(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """(B, 96, H, W) -> embedding (B, 192)."""
         return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, 96, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(in_channels: int, num_outputs: int, *, dropout: float = 0.2) -> LightCNN2D:

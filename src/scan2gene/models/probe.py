@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 
 _LEAST_DEVIATION = 1e-6
 
@@ -41,7 +41,7 @@ class Probe(nn.Module):
         return self.head(self.hidden((x - self.mean) / self.deviation), present)
 
 
-class Probed(nn.Module):
+class Probed(Network):
     """A frozen encoder and its probe as one network, from image to logits."""
 
     def __init__(self, encoder: Any, probe: Probe):
@@ -67,7 +67,3 @@ class Probed(nn.Module):
     def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         """Features -> logits (B, num_outputs)."""
         return self.probe(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, D, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)

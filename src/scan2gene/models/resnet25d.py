@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 from scan2gene.models.mil import GatedAttention
 from scan2gene.models.resnet2d import add_trunk, run_trunk
@@ -23,10 +23,9 @@ from scan2gene.models.resnet2d import add_trunk, run_trunk
 POOLINGS = ("attention", "mean", "max")
 
 
-class ResNet25D(nn.Module):
+class ResNet25D(Network):
     """See the file's header."""
 
-    spatial_dims = 3
     cam_layer = "slice_map"
 
     def __init__(
@@ -54,14 +53,6 @@ class ResNet25D(nn.Module):
         if self.pooling == "mean":
             return slices.mean(dim=1)
         return torch.einsum("bd,bdf->bf", self.attention(slices), slices)
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, F, D, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, D, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
 STAGE_CHANNELS = (64, 128, 256, 512)
@@ -118,7 +118,7 @@ def run_trunk(network: Any, x: Tensor) -> Tensor:
     return x
 
 
-class SEResNet2D(nn.Module):
+class SEResNet2D(Network):
     """See the file's header."""
 
     spatial_dims = 2
@@ -133,18 +133,6 @@ class SEResNet2D(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 2048, H/32, W/32)."""
         return run_trunk(self, mapped(x, self.input_map))
-
-    def pool(self, features: Tensor) -> Tensor:
-        """(B, F, H, W) -> embedding (B, F)."""
-        return features.mean(dim=(2, 3))
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, F, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 
 STAGE_CHANNELS = (64, 128, 256, 512)
 
@@ -154,10 +154,9 @@ LAYOUTS: dict[int, tuple[type[Basic] | type[Bottleneck], tuple[int, int, int, in
 }
 
 
-class ResNet3D(nn.Module):
+class ResNet3D(Network):
     """See the file's header."""
 
-    spatial_dims = 3
     cam_layer = "layer4"
 
     def __init__(
@@ -192,18 +191,6 @@ class ResNet3D(nn.Module):
         for number in range(1, len(STAGE_CHANNELS) + 1):
             x = self.get_submodule(f"layer{number}")(x)
         return x
-
-    def pool(self, features: Tensor) -> Tensor:
-        """(B, F, D, H, W) -> embedding (B, F)."""
-        return features.mean(dim=(2, 3, 4))
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, F, D, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, D, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

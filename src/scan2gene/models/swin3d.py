@@ -20,7 +20,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
 Size = tuple[int, int, int]
@@ -168,10 +168,9 @@ class PatchEmbed3D(nn.Module):
         return self.norm(x.permute(0, 2, 3, 4, 1))
 
 
-class Swin3D(nn.Module):
+class Swin3D(Network):
     """See the file's header."""
 
-    spatial_dims = 3
     cam_layer = "patch_map"
 
     def __init__(
@@ -203,18 +202,6 @@ class Swin3D(nn.Module):
         """(B, C, D, H, W) -> (B, F, D/2, H/32, W/32)."""
         tokens = self.norm(self.features(self.patch_embed(mapped(x, self.input_map))))
         return self.patch_map(tokens.permute(0, 4, 1, 2, 3))
-
-    def pool(self, features: Tensor) -> Tensor:
-        """(B, F, D, H, W) -> embedding (B, F)."""
-        return features.mean(dim=(2, 3, 4))
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, F, D, H, W) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, D, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 from scan2gene.models.mlstm import mlstm
 from scan2gene.models.patches import Grid, PatchEmbed2D, as_map, as_tokens, resized
@@ -130,7 +130,7 @@ class Block(nn.Module):
         return x + self.mixer(self.norm(x), grid)
 
 
-class ViL(nn.Module):
+class ViL(Network):
     """See the file's header."""
 
     spatial_dims = 2
@@ -165,14 +165,6 @@ class ViL(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """(B, width, h, w) -> embedding (B, 2 * width): the first token and the last."""
         return torch.cat([features[:, :, 0, 0], features[:, :, -1, -1]], dim=1)
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, width, h, w) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.patches import PatchEmbed2D, as_map
 
 
@@ -37,7 +37,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class VisionLSTM(nn.Module):
+class VisionLSTM(Network):
     """See the file's header."""
 
     spatial_dims = 2
@@ -58,18 +58,6 @@ class VisionLSTM(nn.Module):
         """(B, C, H, W) -> normalised tokens as an image (B, width, H/patch, W/patch)."""
         tokens, grid = self.patch_embed(x)
         return self.patch_map(as_map(self.norm(self.blocks(tokens)), grid))
-
-    def pool(self, features: Tensor) -> Tensor:
-        """(B, width, h, w) -> embedding (B, width)."""
-        return features.mean(dim=(2, 3))
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, width, h, w) -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

@@ -16,7 +16,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 from scan2gene.models.patches import Grid, PatchEmbed2D, as_map, as_tokens, resized
 
@@ -68,7 +68,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class ViT2D(nn.Module):
+class ViT2D(Network):
     """See the file's header."""
 
     spatial_dims = 2
@@ -110,14 +110,6 @@ class ViT2D(nn.Module):
     def pool(self, features: Tensor) -> Tensor:
         """Tokens (B, 1 + N, width) -> embedding (B, width)."""
         return features[:, 0]
-
-    def forward_head(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """Tokens -> logits (B, num_outputs)."""
-        return self.head(self.pool(features), present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), (B, C) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize, pad, scaled_dot_product_attention
 
 from scan2gene.core.errors import StudyError
-from scan2gene.models.head import RoleAwareHead
+from scan2gene.models.head import Network, RoleAwareHead
 
 Size = tuple[int, int, int]
 
@@ -108,10 +108,9 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class ViT3D(nn.Module):
+class ViT3D(Network):
     """See the file's header."""
 
-    spatial_dims = 3
     cam_layer = "patch_map"
 
     def __init__(
@@ -165,10 +164,6 @@ class ViT3D(nn.Module):
         if self.vector == "projected":  # parts of a vector of length 1 are too small for a head to begin with
             pooled = pooled * features.shape[-1] ** 0.5
         return self.head(pooled, present)
-
-    def forward(self, x: Tensor, present: Tensor | None = None) -> Tensor:
-        """(B, R, D, H, W), (B, R) -> logits (B, num_outputs)."""
-        return self.forward_head(self.forward_features(x), present)
 
 
 def build(
