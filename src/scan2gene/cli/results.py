@@ -1,0 +1,70 @@
+"""Verbs of what is trained: apply a run, compare scores, audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scan2gene.cli.options import Out
+from scan2gene.cli.tables import print_applied
+
+
+def apply(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run directory.")],
+    scans: Annotated[list[Path], typer.Argument(metavar="SCANS", help="Folders or files with DICOM or NIfTI.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder; default apply/<name of SCANS> in the run directory.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="One run of the study; default: every network.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Whose networks; default: the first split.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Predict also what is unlike the training exams.")] = False,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Study file whose cohort part finds the exams; default: the run's.")
+    ] = None,
+) -> None:
+    """Predict exams without labels, and refuse those unlike the training exams. Not for clinical use."""
+    from scan2gene.new_exams import apply as apply_run
+    from scan2gene.new_exams import told
+
+    applied = apply_run(run_dir, scans, out, run=run, split=split, force=force, study=study)
+    print_applied(applied.summary)
+    for line in told(applied):
+        typer.echo(line)
+    typer.echo(f"Predictions: {applied.folder / 'predictions.csv'}")
+
+
+def compare(
+    scores: Annotated[
+        list[Path], typer.Argument(metavar="SCORES...", help="CSV with patient_id, target, y_true, prob; or a run.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results.json and report.html.")],
+) -> None:
+    """Judge tables of scores, also of other tools: against chance, and against each other."""
+    from scan2gene.evaluate.compare import compare as compare_scores
+    from scan2gene.evaluate.score_table import read_scores
+    from scan2gene.report.compare import told, write_comparison
+
+    runs, pairs = compare_scores(read_scores(scores))
+    write_comparison(out, runs, pairs)
+    for line in told(runs, pairs):
+        typer.echo(line)
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+def audit(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR_or_STUDY_or_TABLE", help="A run, a study, or a CSV with a split.")
+    ],
+    out: Out = None,
+) -> None:
+    """Say whether anything leaks, what else could give the answer, and what each target's verdict is."""
+    from scan2gene.audit import audit as audited
+
+    if source.suffix in (".yaml", ".yml"):
+        from scan2gene.pipeline import run as run_study
+
+        source = run_study(source, out, "audit")
+    for line in audited(source):
+        typer.echo(line)

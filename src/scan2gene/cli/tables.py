@@ -1,0 +1,71 @@
+"""The tables that verbs print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LINES = 20  # kinds of series, and rejects, that `index` prints; its table has them all
+
+
+def print_kinds(series: pd.DataFrame) -> None:
+    """What series are called and how many are called so: what the patterns of a study have to match."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    files = series["path"].map(lambda path: Path(path).name.partition("#")[0])
+    called = series["SeriesDescription"].where(
+        series["format"] == "dicom", files.str.replace(r"\d{3,}", "*", regex=True)
+    )
+    columns = {"sequence": series["sequence"], "plane": series["plane"], "format": series["format"], "called": called}
+    kinds = series.assign(**columns).value_counts(list(columns), sort=False).sort_values(ascending=False, kind="stable")
+    table = Table("series", *columns, caption=f"{len(kinds) - LINES} kinds more" if len(kinds) > LINES else None)
+    for texts, count in kinds[:LINES].items():
+        table.add_row(str(count), *[Text(str(text)) for text in texts])
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+
+
+def print_results(folder: Path) -> None:
+    """AUROC of every run and target, and where the report lies."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from scan2gene.core.tables import read_csv
+
+    metrics = read_csv(folder / "metrics.csv")
+    study = json.loads((folder / "study.json").read_text())
+    order = [run["name"] for run in study["runs"]]  # as the study lists them
+    metrics = metrics[metrics["variant"] == "original"].sort_values(
+        "run_id", key=lambda names: names.map(order.index), kind="stable"
+    )
+    table = Table("run", "split", "target", "patients", "positive", "AUROC", "95 % interval")
+    for row in metrics[metrics["metric"] == "auroc"].itertuples():
+        value = "cannot be estimated" if row.value != row.value else f"{row.value:.3f}"
+        between = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason)
+        table.add_row(row.run_id, row.split, row.target, f"{row.n:.0f}", f"{row.n_positive:.0f}", value, between)
+    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+def print_applied(summary: pd.DataFrame) -> None:
+    """Every exam's ensemble, or why it has none."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("run", "patient", "exam", "target", "probability", "threshold", "decision", "status and reason")
+    for row in summary.itertuples():
+        exam = row.exam_id if len(row.exam_id) < 20 else f"...{row.exam_id[-16:]}"
+        figures = ["" if v != v else f"{v:.3f}" for v in (row.prob, row.threshold)]
+        why = f"{row.status}: {row.reason}" if row.reason else row.status
+        cells = [row.run_id, row.patient_id, exam, row.target, *figures, row.decision, why]
+        table.add_row(*[Text(str(cell)) for cell in cells])
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
