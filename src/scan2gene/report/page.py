@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.resources
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
     return make_report(study, out, stores).html
 
 
+@cache
 def _template() -> Any:
     import jinja2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import pandas as pd
 
 from scan2gene.core.files import write_json
 from scan2gene.core.study import Study
-from scan2gene.core.tables import read_csv, write_csv, write_parquet
+from scan2gene.core.tables import write_csv, write_parquet
 from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
-from scan2gene.evaluate.evaluate import evaluate
+from scan2gene.evaluate.evaluate import Evaluation, evaluate
 from scan2gene.evaluate.leakage import Check, patients_apart
 
 EVIL = "<script>alert(1)</script>"
 PATIENTS = [f"PAT-{n:04d}" for n in range(40)]
 RUNS = ("net", "broken", "age")
+PLACE = "/FOLDER"
 
 
 def study_at(folder: Path) -> Study:
@@ -58,52 +60,63 @@ def study_at(folder: Path) -> Study:
 def write_run(folder: Path) -> tuple[Study, Path, dict[str, Path]]:
     """Write every file that the report reads; returns what `write_report` takes."""
     out, study = folder / "run", study_at(folder)
+    cohort, series, labels, split, predictions = (t.replace(PLACE, str(folder), regex=True) for t in _tables())
+    write_csv(out / "cohort.csv", cohort)
+    write_csv(out / "series.csv", series)
+    write_csv(out / "labels.csv", labels)
+    _write_exclusions(out, folder)
+    write_csv(out / "split.csv", split)
+    write_parquet(out / "predictions.parquet", predictions)
+    found, audit, judged = _answers()
+    write_csv(out / "metrics.csv", found.metrics)
+    write_json(out / "thresholds.json", found.thresholds)
+    write_json(out / "results.json", found.results)
+    write_csv(out / "comparisons.csv", found.comparisons)
+    write_json(out / "audit.json", audit)
+    write_json(out / "verdicts.json", judged)
+    store = _write_store(out, list(cohort["exam_id"]))
+    _write_training(out)
+    return study, out, {"net": store, "broken": store}
+
+
+@cache
+def _tables() -> tuple[pd.DataFrame, ...]:
+    """Cohort, series, labels, split and predictions; `PLACE` where the folder stands."""
     rng = np.random.default_rng(0)
     idh = np.arange(40) % 2
     idh[30:] = 1  # the site south has one class only
     site = np.where(np.arange(40) < 30, "north", "south")
     rare = np.where(np.arange(40) < 3, 0.0, np.nan)  # one class: no metric can be estimated
     exams = [f"1.2.840.99999.{n}" for n in range(40)]
-    paths = [str(folder / "scans" / p / "t1 post.nii.gz") for p in PATIENTS]
+    paths = [f"{PLACE}/scans/{p}/t1 post.nii.gz" for p in PATIENTS]
     cohort = pd.DataFrame(
         {"patient_id": PATIENTS, "exam_id": exams, "site": site, "role:t1c": paths, "clinical:age": 50}
     )
-    write_csv(out / "cohort.csv", cohort)
-    _write_series(out, paths)
     labels = [
         (p, "", t, v, "x:1") for t, vs in (("idh", idh), ("rare", rare)) for p, v in zip(PATIENTS, vs, strict=True)
     ]
     table = pd.DataFrame(labels, columns=["patient_id", "side", "target", "value", "source"]).dropna()
-    write_csv(out / "labels.csv", table)
-    _write_exclusions(out, folder)
     split = _split(site)
-    write_csv(out / "split.csv", split)
     truth = {"idh": dict(zip(PATIENTS, idh, strict=True)), "rare": dict(zip(PATIENTS, rare, strict=True))}
     of_patient = {p: (e, s) for p, e, s in zip(PATIENTS, exams, site, strict=True)}
-    predictions = _predictions(split, of_patient, truth, rng, folder)
-    write_parquet(out / "predictions.parquet", predictions)
-    found = evaluate(predictions, split, 200, 1)
-    write_csv(out / "metrics.csv", found.metrics)
-    write_json(out / "thresholds.json", found.thresholds)
-    write_json(out / "results.json", found.results)
-    write_csv(out / "comparisons.csv", found.comparisons)
-    _write_audit(study, out, Tables(cohort, read_csv(out / "series.csv"), table, split, predictions, predictions[:0],
-                                    pd.DataFrame()))  # fmt: skip
-    store = _write_store(out, exams)
-    _write_training(out)
-    return study, out, {"net": store, "broken": store}
+    return cohort, _series(paths), table, split, _predictions(split, of_patient, truth, rng)
 
 
-def _write_audit(study: Study, out: Path, tables: Tables) -> None:
-    checks = [patients_apart(tables.split), Check("images", "unknown", f"Images were not compared: {EVIL}.")]
+@cache
+def _answers() -> tuple[Evaluation, dict[str, Any], list[dict[str, Any]]]:
+    """What the product computes from the tables, wherever the run lies: evaluation, audit.json, verdicts.json."""
+    cohort, series, labels, split, predictions = _tables()
+    checks = [patients_apart(split), Check("images", "unknown", f"Images were not compared: {EVIL}.")]
+    tables = Tables(cohort, series, labels, split, predictions, predictions[:0], pd.DataFrame())
+    study = study_at(Path(PLACE))
     figures = shortcut_figures(study, tables, ["net", "broken"])
     found = verdicts(study, tables, figures, checks)
     told = [{"check": c.name, "status": c.status, "told": c.told, "cases": len(c.cases)} for c in checks]
-    write_json(out / "audit.json", {"leakage": told, "shortcuts": [f.row() for f in figures]})
-    write_json(out / "verdicts.json", [vars(v) for v in found])
+    audit = {"leakage": told, "shortcuts": [f.row() for f in figures]}
+    return evaluate(predictions, split, 200, 1), audit, [vars(v) for v in found]
 
 
-def _write_series(out: Path, paths: list[str]) -> None:
+def _series(paths: list[str]) -> pd.DataFrame:
     series = pd.DataFrame({"series_id": paths, "path": paths, "format": "nifti", "patient_id": PATIENTS})
     series["StudyDescription"] = ["MR HEAD", f"MR {EVIL}", "MR HEAD", "MR of Jane Roe"] + ["MR HEAD", f"MR {EVIL}"] * 18
     series["Manufacturer"] = ["NaN & Sons", EVIL] * 20
@@ -111,7 +124,7 @@ def _write_series(out: Path, paths: list[str]) -> None:
         series[column] = None
     series["spacing_i_mm"] = series["spacing_j_mm"] = np.linspace(0.5, 1.5, 40)
     series["spacing_k_mm"], series["plane"], series["orientation"], series["status"] = 3.0, "axial", "LPS", "ok"
-    write_csv(out / "series.csv", series)
+    return series
 
 
 def _write_exclusions(out: Path, folder: Path) -> None:
@@ -138,9 +151,7 @@ def _split(site: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["split", "patient_id", "repeat", "fold", "part"])
 
 
-def _predictions(
-    split: pd.DataFrame, of_patient: dict, truth: dict, rng: np.random.Generator, folder: Path
-) -> pd.DataFrame:
+def _predictions(split: pd.DataFrame, of_patient: dict, truth: dict, rng: np.random.Generator) -> pd.DataFrame:
     rows = []
     for run in RUNS:
         for at in split.to_dict("records"):
@@ -168,7 +179,7 @@ def _predictions(
                     }
                     | {"logit": np.nan if lost else logit, "prob": np.nan if lost else 1 / (1 + np.exp(-logit))}
                     | {"status": "failed" if lost else "ok"}
-                    | {"reason": f"{folder}/scans/{patient}/t1 post.nii.gz is cut short" if lost else ""}
+                    | {"reason": f"{PLACE}/scans/{patient}/t1 post.nii.gz is cut short" if lost else ""}
                 )
     return pd.DataFrame(rows)
 

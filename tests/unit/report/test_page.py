@@ -56,15 +56,22 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def finished(tmp_path):
+    """A run that a test may change."""
     return write_run(tmp_path)
 
 
-@pytest.fixture
-def html(finished) -> str:
-    return write_report(*finished)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that tests only read, and that `html` and `page` show."""
+    return write_run(tmp_path_factory.mktemp("whole"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def html(whole) -> str:
+    return write_report(*whole)
+
+
+@pytest.fixture(scope="module")
 def page(html) -> Page:
     return Page(html)
 
@@ -123,7 +130,7 @@ def test_missing_figures_have_reasons(page):
     assert "0.5 was used instead: idh, cv: 6 of 6 fits" in flat(page)
 
 
-def test_nobody_and_no_folder_is_named(html, tmp_path):
+def test_nobody_and_no_folder_is_named(html, whole):
     shown = without_data(html)
     for name in [
         *PATIENTS,
@@ -132,15 +139,15 @@ def test_nobody_and_no_folder_is_named(html, tmp_path):
         "1.2.840.99999",
         "Jane Roe",
         "t1 post",
-        str(tmp_path),
+        str(whole[1].parent),
         str(Path.home()),
     ]:
         assert name not in shown, name
     assert not re.search(r"(?<![\w<])/(home|tmp|root|opt)/", shown)
 
 
-def test_figures_are_those_of_the_metric_table(page, finished):
-    table = pd.read_csv(finished[1] / "metrics.csv")
+def test_figures_are_those_of_the_metric_table(page, whole):
+    table = pd.read_csv(whole[1] / "metrics.csv")
     text = flat(page)
     rows = table[table["low"].notna()]
     assert len(rows) >= 8
@@ -244,15 +251,15 @@ def test_many_big_previews_do_not_make_the_page_too_big(finished):
     assert "5 picture(s) were left out" in flat(Page(text))
 
 
-def test_the_printed_settings_are_a_study(page, finished):
+def test_the_printed_settings_are_a_study(page, whole):
     text = page.text[page.text.index("name: fake\nquestion") :]
     printed = yaml.safe_load(text[: text.index("Made by scan2gene")])
     again = Study.model_validate(printed)
-    assert again.runs[0] == finished[0].runs[0]
+    assert again.runs[0] == whole[0].runs[0]
     assert again.cohort.labels == "labels.csv" and again.cohort.scans == ["scans"]
     assert again.runs[1].model.options == {"weights": "w.pt"}
     assert again.cohort.exclude == {"path": "[id]"}
-    assert again.splits == finished[0].splits and again.targets == finished[0].targets
+    assert again.splits == whole[0].splits and again.targets == whole[0].targets
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "flow.json", "predictions.parquet", "results.json"])
