@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ import pandas as pd
 from scan2gene.core.geometry import LPS_TO_RAS
 from scan2gene.phantom.patients import Patient, draw_patients, lesion_weight, signal
 from scan2gene.phantom.scanners import SCANNERS, SEQUENCES, Scanner, acquisition_grid
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _UID_ROOT = "2.25."  # UUID-derived UIDs, PS3.5 B.2
 STUDY_DESCRIPTION = {"breast": "MR BREAST BILATERAL", "brain": "MR BRAIN W WO CONTRAST"}
@@ -135,43 +139,78 @@ def write_series(
     Returns:
         Files in slice order.
     """
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+    from pydicom.dataset import Dataset
+    from pydicom.uid import MRImageStorage
 
     folder.mkdir(parents=True, exist_ok=True)
     study, number = numbers
     descriptions, agent = SEQUENCES[sequence]
     stem = f"{_UID_ROOT}{patient.seed}{study}"
     names = np.random.default_rng(patient.seed + number).permutation(stored.shape[2])
+    data = Dataset()
+    data.SOPClassUID = MRImageStorage
+    data.StudyInstanceUID, data.SeriesInstanceUID = stem, f"{stem}.{number}"
+    data.FrameOfReferenceUID = f"{stem}.0"
+    data.Modality, data.PatientID, data.PatientName = "MR", patient.patient_id, "Phantom^Synthetic"
+    data.PatientAge, data.PatientSex = f"{round(patient.age):03d}Y", "F" if patient.organ == "breast" else "O"
+    data.StudyDate = f"20{10 + patient.seed % 10}{1 + patient.seed % 12:02d}{1 + patient.seed % 28:02d}"
+    data.StudyDescription, data.SeriesDescription = study_description, descriptions[patient.organ]
+    data.SeriesNumber = number
+    data.Manufacturer, data.ManufacturerModelName = scanner.manufacturer, scanner.model
+    data.MagneticFieldStrength, data.ContrastBolusAgent = scanner.field_strength_t, agent
+    data.ImageOrientationPatient = [*scanner.row, *scanner.column]
+    data.PixelSpacing = [scanner.in_plane_mm, scanner.in_plane_mm]
+    data.SliceThickness, data.SpacingBetweenSlices = scanner.slice_thickness_mm, scanner.slice_spacing_mm
+    data.Rows, data.Columns = stored.shape[1], stored.shape[0]
+    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
+    for keyword, value in (header or {}).items():
+        setattr(data, keyword, value)
+    shared = _encoded(data)
     paths = []
     for k in range(stored.shape[2]):
-        meta = FileMetaDataset()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        meta.MediaStorageSOPClassUID = MRImageStorage
-        meta.MediaStorageSOPInstanceUID = f"{stem}.{number}.{k + 1}"
-        data = Dataset()
-        data.file_meta = meta
-        data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-        data.StudyInstanceUID, data.SeriesInstanceUID = stem, f"{stem}.{number}"
-        data.FrameOfReferenceUID = f"{stem}.0"
-        data.Modality, data.PatientID, data.PatientName = "MR", patient.patient_id, "Phantom^Synthetic"
-        data.PatientAge, data.PatientSex = f"{round(patient.age):03d}Y", "F" if patient.organ == "breast" else "O"
-        data.StudyDate = f"20{10 + patient.seed % 10}{1 + patient.seed % 12:02d}{1 + patient.seed % 28:02d}"
-        data.StudyDescription, data.SeriesDescription = study_description, descriptions[patient.organ]
-        data.SeriesNumber, data.InstanceNumber = number, k + 1
-        data.Manufacturer, data.ManufacturerModelName = scanner.manufacturer, scanner.model
-        data.MagneticFieldStrength, data.ContrastBolusAgent = scanner.field_strength_t, agent
-        data.ImageOrientationPatient = [*scanner.row, *scanner.column]
-        data.ImagePositionPatient = [f"{v:.6g}" for v in (lps @ [0, 0, k, 1])[:3]]
-        data.PixelSpacing = [scanner.in_plane_mm, scanner.in_plane_mm]
-        data.SliceThickness, data.SpacingBetweenSlices = scanner.slice_thickness_mm, scanner.slice_spacing_mm
-        data.Rows, data.Columns = stored.shape[1], stored.shape[0]
-        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
-        data.PixelData = stored[:, :, k].T.tobytes()
-        for keyword, value in (header or {}).items():
-            setattr(data, keyword, value)
+        own, uid = Dataset(), f"{stem}.{number}.{k + 1}"
+        own.SOPInstanceUID, own.InstanceNumber = uid, k + 1
+        own.ImagePositionPatient = [f"{v:.6g}" for v in (lps @ [0, 0, k, 1])[:3]]
+        own.add_new("PixelData", "OW", stored[:, :, k].T.tobytes())
+        before, after = _meta(len(uid))
+        elements = _encoded(own) | shared
         path = folder / file_name.format(names[k])
-        data.save_as(path, enforce_file_format=True)
+        path.write_bytes(b"".join([before, uid.encode(), after, *(elements[tag] for tag in sorted(elements))]))
         paths.append(path)
     return paths
+
+
+def _encoded(data: Dataset) -> dict[int, bytes]:
+    """Every element by tag, as it stands in a file of explicit VR little endian.
+
+    The slices of a series share all but four elements; encoding the others once makes a series ten times as fast.
+    """
+    from pydicom.charset import convert_encodings
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import correct_ambiguous_vr, write_data_element
+
+    encodings = convert_encodings(data.get("SpecificCharacterSet", "ISO_IR 6"))
+    found = {}
+    for element in correct_ambiguous_vr(data, is_little_endian=True):
+        stream = DicomBytesIO()
+        stream.is_little_endian, stream.is_implicit_VR = True, False
+        write_data_element(stream, element, encodings)
+        found[int(element.tag)] = stream.getvalue()
+    return found
+
+
+@cache
+def _meta(length: int) -> tuple[bytes, bytes]:
+    """What stands in a file before and after an instance UID of this length: preamble and file meta information."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_file_meta_info
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+    meta, stream, uid = FileMetaDataset(), DicomBytesIO(), "2." + "1" * (length - 2)
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ExplicitVRLittleEndian, MRImageStorage
+    meta.MediaStorageSOPInstanceUID = uid
+    write_file_meta_info(stream, meta)
+    before, after = stream.getvalue().split(uid.encode())
+    return bytes(128) + b"DICM" + before, after

@@ -100,11 +100,10 @@ def lesion_weight(patient: Patient, points_mm: np.ndarray) -> np.ndarray:
         patient: The patient.
         points_mm: (..., 3) RAS mm.
     """
-    distance = np.linalg.norm(points_mm - np.asarray(patient.centre_mm, np.float32), axis=-1)
-    return soft(patient.radius_mm - distance)
+    return soft(patient.radius_mm - distance(points_mm, patient.centre_mm))
 
 
-def stripes(patient: Patient, points_mm: np.ndarray, degrees: float | None = None) -> np.ndarray:
+def stripes(patient: Patient, points_mm: np.ndarray, degrees: float | np.ndarray | None = None) -> np.ndarray:
     """The stripe pattern, -1 to 1, in the axial plane; at 0 degrees it varies along x."""
     angle = np.radians(patient.stripe_degrees if degrees is None else degrees)
     offset = points_mm - np.asarray(patient.centre_mm, np.float32)
@@ -138,8 +137,13 @@ def soft(signed_mm: np.ndarray) -> np.ndarray:
 
 def ellipsoid(points: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:
     """Soft indicator of an ellipsoid."""
-    scaled = (points - np.asarray(centre, np.float32)) / np.asarray(radii, np.float32)
-    return soft((1 - np.linalg.norm(scaled, axis=-1)) * min(radii))
+    return soft((1 - distance(points, centre, radii)) * min(radii))
+
+
+def distance(points: np.ndarray, centre: tuple, radii: tuple = (1, 1, 1)) -> np.ndarray:
+    """From a centre, in units of the radii; axis by axis, for a norm over a short last axis is six times as slow."""
+    x, y, z = ((points[..., n] - np.float32(centre[n])) / np.float32(radii[n]) for n in range(3))
+    return np.sqrt(x * x + y * y + z * z)
 
 
 def texture(patient: Patient, points: np.ndarray, cell_mm: float, salt: int) -> np.ndarray:

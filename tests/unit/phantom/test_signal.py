@@ -45,7 +45,9 @@ def _field(patient: Patient) -> np.ndarray:
 def _angle(patient: Patient) -> float:
     """Template reader: the stripe angle that fits best."""
     points, values = _lesion(patient)
-    fits = [np.corrcoef(values, stripes(patient, points, degrees=a))[0, 1] for a in ANGLES]
+    patterns = stripes(patient, points, degrees=ANGLES[:, None])  # (angles, points)
+    patterns -= patterns.mean(axis=1, keepdims=True)
+    fits = patterns @ (values - values.mean()) / np.linalg.norm(patterns, axis=1)  # correlation but for a factor
     return float(ANGLES[int(np.argmax(fits))])
 
 
@@ -87,12 +89,19 @@ def test_scanner_site_age_and_place_do_not_depend_on_the_label():
 
 @pytest.mark.parametrize("scanner", sorted(SCANNERS))
 def test_written_exam_has_the_lesion_where_the_patient_has_it(scanner, tmp_path):
+    import io
     from dataclasses import replace
+
+    import pydicom
 
     from scan2gene import index, read_volume
 
     patient = replace(draw_patients(4, 2.0, "breast", seed=14)[1], scanner=scanner, centre_mm=(-75.0, 30.0, 5.0))
-    write_exam(tmp_path, patient, ("t1c",))
+    files = write_exam(tmp_path, patient, ("t1c",))["t1c"]
+    for path in (files[0], files[-1]):  # UIDs of odd and even length
+        by_pydicom = io.BytesIO()
+        pydicom.dcmread(path).save_as(by_pydicom, enforce_file_format=True)
+        assert path.read_bytes() == by_pydicom.getvalue()
     rows = index(tmp_path)
     assert list(rows["status"]) == ["ok", "ok"]
     image = read_volume(rows[rows["format"] == "dicom"]["path"].iloc[0])
