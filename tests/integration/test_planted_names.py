@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import stat
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 import scan2gene
+from tests.integration.forked import command
 from tests.integration.planted import leaked, study, text_keywords, texts, write_planted
 from tests.integration.road import edit, nifti_study
 
@@ -30,12 +29,6 @@ DOCUMENTED = {
 class Planted:
     folder: Path
     words: dict[str, str]
-
-    def scan2gene(self, *arguments: object) -> tuple[int, str]:
-        """Exit status, and all that stands on the console."""
-        command = [sys.executable, "-W", "always", "-m", "scan2gene.cli", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        return done.returncode, done.stdout + done.stderr
 
     def study(self, name: str, **cohort: object) -> Path:
         path = self.folder / name
@@ -54,7 +47,7 @@ def planted(tmp_path_factory) -> Planted:
 def veiled(planted) -> tuple[Path, str]:
     """A run directory with pseudonyms, and what was said while it was made."""
     path = planted.study("veiled.yaml", pseudonyms="private/key.csv")
-    code, said = planted.scan2gene("run", path, "-o", planted.folder / "veiled")
+    code, said = command("run", path, "-o", planted.folder / "veiled")
     assert code == 0, said
     return planted.folder / "veiled", said
 
@@ -66,7 +59,7 @@ def test_the_planted_words_would_be_seen(planted):
 
 
 def test_without_pseudonyms_only_what_is_documented_is_kept(planted):
-    code, said = planted.scan2gene("run", planted.study("plain.yaml"), "-o", planted.folder / "plain")
+    code, said = command("run", planted.study("plain.yaml"), "-o", planted.folder / "plain")
     assert code == 0, said
     assert leaked(said, planted.words) == set()
     found = {name: leaked(text, planted.words) for name, text in texts(planted.folder / "plain").items()}
@@ -115,7 +108,7 @@ def test_a_second_run_changes_nothing(planted, veiled):
     out, _ = veiled
     before = {p: p.stat().st_mtime_ns for p in (*(out.rglob("*.nii")), out / "split.csv", out / "report.html")}
     private = {p: p.read_bytes() for p in (planted.folder / "private").glob("*.csv")}
-    code, said = planted.scan2gene("run", planted.folder / "veiled.yaml", "-o", planted.folder / "veiled")
+    code, said = command("run", planted.folder / "veiled.yaml", "-o", planted.folder / "veiled")
     assert code == 0, said
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert {p: p.read_bytes() for p in private} == private
@@ -130,25 +123,25 @@ def test_the_contact_sheet_shows_pseudonyms(planted, veiled):
         "prepared.html": [out, "--prepared"],
         "both.html": [study, "--run", out, "--prepared"],
     }.items():
-        code, said = planted.scan2gene("qc", *words, "-o", pages / name)
+        code, said = command("qc", *words, "-o", pages / name)
         assert code == 0, said
         assert leaked(said, planted.words) == set()
         assert leaked(texts(pages)[name], planted.words) == set(), name
     assert "cut short" in (pages / "raw.html").read_text() or "decoded" in (pages / "raw.html").read_text()
     assert leaked("".join(texts(out / "qc").values()), planted.words) == set()
-    code, said = planted.scan2gene("qc", out)
+    code, said = command("qc", out)
     assert code == 1 and "holds pseudonyms and no paths" in said
-    code, said = planted.scan2gene("qc", planted.study("plain.yaml"), "--run", planted.folder / "plain")
+    code, said = command("qc", planted.study("plain.yaml"), "--run", planted.folder / "plain")
     assert code == 0, said
     assert leaked(texts(planted.folder / "plain")["qc.html"], planted.words) <= DOCUMENTED
 
 
 def test_new_exams_get_numbers_whose_meaning_lies_beside_the_key(planted, veiled):
     out, new = veiled[0], planted.folder / "applied"
-    code, said = planted.scan2gene("apply", out, planted.folder / "scans")
+    code, said = command("apply", out, planted.folder / "scans")
     assert code == 1 and "Name its study file" in said
     words = ("apply", out, planted.folder / "scans", "--study", planted.folder / "veiled.yaml", "-o", new)
-    code, said = planted.scan2gene(*words)
+    code, said = command(*words)
     assert code == 0, said
     assert leaked(said, planted.words) == set()
     assert {name: found for name, t in texts(new).items() if (found := leaked(t, planted.words))} == {}
@@ -184,7 +177,7 @@ def test_errors_name_pseudonyms(planted, veiled):
         ("nobody", rules | {"include": {"path": "QXAAAAZJ x"}}, "none is left"),
     ):
         out = planted.folder / f"out-{name}"
-        code, said = planted.scan2gene("curate", planted.study(f"{name}.yaml", **cohort), "-o", out)
+        code, said = command("curate", planted.study(f"{name}.yaml", **cohort), "-o", out)
         assert code == 1 and expected in said, said
         # the description of a series is what its owner knows it by; names are taken out of it
         assert leaked(said, planted.words) <= {"SeriesDescription"}, said
@@ -203,7 +196,7 @@ def test_an_exclude_file_may_hold_pseudonyms(planted, veiled):
     ]
     (planted.folder / "exclude.csv").write_text("patient_id,series_id,reason\n" + "\n".join(rows))
     path = planted.study("excluding.yaml", pseudonyms="private/key.csv", exclude_file="exclude.csv")
-    code, said = planted.scan2gene("curate", path, "-o", planted.folder / "excluding")
+    code, said = command("curate", path, "-o", planted.folder / "excluding")
     assert code == 0, said
     out = planted.folder / "excluding"
     assert set(pd.read_csv(out / "cohort.csv")["patient_id"]) == set(cohort["patient_id"].iloc[3:])
@@ -222,9 +215,9 @@ def test_a_key_that_would_be_passed_on_is_refused(key, planted):
 
 
 def test_ids_and_pseudonyms_do_not_share_a_directory(planted, veiled):
-    code, said = planted.scan2gene("index", planted.folder / "scans", "-o", planted.folder / "alone.csv")
+    code, said = command("index", planted.folder / "scans", "-o", planted.folder / "alone.csv")
     assert code == 0
-    code, said = planted.scan2gene("curate", planted.study("plain.yaml"), "-o", veiled[0])
+    code, said = command("curate", planted.study("plain.yaml"), "-o", veiled[0])
     assert code == 1 and "was begun with cohort.pseudonyms" in said
 
 

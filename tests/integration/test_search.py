@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +15,7 @@ from scan2gene.core.study_runs import Run
 from scan2gene.pipeline import join_search
 from scan2gene.train import fold as fold_module
 from scan2gene.train.search import finished
+from tests.integration.forked import CONTEXT, start
 from tests.integration.road import nifti_study, shell
 
 OVER = {"train.learning_rate": {"low": 1e-8, "high": 3e-2, "log": True}, "model.options.dropout": [0.0, 0.3]}
@@ -106,27 +106,17 @@ def _begin(folder, gate):
 
 
 def test_several_processes_may_begin_a_search_at_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    gate = context.Barrier(6)
-    begun = [context.Process(target=_begin, args=(tmp_path / "fold", gate)) for _ in range(6)]
-    for process in begun:
-        process.start()
+    gate = CONTEXT.Barrier(6)
+    begun = [start(tmp_path / f"said-{n}", _begin, tmp_path / "fold", gate) for n in range(6)]
     for process in begun:
         process.join(60)
         assert process.exitcode == 0
 
 
-def _help(study, out):
-    join_search(study, out)
-
-
 def test_several_processes_share_a_search(tmp_path):
     study, out = _study(tmp_path), tmp_path / "run"
     scan2gene.run(study, out, until="preprocess")
-    context = multiprocessing.get_context("spawn")
-    helpers = [context.Process(target=_help, args=(study, out)) for _ in range(2)]
-    for helper in helpers:
-        helper.start()
+    helpers = [start(tmp_path / f"said-{n}", join_search, study, out) for n in range(2)]
     for helper in helpers:
         helper.join(120)
         assert helper.exitcode == 0
