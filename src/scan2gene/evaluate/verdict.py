@@ -382,4 +382,7 @@ def _spread(estimate: Estimate) -> str:
 def _p(value: float | None) -> str:
     if value is None:
         return "not known"
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    if value < 0.001:
+        return "< 0.001"
+    near = abs(value - LEVEL) < 0.0005  # three digits would not say on which side of it
+    return f"= {value:.4f}" if near else f"= {value:.3f}"

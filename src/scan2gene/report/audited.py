@@ -13,6 +13,14 @@ from scan2gene.report.inputs import Inputs
 MARKS = {"better": "▲", "unproven": "◆", "shortcut": "✕", "leak": "✕", "worse": "▼", "chance": "●", "unknown": "○"}
 TONES = {"better": "better", "unproven": "doubt", "shortcut": "worse", "leak": "worse", "worse": "worse",
          "chance": "chance", "unknown": "unknown"}  # fmt: skip
+LEGEND = {
+    "▲": "better than chance and than what knows no picture",
+    "◆": "better than chance, the rest not shown",
+    "✕": "a shortcut or a leak",
+    "●": "not told from chance",
+    "▼": "below chance",
+    "○": "cannot be estimated",
+}
 STATUS = {"clean": "nothing found", "found": "FOUND", "unknown": "not told"}
 WHAT = {
     "network": "the scans as they are",
@@ -27,17 +35,26 @@ WHAT = {
 
 
 def verdicts(inputs: Inputs) -> list[dict[str, Any]]:
-    """Target, mark, tone, headline and paragraph of each; empty for a run that was not audited."""
+    """Target, mark, tone, headline, what it means, and the sentences behind it; empty for a run not audited."""
     return [
         {
             "target": v["target"],
             "mark": MARKS[v["kind"]],
             "tone": TONES[v["kind"]],
             "headline": v["headline"],
-            "text": inputs.hide(" ".join(v["sentences"])),
+            "lead": inputs.hide(v["sentences"][0]) if v["sentences"] else "",
+            "points": [inputs.hide(s) for s in v["sentences"][1:]],
         }
         for v in _read(inputs, "verdicts.json", [])
     ]
+
+
+def legend(found: list[dict[str, Any]]) -> str:
+    """What the marks of several verdicts mean; the headline of a single one says it."""
+    if len(found) < 2:
+        return ""
+    used = [m for m in LEGEND if any(v["mark"] == m for v in found)]
+    return "; ".join(f"{m} {LEGEND[m]}" for m in used) + "." if used else ""
 
 
 def audit(inputs: Inputs) -> dict[str, Any]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scan2gene.core.files import write_text
 from scan2gene.core.tables import write_csv
 from scan2gene.report.latex import booktabs
+from scan2gene.report.paper import Paper
 from scan2gene.report.svg import picture, standalone
 from scan2gene.report.tables import Table
 
-FOLDERS = ("report/tables", "report/figures")
+FOLDERS = ("report/tables", "report/figures", "report/checklists", "report/paper", "report/cards")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Report:
         figures: File name, without suffix -> figure as on the page.
         plots: Run -> file name, without suffix -> figure.
         stamp: What every file must say, such as that the study leaks; empty for nothing.
+        paper: Methods, checklists and cards.
     """
 
     html: str
@@ -35,6 +37,7 @@ class Report:
     figures: Mapping[str, str]
     plots: Mapping[str, Mapping[str, str]]
     stamp: str = ""
+    paper: Paper = field(default_factory=lambda: Paper({}, {}, {}))
 
 
 def figures(page: dict[str, Any]) -> dict[str, str]:
@@ -49,6 +52,12 @@ def figures(page: dict[str, Any]) -> dict[str, str]:
         for number, uri in enumerate(store["pictures"], 1):
             title = f"Example exam {number} before and after preprocessing, recipe {store['id']}"
             found.append((f"preprocessing-{store['id']}-{number}", picture(uri, *_png_size(uri), title)))
+    for group in page["looking"].get("groups", []):
+        for number, exam in enumerate(group["exams"], 1):
+            title = f"Where {group['run']} looks, {group['target']}, {group['split']}, {exam['kind'].lower()} {number}"
+            name = f"looking-{group['split']}-{group['target']}-{group['run']}-{number}"
+            size = (exam["strip"].width, exam["strip"].height)
+            found.append((name, picture(exam["picture"], *size, title)))
     for shown in page["augmentation"]:
         title = f"A training exam as prepared and in its first epochs, run {shown['run']}"
         found.append((f"augmentation-{shown['run']}", picture(shown["picture"], *_png_size(shown["picture"]), title)))
@@ -116,6 +125,12 @@ def write_beside(out: Path, report: Report) -> list[Path]:
         caption = f"{report.stamp}. {table.caption}" if report.stamp else table.caption
         write_text(path.with_name(f"{name}.tex"), booktabs(shown, caption, name))
         written += [path.with_name(f"{name}.csv"), path.with_name(f"{name}.tex")]
+    for name, text in report.paper.texts.items():
+        write_text(out / "report" / name, text)
+        written.append(out / "report" / name)
+    for name, items in report.paper.tables.items():
+        write_csv(out / "report" / name, items.assign(leaky=report.stamp) if report.stamp else items)
+        written.append(out / "report" / name)
     drawn = {out / "report" / "figures" / f"{name}.svg": svg for name, svg in report.figures.items()}
     for run, of_run in report.plots.items():
         drawn |= {out / "experiments" / run / "plots" / f"{name}.svg": svg for name, svg in of_run.items()}

@@ -11,7 +11,7 @@ import pandas as pd
 from scan2gene.cohorts.split import class_table
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.tables import PARTS
-from scan2gene.report import figures
+from scan2gene.report import figures, flow
 from scan2gene.report.inputs import Inputs, split_text
 from scan2gene.report.redaction import grouped
 
@@ -25,10 +25,15 @@ def cohort(inputs: Inputs) -> dict[str, Any]:
     """Flow diagram, classes by part and by site, exclusions."""
     classes = class_table(inputs.split, inputs.labels, list(inputs.study.targets))
     steps = [step | {"left_out": _shortened(grouped(step["left_out"].items(), inputs.hide))} for step in inputs.flow]
+    parts = [_class_by_part(inputs, classes, split.name) for split in inputs.study.splits]
+    analysed = flow.analysed(inputs)
+    boxes = flow.boxes(inputs, parts, analysed)
     return {
-        "flow": figures.flow_diagram(steps, "Flow of series, exams and patients into the study"),
+        "flow": figures.flow_diagram(steps, "Flow of series, exams and patients into study, parts and analysis", boxes),
         "steps": steps,
-        "parts": [_class_by_part(inputs, classes, split.name) for split in inputs.study.splits],
+        "boxes": boxes,
+        "analysed": analysed,
+        "parts": parts,
         "sites": _class_by_site(inputs),
         "exclusions": _exclusions(inputs),
         "n_patients": inputs.cohort["patient_id"].nunique(),

@@ -159,12 +159,13 @@ def histogram(values: np.ndarray, title: str, unit: str, counted: str) -> Markup
     return _svg(316, bottom + 22, title, told, body)
 
 
-def flow_diagram(steps: Sequence[dict[str, Any]], title: str) -> Markup:
-    """Boxes from top to bottom: what was kept; beside each step, what left and why.
+def flow_diagram(steps: Sequence[dict[str, Any]], title: str, splits: Sequence[dict[str, Any]] = ()) -> Markup:
+    """Boxes from top to bottom: what was kept; beside each step, what left and why; then parts and who is analysed.
 
     Args:
         steps: step, kept, unit, left_out (list of (reason, count), already fit to print).
         title: Of the figure.
+        splits: Of each split: head, folds, parts (three of name and lines), analysed and not_analysed (lines).
     """
     body: list[str] = []
     told = []
@@ -184,7 +185,43 @@ def flow_diagram(steps: Sequence[dict[str, Any]], title: str) -> Markup:
         body.append(_text(150, y + 37, _short(label, 42), "middle", "#4a525e", 12))
         y += 46
         told.append(f"{step['step']}: {step['kept']} {step['unit']}" + (f", {gone} left out" if gone else ""))
+    for split in splits:
+        drawn, y = _parts(split, y)
+        body += drawn
+        told.append(f"split {split['head']}: " + ", ".join(name for name, _ in split["parts"]))
+        told += [f"analysed {line}" for line in split["analysed"]]
     return _svg(800, y + 6, title, "; ".join(told), body)
+
+
+def _parts(split: dict[str, Any], y: float) -> tuple[list[str], float]:
+    """The three parts of a split side by side, and below them who is analysed; where it begins and ends."""
+    body = [_arrow(150, y, 150, y + 36), _text(166, y + 24, _short(split["head"], 90), weight=600, size=12)]
+    top = y + 40
+    wrapped = [[w for line in lines for w in textwrap.wrap(line, 40)] for _, lines in split["parts"]]
+    height = 26 + 16 * max(len(lines) for lines in wrapped) + 6
+    for place, ((name, _), lines) in enumerate(zip(split["parts"], wrapped, strict=True)):
+        body += _box(10 + 264 * place, top, 252, height, name, lines)
+    bottom = top + height + 24
+    body.append(_arrow(664, top + height, 664, bottom))
+    gone = [w for line in split["not_analysed"] for w in textwrap.wrap(line, 52)]
+    scored = [w for line in split["analysed"] for w in textwrap.wrap(line, 60)]
+    wide = 458 if gone else 780
+    tall = 26 + 16 * max(len(gone), len(scored)) + 6
+    body += _box(
+        790 - wide, bottom, wide, tall, "Analysed" + (", all folds together" if split["folds"] > 1 else ""), scored
+    )
+    if gone:
+        body += _box(10, bottom, 300, tall, "Not analysed", gone, dashed=True)
+    return body, bottom + tall + 8
+
+
+def _box(
+    x: float, y: float, width: float, height: float, head: str, lines: Sequence[str], dashed: bool = False
+) -> list[str]:
+    look = f'fill="#fff" stroke="{GREY}" stroke-dasharray="4 3"' if dashed else f'fill="#eef4f9" stroke="{BLUE}"'
+    body = [f'<rect x="{x}" y="{y:.1f}" width="{width}" height="{height:.1f}" rx="5" {look}/>']
+    body.append(_text(x + 12, y + 19, _short(head, 44), weight=600))
+    return body + [_text(x + 12, y + 20 + 16 * (n + 1), line, size=12) for n, line in enumerate(lines)]
 
 
 def _left_out(lines: Sequence[str], head: str, y: float, height: float) -> list[str]:

@@ -20,6 +20,8 @@ from scan2gene.report.burned_in import burned_in
 from scan2gene.report.embeddings import embedding_maps, neighbours
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.looking import looking
+from scan2gene.report.more_tables import more_tables
+from scan2gene.report.paper import paper
 from scan2gene.report.planned import planned
 from scan2gene.report.searched import searched
 from scan2gene.report.tables import tables
@@ -41,6 +43,7 @@ SECTIONS = (
     ("training", "Training"),
     ("looking", "Where it looks"),
     ("failures", "Failures"),
+    ("paper", "For the paper"),
     ("reading", "How to read this"),
     ("reproduce", "Reproduce"),
 )
@@ -68,6 +71,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "answer": results.answer(inputs, found),
         "verdicts": audited.verdicts(inputs),
         "audit": audited.audit(inputs),
+        "looking": looking(inputs),
         "metrics": results.metrics(inputs, found),
         "models": models_table.models(inputs, found),
         "forests": results.forests(inputs, found),
@@ -87,8 +91,10 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "failures": making.failures(inputs),
         "reproduce": repeat.reproduce(inputs),
     }
+    for_paper = paper(inputs, found)
     drawn, per_run = beside.figures(page), beside.plots(page)
     every = [*models_table.tables(page["models"], inputs.comparisons), *tables(inputs, page), *page["use"]["tables"]]
+    every += more_tables(page)
     listed = beside.named((table.name, table) for table in every if len(table.csv))
     html = _template().render(
         **page,
@@ -98,9 +104,10 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         stamp=stamp_of(study),
         burned_in=burned_in(inputs.cohort, inputs.series),
         files={"tables": list(listed), "figures": list(drawn)},
-        looking=looking(inputs),
+        legend=audited.legend(page["verdicts"]),
+        paper=for_paper.page,
     )
-    return Report(html, listed, drawn, per_run, stamp_of(study))
+    return Report(html, listed, drawn, per_run, stamp_of(study), for_paper)
 
 
 def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:

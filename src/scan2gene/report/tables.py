@@ -10,6 +10,7 @@ import pandas as pd
 
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
+from scan2gene.report.flow import ANALYSED
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.verdict import interval, number
 
@@ -128,6 +129,8 @@ def _cohort(cohort: dict[str, Any]) -> list[Table]:
         for reason, n in [("", 0), *step["left_out"]]
     ]
     found = [_table("flow", "Flow into the study", flow, ("step", "unit", "kept", "left_out_because", "left_out"))]
+    analysed = pd.DataFrame(cohort["analysed"], columns=list(ANALYSED))
+    found.append(Table("analysed", "Tested patients: label unknown, not predicted, analysed", analysed))
     for part in cohort["parts"]:
         rows = [[r["target"], r["class"], *r["cells"], r["all"]] for r in part["rows"]]
         names = ("target", "class", "training", "validation", "test", "all")

@@ -235,7 +235,7 @@ def test_tables_hide_ids_in_reasons(finished):
     inputs = replace(inputs, metrics=inputs.metrics.assign(reason=f"without {PATIENTS[0]}"))
     page = {
         "answer": {"tables": []}, "metrics": {"tables": [], "folds": [], "names": []}, "panels": [], "cases": [],
-        "cohort": {"steps": [], "parts": [], "sites": None, "exclusions": []}, "scans": {"lists": []},
+        "cohort": {"steps": [], "parts": [], "analysed": [], "sites": None, "exclusions": []}, "scans": {"lists": []},
         "acquisition": {"studies": [], "orientations": []}, "training": [], "failures": {"volumes": [], "exams": []},
         "reproduce": {"costs": []}, "plan": {"power": []}, "neighbours": [],
     }  # fmt: skip

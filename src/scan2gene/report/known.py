@@ -1,0 +1,307 @@
+"""What checklists and cards say of a run's results and limits, each with the files that it is read from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.core.study import for_run, study_hash
+from scan2gene.core.tables import read_csv
+from scan2gene.report.inputs import ORIGINAL, Inputs, split_text
+from scan2gene.report.methods import Methods, about, joined
+from scan2gene.report.methods_data import used_series
+from scan2gene.report.methods_models import weight_records
+from scan2gene.report.methods_tests import read_audit
+from scan2gene.report.results import METRIC_NAMES, Scores
+from scan2gene.report.step_words import told as step_told
+from scan2gene.report.tables import cell_text
+from scan2gene.report.verdict import Scored, interval, number
+from scan2gene.report.wording import Said, counted, listed
+
+MOST = 12  # figures in a sentence; the tables have all
+SELECTING = ("edge_slices", "crop_to_mask", "body_crop", "crop_or_pad", "remove_background", "skull_strip",
+             "apply_mask")  # fmt: skip
+NOT_CLINICAL = "This is research output, not for clinical use."
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run directory, what its Methods say, and its figures."""
+
+    inputs: Inputs
+    told: Methods
+    scores: Scores
+
+
+Fill = Callable[[Known], Said | None]
+
+
+def sentences(*topics: str) -> Fill:
+    """Those of the Methods about some topics."""
+
+    def fill(known: Known) -> Said | None:
+        said = about(known.told, *topics)
+        text, source = joined(said)
+        return Said(topics[0], text, source) if said else None
+
+    return fill
+
+
+def together(*fills: Fill) -> Fill:
+    """What several say, one after the other."""
+
+    def fill(known: Known) -> Said | None:
+        said = [s for s in (one(known) for one in fills) if s]
+        text, source = joined(said)
+        return Said(said[0].topic, text, source) if said else None
+
+    return fill
+
+
+def always(text: str, source: str) -> Fill:
+    """The same for every run."""
+    return lambda known: Said("always", text, source)
+
+
+def question(known: Known) -> Said | None:
+    """What the study asks."""
+    asked = known.inputs.hide(known.inputs.study.question)
+    return Said("question", f"The study asks: {asked}", "study.yaml, question") if asked else None
+
+
+def goal(known: Known) -> Said | None:
+    """What was done with models: developed, and tested how."""
+    ways = listed([f"{split_text(known.inputs.study, s.name)} (split {s.name})" for s in known.inputs.study.splits])
+    targets = listed(list(known.inputs.study.targets))
+    return Said("goal", f"Models for {targets} were developed and tested: {ways}.", "study.yaml, targets, splits")
+
+
+def licences(known: Known) -> Said | None:
+    """Licence notes of the data, as the study file has them."""
+    notes = [known.inputs.hide(note) for note in known.inputs.study.licences]
+    return Said("licences", f"Licences of the data: {'; '.join(notes)}.", "study.yaml, licences") if notes else None
+
+
+def weight_licences(known: Known) -> Said | None:
+    """Licences of the files that networks started from."""
+    rows = [r for r in weight_records(known.inputs) if r["licence"]]
+    told = dict.fromkeys(f"{r['weights']}: {r['licence']}" for r in rows)
+    text = f"Licences of the weights: {'; '.join(told)}."
+    return Said("weights", text, "experiments/*/*/weights.json") if told else None
+
+
+def subsets(known: Known) -> Said | None:
+    """Which part of the scans networks saw."""
+    views = [for_run(known.inputs.study, r) for r in known.inputs.study.runs if r.name in known.inputs.stores]
+    cuts = dict.fromkeys(step_told(s) for view in views for s in view.preprocess if s.name in SELECTING)
+    most = [v.data.slices.per_patient for v in views if v.data.slices is not None]
+    slices = [f"at most {n} slices of a patient" if n else "single slices" for n in most]
+    if not views:
+        return None
+    told = [f"Of the scans were used parts: {listed(list(cuts))}."] if cuts else ["Whole volumes were used."]
+    told += [f"Networks saw {listed(list(dict.fromkeys(slices)))}."] if slices else []
+    return Said("subsets", " ".join(told), "study.yaml, preprocess, data.slices")
+
+
+def spacing(known: Known) -> Said | None:
+    """Voxel sizes of the scans as the files have them."""
+    series = used_series(known.inputs)
+    told = []
+    for name, column in (("in-plane", "spacing_i_mm"), ("slice", "spacing_k_mm")):
+        values = pd.to_numeric(series[column], errors="coerce").dropna() if column in series else pd.Series(dtype=float)
+        if len(values):
+            told.append(f"{name} spacing {values.median():.3g} mm ({values.min():.3g} to {values.max():.3g})")
+    return Said("spacing", f"Median {' and '.join(told)}.", "series.csv") if told else None
+
+
+def disjoint(known: Known) -> Said | None:
+    """That no patient stands in two parts, as the split file shows."""
+    split = known.inputs.split
+    seen = split.drop_duplicates(["split", "repeat", "fold", "patient_id", "part"])
+    twice = int(seen.duplicated(["split", "repeat", "fold", "patient_id"], keep=False).sum())
+    if twice:
+        return Said("disjoint", f"Parts are NOT disjoint: {twice:,} rows name a patient in two parts of a fold.",
+                    "split.csv")  # fmt: skip
+    return Said("disjoint", "Parts are disjoint by patient: in no fold does a patient stand in two parts.", "split.csv")
+
+
+def performance(known: Known) -> Said | None:
+    """AUROC of every run and target with its interval."""
+    return _figures(known, ("auroc",))
+
+
+def diagnostic(known: Known) -> Said | None:
+    """Sensitivity, specificity and predictive values with intervals."""
+    return _figures(known, ("recall", "specificity", "precision", "npv"))
+
+
+def _figures(known: Known, metrics: Sequence[str]) -> Said | None:
+    found = [
+        (run, split, target, metric, scored)
+        for (run, split, target, metric), scored in known.scores.items()
+        if metric in metrics
+    ]
+    told = [_figure(*one) for one in found[:MOST]]
+    rest = f"; and {counted(len(found) - MOST, 'more figure')}" if len(found) > MOST else ""
+    return Said("figures", f"{'; '.join(told)}{rest}.", "metrics.csv") if told else None
+
+
+def _figure(run: str, split: str, target: str, metric: str, scored: Scored) -> str:
+    what = f"{target}, {run}, {split}: {METRIC_NAMES[metric][0]}"
+    if scored.estimate.value is None:
+        return f"{what} cannot be estimated, because {scored.estimate.reason}"
+    return (
+        f"{what} {cell_text(scored.estimate)}, {scored.n:,} patients{scored.of_sides}, {scored.n_positive:,} positive"
+    )
+
+
+def subgroups(known: Known) -> Said | None:
+    """AUROC within groups of patients; the page leaves groups of very few unnamed, and so does this."""
+    rows = group_rows(known.inputs)
+    told = [f"{r['target']}, {r['run']}, {known.inputs.hide(r['of'])}: {spread_of(r)}" for r in rows[:MOST]]
+    rest = f"; and {counted(len(rows) - MOST, 'more group')}" if len(rows) > MOST else ""
+    text = f"AUROC by group of patients, with 95 % interval: {'; '.join(told)}{rest}."
+    return Said("groups", text, "audit.json, shortcuts") if told else None
+
+
+def group_rows(inputs: Inputs) -> list[dict[str, Any]]:
+    """Groups of patients whose AUROC has an interval; smaller ones have none, so nobody is told apart by these."""
+    rows = read_audit(inputs).get("shortcuts", [])
+    return [r for r in rows if r["kind"] == "subgroup" and r["value"] is not None and r["low"] is not None]
+
+
+def spread_of(row: dict[str, Any]) -> str:
+    """A figure of audit.json with its interval."""
+    return f"{number(row['value'])} ({interval(row['low'], row['high'])})"
+
+
+def by_site(known: Known) -> Said | None:
+    """How networks did at sites that they never saw."""
+    names = [s.name for s in known.inputs.study.splits if s.kind == "leave_one_site_out"]
+    only = {k: v for k, v in known.scores.items() if k[1] in names}
+    return _figures(Known(known.inputs, known.told, only), ("auroc",)) if only else None
+
+
+def internal(known: Known) -> Said | None:
+    """That test patients come from the same cohort."""
+    names = [s.name for s in known.inputs.study.splits if s.kind != "leave_one_site_out"]
+    text = f"Test patients of {listed(names)} are of the same cohort as those of training."
+    return Said("internal", text, "study.yaml, splits; split.csv") if names else None
+
+
+def recalibrated(known: Known) -> Said | None:
+    """Calibration slopes as given and after each way of mending."""
+    told = []
+    table = about(known.told, "recalibration")
+    rows = calibration_slopes(known.inputs) if table else []
+    for r in rows[:MOST]:
+        told.append(f"{r['target']}, {r['run_id']}, {r['split']}, {r['method']}: {r['value']:.3f}")
+    rest = f"; and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
+    return Said("slopes", f"Calibration slopes: {'; '.join(told)}{rest}.", "calibration.csv") if told else None
+
+
+def calibration_slopes(inputs: Inputs) -> list[dict[str, Any]]:
+    """Rows of calibration.csv with a slope."""
+    table = read_csv(inputs.out / "calibration.csv")
+    return table[(table["figure"] == "slope") & table["value"].notna()].to_dict("records")
+
+
+def failures(known: Known) -> Said | None:
+    """Exams without a prediction, and where wrong decisions are shown."""
+    table = known.inputs.predictions
+    lost = table[table["status"] != "ok"].drop_duplicates(["run_id", "exam_id"]).groupby("run_id").size()
+    told = [f"{counted(int(n), 'exam')} by {run}" for run, n in lost.items()]
+    text = f"Not predicted were {listed(told)}." if told else "Every exam was predicted by every run."
+    shown = " The surest wrong decisions are pictured in report/figures (cases-*.svg)." if known.inputs.stores else ""
+    return Said("failures", text + shown, "predictions.parquet")
+
+
+def counts(known: Known) -> Said | None:
+    """How many of each class are analysed by each run."""
+    rows = [f"{run}, {target}, {split}: {s.n:,} patients{s.of_sides}, {s.n_positive:,} positive"
+            for (run, split, target, metric), s in known.scores.items() if metric == "auroc"]  # fmt: skip
+    rest = f"; and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
+    return Said("counts", f"Analysed: {'; '.join(rows[:MOST])}{rest}.", "metrics.csv; report/tables/analysed.csv"
+                ) if rows else None  # fmt: skip
+
+
+def verdict(known: Known) -> Said | None:
+    """The headline of each target, by the rules of the audit."""
+    path = known.inputs.out / "verdicts.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    told = [f"{r['target']}: {known.inputs.hide(r['headline'])}." for r in rows]
+    return Said("verdict", " ".join(told), "verdicts.json") if told else None
+
+
+def limits(known: Known) -> Said | None:
+    """What this run cannot show, whatever its figures."""
+    study = known.inputs.study
+    told = []
+    if not any(s.kind == "leave_one_site_out" for s in study.splits):
+        told.append("No site was kept apart, so nothing is known of other hospitals or scanners.")
+    aurocs = [scored for (*_, metric), scored in known.scores.items() if metric == "auroc"]
+    fewest = min((min(s.n_positive, s.units - s.n_positive) for s in aurocs), default=0)
+    told.append(f"The rarer class has {fewest:,} test patients or sides in the smallest analysis.")
+    open_ = [c["check"] for c in read_audit(known.inputs).get("leakage", []) if c["status"] == "unknown"]
+    if open_:
+        told.append(f"Checks for leakage could not tell: {listed(open_)}.")
+    if not read_audit(known.inputs):
+        told.append("The run was not audited for leakage and shortcuts.")
+    told.append("Intervals tell of other patients like these; networks were not trained anew for them.")
+    return Said("limits", " ".join(told), "study.yaml, splits; metrics.csv; audit.json")
+
+
+def characteristics(known: Known) -> Said | None:
+    """Age, sex and clinical columns, as far as they are known: median with quartiles, or counts."""
+    patients = known.inputs.cohort.drop_duplicates("patient_id")
+    told = []
+    for column in [c for c in patients.columns if c.startswith("clinical:")]:
+        values = pd.to_numeric(patients[column], errors="coerce").dropna()
+        if len(values):
+            low, middle, high = values.quantile([0.25, 0.5, 0.75])
+            name = known.inputs.hide(column.removeprefix("clinical:"))
+            told.append(f"{name}: median {middle:.3g} (quartiles {low:.3g} to {high:.3g}, {len(values):,} patients)")
+    series = used_series(known.inputs)
+    if "PatientSex" in series and series["PatientSex"].notna().any():
+        sex = series.drop_duplicates("patient_id")["PatientSex"].value_counts()
+        told.append("sex in the headers: " + ", ".join(f"{n:,} {known.inputs.hide(str(v))}" for v, n in sex.items()))
+    text = f"{'; '.join(told)}."
+    return Said("characteristics", text[0].upper() + text[1:], "cohort.csv; series.csv") if told else None
+
+
+def protocol(known: Known) -> Said | None:
+    """The study file, which holds every setting."""
+    text = f"Every setting is in the study file (hash {study_hash(known.inputs.study)}), which repeats the run."
+    return Said("protocol", text, "study.yaml")
+
+
+def availability(known: Known) -> Said | None:
+    """What of the run could be handed on, and on what terms."""
+    kept = "Trained weights lie in the run directory (experiments/*/*/best.pt). " if known.inputs.stores else ""
+    return Said("availability", f"{kept}Predictions, figures and settings lie in the run directory.", "experiments; "
+                "predictions.parquet")  # fmt: skip
+
+
+def apply(known: Known) -> Said | None:
+    """How the networks answer for new exams."""
+    if not known.inputs.stores:
+        return None
+    slices = any(for_run(known.inputs.study, r).data.slices is not None for r in known.inputs.study.runs)
+    if slices:
+        return Said("apply", "Networks of slices cannot be applied to new exams yet.", "study.yaml, data.slices")
+    return Said("apply", "“scan2gene apply RUN_DIRECTORY SCANS” prepares new exams by the same steps and predicts them "
+                "with the networks of the run; exams unlike those of training are refused with the reason.",
+                "experiments/*/*/best.pt; apply/familiar.json")  # fmt: skip
+
+
+def classes(known: Known) -> Said | None:
+    """Share of positives, and how many of each class are in the fold with the fewest."""
+    rows = known.inputs.metrics
+    own = rows[(rows["metric"] == "auroc") & (rows["variant"] == ORIGINAL)].drop_duplicates(["split", "target"])
+    told = [f"{r['target']}, {r['split']}: {int(r['n_positive']):,} of {int(r['n_units']):,} positive"
+            for r in own.to_dict("records")]  # fmt: skip
+    return Said("classes", f"{'; '.join(told)}.", "metrics.csv") if told else None

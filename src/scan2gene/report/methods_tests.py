@@ -1,0 +1,297 @@
+"""Sentences about figures, intervals, tests, probabilities, the audit, maps and software."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.core.tables import read_csv
+from scan2gene.evaluate.metrics import METRICS
+from scan2gene.evaluate.permutation import PERMUTATIONS
+from scan2gene.report.inputs import Inputs
+from scan2gene.report.looking import METHODS as MAPS
+from scan2gene.report.repeat import reproduce
+from scan2gene.report.results import METRIC_NAMES
+from scan2gene.report.wording import Said, counted, listed, share
+
+MENDED = {
+    "temperature": ("temperature scaling", "Guo2017"),
+    "platt": ("Platt scaling", "Platt1999"),
+    "isotonic": ("isotonic regression", "Zadrozny2002"),
+}
+MAP_CITES = {
+    "hires_cam": "Draelos2020",
+    "grad_cam": "Selvaraju2017",
+    "grad_cam_pp": "Chattopadhay2018",
+    "smooth_grad": "Smilkov2017",
+    "integrated_gradients": "Sundararajan2017",
+    "gradient_shap": "Erion2021",
+    "occlusion": "Zeiler2014",
+}
+_ALTERED = {
+    "erased": "without the lesion",
+    "background": "without the lesion and the box around it",
+    "only_lesion": "with the lesion alone in one other scan",
+    "shifted": "moved by 3 %",
+    "noise": "with noise",
+    "resliced": "with blurred slices",
+    "mirrored": "with left and right exchanged",
+}
+
+
+def figures(inputs: Inputs) -> Iterator[Said]:
+    """What is measured, and how sure it is."""
+    beside = [_metric(m) for m in METRICS if m != "auroc"]
+    yield Said(
+        "metrics",
+        "Discrimination was measured on test patients by the area under the receiver operating "
+        "characteristic curve (AUROC) over pairs of a positive and a negative patient of the same fold.",
+        "metrics.csv",
+        ("Hanley1982",),
+    )
+    yield Said("metrics", f"Beside it stand {listed(beside)}.", "metrics.csv")
+    yield Said(
+        "thresholds",
+        "The decision threshold of a fold had the largest geometric mean of sensitivity and "
+        "specificity on validation patients of all folds, without those of the fold's own test part.",
+        "thresholds.json",
+    )
+    yield Said(
+        "intervals",
+        "Intervals (95 %) are bias-corrected and accelerated bootstrap intervals over "
+        f"{inputs.study.evaluate.bootstrap:,} draws of test patients within class; that of an AUROC takes its "
+        "spread from the pairs that count.",
+        "study.yaml, evaluate.bootstrap; metrics.csv",
+        ("Efron1987",),
+    )
+    if len(inputs.comparisons):
+        yield Said(
+            "comparison",
+            "The best run of each metric was held against every other one on the same draws of the "
+            "patients that both have, with two-sided P values corrected by Holm's method.",
+            "comparisons.csv",
+            ("Holm1979",),
+        )
+
+
+def _metric(name: str) -> str:
+    """A metric as it stands amid a sentence."""
+    words, hint = METRIC_NAMES[name]
+    words = words if words[0] + words[1:2] in ("Br", "F1", "MC") else words[0].lower() + words[1:]
+    return f"{words} {hint}" if hint.startswith("at ") else words
+
+
+def probabilities(inputs: Inputs) -> Iterator[Said]:
+    """Calibration, use, and further evidence, as far as their tables hold something."""
+    table = _rows(inputs.out / "calibration.csv")
+    if table is not None and table["value"].notna().any():
+        yield Said(
+            "calibration",
+            "Calibration was described by slope and intercept, by the expected calibration error, "
+            "and by the Brier score with its parts.",
+            "calibration.csv",
+            ("Cox1958", "VanCalster2019", "Naeini2015", "Murphy1973"),
+        )
+        fitted = [m for m in MENDED if ((table["method"] == m) & table["value"].notna()).any()]
+        if fitted:
+            yield Said(
+                "recalibration",
+                f"Probabilities were also mended by {listed([MENDED[m][0] for m in fitted])}, fitted "
+                "on validation patients outside the fold's test part.",
+                "calibration.csv",
+                tuple(MENDED[m][1] for m in fitted),
+            )
+    if _rows(inputs.out / "decision.csv") is not None:
+        yield Said(
+            "decision",
+            "Net benefit was computed for a range of thresholds (decision curves).",
+            "decision.csv",
+            ("Vickers2006",),
+        )
+    table = _rows(inputs.out / "predictive_values.csv")
+    if table is not None:
+        told = listed([f"{p:.3g} for {t}" for t, p in inputs.study.evaluate.prevalence.items()])
+        yield Said(
+            "predictive values",
+            f"Predictive values were computed for a prevalence of {told}.",
+            "study.yaml, evaluate.prevalence; predictive_values.csv",
+        )
+    if _rows(inputs.out / "abstention.csv") is not None:
+        yield Said(
+            "abstention",
+            "Wrong decisions were counted among the patients whose probability was farthest from the threshold.",
+            "abstention.csv",
+            ("ElYaniv2010",),
+        )
+    table = _rows(inputs.out / "conformal.csv")
+    if table is not None and table["value"].notna().any():
+        level = pd.to_numeric(table["confidence"]).iloc[0]
+        yield Said(
+            "conformal",
+            f"Split conformal prediction sets at {share(level)} were made from each fold's validation patients.",
+            "conformal.csv",
+            ("Vovk2005",),
+        )
+    yield from _evidence(_rows(inputs.out / "evidence.csv"))
+
+
+def _evidence(table: pd.DataFrame | None) -> Iterator[Said]:
+    if table is None:
+        return
+    if table["fits_auroc"].notna().any():
+        yield Said(
+            "fits",
+            "How the method would do when trained again was asked by the corrected resampled interval over fits.",
+            "evidence.csv",
+            ("Nadeau2003",),
+        )
+    done = table[pd.to_numeric(table["shuffles"]).fillna(0) > 0]
+    if len(done):
+        what = "; ".join(dict.fromkeys(done["shuffled_what"]))
+        times = pd.to_numeric(done["shuffles"]).max()
+        yield Said(
+            "shuffles",
+            f"As a check, labels were exchanged {times:,.0f} times between patients of one site, each "
+            f"time with a fit of its own ({what}).",
+            "evidence.csv; study.yaml, evaluate.shuffles",
+            ("Ojala2010", "Phipson2010"),
+        )
+
+
+def power(inputs: Inputs) -> Iterator[Said]:
+    """What the number of patients can show; it was computed before training, and no number was aimed at."""
+    table = _rows(inputs.out / "power.csv")
+    if table is None:
+        return
+    for row in table.to_dict("records"):
+        if pd.notna(row["detectable_auroc"]):
+            yield Said(
+                "power",
+                f"The {int(row['positive']):,} positive and {int(row['negative']):,} negative "
+                f"{row['unit']}s with a label of {row['target']} (split {row['split']}) tell a true AUROC of "
+                f"{float(row['detectable_auroc']):.3f} from chance with a power of 80 % at a level of 5 %.",
+                "power.csv",
+                ("Hanley1982",),
+            )
+
+
+def audit(inputs: Inputs) -> Iterator[Said]:
+    """Leakage checks, shortcuts and the test against chance, of an audited run."""
+    found = read_audit(inputs)
+    if not found:
+        return
+    kinds = {f["kind"] for f in found["shortcuts"]}
+    if "network" in kinds:
+        yield Said(
+            "chance",
+            f"AUROCs were held against chance by {PERMUTATIONS:,} exchanges of labels between patients of "
+            "a fold, with P values corrected by Holm's method over all networks and targets of the split.",
+            "audit.json; verdicts.json",
+            ("Phipson2010", "Holm1979"),
+        )
+    names = [c["check"] for c in found["leakage"] if c["status"] != "unknown"]
+    bad = [c["check"] for c in found["leakage"] if c["status"] == "found"]
+    untold = [c["check"] for c in found["leakage"] if c["status"] == "unknown"]
+    if names:
+        what = f"found something in {listed(bad)}" if bad else "found nothing"
+        rest = f"; what could not be told: {listed(untold)}" if untold else ""
+        yield Said(
+            "leakage",
+            f"{counted(len(names), 'check')} for leakage between the parts ({listed(names)}) {what}{rest}.",
+            "audit.json, leakage",
+        )
+    baselines = [
+        w
+        for k, w in (("metadata", "on scan metadata (scanner, site, settings)"), ("clinical", "on clinical data"))
+        if any(f["kind"] == k and f["value"] is not None for f in found["shortcuts"])
+    ]
+    if baselines:
+        yield Said(
+            "baselines",
+            f"Ridge logistic regressions {listed(baselines)} alone were fitted on the same folds, and "
+            "each network was held against them on the same patients.",
+            "audit.json, shortcuts",
+        )
+    copies = [words for k, words in _ALTERED.items() if k in kinds]
+    if copies:
+        yield Said(
+            "robustness",
+            f"Each network was also tested on altered copies of the scans: {listed(copies)}.",
+            "audit.json, shortcuts; variants.parquet",
+        )
+    groups = group_names(found)
+    if groups:
+        yield Said("subgroups", f"AUROCs were computed within groups by {listed(groups)}.", "audit.json, shortcuts")
+
+
+def group_names(found: dict[str, Any]) -> list[str]:
+    """By what patients were grouped; such as age and site."""
+    rows = [f for f in found["shortcuts"] if f["kind"] == "subgroup" and f["value"] is not None]
+    return list(dict.fromkeys(f["of"].partition(":")[0] for f in rows))
+
+
+def read_audit(inputs: Inputs) -> dict[str, Any]:
+    """audit.json; empty for a run that was not audited."""
+    path = inputs.out / "audit.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def maps(inputs: Inputs) -> Iterator[Said]:
+    """How it was looked at where the networks look."""
+    table = _rows(inputs.out / "explain" / "maps.csv") if inputs.study.explain.exams else None
+    if table is None:
+        return
+    used = [m for m in MAPS if (table["method"] == m).any()]
+    yield Said(
+        "maps",
+        f"Maps of where the networks look were made by {listed([MAPS[m] for m in used])}.",
+        "explain/maps.csv",
+        tuple(MAP_CITES[m] for m in used),
+    )
+    scores = _rows(inputs.out / "explain" / "scores.csv")
+    if scores is None:
+        return
+    if ((scores["measure"] == "energy") & scores["value"].notna()).any():
+        yield Said(
+            "maps",
+            "They were held against the lesion mask and against the same networks with random weights.",
+            "explain/scores.csv",
+        )
+    if (scores["measure"] == "rank_correlation").any():
+        yield Said(
+            "maps",
+            "Layers were made random one after the other to see whether the maps change.",
+            "explain/randomised.csv",
+            ("Adebayo2018",),
+        )
+
+
+def software(inputs: Inputs) -> Iterator[Said]:
+    """Versions that wrote the report, the seed, and the machine that the fits ran on."""
+    known = reproduce(inputs)
+    wanted = ["numpy", "pandas", "scipy", *(("torch",) if inputs.stores else ())]
+    has = [f"{name} {known['versions'][name]}" for name in wanted if known["versions"][name] != "not installed"]
+    versions = known["versions"]
+    yield Said(
+        "software",
+        f"The analysis was done with scan2gene {versions['scan2gene']}; when this was written it ran on "
+        f"Python {versions['Python']}{' with ' + listed(has) if has else ''}.",
+        "versions where the report was written",
+        ("Paszke2019",) if inputs.stores else (),
+    )
+    yield Said("seed", f"The seed of splits, weights and draws was {inputs.study.seed}.", "study.yaml, seed")
+    machine = [*known["gpus"], *known["processors"]]
+    if machine:
+        yield Said("machine", f"The stages ran on {listed(machine)}.", "stages/*.json")
+
+
+def _rows(path: Path) -> pd.DataFrame | None:
+    """A table that holds something; None without."""
+    if not path.exists():
+        return None
+    table = read_csv(path)
+    return table if len(table) else None
