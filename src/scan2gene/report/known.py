@@ -11,6 +11,7 @@ import pandas as pd
 
 from scan2gene.core.study import for_run, study_hash
 from scan2gene.core.tables import read_csv
+from scan2gene.report.characteristics import characteristics as characteristics_of
 from scan2gene.report.inputs import ORIGINAL, Inputs, split_text
 from scan2gene.report.methods import Methods, about, joined
 from scan2gene.report.methods_data import used_series
@@ -256,21 +257,12 @@ def limits(known: Known) -> Said | None:
 
 
 def characteristics(known: Known) -> Said | None:
-    """Age, sex and clinical columns, as far as they are known: median with quartiles, or counts."""
-    patients = known.inputs.cohort.drop_duplicates("patient_id")
-    told = []
-    for column in [c for c in patients.columns if c.startswith("clinical:")]:
-        values = pd.to_numeric(patients[column], errors="coerce").dropna()
-        if len(values):
-            low, middle, high = values.quantile([0.25, 0.5, 0.75])
-            name = known.inputs.hide(column.removeprefix("clinical:"))
-            told.append(f"{name}: median {middle:.3g} (quartiles {low:.3g} to {high:.3g}, {len(values):,} patients)")
-    series = used_series(known.inputs)
-    if "PatientSex" in series and series["PatientSex"].notna().any():
-        sex = series.drop_duplicates("patient_id")["PatientSex"].value_counts()
-        told.append("sex in the headers: " + ", ".join(f"{n:,} {known.inputs.hide(str(v))}" for v, n in sex.items()))
-    text = f"{'; '.join(told)}."
-    return Said("characteristics", text[0].upper() + text[1:], "cohort.csv; series.csv") if told else None
+    """Clinical columns, sex, site and scanner, as far as they are known; the table has them by class and part."""
+    found = characteristics_of(known.inputs)
+    told = [f"{name}{f' {value}' if value else ''}: {cells[0][2]}" for name, value, cells in found["rows"]]
+    text = f"Of all patients (median with quartiles, or number): {'; '.join(told)}. By class: characteristics.csv."
+    source = "cohort.csv; series.csv; report/tables/characteristics.csv"
+    return Said("characteristics", text, source) if told else None
 
 
 def protocol(known: Known) -> Said | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scan2gene.core.started import RANDOM, started
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import PARTS
 from scan2gene.report.inputs import Inputs, baseline_columns
@@ -58,7 +58,7 @@ def networks(inputs: Inputs) -> Iterator[Said]:
             "study.yaml, runs; experiments/*/*/network.json",
             cites,
         )
-        yield from _start(inputs, run)
+    yield from _starts(inputs)
 
 
 def _options(options: dict[str, Any]) -> str:
@@ -66,35 +66,34 @@ def _options(options: dict[str, Any]) -> str:
     return "".join(f", {k} {v}" for k, v in shown.items())
 
 
-def _start(inputs: Inputs, run: Run) -> Iterator[Said]:
-    begun = started(inputs.out, run.name, inputs.study.splits[0].name)
-    if not begun.weights:
-        return
-    named = [inputs.hide(name) for name in begun.weights]
-    if begun.weights == (RANDOM,):
+def _starts(inputs: Inputs) -> Iterator[Said]:
+    """What networks started from; those that began with random numbers in one sentence for each seed."""
+    split = inputs.study.splits[0].name
+    begun = {run.name: started(inputs.out, run.name, split) for run in inputs.study.runs}
+    seeds: dict[int, list[str]] = {}
+    for run in inputs.study.runs:
+        if begun[run.name].weights == (RANDOM,):
+            seeds.setdefault(for_run(inputs.study, run).seed, []).append(run.name)
+    for seed, names in seeds.items():
         yield Said(
             "start",
-            f"{run.name} started from random weights (seed {_seed(inputs.study, run)}).",
-            "experiments/*/*/weights.json; study.yaml, seed",
+            f"{listed(names)} started from random weights (seed {seed}).",
+            "experiments/*/*/best.pt; study.yaml, seed",
         )
-        return
-    cites = tuple(dict.fromkeys(key for name in begun.weights for head, key in STARTS.items() if name.startswith(head)))
-    frozen = (
-        "; its encoder stayed frozen"
-        if begun.frozen == "all"
-        else (f"; the layers {begun.frozen} stayed frozen" if begun.frozen else "")
-    )
-    made_up = ", a synthetic stand-in that holds random numbers" if begun.synthetic else ""
-    yield Said(
-        "start",
-        f"{run.name} started from {listed(named, 'or')}{made_up}{frozen}.",
-        "experiments/*/*/weights.json",
-        cites,
-    )
-
-
-def _seed(study: Study, run: Run) -> int:
-    return for_run(study, run).seed
+    for name, start in begun.items():
+        if not start.weights or start.weights == (RANDOM,):
+            continue
+        cites = (key for weights in start.weights for head, key in STARTS.items() if weights.startswith(head))
+        frozen = "; its encoder stayed frozen" if start.frozen == "all" else ""
+        frozen = frozen or (f"; the layers {start.frozen} stayed frozen" if start.frozen else "")
+        made_up = ", a synthetic stand-in that holds random numbers" if start.synthetic else ""
+        named = listed([inputs.hide(weights) for weights in start.weights], "or")
+        yield Said(
+            "start",
+            f"{name} started from {named}{made_up}{frozen}.",
+            "experiments/*/*/weights.json",
+            tuple(dict.fromkeys(cites)),
+        )
 
 
 def weight_records(inputs: Inputs) -> list[dict[str, str]]:
@@ -190,14 +189,15 @@ def imbalance(inputs: Inputs) -> Iterator[Said]:
 
 def _epochs(inputs: Inputs) -> Iterator[Said]:
     """Epochs that the fits really ran for, from their histories."""
+    groups: dict[tuple[int, str], list[str]] = {}
     for run in inputs.study.runs:
-        tables = [t for split in inputs.study.splits for _, _, t in inputs.history(run.name, split.name)]
-        if tables:
-            yield Said(
-                "epochs",
-                f"The {counted(len(tables), 'fit')} of {run.name} ran for {spread(len(t) for t in tables)} epochs.",
-                "experiments/*/*/history.csv",
-            )
+        lengths = [len(t) for split in inputs.study.splits for _, _, t in inputs.history(run.name, split.name)]
+        if lengths:
+            groups.setdefault((len(lengths), spread(lengths)), []).append(run.name)
+    for (fits, epochs), names in groups.items():
+        each = " each" if len(names) > 1 else ""
+        text = f"{listed(names)} had {counted(fits, 'fit')}{each}, which ran for {epochs} epochs."
+        yield Said("epochs", text, "experiments/*/*/history.csv")
 
 
 def _augmentation(inputs: Inputs) -> Iterator[Said]:

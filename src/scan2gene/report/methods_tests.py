@@ -105,7 +105,8 @@ def probabilities(inputs: Inputs) -> Iterator[Said]:
                 "calibration.csv",
                 tuple(MENDED[m][1] for m in fitted),
             )
-    if _rows(inputs.out / "decision.csv") is not None:
+    table = _rows(inputs.out / "decision.csv")
+    if table is not None and table["net_benefit"].notna().any():
         yield Said(
             "decision",
             "Net benefit was computed for a range of thresholds (decision curves).",
@@ -113,14 +114,15 @@ def probabilities(inputs: Inputs) -> Iterator[Said]:
             ("Vickers2006",),
         )
     table = _rows(inputs.out / "predictive_values.csv")
-    if table is not None:
+    if table is not None and table["value"].notna().any():
         told = listed([f"{p:.3g} for {t}" for t, p in inputs.study.evaluate.prevalence.items()])
         yield Said(
             "predictive values",
             f"Predictive values were computed for a prevalence of {told}.",
             "study.yaml, evaluate.prevalence; predictive_values.csv",
         )
-    if _rows(inputs.out / "abstention.csv") is not None:
+    table = _rows(inputs.out / "abstention.csv")
+    if table is not None and table["error"].notna().any():
         yield Said(
             "abstention",
             "Wrong decisions were counted among the patients whose probability was farthest from the threshold.",
@@ -172,7 +174,7 @@ def power(inputs: Inputs) -> Iterator[Said]:
             yield Said(
                 "power",
                 f"The {int(row['positive']):,} positive and {int(row['negative']):,} negative "
-                f"{row['unit']}s with a label of {row['target']} (split {row['split']}) tell a true AUROC of "
+                f"test {row['unit']}s with a label of {row['target']} (split {row['split']}) tell a true AUROC of "
                 f"{float(row['detectable_auroc']):.3f} from chance with a power of 80 % at a level of 5 %.",
                 "power.csv",
                 ("Hanley1982",),

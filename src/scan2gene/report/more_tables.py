@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.evaluate.intervals import Estimate
+from scan2gene.report.characteristics import COLUMNS, long_rows
 from scan2gene.report.looking import MEASURES
 from scan2gene.report.tables import Table, cell_text
 
@@ -18,7 +19,13 @@ def more_tables(page: dict[str, Any]) -> list[Table]:
     Args:
         page: What the page is made from: a key for each of its parts.
     """
-    return [*_audit(page["audit"]), *_looking(page["looking"]), *_searched(page["searched"]), *_plan(page["plan"])]
+    return [
+        *_characteristics(page["characteristics"]),
+        *_audit(page["audit"]),
+        *_looking(page["looking"]),
+        *_searched(page["searched"]),
+        *_plan(page["plan"]),
+    ]
 
 
 def _table(name: str, caption: str, rows: Sequence[Any], columns: Sequence[str], shown: Any = None) -> Table:
@@ -28,6 +35,14 @@ def _table(name: str, caption: str, rows: Sequence[Any], columns: Sequence[str],
 
 def _ends(estimate: Estimate) -> list[float | None]:
     return [estimate.value, estimate.low, estimate.high]
+
+
+def _characteristics(found: dict[str, Any]) -> list[Table]:
+    heads = [f"{name} (n = {n:,})" for name, n in found["groups"]]
+    shown = [{"Characteristic": name, "Value": value} | {h: c[2] for h, c in zip(heads, cells, strict=True)}
+             for name, value, cells in found["rows"]]  # fmt: skip
+    caption = "Patients: median with quartiles, or number with its share of those in whom it is known"
+    return [_table("characteristics", caption, long_rows(found), COLUMNS, shown)]
 
 
 def _audit(audit: dict[str, Any]) -> list[Table]:

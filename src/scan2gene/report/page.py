@@ -17,6 +17,7 @@ from scan2gene.core.study import Study
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
+from scan2gene.report.characteristics import characteristics
 from scan2gene.report.embeddings import embedding_maps, neighbours
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.looking import looking
@@ -81,6 +82,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "maps": embedding_maps(inputs),
         "neighbours": neighbours(inputs),
         "cohort": cohort.cohort(inputs),
+        "characteristics": characteristics(inputs),
         "plan": planned(inputs),
         "scans": cohort.scans(inputs),
         "acquisition": acquisition.acquisition(inputs),

@@ -351,6 +351,21 @@ def test_the_flow_adds_up(inputs, written):
             assert before["kept"] == after["kept"] + sum(after["left_out"].values())
 
 
+def test_characteristics_by_class(inputs, written):
+    table = pd.read_csv(written[2] / "report" / "tables" / "characteristics.csv", dtype=str)
+    found = table.set_index(["characteristic", "value", "group"])
+    cohort = inputs.cohort.drop_duplicates("patient_id").set_index("patient_id")
+    labels = inputs.labels[inputs.labels["target"] == "idh"].set_index("patient_id")["value"]
+    for name, ids in (("all", cohort.index), ("idh positive", labels.index[labels == 1]),
+                      ("idh negative", labels.index[labels == 0])):  # fmt: skip
+        north = int((cohort.loc[ids, "site"] == "north").sum())
+        row = found.loc[("Site", "north", name)]
+        assert (row["n"], row["known"]) == (str(north), str(len(ids)))
+        assert row["text"] == f"{north} ({100 * north / len(ids):.0f} %)"
+    age = table[(table["characteristic"] == "age") & (table["group"] == "all")].iloc[0]
+    assert (age["n"], age["text"]) == ("40", "50 (50–50)")
+
+
 # the page
 
 
@@ -363,6 +378,7 @@ def test_every_table_and_figure_of_the_page_lies_beside_it(written):
         "AUROC by fold": "auroc-by-fold", "Agreement of neighbours": "embedding-neighbours",
         "Classes by part": "classes-",
         "Classes by site": "sites", "What the test patients can show": "power", "Exclusions": "exclusions",
+        "Characteristics of": "characteristics",
         "Image orientations": "orientations", "Studies found": "studies", "Training": "training",
         "Best epochs": "best-epochs", "Failed volumes": "failed-volumes", "Failed predictions": "failed-exams",
         "Maps held against": "map-scores", "Randomisation check": "map-randomisation", "What the search": "search",
