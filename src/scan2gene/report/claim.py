@@ -53,7 +53,7 @@ CLAIM = Checklist(
              "whether a number of patients was aimed at, and why"),
         Item("22", _MODEL, "The model in detail, with inputs and outputs",
              k.together(k.sentences("model", "roles"), k.always("Its output is one logit for each target or side.",
-             "predictions.parquet"))),
+             "predictions.parquet")), "layers and their sizes, where no reference gives them"),
         Item("23", _MODEL, "Software with versions", k.sentences("software")),
         Item("24", _MODEL, "How parameters were initialised", k.sentences("start"),
              otherwise="No network with layers was trained."),

@@ -125,7 +125,7 @@ def split_text(study: Study, name: str) -> str:
         return f"{split.folds}-fold cross-validation by {unit}{again}"
     if split.kind == "holdout":
         units = "patients" if split.unit == "patient" else "slices (LEAKY)"
-        return f"{split.test_fraction:.0%} of the {units} held out for testing{again}"
+        return f"{100 * split.test_fraction:.3g} % of the {units} held out for testing{again}"
     return "each site tested once by networks that never saw it"
 
 

@@ -175,6 +175,14 @@ def group_rows(inputs: Inputs) -> list[dict[str, Any]]:
     return [r for r in rows if r["kind"] == "subgroup" and r["value"] is not None and r["low"] is not None]
 
 
+def clusters(known: Known) -> Said | None:
+    """AUROC by site or scanner, where there are several that are large enough."""
+    rows = [r for r in group_rows(known.inputs) if r["of"].partition(":")[0] in ("site", "scanner")]
+    told = [f"{r['target']}, {r['run']}, {known.inputs.hide(r['of'])}: {spread_of(r)}" for r in rows[:MOST]]
+    rest = f"; and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
+    return Said("clusters", f"AUROC within {'; '.join(told)}{rest}.", "audit.json, shortcuts") if told else None
+
+
 def spread_of(row: dict[str, Any]) -> str:
     """A figure of audit.json with its interval."""
     return f"{number(row['value'])} ({interval(row['low'], row['high'])})"

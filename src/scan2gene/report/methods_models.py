@@ -237,6 +237,9 @@ def partitions(inputs: Inputs) -> Iterator[Said]:
             "validation patients.",
             "study.yaml, splits; split.csv",
         )
+        if split.unit == "slice":
+            yield Said("part sizes", "Slices of every patient stood in every part.", "split.csv")
+            continue
         sizes = part_sizes(inputs, split.name)
         told = listed([f"{spread(sizes[p])} {'training' if p == 'train' else p}" for p in PARTS])
         each = "Each fold had" if len(inputs.folds(split.name)) > 1 else "It had"

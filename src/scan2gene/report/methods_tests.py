@@ -169,16 +169,16 @@ def power(inputs: Inputs) -> Iterator[Said]:
     table = _rows(inputs.out / "power.csv")
     if table is None:
         return
-    for row in table.to_dict("records"):
-        if pd.notna(row["detectable_auroc"]):
-            yield Said(
-                "power",
-                f"The {int(row['positive']):,} positive and {int(row['negative']):,} negative "
-                f"test {row['unit']}s with a label of {row['target']} (split {row['split']}) tell a true AUROC of "
-                f"{float(row['detectable_auroc']):.3f} from chance with a power of 80 % at a level of 5 %.",
-                "power.csv",
-                ("Hanley1982",),
-            )
+    known = table[table["detectable_auroc"].notna()]
+    for split in inputs.study.splits:
+        told = [
+            f"{float(r['detectable_auroc']):.3f} for {r['target']} ({int(r['positive']):,} positive and "
+            f"{int(r['negative']):,} negative {r['unit']}s)"
+            for r in known[known["split"] == split.name].to_dict("records")
+        ]
+        if told and split.unit == "patient":  # rows of a split by slice count patients once a fold
+            text = f"what those tested in {split.name} can tell from chance is a true AUROC of {listed(told)}."
+            yield Said("power", f"With a power of 80 % at a level of 5 %, {text}", "power.csv", ("Hanley1982",))
 
 
 def audit(inputs: Inputs) -> Iterator[Said]:

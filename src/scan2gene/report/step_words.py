@@ -13,9 +13,9 @@ from scan2gene.report.wording import listed
 Options = dict[str, Any]
 
 
-def times(values: Sequence[Any], free: str = "any") -> str:
-    """Three numbers as "2.5 × 2.5 × 3"; null is a free one."""
-    return " × ".join(free if v is None else f"{v:g}" for v in values)
+def times(values: Sequence[Any]) -> str:
+    """Three numbers as "2.5 × 2.5 × 3"; null, the number that there was, as n."""
+    return " × ".join("n" if v is None else f"{v:g}" for v in values)
 
 
 def mask_named(name: str) -> str:
@@ -34,6 +34,11 @@ def _resample(o: Options) -> str:
           "acquisition": ", the third size along the slices"}  # fmt: skip
     turned = ", turned onto the patient's axes" if o["straighten"] else ""
     return f"resampled to {times(o['spacing_mm'])} mm by cubic B-splines{of.get(o['axes'], '')}{turned}"
+
+
+def _resize(o: Options) -> str:
+    kept = " (n as before)" if None in o["shape"] else ""
+    return f"stretched to {times(o['shape'])} voxels{kept}"
 
 
 def _skull_strip(o: Options) -> str:
@@ -90,7 +95,7 @@ WORDS: dict[str, tuple[Callable[[Options], str], tuple[str, ...]]] = {
     "min_max_uint8": (lambda o: "scaled to 8 bits between their smallest and largest voxel", ()),
     "reorient": (_reorient, ()),
     "resample": (_resample, ("Unser1999",)),
-    "resize": (lambda o: f"stretched to {times(o['shape'])} voxels", ("Unser1999",)),
+    "resize": (_resize, ("Unser1999",)),
     "register": (_register, ("Mattes2003",)),
     "match_grid": (lambda o: f"brought onto the grid of {o['reference']}", ()),
     "skull_strip": (_skull_strip, ()),

@@ -57,7 +57,7 @@ TRIPOD_AI = Checklist(
              k.sentences("model", "start", "training", "selection", "epochs", "augmentation", "search"),
              "why this kind of model"),
         Item("12d", _METHODS, "Differences between clusters such as hospitals", k.together(
-            k.sentences("subgroups"), k.by_site), otherwise="They were not quantified."),
+            k.clusters, k.by_site), otherwise="They were not quantified."),
         Item("12e", _METHODS, "Measures and plots of performance, and how models were compared",
              k.sentences("metrics", "intervals", "comparison", "chance", "calibration", "decision", "abstention",
              "conformal")),

@@ -8,6 +8,8 @@ from scan2gene.core.files import file_hash, write_text
 from scan2gene.core.rundir import stage_key
 from scan2gene.stages.job import Job, run_stores
 
+FORMAT = 2  # to be raised when the page or what lies beside it changes
+
 
 def write_report(job: Job) -> str:
     """Write report.html and the files beside it."""
@@ -20,6 +22,7 @@ def write_report(job: Job) -> str:
                     for p in job.out.glob(pattern))  # fmt: skip
     key = stage_key(
         version=__version__,
+        format=FORMAT,
         files={str(p.relative_to(job.out)): file_hash(p) for p in inputs},
         study=job.study.model_dump(mode="json"),
     )

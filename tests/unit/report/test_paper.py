@@ -207,7 +207,7 @@ def test_every_table_of_a_stage_brings_its_sentence(base, tmp_path):
     assert [s.text for s in about(told, "maps")] == ["Maps of where the networks look were made by Occlusion."]
     mended = about(told, "recalibration")[0]
     assert "by Platt scaling, fitted" in mended.text and mended.cites == ("Platt1999",)
-    assert "AUROC of 0.731 from chance" in about(told, "power")[0].text
+    assert "a true AUROC of 0.731 for idh (25 positive and 15 negative patients)." in about(told, "power")[0].text
 
 
 def test_every_number_is_in_the_run(inputs):
