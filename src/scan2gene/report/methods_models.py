@@ -16,6 +16,7 @@ from scan2gene.report.wording import Said, counted, listed, share, spread
 # model -> what it is, and what it cites
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "light_cnn": ("a 3D convolutional network of five layers", ()),
+    "attention_cnn": ("a 3D convolutional network of five layers with gated attention over cells", ("Ilse2018",)),
     "light_cnn2d": ("a 2D convolutional network of five layers", ()),
     "resnet10": ("a 3D residual network of 10 layers", ("He2016", "Hara2018")),
     "resnet18": ("a 3D residual network of 18 layers", ("He2016", "Hara2018")),
