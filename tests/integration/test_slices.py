@@ -157,8 +157,6 @@ def test_new_exams_are_refused_in_one_line(finished):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data": {"slices": None}}, "light_cnn2d sees single slices; set data.slices"),
-        ({"runs": [{"name": "deep", "model": {"name": "light_cnn"}}]}, "light_cnn sees whole volumes"),
         ({"data": {"slices": {"fusion": [{"name": "median"}]}}}, "'median' is not known; valid: .*noisy_or"),
         ({"predict": {"flips": ["k"]}}, "no axis k"),
     ],

@@ -18,6 +18,7 @@ from scan2gene.core.errors import WeightsError
 
 LEAST_SHARE = 0.95  # of an encoder's tensors that a file must hold
 HEAD = "head."  # begin of the names of every family's head
+ATTENTION = "attention."  # of layers that weigh slices, which no released file has
 # Names of the layer that sees the roles, where its weights can be fitted to another number of them.
 FIRST_LAYERS = ("conv1.weight", "features.0.weight", "stem.0.weight", "patch_embed.proj.weight")
 SYNTHETIC = "synthetic"  # entry of a stand-in, whose value names the card that it stands for

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scan2gene.core.files import atomic_path
 from scan2gene.models import MODELS
-from scan2gene.models.checkpoint import HEAD, SYNTHETIC
+from scan2gene.models.checkpoint import ATTENTION, HEAD, SYNTHETIC
 from scan2gene.models.fetch import card_of
 from scan2gene.models.weights import Card
 
@@ -74,7 +74,7 @@ def published_tensors(network: nn.Module, card: Card) -> dict[str, Tensor]:
     back = {ours: theirs for theirs, ours in card.prefixes.items()}
     named: dict[str, Tensor] = {}
     for name, value in network.state_dict().items():
-        if not name.startswith((HEAD, "attention.")):  # attention over slices is ours
+        if not name.startswith((HEAD, ATTENTION)):  # attention over slices is ours
             begin = next((b for b in back if name.startswith(b)), "")
             named[back.get(begin, "") + name.removeprefix(begin)] = value
     if card.model == "convnextv2" and card.options["size"] != "tiny":  # timm has convolutions in the smaller ones

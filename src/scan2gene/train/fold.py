@@ -77,8 +77,8 @@ def _check_dimensions(view: Study, run: Run) -> None:
     with torch.device("meta"):  # without memory
         try:
             flat = MODELS[run.model.name](1, 1, **run.model.options).spatial_dims == 2
-        except Exception:  # an option's value that the network refuses is told where it is built
-            return
+        except Exception as error:  # of an option's value, which the network judges in its own words
+            raise StudyError(f"run {run.name}: {run.model.name} cannot have these options: {error}") from None
     slices = view.data.slices
     if flat != (slices is not None):
         raise StudyError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from scan2gene.core.study import Study, channels
 from scan2gene.core.study_runs import Run, Weights
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import (
+    ATTENTION,
     FIRST_LAYERS,
     HEAD,
     Checkpoint,
@@ -87,7 +88,19 @@ def check_weights(study: Study, run: Run) -> None:
                 f"run {run.name}: with freeze: all every exam is embedded once, so augmentation would change nothing. "
                 "Take it out, for this run with data: {augment: []}"
             )
-    frozen_names(network, weights.freeze, run.name)
+    frozen = frozen_names(network, weights.freeze, run.name)
+    if weights.name and not weights.run:
+        _refuse_frozen_noise(run, frozen)  # no released file has attention over slices
+
+
+def _refuse_frozen_noise(run: Run, frozen: Iterable[str]) -> None:
+    """Attention over slices that no file has brought would be frozen as random as it began."""
+    random = sorted(name for name in frozen if name.startswith(ATTENTION))
+    if random:
+        raise StudyError(
+            f"run {run.name}: weights.freeze would keep {run.model.name}'s attention over slices, which its weights do "
+            "not have, as random as it begins; set model.options to {pooling: mean} (or max), or freeze other layers"
+        )
 
 
 def _plain(study: Study, run: Run) -> nn.Module:
@@ -252,6 +265,7 @@ def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tu
     same_targets = start.source is not None and start.source.targets == list(study.targets)
     same_head = same_targets and not weights.probes
     found = match(network, tensors, start.card is not None or weights.channels == "adapt", same_head)
+    _refuse_frozen_noise(run, frozen_names(network, weights.freeze, run.name) & {*found.missing})
     first = next((n for n in FIRST_LAYERS if any(m.startswith(f"{n} ") for m in found.misfits)), "")
     if first and not found.channels:
         raise WeightsError(
