@@ -20,8 +20,8 @@ from scan2gene.core.files import value_hash, write_json
 from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.rundir import damaged, exclusive, read_stamp
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study, for_run, input_roles
-from scan2gene.core.study_cohort import Cohort
+from scan2gene.core.study import Study, for_run, input_roles, is_leaky
+from scan2gene.core.study_cohort import Cohort, Role
 from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
@@ -33,6 +33,7 @@ from scan2gene.core.tables import (
     write_parquet,
 )
 from scan2gene.evaluate.ensemble import ensemble
+from scan2gene.evaluate.late import LATE, WEIGHT_COLUMNS, WEIGHTS, late_applied
 
 SUMMARY_COLUMNS = (
     "run_id",
@@ -109,7 +110,10 @@ def apply(
             rows, told = _predict(run_dir, view, one, stores[one.name], networks[one.name], split, found, out, force)
             tables.append(rows)
             notes += [n for n in told if n not in notes]
-        predictions = pd.concat(tables, ignore_index=True)
+        fused = _late(run_dir, settings, pd.concat(tables, ignore_index=True))
+        predictions = (
+            pd.concat([*tables, fused], ignore_index=True) if len(fused) else pd.concat(tables, ignore_index=True)
+        )
         write_parquet(out / "predictions.parquet", predictions)
         write_csv(out / "predictions.csv", predictions)
     return Applied(out, predictions, _summary(predictions, run_dir, split), notes)
@@ -159,12 +163,12 @@ def _networks(settings: Study, run: str | None) -> tuple[list[Run], list[str]]:
             f"{' and '.join(one.name for one in asked)}: a model on columns of the label table, which new exams do "
             "not have. Only networks can be applied."
         )
+    if is_leaky(settings):
+        raise RunError(
+            "the run was trained on slices of every patient to show leakage; it is not applied to new exams."
+        )
     notes = [f"{one.name} is skipped: it needs columns of the label table." for one in asked if one not in networks]
-    flat = [one.name for one in networks if for_run(settings, one).data.slices is not None]
-    whole = [one for one in networks if one.name not in flat]
-    if not whole:
-        raise RunError(f"{' and '.join(flat)}: networks of slices are not applied to new exams yet")
-    return whole, notes + [f"{name} is skipped: networks of slices are not applied to new exams yet." for name in flat]
+    return networks, notes
 
 
 def _folds(run_dir: Path, one: Run, split: str) -> list[tuple[dict[str, Any], Path]]:
@@ -264,13 +268,14 @@ def _predict(
     from scan2gene.predict.familiar import of_training, reasons_against
     from scan2gene.preprocess.store import build_store
 
-    training = of_training(run_dir, split, store, view.cohort.roles, run_dir / "apply" / "familiar.json")
+    roles = _seen_roles(view)
+    training = of_training(run_dir, split, store, roles, run_dir / "apply" / "familiar.json")
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
     new_store = out / "store" / store.name
     manifest = build_store(new_store, found.exams, found.paths, view.cohort.roles, view.preprocess, hide)
-    unlike = reasons_against(found.exams, found.series, new_store, manifest, view.cohort.roles, training)
+    unlike = reasons_against(found.exams, found.series, new_store, manifest, roles, training)
     against = {exam: _joined(reasons) for exam, reasons in unlike.items() if reasons}
-    manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), input_roles(view))
+    manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), view)
     failed = _failed(manifest, view)
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
     wanted = found.exams[~found.exams["exam_id"].isin({*failed, *refused})]
@@ -278,7 +283,18 @@ def _predict(
     logits = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else none
     refused |= found.left_out
     notes = [f"{one.name}: {training.ranges.told()}."]
+    if not any("likeness" in measures for measures in training.ranges.numbers.values()):
+        notes.append(
+            f"{one.name}: prepared volumes differ in their number of voxels, so whether a new exam correlates with the "
+            "mean of training is not checked; geometry and grey values are."
+        )
     return _rows(view, one, networks, found.listed, logits, refused, failed, against), notes
+
+
+def _seen_roles(view: Study) -> dict[str, Role]:
+    """Roles on which a run's answer depends: its channels, and what its steps are led by."""
+    led = {v for step in view.preprocess for o, v in step.options.items() if o in ("mask", "reference")}
+    return {n: r for n, r in view.cohort.roles.items() if n in input_roles(view) or n in led}
 
 
 def _joined(reasons: list[str]) -> str:
@@ -286,16 +302,23 @@ def _joined(reasons: list[str]) -> str:
     return "; ".join(reasons[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, roles: list[str]) -> pd.DataFrame:
+def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, view: Study) -> pd.DataFrame:
     """The manifest with volumes set to failed that differ in shape or type from what networks were trained on."""
+    roles = input_roles(view)
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
-    shapes, types = set(trained["shape"]), set(trained["dtype"])
+
+    def seen(shape: str) -> str:
+        return shape if view.data.slices is None else shape.rpartition("x")[0]  # any number of slices will do
+
+    shapes, types = {seen(s) for s in trained["shape"]}, set(trained["dtype"])
     manifest = manifest.copy()
     for number, row in manifest.iterrows():
         if row["status"] != "ok" or row["role"] not in roles:
             continue
-        if row["shape"] not in shapes:
-            why = f"{row['role']}: prepared to {row['shape']} voxels, training volumes have {' or '.join(shapes)}"
+        if seen(row["shape"]) not in shapes:
+            why = (
+                f"{row['role']}: prepared to {row['shape']} voxels, training volumes have {' or '.join(sorted(shapes))}"
+            )
         elif row["dtype"] not in types:
             why = f"{row['role']}: prepared as {row['dtype']}, training volumes are {' or '.join(types)}"
         else:
@@ -321,15 +344,18 @@ def _logits(
     import torch
 
     from scan2gene.data.cohort import CohortTensors, load_cohort
+    from scan2gene.data.slices import load_slices
     from scan2gene.train.embedded import embedded_by
     from scan2gene.train.fold import predict_fold
+    from scan2gene.train.fusion import answers
     from scan2gene.train.networks import probes
     from scan2gene.train.search import chosen_run
     from scan2gene.train.source_run import read_record
 
-    roles = input_roles(view)
+    roles, slices = input_roles(view), view.data.slices
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    data = load_cohort(new_store, manifest, exams, labels, roles, output_names(view))
+    here = (new_store, manifest, exams, labels, roles, output_names(view))
+    data = load_slices(*here, slices.per_patient) if slices else load_cohort(*here)
     trained = read_csv(store / "manifest.csv")
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
     if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
@@ -351,6 +377,9 @@ def _logits(
                 embedded[encoder] = embedded_by(settled, own, folder, data)
             given = embedded[encoder]
         passed = predict_fold(settled, own, given, folder)
+        if settled.data.slices:
+            found.append(answers(settled.data.slices.fusion, passed, given, folder))
+            continue
         found.append({v: dict(zip(data.exams["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
     return found
 
@@ -379,13 +408,28 @@ def _rows(
     return table[list(PREDICTION_COLUMNS)]
 
 
+def _late(run_dir: Path, settings: Study, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Rows of what the study fuses late from several runs, with the weights that it learned."""
+    path = run_dir / WEIGHTS
+    if not settings.predict.late_fusion or not path.exists():
+        return predictions[:0]
+    fused = late_applied(predictions, settings.predict.late_fusion, read_csv(path, WEIGHT_COLUMNS))
+    if fused.empty:
+        return fused
+    refused = fused[fused["status"] == "refused"]
+    together = ensemble(fused)
+    together.loc[together["exam_id"].isin(refused["exam_id"]), "status"] = "refused"
+    return pd.concat([fused, together], ignore_index=True)[list(PREDICTION_COLUMNS)]
+
+
 def _summary(predictions: pd.DataFrame, run_dir: Path, split: str) -> pd.DataFrame:
     """The ensembles with the median of their networks' thresholds and the decision at it."""
     rows = predictions[predictions["variant"] == "ensemble"].copy()
     path = run_dir / "thresholds.json"
     cuts = pd.DataFrame(json.loads(path.read_text()) if path.is_file() else [])
     if len(cuts):
-        cuts = cuts[cuts["split"] == split].groupby(["run_id", "target"])["threshold"].median()
+        own = cuts["variant"].isin(["original", LATE]) if "variant" in cuts else True  # not of other ways to answer
+        cuts = cuts[(cuts["split"] == split) & own].groupby(["run_id", "target"])["threshold"].median()
         rows["threshold"] = cuts.reindex(pd.MultiIndex.from_frame(rows[["run_id", "target"]])).to_numpy()
     else:
         rows["threshold"] = np.nan

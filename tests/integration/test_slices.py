@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -135,6 +137,46 @@ def test_the_report_sets_slice_level_apart_and_shows_what_was_kept(finished):
     assert embedded[embedded["run_id"] == "flat"]["exam_id"].is_unique
 
 
+def test_own_exams_applied_again_get_the_same_answers_in_every_way(finished):
+    out, study = finished
+    again = apply(out, study.parent / "scans", out / "apply" / "own", force=True)
+    unit = ["run_id", "exam_id", "target", "fold", "variant"]
+    before = pd.read_parquet(out / "predictions.parquet").query("unit == 'exam' and split == 'holdout'")
+    after = again.predictions[again.predictions["variant"] != "ensemble"].astype({"fold": int})
+    before, after = before.set_index(unit)["logit"], after.set_index(unit)["logit"]
+    assert set(after.index.get_level_values("variant")) >= {"original", "late fusion", *WAYS[1:], "tta", "mean, tta"}
+    assert set(before.index) <= set(after.index)
+    np.testing.assert_allclose(after[before.index].astype(float), before, rtol=1e-4, atol=1e-5)
+    summary = again.summary.set_index(["run_id", "patient_id"])
+    assert "every voxel has the same value" in summary.loc[("flat", "P004"), "reason"]
+    cuts = pd.DataFrame(json.loads((out / "thresholds.json").read_text())).set_index(["run_id", "variant"])["threshold"]
+    assert summary.loc[("flat", "P000"), "threshold"] == cuts["flat", "original"]
+    assert summary.loc[("both", "P000"), "threshold"] == cuts["both", "late fusion"]
+
+
+def test_exams_of_another_kind_are_refused_and_late_fusion_with_them(finished, tmp_path):
+    out, study = finished
+    for role in ("axial", "coronal"):
+        scan = nib.load(study.parent / "scans" / "P001" / f"{role}.nii")
+        array = 255 - np.asarray(scan.dataobj)  # its head is dark, and the air around it bright
+        (tmp_path / "P900").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(array, scan.affine), tmp_path / "P900" / f"{role}.nii")
+    found = apply(out, tmp_path, out / "apply" / "inverted").summary.set_index("run_id")
+    assert set(found["status"]) == {"refused"} and set(found.index) == {"flat", "few", "whole", "both"}
+    assert found.loc["flat", "reason"].count("outside what training saw") >= 1
+    (out / "experiments" / "flat" / "holdout-r0-f0" / "attention.pt").rename(tmp_path / "kept.pt")
+    with pytest.raises(RunError, match=r"attention.pt, which says how slices are fused, is not there or not whole"):
+        apply(out, study.parent / "scans", out / "apply" / "own", run="flat", force=True)
+    (tmp_path / "kept.pt").rename(out / "experiments" / "flat" / "holdout-r0-f0" / "attention.pt")
+
+
+def test_no_leak_is_found_where_there_is_none(finished):
+    """Thresholds of single slices decide nothing, and are not taken for those of patients."""
+    out, _ = finished
+    checks = {c["check"]: c for c in json.loads((out / "audit.json").read_text())["leakage"]}
+    assert [name for name, c in checks.items() if c["status"] == "found"] == []
+
+
 def test_another_fusion_needs_no_training(finished):
     out, study = finished
     (stamp,) = (p for p in (out / "stages").rglob("*flat*") if p.is_file() and "train" in str(p.relative_to(out)))
@@ -146,12 +188,6 @@ def test_another_fusion_needs_no_training(finished):
     assert stamp.stat().st_mtime_ns == before
     table = pd.read_parquet(out / "predictions.parquet")
     assert set(table.loc[table["run_id"] == "flat", "variant"]) == {"original", "top_k", "tta", "top_k, tta"}
-
-
-def test_new_exams_are_refused_in_one_line(finished):
-    out, _ = finished
-    with pytest.raises(RunError, match="networks of slices are not applied"):
-        apply(out, out, run="flat")
 
 
 @pytest.mark.parametrize(

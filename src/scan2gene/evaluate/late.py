@@ -11,6 +11,7 @@ from scan2gene.core.tables import PREDICTION_COLUMNS, without_slices
 
 PULL = 2.0  # exams that ask for equal weights
 LATE = "late fusion"  # variant of what is fused from several runs
+WEIGHTS = "fusion_weights.csv"  # how much each role or run counts, of a fit and of a whole run directory
 WEIGHT_COLUMNS = ("run_id", "split", "repeat", "fold", "target", "side", "member", "weight", "n", "reason")
 _UNIT = ["patient_id", "exam_id", "unit_id", "part"]
 _FOLD = ["split", "repeat", "fold", "target", "side"]
@@ -75,19 +76,55 @@ def late_ensembles(
     tables, told = [], []
     for name, runs in members.items():
         for fold, rows in own[own["run_id"].isin(runs)].groupby(_FOLD, sort=False, dropna=False):
-            table = rows.drop_duplicates(_UNIT).set_index(_UNIT)
-            wide = rows.pivot(index=_UNIT, columns="run_id", values="logit").reindex(
-                index=table.index, columns=list(runs)
-            )
-            logits = wide.to_numpy(float)
+            table, logits = _of_members(rows, runs)
             of_validation = (table.index.get_level_values("part") == "validation").nonzero()[0]
             weights, reason = late_weights(logits[of_validation], table["y_true"].to_numpy(float)[of_validation])
-            z = weighted(logits, weights)
-            lost = np.isnan(z)
-            table = table.assign(run_id=name, variant=LATE, logit=z, prob=0.5 * (1 + np.tanh(z / 2)))
-            table["status"] = np.where(lost, "failed", "ok")
-            table["reason"] = np.where(lost, table["reason"], "")
-            tables.append(table.reset_index()[list(PREDICTION_COLUMNS)])
+            tables.append(_fused(table, name, weighted(logits, weights)))
             told += [(name, *fold, m, w, len(of_validation), reason) for m, w in zip(runs, weights, strict=True)]
     empty = pd.DataFrame(columns=list(PREDICTION_COLUMNS))
     return (pd.concat(tables, ignore_index=True) if tables else empty), pd.DataFrame(told, columns=list(WEIGHT_COLUMNS))
+
+
+def late_applied(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]], told: pd.DataFrame) -> pd.DataFrame:
+    """As `late_ensembles`, of new exams: nothing is learned, the weights are those of each fold's validation.
+
+    Args:
+        predictions: Of new exams by the fold networks of some runs.
+        members: Name of the fusion -> names of its runs; those with a run that has no rows are left out.
+        told: fusion_weights.csv of the run directory.
+
+    Returns:
+        Rows as of one run; refused where a member was refused.
+    """
+    own = predictions[predictions["variant"] == "original"]
+    here, tables = set(own["run_id"]), []
+    keys = told.assign(side=told["side"].fillna("")).astype({"repeat": int, "fold": int, "weight": float})
+    for name, runs in members.items():
+        if not set(runs) <= here:
+            continue
+        weights = keys[keys["run_id"] == name].set_index([*_FOLD, "member"])["weight"]
+        for fold, rows in own[own["run_id"].isin(runs)].groupby(_FOLD, sort=False, dropna=False):
+            table, logits = _of_members(rows, runs)
+            wanted = np.array([weights[(*fold, run)] for run in runs])
+            refused = rows[rows["status"] == "refused"].drop_duplicates(_UNIT).set_index(_UNIT)["reason"]
+            mine = table.index.isin(refused.index)
+            fused = _fused(table, name, np.where(mine, np.nan, weighted(logits, wanted))).set_index(_UNIT)
+            fused.loc[mine, "status"] = "refused"
+            fused.loc[mine, "reason"] = refused.reindex(fused.index[mine])
+            tables.append(fused.reset_index()[list(PREDICTION_COLUMNS)])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(PREDICTION_COLUMNS))
+
+
+def _of_members(rows: pd.DataFrame, runs: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """One row per unit, and the logits (N, M) of the members."""
+    table = rows.drop_duplicates(_UNIT).set_index(_UNIT)
+    wide = rows.pivot(index=_UNIT, columns="run_id", values="logit").reindex(index=table.index, columns=list(runs))
+    return table, wide.to_numpy(float)
+
+
+def _fused(table: pd.DataFrame, name: str, z: np.ndarray) -> pd.DataFrame:
+    lost = np.isnan(z)
+    table = table.assign(run_id=name, variant=LATE, logit=z, prob=0.5 * (1 + np.tanh(z / 2)))
+    table["status"] = np.where(lost, "failed", "ok")
+    table["reason"] = np.where(lost, table["reason"], "")
+    return table.reset_index()[list(PREDICTION_COLUMNS)]

@@ -42,15 +42,15 @@ def of_training(run: Path, split: str, store: Path, roles: Mapping[str, Role], k
         run: The run directory.
         split: Patients in a training part of one of its folds count.
         store: Prepared volumes.
-        roles: The study's roles.
-        kept: JSON file with what is learned, by split and store.
+        roles: Those that count, by name.
+        kept: JSON file with what is learned, by split, store and roles.
 
     Raises:
         RunError: No training exam is prepared.
     """
     files = [run / n for n in ("series.csv", "cohort.csv", "split.csv")]
     key = value_hash([FORMAT, split, *map(file_hash, [*files, store / "manifest.csv"])])
-    name = f"{split}/{store.name}"
+    name = "/".join([split, store.name, *sorted(roles)])
     entries = _entries(kept)
     if entries.get(name, {}).get("key") == key:
         return _of_json(entries[name])
@@ -85,7 +85,7 @@ def reasons_against(
         series: Their index.
         store: Their prepared volumes.
         manifest: Of the store.
-        roles: The study's roles.
+        roles: Those that count, by name.
         training: What training exams look like.
     """
     measured, small = measure(exams, series, store, manifest, roles)
@@ -112,7 +112,7 @@ def measure(
     """
     index = series.fillna("").set_index("series_id")
     chosen = exams.set_index("exam_id")
-    rows = [r for r in manifest.to_dict("records") if r["exam_id"] in chosen.index]
+    rows = [r for r in manifest.to_dict("records") if r["exam_id"] in chosen.index and r["role"] in roles]
 
     def work(row: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
         exam, role, kind = row["exam_id"], row["role"], roles[row["role"]].kind

@@ -114,7 +114,7 @@ def leakage(job: Job) -> list[Check]:
         one_person(cohort["patient_id"], parts),
         copies_before_split(manifest),
         fitted_inside(list(_fitted(job)), cohort, split, _given(job)),
-        thresholds_inside(json.loads((out / "thresholds.json").read_text(encoding="utf-8")), _thresholds(predictions)),
+        thresholds_inside(_kept_thresholds(out / "thresholds.json"), _thresholds(predictions)),
         early_stopping(list(_histories(job)), predictions),
     ]
 
@@ -171,6 +171,13 @@ def _fits(job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
     for one in job.study.runs:
         for fold in names:
             yield fold, job.out / "experiments" / one.name / f"{fold['split']}-r{fold['repeat']}-f{fold['fold']}"
+
+
+def _kept_thresholds(path: Path) -> list[dict[str, Any]]:
+    """Those that decide about patients: at slice level nothing is decided."""
+    from scan2gene.evaluate.evaluate import SLICE_LEVEL
+
+    return [t for t in json.loads(path.read_text(encoding="utf-8")) if t.get("variant") != SLICE_LEVEL]
 
 
 def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:

@@ -17,11 +17,9 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map
 from scan2gene.evaluate.ensemble import repeat_ensembles, run_ensembles
-from scan2gene.evaluate.late import WEIGHT_COLUMNS, late_ensembles
+from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
 from scan2gene.stages.job import Job, folds, run_data
 from scan2gene.stages.variants import FORMAT, predict_variants
-
-WEIGHTS = "fusion_weights.csv"
 
 
 def predict_runs(job: Job) -> str:
@@ -116,7 +114,7 @@ def _of_slices(
     """Rows of slices, and of exams for every way to fuse them; the first way is the run's own answer."""
     from scan2gene.predict.slices import bags_of, fused_rows, slice_rows
     from scan2gene.train.fold import fold_seed
-    from scan2gene.train.fusion import fused_logits
+    from scan2gene.train.fusion import fused_logits, shown_as
 
     slices = view.data.slices
     assert slices is not None  # for the type checker
@@ -130,7 +128,7 @@ def _of_slices(
             fused, told = fused_logits(way, variant, passed, data, bags, fold_seed(view, fold), folder, fold)
             if fused is None:
                 continue
-            shown = variant if number == 0 else f"{way.name}{'' if variant == 'original' else f', {variant}'}"
+            shown = shown_as(number, way, variant)
             tables.append(
                 fused_rows(name, fold, by_patient, cohort, labels, outputs(view), bags, fused, data.failed, shown)
             )

@@ -1,23 +1,27 @@
-"""Ways from slices to exams that are learned beside a finished fit; labels of test exams are never looked at."""
+"""Ways from slices to exams that are learned beside a finished fit, without labels of test exams; and used again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.section import Plugin
+from scan2gene.core.tables import read_csv
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.evaluate.fusion import FUSIONS, fuse
-from scan2gene.evaluate.late import WEIGHT_COLUMNS, late_weights, weighted
+from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS, late_weights, weighted
+from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.forward import Passed
-from scan2gene.predict.slices import Bags
-from scan2gene.train.mil import ATTENTIONS, attended, fit_attention
+from scan2gene.predict.slices import Bags, bags_of
+from scan2gene.train.mil import ATTENTIONS, attended, fit_attention, new_attention
 
 
 def _no_options() -> dict[str, Any]:
@@ -55,7 +59,7 @@ def fused_logits(
     targets = data.targets.numpy()[first]  # (B, T)
     part = bags.table["part"].to_numpy()
     if way.name == "late":
-        return _late(data, logits, bags, targets, part, fold)
+        return _late(data, logits, passed.logits["original"], bags, targets, part, fold)
     if variant != "original" or passed.embeddings is None:
         return None, none  # embeddings are those of the slices as they are
     model = fit_attention(way, passed.embeddings, bags.number, targets, part, seed)
@@ -65,21 +69,121 @@ def fused_logits(
 
 
 def _late(
-    data: CohortTensors, logits: np.ndarray, bags: Bags, targets: np.ndarray, part: np.ndarray,
+    data: CohortTensors, logits: np.ndarray, original: np.ndarray, bags: Bags, targets: np.ndarray, part: np.ndarray,
     fold: Mapping[str, object],
 ) -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
-    """Mean of each role's slices, weighed by role; a target has its own weights."""
-    codes, roles = pd.factorize(data.exams["role"], sort=True)
-    by_role = np.full((len(bags.table), len(roles), logits.shape[1]), np.nan)
-    for role in range(len(roles)):
-        mine = codes == role
-        there, number = np.unique(bags.number[mine], return_inverse=True)
-        by_role[there, role] = fuse(Plugin(name="mean"), logits[mine], number)
+    """Mean of each role's slices, weighed by role as the slices' original logits ask; a target has its own weights."""
+    roles = sorted(data.exams["role"].unique())
+    by_role = _by_role(data.exams["role"].to_numpy(), roles, logits, bags)
+    learned = _by_role(data.exams["role"].to_numpy(), roles, original, bags)
     chosen = part == "validation"
     out, told = [], []
     for target, name in enumerate(data.names):
-        weights, reason = late_weights(by_role[chosen, :, target], targets[chosen, target].astype(float))
+        weights, reason = late_weights(learned[chosen, :, target], targets[chosen, target].astype(float))
         out.append(weighted(by_role[:, :, target], weights))
         base = {**fold, "target": name, "side": "", "n": int(chosen.sum()), "reason": reason}
         told += [base | {"member": r, "weight": w} for r, w in zip(roles, weights, strict=True)]
     return np.stack(out, axis=1), pd.DataFrame(told)[list(WEIGHT_COLUMNS[1:])]
+
+
+def _by_role(role: np.ndarray, roles: Sequence[str], logits: np.ndarray, bags: Bags) -> np.ndarray:
+    """(B, R, T) mean of each role's slices, NaN where a bag has none."""
+    found = np.full((len(bags.table), len(roles), logits.shape[1]), np.nan)
+    for n, name in enumerate(roles):
+        mine = role == name
+        if mine.any():
+            there, number = np.unique(bags.number[mine], return_inverse=True)
+            found[there, n] = fuse(Plugin(name="mean"), logits[mine], number)
+    return found
+
+
+def shown_as(number: int, way: Plugin, variant: str) -> str:
+    """The variant under which a way stands: the first one is the run's answer, the others have their names.
+
+    Args:
+        number: Of the way in `data.slices.fusion`.
+        way: The same.
+        variant: Of the slices' logits, "original" or "tta".
+    """
+    return variant if number == 0 else way.name + ("" if variant == "original" else f", {variant}")
+
+
+def answers(
+    ways: Sequence[Plugin], passed: Passed, data: CohortTensors, folder: Path
+) -> dict[str, dict[str, np.ndarray]]:
+    """Answers about new exams, fused as the fit fused its own: what it learned is read, and nothing is learned.
+
+    Args:
+        ways: Of `data.slices.fusion`.
+        passed: What the fit's network says of the slices.
+        data: The slices.
+        folder: Of the fit.
+
+    Returns:
+        Variant -> exam_id -> (T,) logits.
+
+    Raises:
+        RunError: What a way learned is not there.
+    """
+    bags = bags_of(data.exams, np.full(len(data.exams), ""))
+    found = {}
+    for variant in passed.logits:
+        for number, way in enumerate(ways):
+            fused = _as_learned(way, variant, passed, data, bags, folder)
+            if fused is not None:
+                found[shown_as(number, way, variant)] = dict(zip(bags.table["exam_id"], fused, strict=True))
+    return found
+
+
+def _as_learned(
+    way: Plugin, variant: str, passed: Passed, data: CohortTensors, bags: Bags, folder: Path
+) -> np.ndarray | None:
+    logits = passed.logits[variant]
+    if way.name in FUSIONS:
+        return fuse(way, logits, bags.number)
+    if way.name == "late":
+        return _late_again(data, logits, bags, folder)
+    if variant != "original" or passed.embeddings is None:
+        return None
+    model = learned_attention(way, folder, passed.embeddings.shape[1], logits.shape[1])
+    return attended(model, passed.embeddings, bags.number)
+
+
+def _late_again(data: CohortTensors, logits: np.ndarray, bags: Bags, folder: Path) -> np.ndarray:
+    path = folder / WEIGHTS
+    if not path.exists():
+        raise RunError(_lacking(path))
+    told = read_csv(path, WEIGHT_COLUMNS).astype({"weight": float})
+    roles = sorted({*told["member"], *data.exams["role"]})
+    by_role = _by_role(data.exams["role"].to_numpy(), roles, logits, bags)
+    columns = []
+    for target, name in enumerate(data.names):
+        # a role that no training exam had weighs nothing beside those that were weighed
+        weights = told[told["target"] == name].set_index("member")["weight"].reindex(roles).fillna(0.0)
+        columns.append(weighted(by_role[:, :, target], weights.to_numpy(float)))
+    return np.stack(columns, axis=1)
+
+
+def learned_attention(way: Plugin, folder: Path, num_features: int, num_outputs: int) -> AttentionMIL:
+    """The attention that was learned beside a fit, in evaluation mode.
+
+    Args:
+        way: "attention" or "gated_attention", with options.
+        folder: Of the fit.
+        num_features: Of an embedding.
+        num_outputs: Targets.
+
+    Raises:
+        RunError: It is not there, or of another size.
+    """
+    path = folder / f"{way.name}.pt"
+    try:
+        model = new_attention(way, num_features, num_outputs)
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, EOFError, UnpicklingError):
+        raise RunError(_lacking(path)) from None
+    return model.eval()
+
+
+def _lacking(path: Path) -> str:
+    return f"{path}, which says how slices are fused, is not there or not whole. Run the study to its end first."

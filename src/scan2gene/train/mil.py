@@ -55,8 +55,7 @@ def fit_attention(
     train, validation = (torch.from_numpy(np.flatnonzero((part == p) & known)) for p in ("train", "validation"))
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        gated = way.name == "gated_attention"
-        model = AttentionMIL(x.shape[1], y.shape[1], options["hidden"], gated, options["dropout"])
+        model = new_attention(way, x.shape[1], y.shape[1])
         model.fit_scale(x[torch.isin(number, train)])
         optimizer = torch.optim.Adam(
             model.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"]
@@ -80,6 +79,18 @@ def fit_attention(
                 break
         model.load_state_dict(best)
     return model.eval()
+
+
+def new_attention(way: Plugin, num_features: int, num_outputs: int) -> AttentionMIL:
+    """An attention that has learned nothing yet.
+
+    Args:
+        way: "attention" or "gated_attention", with options.
+        num_features: Of an embedding.
+        num_outputs: Targets.
+    """
+    options = ATTENTIONS[way.name](**way.options)
+    return AttentionMIL(num_features, num_outputs, options["hidden"], way.name == "gated_attention", options["dropout"])
 
 
 @torch.inference_mode()
