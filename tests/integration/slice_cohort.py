@@ -13,22 +13,37 @@ import yaml
 SIDE = 24
 
 
-def series(rng: np.random.Generator, slices: int, positive: bool) -> np.ndarray:
-    """(SIDE, SIDE, slices) uint8: a head between two empty ends; a bright spot in two slices where positive."""
+def series(rng: np.random.Generator, slices: int, positive: bool) -> tuple[np.ndarray, np.ndarray]:
+    """A head between two empty ends, with a bright spot in two slices where positive; and the spot's mask.
+
+    Both (SIDE, SIDE, slices) uint8.
+    """
     grid = np.linspace(-1, 1, SIDE)
     inside = (grid[:, None] ** 2 + grid**2 < 0.8)[:, :, None]
     shown = np.zeros(slices, bool)
     shown[1:-1] = True
     array = np.where(inside & shown, 90 + 12 * rng.standard_normal((SIDE, SIDE, slices)), 3)
+    spot = np.zeros(array.shape, bool)
     if positive:
         i, j = rng.integers(7, 13, 2)
         first = int(rng.integers(1, slices - 3))
-        array[i : i + 5, j : j + 5, first : first + 2] = 230
-    return np.clip(array, 0, 255).astype(np.uint8)
+        spot[i : i + 5, j : j + 5, first : first + 2] = True
+        array[spot] = 230
+    return np.clip(array, 0, 255).astype(np.uint8), spot.astype(np.uint8)
 
 
-def write_slice_study(folder: Path, patients: int = 30, signal: bool = True, **changes: Any) -> Path:
-    """Patients with an axial and, but for every fifth, a coronal series; returns the study file."""
+def write_slice_study(
+    folder: Path, patients: int = 30, signal: bool = True, masks: bool = False, **changes: Any
+) -> Path:
+    """Patients with an axial and, but for every fifth, a coronal series; returns the study file.
+
+    Args:
+        folder: Where to.
+        patients: How many.
+        signal: The spot is there where the label is 1.
+        masks: Write a mask of the axial series' spot, as the role `lesion`.
+        changes: Top-level keys of the study.
+    """
     rng = np.random.default_rng(7)
     coronal = np.array([[-1.0, 0, 0, 0], [0, 0, -5, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # LIP
     rows = []
@@ -38,8 +53,10 @@ def write_slice_study(folder: Path, patients: int = 30, signal: bool = True, **c
         place.mkdir(parents=True)
         for role, affine in (("axial", np.diag([-1.0, -1, 5, 1])), ("coronal", coronal)):
             if role == "axial" or n % 5:
-                image = series(rng, int(rng.integers(7, 11)), bool(label) and signal)
+                image, spot = series(rng, int(rng.integers(7, 11)), bool(label) and signal)
                 nib.save(nib.Nifti1Image(image, affine), place / f"{role}.nii")
+                if masks and role == "axial" and spot.any():
+                    nib.save(nib.Nifti1Image(spot, affine), place / "spot.nii")
         rows.append({"patient_id": f"P{n:03d}", "gene": label})
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     study = {
@@ -48,7 +65,8 @@ def write_slice_study(folder: Path, patients: int = 30, signal: bool = True, **c
             "scans": ["scans"],
             "labels": "labels.csv",
             "patient_pattern": r"(P\d+)",
-            "roles": {r: {"match": {"path": r}, "optional": True} for r in ("axial", "coronal")},
+            "roles": {r: {"match": {"path": r}, "optional": True} for r in ("axial", "coronal")}
+            | ({"lesion": {"match": {"path": "spot"}, "kind": "label", "optional": True}} if masks else {}),
         },
         "targets": {"gene": {}},
         "preprocess": [

@@ -12,6 +12,7 @@ import yaml
 
 from scan2gene import pipeline
 from scan2gene.core.errors import RunError, StudyError
+from scan2gene.explain.fit import read_maps
 from scan2gene.new_exams import apply
 from tests.integration.road import edit
 from tests.integration.slice_cohort import write_slice_study
@@ -39,8 +40,9 @@ def finished(tmp_path_factory):
     ]  # fmt: skip
     predict = {"flips": ["i"], "late_fusion": {"both": ["flat", "whole"]}}
     study = write_slice_study(
-        folder, runs=runs, predict=predict, data={"batch_size": 32, "augment": [], "slices": slices}
-    )
+        folder, masks=True, runs=runs, predict=predict, data={"batch_size": 32, "augment": [], "slices": slices},
+        explain={"exams": 1, "scored": 3, "methods": [{"name": "smooth_grad", "options": {"samples": 2}}]},
+    )  # fmt: skip
     broken = folder / "scans" / "P004"
     for path in broken.glob("*.nii"):
         nib.save(nib.Nifti1Image(np.full((24, 24, 8), 9, np.uint8), np.eye(4)), path)
@@ -133,6 +135,7 @@ def test_the_report_sets_slice_level_apart_and_shows_what_was_kept(finished):
     (counts,) = (pd.read_csv(p) for p in (out / "store").glob("*/slices.csv"))
     assert (counts["slices"] - counts["kept"] == 2).all()  # the empty one at each end, in either plane
     assert len(counts) == 52
+    assert "weighed by its share in the answer about the exam (flat: max; few: mean)" in html
     embedded = pd.read_parquet(out / "embeddings.parquet")
     assert embedded[embedded["run_id"] == "flat"]["exam_id"].is_unique
 
@@ -175,6 +178,33 @@ def test_no_leak_is_found_where_there_is_none(finished):
     out, _ = finished
     checks = {c["check"]: c for c in json.loads((out / "audit.json").read_text())["leakage"]}
     assert [name for name, c in checks.items() if c["status"] == "found"] == []
+
+
+def test_maps_of_slices_lie_on_the_scans_and_are_held_against_the_lesion(finished):
+    out, study = finished
+    maps = read_maps(out / "explain" / "maps.csv").query("run_id == 'flat'")
+    for row in maps[maps["picked"]].itertuples():
+        (folder,) = {(out / row.map).parent}
+        found = {p.name.split("_")[-2]: p for p in sorted(folder.glob("*_prepared.nii.gz")) if row.patient_id in p.name}
+        total = inside = 0.0
+        for role, path in found.items():
+            scan = nib.load(study.parent / "scans" / row.patient_id / f"{role}.nii")
+            moved = nib.load(str(path).replace("_prepared", ""))
+            assert moved.shape == scan.shape and np.allclose(moved.affine, scan.affine, atol=1e-4)
+            prepared, on_scan = nib.load(path).get_fdata(), moved.get_fdata()
+            assert not on_scan[:, :, [0, -1]].any()  # the empty slices at the ends were left out
+            assert on_scan[:, :, 1:-1].sum() == pytest.approx(prepared.sum(), rel=0.02)
+            seen = prepared.any(axis=(0, 1)).sum()
+            assert seen <= 1  # `max`: one slice of all decides
+            total += prepared.sum()
+            if role == "axial" and (spot := study.parent / "scans" / row.patient_id / "spot.nii").exists():
+                inside += on_scan[nib.load(spot).get_fdata() > 0].sum()
+        assert total > 0
+        if not np.isnan(row.energy):
+            assert row.energy == pytest.approx(inside / total, abs=0.01)
+    assert maps["energy"].notna().any() and maps["energy_random"].notna().any()
+    scores = pd.read_csv(out / "explain" / "scores.csv")
+    assert {"energy_ratio", "pointing", "rank_correlation"} <= set(scores.loc[scores["run_id"] == "flat", "measure"])
 
 
 def test_another_fusion_needs_no_training(finished):

@@ -44,6 +44,29 @@ def noisy_or(logits: np.ndarray) -> float:
 FUSIONS: dict[str, Callable[..., float]] = {"mean": mean, "max": maximum, "top_k": top_k, "noisy_or": noisy_or}
 
 
+def shares(way: Plugin, logits: np.ndarray) -> np.ndarray:
+    """How much each slice of one bag counts in its answer.
+
+    Args:
+        way: A name of `FUSIONS` with its options.
+        logits: (S,) of one target.
+
+    Returns:
+        (S,) not negative, 1 in sum: equal for the mean, 1 for the surest slice of max, equal among
+        the surest of top_k; for noisy_or by probability, as the answer's logit moves with each slice's.
+    """
+    count = len(logits)
+    if way.name == "mean":
+        return np.full(count, 1 / count)
+    if way.name == "noisy_or":
+        weight = np.exp(-np.logaddexp(0, -np.asarray(logits, float)))  # never overflows, and is never 0
+        return weight / weight.sum()
+    most = 1 if way.name == "max" else min(count, int(way.options.get("k", 3)))
+    found = np.zeros(count)
+    found[np.argsort(logits, kind="stable")[-most:]] = 1 / most
+    return found
+
+
 def check_fusion(fusion: Sequence[Plugin], learned: Mapping[str, Callable[..., Any]]) -> None:
     """Refuse unknown ways and options before any work.
 

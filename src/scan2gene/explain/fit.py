@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from scan2gene.cohorts.split import parts_of
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.files import value_hash
-from scan2gene.core.geometry import to_sitk
 from scan2gene.core.outputs import output_name, output_names
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, for_run, input_roles
@@ -27,8 +26,10 @@ from scan2gene.core.volume import Volume
 from scan2gene.data.cohort import CohortTensors, to_input
 from scan2gene.explain import METHODS, options_of
 from scan2gene.explain.asked import Asked
+from scan2gene.explain.by_slice import Attended, Slices, answering, maps_by_role, seen_slices, slices_of
 from scan2gene.explain.choose import CHOSEN_COLUMNS
 from scan2gene.explain.features import layer_of
+from scan2gene.explain.grid import laid_on, on_grid, slug, with_gaps
 from scan2gene.explain.halves import region, sided_map
 from scan2gene.explain.randomise import cascade
 from scan2gene.explain.score import hit, rank_correlation
@@ -44,7 +45,6 @@ MAP_COLUMNS = (
 RANDOMISED_COLUMNS = ("run_id", "split", "target", "method", "exam_id", "step", "correlation")
 BACKGROUND = 16  # training exams that `gradient_shap` compares with
 CHECKED = 4  # exams of a fit and target on which the layers are randomised
-LEVELS = 255  # a map on the scan's grid is rounded to so many steps: it then packs well
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Fit:
         mask: Role of the lesion, if there is one.
         layer: For Grad-CAM; None: the model's own.
         seed: Of every draw.
+        slices: Of a network of slices: how they become an answer.
     """
 
     model: nn.Module
@@ -78,6 +79,7 @@ class Fit:
     mask: str | None
     layer: str | None
     seed: int
+    slices: Slices | None = None
 
 
 def explain_fit(fit: Fit, rows: pd.DataFrame, methods: Sequence[Plugin], out: Path, folder: Path) -> list[Path]:
@@ -92,7 +94,8 @@ def explain_fit(fit: Fit, rows: pd.DataFrame, methods: Sequence[Plugin], out: Pa
 
     Returns:
         The files written: maps.csv, randomised.csv, and two NIfTI for every picked exam,
-        target and method, one on the prepared grid and one on that of the scan.
+        target and method, one on the prepared grid and one on that of the scan; of slices for
+        every role too, and the table names the role that holds most of the map.
     """
     shutil.rmtree(folder, ignore_errors=True)
     maps, files = [], []
@@ -126,38 +129,70 @@ def read_randomised(path: Path) -> pd.DataFrame:
 
 def _one(fit: Fit, row: dict[str, Any], method: Plugin, out: Path, folder: Path) -> tuple[dict[str, Any], list[Path]]:
     exam = row["exam_id"]
-    role = next(r for r in fit.roles if (exam, r) in fit.files)
-    image = fit.store / fit.files[exam, role]
-    array = exam_map(fit, fit.model, row, method)
-    made = row | {"method": method.name, "role": role, "image": image.relative_to(out)}
-    written: list[Path] = []
-    lesion = _lesion(fit, exam)
+    arrays = _arrays(fit, fit.model, row, method)
+    role = max(arrays, key=lambda r: float(arrays[r].sum(dtype=np.float64)))  # the first where all are alike
+    made = row | {"method": method.name, "role": role, "image": (fit.store / fit.files[exam, role]).relative_to(out)}
+    lesion = _lesion(fit, exam, list(arrays))
     if lesion is not None:
         made["mask"] = (fit.store / fit.files[exam, str(fit.mask)]).relative_to(out)
-        seen = _seen(fit, row, array.shape)
-        found = hit(array[seen], lesion[seen])
+        seen = _seen(fit, row, arrays)
+        inside = _flat(lesion, seen)
+        found = hit(_flat(arrays, seen), inside)
         if found:
             made |= {"energy": found.energy, "lesion_fraction": found.fraction, "pointing": found.pointing}
-            control = hit(exam_map(fit, fit.fresh, row, method)[seen], lesion[seen]) if row["drawn"] else None
+            control = hit(_flat(_arrays(fit, fit.fresh, row, method), seen), inside) if row["drawn"] else None
             made["energy_random"] = control.energy if control else None
-        elif array.any():
+        elif any(array.any() for array in arrays.values()):
             made["reason"] = f"the lesion is not in the prepared field{' of this side' if row['side'] else ''}"
-    if not array.any():
+    if not any(array.any() for array in arrays.values()):
         made["reason"] = "the map is empty: nothing in the layer speaks for this class"
-    if row["picked"]:
-        stem = f"{_slug(exam)}_{_slug(output_name(row['target'], row['side']))}_{method.name}"
-        prepared, on_scan = folder / f"{stem}_prepared.nii.gz", folder / f"{stem}.nii.gz"
-        volume = Volume(array, read_nifti(image).affine)
-        write_nifti(volume, prepared)
-        made["map"] = prepared.relative_to(out)
+    return _written(fit, made, arrays, lesion, out, folder) if row["picked"] else (made, [])
+
+
+def _written(
+    fit: Fit, made: dict[str, Any], arrays: Mapping[str, np.ndarray], lesion: Mapping[str, np.ndarray] | None,
+    out: Path, folder: Path,
+) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
+    """Write the maps of one exam; the table's row names those of its role."""
+    exam, written = made["exam_id"], list[Path]()
+    stem = f"{slug(exam)}_{slug(output_name(made['target'], made['side']))}_{made['method']}"
+    for role, array in arrays.items():
+        name = f"{stem}_{slug(role)}" if fit.slices else stem
+        prepared, on_scan = folder / f"{name}_prepared.nii.gz", folder / f"{name}.nii.gz"
+        affine = read_nifti(fit.store / fit.files[exam, role]).affine
+        write_nifti(Volume(array, affine), prepared)
         written.append(prepared)
+        told: dict[str, Any] = {"map": prepared.relative_to(out)}
+        if fit.slices and lesion is not None:  # a mask keeps slices that the scan lost, or is of another role
+            on_slices = folder / f"{name}_mask.nii.gz"
+            write_nifti(Volume(lesion[role].astype(np.uint8), affine, "label"), on_slices)
+            written.append(on_slices)
+            told["mask"] = on_slices.relative_to(out)
         try:
+            kept = fit.slices.kept(exam, role) if fit.slices else None
+            volume = with_gaps(Volume(array, affine), kept)
             write_nifti(on_grid(volume, read_volume(fit.scans[exam, role])), on_scan)
-            made["map_on_scan"] = on_scan.relative_to(out)
+            told["map_on_scan"] = on_scan.relative_to(out)
             written.append(on_scan)
         except (Scan2GeneError, OSError, KeyError):  # the scans may have moved since they were prepared
-            made["reason"] = "the scan could not be opened, so its map is on the prepared grid only"
+            told["reason"] = "the scan could not be opened, so its map is on the prepared grid only"
+        if role == made["role"]:
+            made |= told
     return made, written
+
+
+def _arrays(fit: Fit, model: nn.Module, row: Mapping[str, Any], method: Plugin) -> dict[str, np.ndarray]:
+    """The map of one exam by the role on whose prepared grid it lies: the first of an exam, or of slices each."""
+    if fit.slices:
+        device = next(model.parameters()).device
+        return maps_by_role(fit, model, row, _with_layer(fit, method), _output(fit, row), _seed(fit, row),
+                            _background(fit, method, device))  # fmt: skip
+    role = next(r for r in fit.roles if (row["exam_id"], r) in fit.files)
+    return {role: exam_map(fit, model, row, method)}
+
+
+def _flat(arrays: Mapping[str, np.ndarray], seen: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([array[seen[role]] for role, array in arrays.items()])
 
 
 def exam_map(fit: Fit, model: nn.Module, row: Mapping[str, Any], method: Plugin) -> np.ndarray:
@@ -165,22 +200,27 @@ def exam_map(fit: Fit, model: nn.Module, row: Mapping[str, Any], method: Plugin)
     position = int(np.flatnonzero(fit.data.exams["exam_id"].to_numpy() == row["exam_id"])[0])
     device = next(model.parameters()).device
     x, present = _input(fit.data, [position], device)
-    background = None
-    if method.name == "gradient_shap":
-        draw = np.random.default_rng(fit.seed).permutation(len(fit.training))[:BACKGROUND]
-        background = _input(fit.data, [fit.training[i] for i in draw], device)[0]
-    seed = int(value_hash([fit.seed, row["exam_id"], row["target"]]), 16) % 2**63
-    options = dict(method.options)
-    if fit.layer and "layer" in options_of(method.name):
-        options.setdefault("layer", fit.layer)
     sign = torch.tensor([1.0 if row["class"] == "positive" else -1.0], device=device)
-    number = _output(fit, row)
-    asked = Asked(model.eval(), x, present, number, sign, (seed,), background)
-    if isinstance(model, TwoSides):
-        found = sided_map(asked, Plugin(name=method.name, options=options))
-    else:
-        found = METHODS[method.name](_by_slice(asked) if model.spatial_dims == 2 else asked, **options)
+    background, method = _background(fit, method, device), _with_layer(fit, method)
+    asked = Asked(model.eval(), x, present, _output(fit, row), sign, (_seed(fit, row),), background)
+    found = sided_map(asked, method) if isinstance(model, TwoSides) else METHODS[method.name](asked, **method.options)
     return found.reshape(x.shape[2:]).float().cpu().numpy().T  # (D, H, W) -> (I, J, K)
+
+
+def _background(fit: Fit, method: Plugin, device: torch.device) -> Tensor | None:
+    if method.name != "gradient_shap":
+        return None
+    draw = np.random.default_rng(fit.seed).permutation(len(fit.training))[:BACKGROUND]
+    return _input(fit.data, [fit.training[i] for i in draw], device)[0]
+
+
+def _with_layer(fit: Fit, method: Plugin) -> Plugin:
+    own = {"layer": fit.layer} if fit.layer and "layer" in options_of(method.name) else {}
+    return Plugin(name=method.name, options=own | method.options)
+
+
+def _seed(fit: Fit, row: Mapping[str, Any]) -> int:
+    return int(value_hash([fit.seed, row["exam_id"], row["target"]]), 16) % 2**63
 
 
 def _output(fit: Fit, row: Mapping[str, Any]) -> int:
@@ -193,70 +233,44 @@ def _input(data: CohortTensors, rows: Sequence[int], device: torch.device) -> tu
     return to_input(data.images[chosen.to(data.images.device)].to(device), present), present
 
 
-def _by_slice(asked: Asked) -> Asked:
-    """One exam as a batch of its slices, for a network that sees one slice at a time."""
-    slices = asked.x[0].transpose(0, 1)  # (D, C, H, W)
-    n = len(slices)
-    background = asked.background
-    if background is not None:
-        background = background.transpose(1, 2).flatten(0, 1)  # (M * D, C, H, W)
-    return replace(
-        asked,
-        x=slices,
-        present=asked.present.expand(n, -1),
-        sign=asked.sign.expand(n),
-        seeds=tuple((asked.seeds[0] + i) % 2**63 for i in range(n)),
-        background=background,
-    )
-
-
-def _seen(fit: Fit, row: Mapping[str, Any], shape: tuple[int, ...]) -> np.ndarray:
-    """Voxels (I, J, K) that have a say in the answer: a map of one side is held against that side's lesion."""
+def _seen(fit: Fit, row: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Voxels (I, J, K) that have a say in the answer: of one side, or in the slices that the network saw."""
+    if fit.slices:
+        return seen_slices(fit, row["exam_id"], arrays)
     if not isinstance(fit.model, TwoSides):
-        return np.ones(shape, bool)
-    return region(fit.model, shape[::-1], _output(fit, row)).numpy().T
+        return {role: np.ones(array.shape, bool) for role, array in arrays.items()}
+    return {role: region(fit.model, a.shape[::-1], _output(fit, row)).numpy().T for role, a in arrays.items()}
 
 
-def _lesion(fit: Fit, exam: str) -> np.ndarray | None:
+def _lesion(fit: Fit, exam: str, roles: Sequence[str]) -> dict[str, np.ndarray] | None:
+    """The lesion in the voxels of each role's map; None where the exam has no mask."""
     if fit.mask is None or (exam, fit.mask) not in fit.files:
         return None
-    return read_nifti(fit.store / fit.files[exam, fit.mask], "label").array > 0
+    mask = read_nifti(fit.store / fit.files[exam, fit.mask], "label")
+    if not fit.slices:
+        return {roles[0]: mask.array > 0}
+    images = {role: read_nifti(fit.store / fit.files[exam, role]) for role in roles}
+    return {role: laid_on(mask, image, fit.slices.kept(exam, role)) for role, image in images.items()}
 
 
 def _randomised(fit: Fit, rows: pd.DataFrame, method: Plugin) -> pd.DataFrame:
     """Rank correlation of the maps of some picked exams with those of ever more random networks."""
     picked = rows[rows["picked"]].sort_values("kind", kind="stable").groupby("target", sort=False).head(CHECKED)
     cases = picked.to_dict("records")
-    before = [exam_map(fit, fit.model, row, method) for row in cases]
+    maps = [_arrays(fit, fit.model, row, method) for row in cases]
+    seen = [_seen(fit, row, arrays) for row, arrays in zip(cases, maps, strict=True)]
+    before = [_flat(arrays, there) for arrays, there in zip(maps, seen, strict=True)]
     found = []
     for step, broken in cascade(fit.model, fit.fresh) if cases else ():
-        for row, original in zip(cases, before, strict=True):
-            correlation = rank_correlation(original, exam_map(fit, broken, row, method))
+        for row, original, there in zip(cases, before, seen, strict=True):
+            correlation = rank_correlation(original, _flat(_arrays(fit, broken, row, method), there))
             found.append({**row, "method": method.name, "step": step, "correlation": correlation})
     return pd.DataFrame(found, columns=list(RANDOMISED_COLUMNS))
 
 
-def on_grid(volume: Volume, scan: Volume) -> Volume:
-    """A map on the grid of a scan: linear between voxels, 0 outside the prepared field."""
-    import SimpleITK as sitk
-
-    shape = scan.shape
-    grid = to_sitk(Volume(np.broadcast_to(np.uint8(0), shape), scan.affine))
-    moved = sitk.Resample(to_sitk(volume), grid, sitk.Transform(), sitk.sitkLinear, 0.0)
-    array = sitk.GetArrayFromImage(moved).T
-    top = float(array.max()) or 1.0
-    return Volume((np.rint(array * (LEVELS / top)) * (top / LEVELS)).astype(np.float32), scan.affine)
-
-
-def _slug(text: str) -> str:
-    """A file name that no two ids share."""
-    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", text)
-    return plain if plain == text else f"{plain}-{value_hash(text)[:6]}"
-
-
 def load_fit(
     study: Study, run: Run, data: CohortTensors, trained: Path, store: Path, cohort: pd.DataFrame,
-    paths: Mapping[str, str], parts: Mapping[str, str], mask: str | None,
+    paths: Mapping[str, str], parts: Mapping[str, str], fold: Mapping[str, Any], mask: str | None,
 ) -> Fit:  # fmt: skip
     """A fold's network, with all that its maps need.
 
@@ -269,11 +283,21 @@ def load_fit(
         cohort: cohort.csv.
         paths: series_id -> what `read_volume` opens.
         parts: patient_id -> train, validation, test.
+        fold: split, repeat, fold.
         mask: Role of the lesion.
+
+    Raises:
+        RunError: What fuses slices is not there.
     """
-    roles = input_roles(study)
+    roles, layer = input_roles(study), study.explain.layer.get(run.name)
     device = "cuda" if torch.cuda.is_available() and study.train.device in ("auto", "cuda") else "cpu"
     model = load_network(study, run, trained).requires_grad_(True)  # also a frozen encoder has gradients to show
+    part = parts_of(study, data.exams, parts, fold)
+    slices = None
+    if study.data.slices:
+        slices = slices_of(study, part, trained, cohort, paths)
+        model = answering(model, slices.way, trained)
+        layer = layer and f"{'network.' if isinstance(model, Attended) else ''}{layer}"
     manifest = read_csv(store / "manifest.csv")
     ready = manifest[manifest["status"] == "ok"]
     scans = {
@@ -284,9 +308,8 @@ def load_fit(
     }
     return Fit(
         model.to(device), _random(model, study.seed).to(device), data, roles, output_names(study), store,
-        ready.set_index(["exam_id", "role"])["file"].to_dict(), scans,
-        np.flatnonzero(data.exams["patient_id"].map(parts) == "train").tolist(), mask,
-        study.explain.layer.get(run.name), study.seed,
+        ready.set_index(["exam_id", "role"])["file"].to_dict(), scans, np.flatnonzero(part == "train").tolist(), mask,
+        layer, study.seed, slices,
     )  # fmt: skip
 
 

@@ -102,5 +102,7 @@ def _ratio(table: pd.DataFrame, top: str, bottom: str | None, draws: int, seed: 
         return Estimate(None, reason="no map of a patient with a lesion mask could be scored")
     over = table[top].to_numpy(float)
     under = table[bottom].to_numpy(float) if bottom else np.ones(len(table))
+    if len(table) == 1:
+        return Estimate(float(over[0] / under[0]), reason="one patient only, so there is no interval")
     counts = bootstrap_counts(np.zeros(len(table)), draws, seed)
     return bca(lambda w: (w @ over) / (w @ under), counts)

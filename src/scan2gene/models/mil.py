@@ -59,12 +59,16 @@ class AttentionMIL(nn.Module):
         self.centre = mean
         self.scale = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-6), std, torch.inf)
 
-    def weights(self, x: Tensor, bags: Tensor, count: int) -> Tensor:
-        """Attention (S,) of scaled embeddings, summing to 1 within each bag."""
+    def scores(self, x: Tensor) -> Tensor:
+        """Scores (S,) of scaled embeddings, whose softmax over a bag is its attention."""
         units = torch.tanh(self.units(x))
         if self.gate is not None:
             units = units * torch.sigmoid(self.gate(x))
-        scores = self.score(units)[:, 0]  # (S,)
+        return self.score(units)[:, 0]
+
+    def weights(self, x: Tensor, bags: Tensor, count: int) -> Tensor:
+        """Attention (S,) of scaled embeddings, summing to 1 within each bag."""
+        scores = self.scores(x)
         highest = scores.new_full((count,), -torch.inf).scatter_reduce(0, bags, scores.detach(), "amax")
         risen = torch.exp(scores - highest[bags])
         return risen / scores.new_zeros(count).index_add(0, bags, risen)[bags]

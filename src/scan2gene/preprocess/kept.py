@@ -49,8 +49,7 @@ def write_kept(
             if len(blocks) == EXAMS or not isinstance(exam[f"role:{role}"], str):
                 continue
             try:
-                before = {r: read_volume(paths[exam[f"role:{r}"]]) for r in _needed(exam, role, recipe[:at])}
-                volume = apply_recipe(before, recipe[:at])[role]
+                volume = _before_edges(exam, role, paths, recipe[:at])
                 blocks.append(montage(volume, kept_slices(volume, **recipe[at].options)))
             except Scan2GeneError:
                 continue
@@ -58,6 +57,36 @@ def write_kept(
             written.append(store / "preview" / f"kept-{role}.png")
             _save(written[-1], blocks)
     return written
+
+
+def kept_numbers(
+    exam: Mapping[str, object], role: str, paths: Mapping[str, str], recipe: Sequence[Plugin]
+) -> np.ndarray | None:
+    """Which slices `edge_slices` kept of a series, where they may not adjoin, found from the scan once more.
+
+    Args:
+        exam: A row of cohort.csv.
+        role: Of kind intensity.
+        paths: series_id -> path.
+        recipe: Steps in order.
+
+    Returns:
+        Ascending numbers of slices; None where kept slices adjoin, so that the stored affine tells all.
+
+    Raises:
+        Scan2GeneError, OSError: The scan cannot be read any more.
+    """
+    at = next((n for n, step in enumerate(recipe) if step.name == "edge_slices"), None)
+    if at is None or recipe[at].options.get("rule", "foreground") != "middle":
+        return None
+    return kept_slices(_before_edges(exam, role, paths, recipe[:at]), **recipe[at].options)
+
+
+def _before_edges(exam: Mapping[str, object], role: str, paths: Mapping[str, str], steps: Sequence[Plugin]) -> Volume:
+    """The series as the steps before `edge_slices` leave it."""
+    return apply_recipe({r: read_volume(paths[str(exam[f"role:{r}"])]) for r in _needed(exam, role, steps)}, steps)[
+        role
+    ]
 
 
 def kept_counts(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.core.study import for_run, is_leaky
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.imaging.nifti import read_nifti
@@ -54,7 +55,24 @@ def looking(inputs: Inputs) -> dict[str, Any]:
         "empty": int(maps["reason"].fillna("").str.startswith("the map is empty").sum()),
         "n_maps": len(maps),
         "has_mask": bool(maps["mask"].notna().any()),
+        "of_slices": _of_slices(inputs, list(dict.fromkeys(maps["run_id"]))),
+        "tested_by": "each by a network that knows other slices of that patient"
+        if is_leaky(inputs.study)
+        else "each by the network that never saw that patient",
     }
+
+
+def _of_slices(inputs: Inputs, runs: list[str]) -> str:
+    """How the maps of slices become one of an exam; empty where all networks see volumes."""
+    views = {run.name: for_run(inputs.study, run).data.slices for run in inputs.study.runs if run.name in runs}
+    ways = [f"{name}: {slices.fusion[0].name.replace('_', ' ')}" for name, slices in views.items() if slices]
+    if not ways:
+        return ""
+    return (
+        "Networks of slices: the map of each slice is weighed by its share in the answer about the exam "
+        f"({'; '.join(ways)}); a slice that was left out has none. Scores are of all slices of an exam together; the "
+        "pictures show the series that holds most of the map."
+    )
 
 
 def _groups(inputs: Inputs, picked: pd.DataFrame) -> tuple[list[dict[str, Any]], int]:

@@ -11,6 +11,7 @@ from scan2gene import __version__
 from scan2gene.core.console import say
 from scan2gene.core.energy import Meter
 from scan2gene.core.files import file_hash
+from scan2gene.core.leakage import stamped
 from scan2gene.core.rundir import mark_done, stage_key
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import write_csv
@@ -24,10 +25,9 @@ def explain_runs(job: Job) -> str:
 
     settings, folder = job.study.explain, job.out / "explain"
     stores = run_stores(job)
-    networks = [one.name for one, (view, _) in stores if view.data.slices is None]
+    networks = [one.name for one, _ in stores]
     if not settings.exams or not networks:
-        lacking = "networks of slices are not explained yet" if stores else "no run is a network"
-        return f"no maps: {lacking if settings.exams else 'explain.exams is 0'}"
+        return f"no maps: {'no run is a network' if settings.exams else 'explain.exams is 0'}"
     masks = [n for n, r in job.study.cohort.roles.items() if r.kind == "label"]
     mask = settings.mask or (masks[0] if masks else None)
     rows = _exams_to_explain(job, networks, mask)
@@ -48,7 +48,7 @@ def explain_runs(job: Job) -> str:
         randomised = pd.concat([read_randomised(f / "randomised.csv") for f in made], ignore_index=True)
         scores = summary(maps, randomised, job.study.evaluate.bootstrap, job.study.seed)
         for path, table in zip(tables, (maps, randomised, scores), strict=True):
-            write_csv(path, table)
+            write_csv(path, stamped(table, job.study))
         mark_done(job.out, "explain", key, tables)  # without seconds: each fit's stamp has its own
     return f"{len(rows)} predictions explained, {int(rows['picked'].sum())} of them to look at"
 
@@ -74,17 +74,21 @@ def _explain_fit(job: Job, work: tuple, rows: pd.DataFrame, mask: str | None, fo
     from scan2gene.preprocess.recipe import recipe_hash
     from scan2gene.train.search import chosen_run
 
-    one, _, _, parts, trained, key = work
+    one, _, fold, parts, trained, key = work
     one = chosen_run(one, trained)
     view = for_run(job.study, one)
     settings, stage = job.study.explain, str(folder.relative_to(job.out))
-    wanted = stage_key(version=__version__, fit=key, rows=rows.to_csv(), explain=settings.model_dump(), mask=mask)
+    slices = view.data.slices
+    fused = {"slices": slices.model_dump()} if slices else {}  # decides maps, and no fit
+    wanted = stage_key(
+        version=__version__, fit=key, rows=rows.to_csv(), explain=settings.model_dump(), mask=mask, **fused
+    )
     if job.is_done(stage, wanted):
         return
     store = job.out / "store" / recipe_hash(view.preprocess)
     data, _ = run_data(job, one.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
     with Meter() as meter:
-        fit = load_fit(view, one, data, trained, store, job.table("cohort.csv"), job.paths(), parts, mask)
+        fit = load_fit(view, one, data, trained, store, job.table("cohort.csv"), job.paths(), parts, fold, mask)
         files = explain_fit(fit, rows, settings.methods, job.out, folder)
     cost = meter.stamp()
     mark_done(job.out, stage, wanted, files, **cost)

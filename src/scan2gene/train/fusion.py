@@ -145,44 +145,56 @@ def _as_learned(
         return _late_again(data, logits, bags, folder)
     if variant != "original" or passed.embeddings is None:
         return None
-    model = learned_attention(way, folder, passed.embeddings.shape[1], logits.shape[1])
-    return attended(model, passed.embeddings, bags.number)
+    return attended(learned_attention(way, folder), passed.embeddings, bags.number)
 
 
 def _late_again(data: CohortTensors, logits: np.ndarray, bags: Bags, folder: Path) -> np.ndarray:
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise RunError(_lacking(path))
-    told = read_csv(path, WEIGHT_COLUMNS).astype({"weight": float})
-    roles = sorted({*told["member"], *data.exams["role"]})
-    by_role = _by_role(data.exams["role"].to_numpy(), roles, logits, bags)
     columns = []
     for target, name in enumerate(data.names):
+        known = learned_weights(folder, name)
+        roles = sorted({*known.index, *data.exams["role"]})
+        by_role = _by_role(data.exams["role"].to_numpy(), roles, logits[:, [target]], bags)
         # a role that no training exam had weighs nothing beside those that were weighed
-        weights = told[told["target"] == name].set_index("member")["weight"].reindex(roles).fillna(0.0)
-        columns.append(weighted(by_role[:, :, target], weights.to_numpy(float)))
+        columns.append(weighted(by_role[:, :, 0], known.reindex(roles).fillna(0.0).to_numpy()))
     return np.stack(columns, axis=1)
 
 
-def learned_attention(way: Plugin, folder: Path, num_features: int, num_outputs: int) -> AttentionMIL:
+def learned_attention(way: Plugin, folder: Path) -> AttentionMIL:
     """The attention that was learned beside a fit, in evaluation mode.
 
     Args:
         way: "attention" or "gated_attention", with options.
         folder: Of the fit.
-        num_features: Of an embedding.
-        num_outputs: Targets.
 
     Raises:
-        RunError: It is not there, or of another size.
+        RunError: It is not there, or not whole.
     """
     path = folder / f"{way.name}.pt"
     try:
-        model = new_attention(way, num_features, num_outputs)
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, UnpicklingError):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        outputs, features = state["head.weight"].shape
+        model = new_attention(way, features, outputs)
+        model.load_state_dict(state)
+    except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError):
         raise RunError(_lacking(path)) from None
     return model.eval()
+
+
+def learned_weights(folder: Path, target: str) -> pd.Series:
+    """How much each role weighs in a fit's late fusion: role -> weight.
+
+    Args:
+        folder: Of the fit.
+        target: Name of the output.
+
+    Raises:
+        RunError: They are not there.
+    """
+    path = folder / WEIGHTS
+    if not path.exists():
+        raise RunError(_lacking(path))
+    told = read_csv(path, WEIGHT_COLUMNS)
+    return told[told["target"] == target].set_index("member")["weight"].astype(float)
 
 
 def _lacking(path: Path) -> str:

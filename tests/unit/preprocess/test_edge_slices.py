@@ -13,7 +13,7 @@ from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.edge_slices import dark_shares, edge_slices, kept_slices, three_groups
-from scan2gene.preprocess.kept import write_kept
+from scan2gene.preprocess.kept import kept_numbers, write_kept
 from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import resize
 from scan2gene.preprocess.store import build_store
@@ -152,3 +152,17 @@ def test_real_gliomas_lose_ends_and_never_the_slice_with_most_tumour(shared_data
         assert int((mask > 0).sum(axis=(0, 1)).argmax()) in kept
         lost.append(image.shape[2] - len(kept))
     assert sum(lost) > 0
+
+
+def test_kept_slices_that_may_not_adjoin_are_found_again_from_the_scan(tmp_path):
+    sagittal = np.array([[0.0, 0, 5, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    array = head(12)
+    array[:, :, 6] = 0  # a slice of no use in the middle
+    nib.save(nib.Nifti1Image(array, sagittal), tmp_path / "s.nii")
+    turn = Plugin(name="reorient", options={"axes": "acquisition"})
+    exam, paths = {"role:t1": "s"}, {"s": str(tmp_path / "s.nii")}
+    steps = [turn, Plugin(name="edge_slices", options={"rule": "middle"}), Plugin(name="zscore_slices")]
+    found = kept_numbers(exam, "t1", paths, steps)
+    turned = reorient(Volume(array, sagittal), axes="acquisition")
+    np.testing.assert_array_equal(found, kept_slices(turned, rule="middle"))
+    assert kept_numbers(exam, "t1", paths, [turn, Plugin(name="edge_slices")]) is None
