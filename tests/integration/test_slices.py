@@ -130,7 +130,16 @@ def test_the_report_sets_slice_level_apart_and_shows_what_was_kept(finished):
     out, _ = finished
     html = (out / "report.html").read_text()
     assert "flat, slice level" in html
-    assert "not for comparison" in html
+    assert "split holdout: single slices, not for comparison with figures of patients" in html
+    assert "Single slices, apart from the table and not for comparison with it: AUROC few " in html
+    patients, slices = (
+        pd.read_csv(out / "report" / "tables" / f"metrics-holdout-gene{n}.csv") for n in ("", "-slices")
+    )
+    assert set(slices["variant"]) == {"slice level"} and "slice level" not in set(patients["variant"])
+    assert "Weights of late fusion" in html and (out / "report" / "tables" / "fusion-weights.csv").exists()
+    assert {"convergence-holdout.svg", "accuracy-holdout.svg"} <= {
+        p.name for p in (out / "experiments" / "flat" / "plots").iterdir()
+    }
     assert len(list((out / "store").glob("*/preview/kept-*.png"))) == 2
     (counts,) = (pd.read_csv(p) for p in (out / "store").glob("*/slices.csv"))
     assert (counts["slices"] - counts["kept"] == 2).all()  # the empty one at each end, in either plane

@@ -46,6 +46,7 @@ def figures(page: dict[str, Any]) -> dict[str, str]:
     found += [(f"{kind}-{split}-{target}-{run}", svg) for run, kind, split, target, svg in _of_panels(page)]
     found += page["use"]["figures"]
     found += [(f"convergence-{t['split']}-{t['run']}", t["svg"]) for t in page["training"] if t["svg"]]
+    found += [(f"accuracy-{t['split']}-{t['run']}", t["accuracy"]) for t in page["training"] if t["accuracy"]]
     found += [(f"cases-{c['split']}-{c['target']}-{c['run']}", c["svg"]) for c in page["cases"]]
     found += [(f"embeddings-{m['split']}-{m['run']}-{n}", v) for m in page["maps"] for n, v in m["figures"].items()]
     for store in page["stores"]:
@@ -76,8 +77,9 @@ def plots(page: dict[str, Any]) -> dict[str, dict[str, str]]:
     """The figures about each run, by run."""
     found: dict[str, list[tuple[str, str]]] = {}
     for t in page["training"]:
-        if t["svg"]:
-            found.setdefault(t["run"], []).append((f"convergence-{t['split']}", t["svg"]))
+        for kind, svg in (("convergence", t["svg"]), ("accuracy", t["accuracy"])):
+            if svg:
+                found.setdefault(t["run"], []).append((f"{kind}-{t['split']}", svg))
     for run, kind, split, target, svg in _of_panels(page):
         found.setdefault(run, []).append((f"{kind}-{split}-{target}", svg))
     for c in page["cases"]:

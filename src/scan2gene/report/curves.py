@@ -18,6 +18,7 @@ from scan2gene.report.svg import (
     VERMILLION,
     line,
     path,
+    short,
     square,
     stroke,
     svg,
@@ -137,13 +138,7 @@ def convergence(fits: Sequence[dict[str, Any]], title: str, told: str) -> Markup
         title: Of the figure.
         told: Text alternative; its words after the first semicolon stand below the figure.
     """
-    left, right = 46, 330
-    last = max(int(f["epoch"][-1]) for f in fits)
-    thin = 1.6 if len(fits) < 4 else 1.0
-
-    def x(epoch: Any) -> Any:
-        return left + (np.asarray(epoch, float) - 1) / max(last - 1, 1) * (right - left)
-
+    x, last, thin = _by_epoch(fits)
     losses = np.concatenate([np.r_[f["train_loss"], f["validation_loss"]] for f in fits])
     losses = losses[np.isfinite(losses)]
     floor, roof = float(losses.min()), float(np.quantile(losses, 0.995))  # one wild first epoch must not flatten all
@@ -155,12 +150,46 @@ def convergence(fits: Sequence[dict[str, Any]], title: str, told: str) -> Markup
         bottom = 256.0
         least = min(0.5, float(np.nanmin(aurocs)))
         body += _panel(fits, [("validation_auroc", BLUE, "")], x, thin, (178, bottom), (least, 1.0), "AUROC")
-    for epoch in sorted({1, (last + 1) // 2, last}):
-        body.append(text(x(epoch), bottom + 16, str(epoch), "middle", GREY, 11))
-    body.append(text((left + right) / 2, bottom + 32, "epoch", "middle", GREY, 11))
+    body += _epochs(x, last, bottom)
     for n, words in enumerate(told.split("; ")[1:]):
-        body.append(text(left, bottom + 50 + 15 * n, words, size=11))
+        body.append(text(LOW, bottom + 50 + 15 * n, words, size=11))
     return svg(344, bottom + 42 + 15 * told.count("; "), title, told, body)
+
+
+def accuracies(fits: Sequence[dict[str, Any]], names: Sequence[str], title: str, told: str) -> Markup:
+    """Accuracy in training and in validation by epoch: a panel for the mean over targets, and one for each target.
+
+    Args:
+        fits: epoch, best, and `train_accuracy:NAME` and `validation_accuracy:NAME` (arrays) of each fit.
+        names: Panels; "" is the mean, whose columns have no name.
+        title: Of the figure.
+        told: Text alternative.
+    """
+    x, last, thin = _by_epoch(fits)
+    body, top = [], 10.0
+    for name in names:
+        ending = f":{name}" if name else ""
+        lines = [(f"train_accuracy{ending}", SKY, ""), (f"validation_accuracy{ending}", VERMILLION, "5 2")]
+        body += _panel(fits, lines, x, thin, (top + 16, top + 92), (0.0, 1.0), "accuracy")
+        body.append(text(LOW, top + 8, short(name, 44) if name else "mean over targets", size=12, weight=600))
+        top += 112
+    body += _epochs(x, last, top - 20)
+    return svg(344, top + 22, title, told, body)
+
+
+def _by_epoch(fits: Sequence[dict[str, Any]]) -> tuple[Any, int, float]:
+    """Place of an epoch on the figure, the last one of any fit, and how wide lines are."""
+    last = max(int(f["epoch"][-1]) for f in fits)
+
+    def x(epoch: Any) -> Any:
+        return LOW + (np.asarray(epoch, float) - 1) / max(last - 1, 1) * (330 - LOW)
+
+    return x, last, 1.6 if len(fits) < 4 else 1.0
+
+
+def _epochs(x: Any, last: int, bottom: float) -> list[str]:
+    marks = [text(x(e), bottom + 16, str(e), "middle", GREY, 11) for e in sorted({1, (last + 1) // 2, last})]
+    return [*marks, text((x(1) + 330) / 2, bottom + 32, "epoch", "middle", GREY, 11)]
 
 
 def _panel(

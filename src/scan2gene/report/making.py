@@ -115,6 +115,7 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
                     "by_fold": fits,
                     "notes": _training_notes(inputs, run, fits),
                     "svg": _loss_figure(run.name, split.name, fits, settings.epochs),
+                    "accuracy": _accuracy_figure(run.name, split.name, fits),
                 }
             )
     return found
@@ -134,7 +135,9 @@ def _speed(seen: dict[Any, int], run: str, split: str, fits: list[dict[str, Any]
 
 
 def _fit(repeat: int, fold: int, table: pd.DataFrame, settings: Train) -> dict[str, Any]:
-    columns = {c: table[c].to_numpy(float) for c in ("epoch", "train_loss", "validation_loss", "validation_auroc")}
+    wanted = ["epoch", "train_loss", "validation_loss", "validation_auroc"]
+    wanted += [c for c in table if c.startswith(("train_accuracy", "validation_accuracy"))]
+    columns = {c: table[c].to_numpy(float) for c in wanted}
     best = table.loc[table["best"] == 1, ["epoch", "validation_loss"]]
     last = int(best["epoch"].iloc[-1]) if len(best) else 0
     return {
@@ -179,6 +182,16 @@ def _loss_figure(run: str, split: str, fits: list[dict[str, Any]], limit: int) -
     if len(early) < len(fits):
         told.append(f"stopped by the limit of {limit} epochs: {len(fits) - len(early)} of {len(fits)} fits")
     return curves.convergence(fits, f"Convergence of {run}, split {split}", "; ".join(told))
+
+
+def _accuracy_figure(run: str, split: str, fits: list[dict[str, Any]]) -> Any:
+    """Accuracy by epoch; empty for fits of an older version, which kept none of training."""
+    if not fits or not all("train_accuracy" in fit for fit in fits):
+        return ""
+    targets = [c.partition(":")[2] for c in fits[0] if c.startswith("train_accuracy:")]
+    told = f"Training and validation accuracy at a threshold of 0.5, {len(fits)} fits"
+    names = ["", *targets] if len(targets) > 1 else targets
+    return curves.accuracies(fits, names, f"Accuracy of {run}, split {split}", told)
 
 
 def _spread(values: list[int]) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from scan2gene.core.started import Started, started
 from scan2gene.core.study_runs import Run
+from scan2gene.evaluate.evaluate import SLICE_LEVEL
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.paired import COMPARED, LEVEL
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
@@ -52,9 +53,21 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
                     "said": said,
                     "compared": [_compared(row, inputs) for row in compared.to_dict("records")],
                     "synthetic": any(row["synthetic"] for row in rows),
+                    "slices": _of_slices(inputs, split.name, target),
                 }
             )
     return tables
+
+
+def _of_slices(inputs: Inputs, split: str, target: str) -> list[str]:
+    """The AUROC of single slices, run by run, with its interval over patients."""
+    table = inputs.metrics
+    mine = (table["split"] == split) & (table["target"] == target) & (table["variant"] == SLICE_LEVEL)
+    told = []
+    for row in table[mine & (table["metric"] == "auroc")].to_dict("records"):
+        value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
+        told.append(f"{row['run_id']} {cell_text(Estimate(value, low, high))}")
+    return told
 
 
 def _row(inputs: Inputs, run: Run, split: str, target: str, found: Scores, begun: Started) -> dict[str, Any]:

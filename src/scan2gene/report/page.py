@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.leakage import stamp_of
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, for_run
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
@@ -108,6 +108,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         files={"tables": list(listed), "figures": list(drawn)},
         legend=audited.legend(page["verdicts"]),
         paper=for_paper.page,
+        of_slices=any(for_run(study, run).data.slices for run in study.runs),
     )
     return Report(html, listed, drawn, per_run, stamp_of(study), for_paper)
 

@@ -8,8 +8,10 @@ import pandas as pd
 
 from scan2gene.core.started import started
 from scan2gene.core.study_runs import Run
+from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.evaluate import SLICE_LEVEL
 from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS
 from scan2gene.evaluate.metrics import METRICS
 from scan2gene.report import figures, verdict
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
@@ -30,10 +32,6 @@ METRIC_NAMES = {
     "mcc": ("MCC", "chance 0"),
 }
 
-SLICE_NOTE = (
-    "rows at slice level count single slices, of which a patient has many: they stand beside the figures of patients "
-    "and are not for comparison"
-)
 FEW_SENTENCES = 6  # more than these are folded away behind one line per target and split
 
 Scores = dict[tuple[str, str, str, str], Scored]
@@ -128,28 +126,51 @@ def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
         for target in inputs.study.targets:
             notes: list[str] = []
             rows = [_metric_row(run.name, split.name, target, found, failed, notes) for run in inputs.study.runs]
-            rows += _variant_rows(inputs, split.name, target, failed, notes)
-            tables.append({"split": split.name, "target": target, "rows": rows, "notes": notes})
+            rows += _variant_rows(inputs, split.name, target, failed, notes, of_slices=False)
+            slices = _variant_rows(inputs, split.name, target, failed, notes, of_slices=True)
+            groups = [("", rows), *([("single slices", slices)] if slices else [])]
+            tables.append({"split": split.name, "target": target, "rows": rows, "groups": groups, "notes": notes})
     return {
         "names": [METRIC_NAMES[m] for m in METRICS],
         "tables": tables,
         "folds": _fold_rows(inputs),
         "fallbacks": _fallbacks(inputs),
+        "fusion": _fusion_rows(inputs),
     }
 
 
+def fusion_weights(inputs: Inputs) -> pd.DataFrame:
+    """fusion_weights.csv with numbers as such; empty where nothing was fused late."""
+    path = inputs.out / WEIGHTS
+    table = read_csv(path, WEIGHT_COLUMNS) if path.exists() else pd.DataFrame(columns=list(WEIGHT_COLUMNS))
+    return table.astype({"weight": float}).assign(reason=table["reason"].fillna(""))
+
+
+def _fusion_rows(inputs: Inputs) -> list[dict[str, Any]]:
+    """How much each member of a late fusion counts: mean and range over fits, and in how many nothing was learned."""
+    keys, rows = ["run_id", "split", "target"], []
+    for (run, split, target), table in fusion_weights(inputs).groupby(keys, sort=False):
+        members = [
+            {"name": name, "mean": part["weight"].mean(), "low": part["weight"].min(), "high": part["weight"].max()}
+            for name, part in table.groupby("member", sort=False)
+        ]
+        fits = table.drop_duplicates(["repeat", "fold", "side"])
+        equal = fits.loc[fits["reason"] != "", "reason"]
+        rows.append({"run": run, "split": split, "target": target, "members": members, "fits": len(fits),
+                     "equal": len(equal), "reason": equal.iloc[0] if len(equal) else ""})  # fmt: skip
+    return rows
+
+
 def _variant_rows(
-    inputs: Inputs, split: str, target: str, failed: dict[Any, int], notes: list[str]
+    inputs: Inputs, split: str, target: str, failed: dict[Any, int], notes: list[str], of_slices: bool
 ) -> list[dict[str, Any]]:
-    """Rows of what was predicted beside the exams as they are, named by run and variant."""
-    table = inputs.metrics
+    """Rows of what was predicted beside the exams as they are, named by run and variant; or those of single slices."""
+    table = inputs.metrics[(inputs.metrics["variant"] == SLICE_LEVEL) == of_slices]
     others = table[(table["variant"] != "original") & (table["split"] == split) & (table["target"] == target)]
     rows = []
     for (run, variant), part in others.groupby(["run_id", "variant"], sort=False):
         row = _metric_row(run, split, target, _scores(inputs, part), failed, notes)
         rows.append(row | {"run": f"{run}, {variant}"})
-        if variant == SLICE_LEVEL and SLICE_NOTE not in notes:
-            notes.append(SLICE_NOTE)
     return rows
 
 

@@ -20,7 +20,7 @@ def ticks(low: float, high: float) -> list[float]:
     step = 10 ** np.floor(np.log10(high - low))
     step *= next(f for f in (0.2, 0.25, 0.5, 1, 2) if (high - low) / (step * f) <= 6)
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
-    return [float(round(v * step, 10)) for v in np.arange(first, last + 1)]
+    return [float(round(v * step, 10)) + 0.0 for v in np.arange(first, last + 1)]  # no -0
 
 
 def svg(width: float, height: float, title: str, told: str, body: Sequence[str]) -> Markup:

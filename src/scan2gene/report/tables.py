@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.evaluate.evaluate import SLICE_LEVEL
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
 from scan2gene.report.flow import ANALYSED
 from scan2gene.report.inputs import Inputs
+from scan2gene.report.results import fusion_weights
 from scan2gene.report.verdict import interval, number
 
 
@@ -76,11 +78,15 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
         found.append(Table(f"auroc-{table['split']}", caption, of_split, shown))
     for table in page["metrics"]["tables"]:
         split, target = table["split"], table["target"]
-        columns = {"metric": [" ".join(n).strip() for n in page["metrics"]["names"]]}
-        columns |= {r["run"]: [cell_text(c["estimate"]) for c in r["cells"]] for r in table["rows"]}
         mine = metrics[(metrics["split"] == split) & (metrics["target"] == target)]
-        caption = f"Metrics with 95 % interval for {target}, test patients of {split}"
-        found.append(Table(f"metrics-{split}-{target}", caption, mine, pd.DataFrame(columns)))
+        for apart, group in table["groups"]:
+            columns = {"metric": [" ".join(n).strip() for n in page["metrics"]["names"]]}
+            columns |= {r["run"]: [cell_text(c["estimate"]) for c in r["cells"]] for r in group}
+            of_slices = mine["variant"] == SLICE_LEVEL
+            caption = f"Metrics with 95 % interval for {target}, test patients of {split}"
+            caption += f": {apart}, not for comparison" if apart else ""
+            name = f"metrics-{split}-{target}{'-slices' if apart else ''}"
+            found.append(Table(name, caption, mine[of_slices == bool(apart)], pd.DataFrame(columns)))
     folds = [f | {"sites": ", ".join(f["sites"])} for f in page["metrics"]["folds"]]
     names = ("run", "split", "target", "repeat", "fold", "sites", "n", "n_positive", "auroc")
     cuts = pd.DataFrame(inputs.thresholds)
@@ -89,6 +95,7 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     return [
         *found,
         _table("auroc-by-fold", "AUROC of each fold", folds, names),
+        Table("fusion-weights", "Weights of late fusion, from validation patients", fusion_weights(inputs)),
         Table("thresholds", "Decision thresholds, chosen on validation patients", cuts),
     ]
 

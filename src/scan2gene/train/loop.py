@@ -147,7 +147,7 @@ def _fit(
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         started = time.perf_counter()
         rate = fit.optimizer.param_groups[0]["lr"]
-        train_loss, data_seconds = _epoch(fit, train_rows, progress.epoch + 1)
+        train_loss, right, data_seconds = _epoch(fit, train_rows, progress.epoch + 1)
         logits = forward(fit.evaluated, data, validation_rows.tolist(), view.batch_size, fit.images)
         truth = data.targets[torch.as_tensor(validation_rows)]
         loss = float(masked_bce(torch.from_numpy(logits), truth.double()))
@@ -167,9 +167,10 @@ def _fit(
             "epoch": progress.epoch,
             "learning_rate": rate,
             "train_loss": train_loss,
+            **_by_target("train_accuracy", right, data.names),
             "validation_loss": loss,
-            "validation_auroc": _mean_auroc(truth.numpy(), logits),
-            **_accuracies(truth.numpy(), logits, data.names),
+            **_by_target("validation_auroc", _aurocs(truth.numpy(), logits), data.names),
+            **_by_target("validation_accuracy", _accuracies(truth.numpy(), logits), data.names),
             "best": int(better),
             "seconds": round(time.perf_counter() - started, 3),
             "seconds_data": round(data_seconds, 3),
@@ -249,11 +250,16 @@ def _train_mode(network: nn.Module) -> None:
             module.eval()
 
 
-def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, float]:
-    """One pass over the training exams: mean loss per step, seconds spent on data and augmentation."""
+def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, list[float | None], float]:
+    """One pass over the training exams: mean loss per step, accuracies, seconds spent on data and augmentation.
+
+    The accuracy of each output is that of the answers in passing, before each step and with
+    dropout and augmentation.
+    """
     torch.manual_seed(fit.seed * 100_003 + epoch)  # order, dropout
     batches = _batches(_order(fit, rows), fit.view.batch_size)
     losses, data_seconds = [], 0.0
+    tally = torch.zeros(2, fit.data.targets.shape[1], device=fit.fabric.device)  # right answers, known labels
     fit.model.train()
     _train_mode(fit.network)
     world, rank = fit.fabric.world_size, fit.fabric.global_rank
@@ -268,9 +274,11 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, float]:
             share = world if mine is not chosen else 1
             with fit.fabric.no_backward_sync(fit.model, enabled=not last and world > 1):
                 started = time.perf_counter()
-                x, present, targets, weights = _batch(fit, mine, epoch)
+                x, present, labels, targets, weights = _batch(fit, mine, epoch)
                 data_seconds += time.perf_counter() - started
-                loss = masked_bce(fit.model(x, present), targets, weights)
+                logits = fit.model(x, present)
+                tally += _right(logits.detach(), labels) * (share / world)  # a chunk that all processes saw counts once
+                loss = masked_bce(logits, targets, weights)
                 loss = loss * (weights.nansum() * share / max(total, 1e-12))
                 fit.fabric.backward(loss)
             step_loss += loss.detach()
@@ -281,7 +289,15 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, float]:
         if fit.average is not None:
             fit.average.update_parameters(fit.network)
         losses.append(step_loss)
-    return float(fit.fabric.all_reduce(torch.stack(losses).mean())), data_seconds
+    counts = fit.fabric.all_reduce(tally, reduce_op="sum").tolist()
+    right = [r / known if known else None for r, known in zip(*counts, strict=True)]
+    return float(fit.fabric.all_reduce(torch.stack(losses).mean())), right, data_seconds
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """(2, T) how many of a batch a threshold of 0.5 gets right, and how many are known."""
+    known = ~torch.isnan(labels)
+    return torch.stack([((logits > 0) == (labels > 0.5)) & known, known]).sum(dim=1).float()
 
 
 def _order(fit: Fit, rows: np.ndarray) -> Tensor:
@@ -292,22 +308,22 @@ def _order(fit: Fit, rows: np.ndarray) -> Tensor:
     return rows_tensor[torch.multinomial(balanced_shares(fit.data.targets[rows_tensor]), len(rows), replacement=True)]
 
 
-def _batch(fit: Fit, chosen: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Augmented input, presence, targets and their weights, on the device."""
+def _batch(fit: Fit, chosen: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Augmented input, presence, labels, what is learned in their place and its weights, on the device."""
     device = fit.fabric.device
     present = fit.data.present[chosen].to(device)
     x = to_input(taken(fit.images, chosen).to(device, non_blocking=True), present)
     batch = Batch(x, fit.data.targets[chosen].to(device), tuple(fit.data.names), fit.data.spacing_mm)
     batch = augment(batch, fit.view.augment, fit.seed, epoch, chosen.tolist())
-    x, targets = batch.images, batch.targets
+    x, labels = batch.images, batch.targets
     if fit.view.augment:
         x = x * present.view(*present.shape, *[1] * (x.ndim - 2))  # an absent role stays zero whatever was done to it
-    weights = _weights(fit, targets)
+    weights, targets = _weights(fit, labels), labels
     if fit.settings.label_smoothing:
         targets = targets * (1 - fit.settings.label_smoothing) + fit.settings.label_smoothing / 2
     if fit.settings.mixup and len(chosen) > 1:
         x, present, targets, weights = _mixed(fit, x, present, targets, weights, chosen, epoch)
-    return x, present, targets, weights
+    return x, present, labels, targets, weights
 
 
 def _weights(fit: Fit, targets: Tensor) -> Tensor:
@@ -343,26 +359,29 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
     return parts
 
 
-def _mean_auroc(truth: np.ndarray, logits: np.ndarray) -> float | None:
-    """Mean over the targets that have both classes in validation; None if none has."""
-    values = []
+def _aurocs(truth: np.ndarray, logits: np.ndarray) -> list[float | None]:
+    """AUROC of each output; None where validation has one class only."""
+    values: list[float | None] = []
     for target in range(truth.shape[1]):
         known = ~np.isnan(truth[:, target])
         y = truth[known, target]
-        if 0 < y.sum() < len(y):
-            values.append(float(auroc(y, logits[known, target])))
-    return float(np.mean(values)) if values else None
+        values.append(float(auroc(y, logits[known, target])) if 0 < y.sum() < len(y) else None)
+    return values
 
 
-def _accuracies(truth: np.ndarray, logits: np.ndarray, names: Sequence[str]) -> dict[str, float | None]:
-    """Share of known validation labels that a threshold of 0.5 gets right: the mean over targets, and each target's."""
+def _accuracies(truth: np.ndarray, logits: np.ndarray) -> list[float | None]:
+    """Share of each output's known validation labels that a threshold of 0.5 gets right; None where none is known."""
     known = ~np.isnan(truth)
-    right = [
+    return [
         float(((z > 0) == y)[k].mean()) if k.any() else None for z, y, k in zip(logits.T, truth.T, known.T, strict=True)
     ]
-    told = [v for v in right if v is not None]
-    mean = {"validation_accuracy": float(np.mean(told)) if told else None}
-    return mean | {f"validation_accuracy:{name}": v for name, v in zip(names, right, strict=False)}
+
+
+def _by_target(name: str, values: Sequence[float | None], names: Sequence[str]) -> dict[str, float | None]:
+    """Columns of history.csv: the mean over the outputs that have a value, and that of each."""
+    told = [v for v in values if v is not None]
+    mean = {name: float(np.mean(told)) if told else None}
+    return mean | {f"{name}:{output}": v for output, v in zip(names, values, strict=False)}
 
 
 def _told(progress: Progress, settings: Train) -> str:

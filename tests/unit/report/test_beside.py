@@ -54,7 +54,7 @@ def written(tmp_path_factory):
 def test_every_figure_is_an_svg_of_its_own(written):
     drawn = [p for p in written[1] if p.suffix == ".svg"]
     kinds = {p.stem.split("-cv-")[0] for p in drawn if "-cv-" in p.stem}
-    assert kinds == {"roc", "precision-recall", "calibration", "confusion", "convergence", "cases"}
+    assert kinds == {"roc", "precision-recall", "calibration", "confusion", "convergence", "accuracy", "cases"}
     for path in drawn:
         root = ElementTree.parse(path).getroot()
         assert root.tag == f"{SVG}svg" and float(root.get("width")) > 0 and float(root.get("height")) > 0
@@ -73,7 +73,9 @@ def test_figures_lie_with_their_run_too(written):
     plots = {p.name for p in (out / "experiments" / "net" / "plots").iterdir()}
     for split in ("cv", "sites"):
         assert plots >= {f"{k}-{split}-idh.svg" for k in ("roc", "precision-recall", "calibration", "confusion")}
-        assert f"convergence-{split}.svg" in plots
+        assert {f"convergence-{split}.svg", f"accuracy-{split}.svg"} <= plots
+        drawn = (out / "experiments" / "net" / "plots" / f"accuracy-{split}.svg").read_text()
+        assert [w for w in ("mean over targets", "idh", "rare") if f">{w}</text>" not in drawn] == []
     same = out / "report" / "figures" / "roc-cv-idh-net.svg"
     assert same.read_bytes() == (out / "experiments" / "net" / "plots" / "roc-cv-idh.svg").read_bytes()
     assert not list((out / "experiments" / "age" / "plots").glob("convergence*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -358,3 +359,31 @@ def test_a_started_network_goes_on_bit_equal_after_an_interruption(tmp_path):
     resumed = _fit(tmp_path / "b", build=Stopped, **settings)
     columns = [c for c in unbroken.columns if not c.startswith("seconds")]
     pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
+
+
+def test_history_has_the_accuracy_of_training_and_of_each_target(tmp_path):
+    torch.manual_seed(1)
+    plain = Linear()
+    data = replace(_cohort(), names=("a", "b"))
+    train, validation = np.arange(14), np.arange(14, 20)
+    settings = Train(epochs=1, device="cpu", learning_rate=1e-12, label_smoothing=0.2)
+    fit_network(lambda: plain, data, train, validation, Data(batch_size=4), settings, 5, tmp_path, NAMES)
+    (row,) = pd.read_csv(tmp_path / "history.csv").to_dict("records")
+    for part, rows in (("train", train), ("validation", validation)):
+        z, y = forward(plain, data, rows, 4), data.targets.numpy()[rows]
+        each = [((z[:, t] > 0) == y[:, t])[~np.isnan(y[:, t])].mean() for t in (0, 1)]
+        assert [row[f"{part}_accuracy:{n}"] for n in "ab"] == pytest.approx(each)
+        assert row[f"{part}_accuracy"] == pytest.approx(np.mean(each))
+    assert row["validation_auroc"] == pytest.approx((row["validation_auroc:a"] + row["validation_auroc:b"]) / 2)
+    assert {"train_loss", "validation_loss"} <= set(row)
+
+
+class Linear(nn.Module):
+    """Without dropout or batch statistics, so that it answers in training as it does afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(512, 2)
+
+    def forward(self, x, present=None):
+        return self.head(x.flatten(1))
