@@ -112,10 +112,18 @@ def find_exams(rules: Cohort, series: pd.DataFrame, flow: Flow) -> tuple[pd.Data
     series = _narrow(series, _readable(series, rules.patient_pattern), "readable, regular volumes", flow)
     series = _narrow(series, _selected(series, rules), "selected by the study", flow)
     fits = role_fits(series, rules.roles)
-    playing = fits.any(axis=1)
-    series = _narrow(series, playing.map({False: "plays no role in this study", True: ""}), "with a role", flow)
+    series = _narrow(series, _without_role(series, rules, fits.any(axis=1)), "with a role", flow)
     series = series.assign(role=fits.idxmax(axis=1)[series.index])
     return found, *build_exams(one_day(series) if rules.exam == "day" else series, rules.roles, flow)
+
+
+def _without_role(series: pd.DataFrame, rules: Cohort, playing: pd.Series) -> pd.Series:
+    """Why a series plays no role; empty where it plays one."""
+    reasons = playing.map({False: "plays no role in this study", True: ""})
+    if any("sequence" in role.match for role in rules.roles.values()):
+        unknown = ~playing & series["sequence"].isin(["", "other"])
+        reasons = reasons.mask(unknown, "plays no role in this study: its sequence is not recognised")
+    return reasons
 
 
 def with_patients(series: pd.DataFrame, patient_pattern: str | None, scans: list[str]) -> pd.DataFrame:

@@ -175,3 +175,20 @@ def stratified_parts(values: np.ndarray, fractions: Sequence[float], seed: int) 
             wanted[classes[row], chosen] -= 1
             room[chosen] -= 1
     return part
+
+
+def one_class_parts(table: pd.DataFrame) -> dict[str, str]:
+    """In how many folds a part holds one class of a target only: split -> words; splits without such are left out.
+
+    Args:
+        table: Of `class_table`, as read from its file.
+    """
+    told: dict[str, list[str]] = {}
+    known = table[table["class"].isin(["positive", "negative"])]
+    for (split, target), rows in known.groupby(["split", "target"], sort=False):
+        folds = rows.groupby(["repeat", "fold"])
+        found = {part: folds[part].apply(lambda n: bool((n.astype(int) == 0).any())) for part in PARTS}
+        words = [f"{part} in {int(one.sum())}" for part, one in found.items() if one.any()]
+        if words:
+            told.setdefault(str(split), []).append(f"{target} has one class only: {', '.join(words)} of {len(folds)}")
+    return {split: "; ".join(lines) for split, lines in told.items()}

@@ -313,3 +313,8 @@ def _burned_in(header: Header) -> str:
 def _reason(error: Exception) -> str:
     """Our own messages as they are; of foreign ones only the kind, since they may quote the header."""
     return str(error) if isinstance(error, ScanError | GeometryError) else f"unreadable ({type(error).__name__})"
+
+
+def copied_series(table: pd.DataFrame) -> int:
+    """How many series of an index were found in more than one place, and count once."""
+    return int((pd.to_numeric(table["n_copies"], errors="coerce") > 0).sum()) if "n_copies" in table else 0

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.cohorts.split import class_table
+from scan2gene.cohorts.split import class_table, one_class_parts
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.tables import PARTS
+from scan2gene.imaging.index import copied_series
 from scan2gene.report import figures, flow
 from scan2gene.report.inputs import Inputs, split_text
 from scan2gene.report.redaction import grouped
@@ -24,8 +25,12 @@ MAX_DISTINCT = 8  # more distinct numbers than this are shown in bins
 def cohort(inputs: Inputs) -> dict[str, Any]:
     """Flow diagram, classes by part and by site, exclusions."""
     classes = class_table(inputs.split, inputs.labels, list(inputs.study.targets))
+    lacking = one_class_parts(classes)
     steps = [step | {"left_out": _shortened(grouped(step["left_out"].items(), inputs.hide))} for step in inputs.flow]
-    parts = [_class_by_part(inputs, classes, split.name) for split in inputs.study.splits]
+    parts = [
+        _class_by_part(inputs, classes, split.name) | {"lacking": lacking.get(split.name, "")}
+        for split in inputs.study.splits
+    ]
     analysed = flow.analysed(inputs)
     boxes = flow.boxes(inputs, parts, analysed)
     return {
@@ -34,6 +39,7 @@ def cohort(inputs: Inputs) -> dict[str, Any]:
         "boxes": boxes,
         "analysed": analysed,
         "parts": parts,
+        "copies": copied_series(inputs.series),
         "sites": _class_by_site(inputs),
         "exclusions": _exclusions(inputs),
         "n_patients": inputs.cohort["patient_id"].nunique(),

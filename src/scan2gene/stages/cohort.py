@@ -9,7 +9,7 @@ from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
 from scan2gene.cohorts.pseudonyms import Veil, shown_study
-from scan2gene.cohorts.split import class_table, make_splits
+from scan2gene.cohorts.split import class_table, make_splits, one_class_parts
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.leakage import LEAKY, stamped
@@ -20,7 +20,7 @@ from scan2gene.core.study_file import study_text
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, write_csv
 from scan2gene.defaults import choose, left_open, with_choices
 from scan2gene.evaluate.power import power_table
-from scan2gene.imaging.index import fingerprint, index
+from scan2gene.imaging.index import copied_series, fingerprint, index
 from scan2gene.stages.job import Job, ToDo
 
 
@@ -39,8 +39,10 @@ def index_scans(job: Job) -> str:
     if not job.is_done("index", key):
         write_csv(job.out / "series.csv", index(scans, job.out / "series.progress") if table is None else table)
         job.done("index", key, [job.out / "series.csv"])
-    status = job.table("series.csv")["status"].value_counts()
-    return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected"
+    table = job.table("series.csv")
+    status, copies = table["status"].value_counts(), copied_series(table)
+    twice = f"; {copies} found in more than one place, counted once (n_copies)" if copies else ""
+    return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected{twice}"
 
 
 def curate_cohort(job: Job) -> str:
@@ -147,6 +149,8 @@ def split_patients(job: Job) -> str:
         write_csv(counts, stamped(made, job.study))
         write_csv(power, stamped(power_table(made, targets), job.study))
         mark_done(job.out, "split_table", told, [counts, power])
+    lacking = one_class_parts(job.table("split_table.csv"))
     return ", ".join(
-        f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s)" for n, g in table.groupby("split", sort=False)
+        f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s){f'; {lacking[n]}' if n in lacking else ''}"
+        for n, g in table.groupby("split", sort=False)
     )
