@@ -276,7 +276,7 @@ def _predict(
     unlike = reasons_against(found.exams, found.series, new_store, manifest, roles, training)
     against = {exam: _joined(reasons) for exam, reasons in unlike.items() if reasons}
     manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), view)
-    failed = _failed(manifest, view)
+    failed = _failed(manifest, view, found.exams["exam_id"])
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
     wanted = found.exams[~found.exams["exam_id"].isin({*failed, *refused})]
     none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in networks]
@@ -327,13 +327,14 @@ def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, view: Study) -> p
     return manifest
 
 
-def _failed(manifest: pd.DataFrame, view: Study) -> dict[str, str]:
-    """Exams of which a volume that is not optional, or every volume, could not be prepared."""
+def _failed(manifest: pd.DataFrame, view: Study, exams: Iterable[str]) -> dict[str, str]:
+    """Exams that lack what the run sees, or of which a volume that is not optional could not be prepared."""
     bad = manifest[manifest["status"] != "ok"]
     needed = bad[~bad["role"].map(lambda r: view.cohort.roles[r].optional).astype(bool)]
     seen = manifest[(manifest["status"] == "ok") & manifest["role"].isin(input_roles(view))]["exam_id"]
     blind = bad[~bad["exam_id"].isin(seen)]
-    return pd.concat([needed, blind]).groupby("exam_id")["reason"].first().to_dict()
+    lacking = dict.fromkeys(set(exams) - set(seen), f"exam lacks {' and '.join(input_roles(view))}")
+    return lacking | pd.concat([needed, blind]).groupby("exam_id")["reason"].first().to_dict()
 
 
 def _logits(
@@ -355,12 +356,17 @@ def _logits(
     roles, slices = input_roles(view), view.data.slices
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
     here = (new_store, manifest, exams, labels, roles, output_names(view))
-    data = load_slices(*here, slices.per_patient) if slices else load_cohort(*here)
     trained = read_csv(store / "manifest.csv")
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
-    if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
-        # bytes are scaled on their way into a network, and in training these were not held as bytes
-        data = replace(data, images=data.images[torch.arange(len(data.exams))].float())
+
+    def loaded(most: int | None) -> CohortTensors:
+        data = load_slices(*here, most) if slices else load_cohort(*here)
+        if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
+            # bytes are scaled on their way into a network, and in training these were not held as bytes
+            data = replace(data, images=data.images[torch.arange(len(data.exams))].float())
+        return data
+
+    data = loaded(slices.per_patient if slices else None)
     found: list[dict[str, dict[str, np.ndarray]]] = []
     embedded: dict[str, CohortTensors] = {}  # of frozen encoders, which folds share
     for _, folder in networks:
@@ -371,6 +377,8 @@ def _logits(
                 f"run {one.name} searched its preprocessing, so its folds share no prepared exam: not applied"
             )
         given = data
+        if slices and settled.data.slices and settled.data.slices.per_patient != slices.per_patient:  # of a search
+            given = loaded(settled.data.slices.per_patient)
         if probes(own):
             encoder = value_hash([own.model.model_dump(), read_record(folder)])
             if encoder not in embedded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +49,13 @@ class Slices:
     cohort: Mapping[str, Mapping[str, Any]]
     paths: Mapping[str, str]
     steps: Sequence[Plugin]
+    _found: dict[tuple[str, str], np.ndarray | None] = field(default_factory=dict, repr=False)
 
     def kept(self, exam: str, role: str) -> np.ndarray | None:
         """Numbers of the kept slices where they may not adjoin; see `kept_numbers`."""
-        return kept_numbers(self.cohort[exam], role, self.paths, self.steps)
+        if (exam, role) not in self._found:
+            self._found[exam, role] = kept_numbers(self.cohort[exam], role, self.paths, self.steps)
+        return self._found[exam, role]
 
 
 class Attended(nn.Module):

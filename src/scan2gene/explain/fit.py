@@ -132,7 +132,11 @@ def _one(fit: Fit, row: dict[str, Any], method: Plugin, out: Path, folder: Path)
     arrays = _arrays(fit, fit.model, row, method)
     role = max(arrays, key=lambda r: float(arrays[r].sum(dtype=np.float64)))  # the first where all are alike
     made = row | {"method": method.name, "role": role, "image": (fit.store / fit.files[exam, role]).relative_to(out)}
-    lesion = _lesion(fit, exam, list(arrays))
+    lesion: Mapping[str, np.ndarray] | None = None
+    try:
+        lesion = _lesion(fit, exam, list(arrays))
+    except (Scan2GeneError, OSError, KeyError):  # which slices are kept may be known from the scan only
+        made["reason"] = "the scan could not be opened, so its slices cannot be laid beside the lesion"
     if lesion is not None:
         made["mask"] = (fit.store / fit.files[exam, str(fit.mask)]).relative_to(out)
         seen = _seen(fit, row, arrays)
