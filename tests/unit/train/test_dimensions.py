@@ -10,11 +10,14 @@ import torch
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.study import Study
+from scan2gene.core.study_runs import Weights
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
+from scan2gene.models.stand_in import write_stand_in
 from scan2gene.pipeline import check
 from scan2gene.predict.embed import embed
+from scan2gene.train.start import check_start
 
 OF_SLICES = {"light_cnn2d", "alexnet2d", "se_resnet50", "convnextv2", "convnextv2_plain", "vision_lstm", "vil", "vit2d"}
 
@@ -55,6 +58,15 @@ def test_a_frozen_2_5d_network_pools_by_a_rule_or_is_refused():
         check(_study("resnet25d", slices=False, **frozen))
     check(_study("resnet25d", slices=False, model={"name": "resnet25d", "options": {"pooling": "mean"}}, **frozen))
     check(_study("resnet25d", slices=False, weights={"name": "imagenet-resnet18", "freeze": ["conv1", "layer1"]}))
+
+
+def test_a_file_that_lacks_attention_is_not_frozen_with_it(tmp_path):
+    file = write_stand_in("imagenet-resnet18", tmp_path / "own.pth", seed=1)
+    study = _study("resnet25d", slices=False, weights={"file": str(file), "freeze": "all"})
+    check(study)  # no file is opened yet
+    with pytest.raises(StudyError, match=r"attention over slices.*as random as it begins"):
+        check_start(study, study.runs[0])
+    check_start(study, study.runs[0].model_copy(update={"weights": Weights(file=str(file))}))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
