@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
-from scan2gene.core.tables import PARTS
+from scan2gene.core.tables import EXTERNAL, PARTS
 from scan2gene.evaluate.leakage import FOLD, Check, Parts, one_person, patients_apart, shared_files, twin_images
 from scan2gene.evaluate.score_table import UNKNOWN
 
@@ -108,9 +108,9 @@ def split_of(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if "part" in table:
         given = table["part"].str.lower()
         split["part"] = given.replace(_NAMES)
-        strange = sorted(set(split["part"]) - set(PARTS))
+        strange = sorted(set(split["part"]) - {*PARTS, EXTERNAL})
         if strange:
-            raise RunError(f"{name}: part {strange[0]!r} is unknown; it must be one of {', '.join(PARTS)}")
+            raise RunError(f"{name}: part {strange[0]!r} is unknown; it must be one of {', '.join([*PARTS, EXTERNAL])}")
         split["fold"] = table.get("fold", "0")
         return split.drop_duplicates()
     folds = sorted(set(table["fold"]))

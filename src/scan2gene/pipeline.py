@@ -22,7 +22,7 @@ from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive, sweep
 from scan2gene.core.study import Study, candidates, for_run
 from scan2gene.core.study_file import load_study
-from scan2gene.core.study_runs import Run
+from scan2gene.core.study_runs import Run, Split
 from scan2gene.stages import STAGES
 from scan2gene.stages.cohort import as_planned, index_scans, record_study
 from scan2gene.stages.job import Job, ToDo
@@ -238,6 +238,7 @@ def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool) -> None:
     if (before["cohort"].get("pseudonyms") is None) != (now["cohort"]["pseudonyms"] is None):
         raise RunError(f"{out} was begun {'without' if now['cohort']['pseudonyms'] else 'with'} cohort.pseudonyms, and "
                        "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
+    before["splits"] = [Split.model_validate(s).model_dump(mode="json") for s in before.get("splits", [])]
     keys = ("seed", "cohort", "targets", *(["splits"] if splits else []))
     changed = [k for k in keys if before.get(k) != now[k]]
     if changed and (out / "split.csv").exists():
@@ -264,6 +265,8 @@ def check(study: Study, networks: bool = True) -> None:
             raise StudyError(
                 f"split {split.name} leaves one site out, so cohort.site_column must name the site's column"
             )
+        if split.external and not study.cohort.site_column:
+            raise StudyError(f"split {split.name} has external sites, so cohort.site_column must name their column")
     for one in study.runs:
         if networks:
             from scan2gene.train.search import check_search

@@ -11,9 +11,10 @@ import pandas as pd
 
 from scan2gene.core.errors import CohortError
 from scan2gene.core.outputs import patient_classes
+from scan2gene.core.section import unknown_name
 from scan2gene.core.study import SIDES, Study
 from scan2gene.core.study_runs import Split
-from scan2gene.core.tables import PARTS, SPLIT_COLUMNS
+from scan2gene.core.tables import EXTERNAL, PARTS, SPLIT_COLUMNS
 
 
 def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Split], seed: int) -> pd.DataFrame:
@@ -29,7 +30,7 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
         Columns `SPLIT_COLUMNS`: one part per patient within each split, repeat and fold.
 
     Raises:
-        CohortError: Too few patients, or a site is missing where sites are left out.
+        CohortError: Too few patients, or a site is missing where sites are left out or external.
     """
     patients = sorted(cohort["patient_id"].unique())
     wide = patient_classes(labels).reindex(patients)
@@ -40,16 +41,42 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
             for repeat, fold in product(range(split.repeats), range(split.folds if split.kind == "kfold" else 1)):
                 rows += [(split.name, p, repeat, fold, q) for p, q in product(patients, PARTS)]
             continue
-        for repeat, fold, test in _tests(split, wide, site, seed + 1000 * number):
+        outside = _outside(split, cohort, site)
+        inside, own = [p for p in patients if p not in outside], wide.loc[~wide.index.isin(outside)]
+        for repeat, fold, test in _tests(split, own, site[own.index], seed + 1000 * number):
             rest = np.flatnonzero(~test)
             # the seed moves with the fold, so validation sets differ from fold to fold
             inner_seed = seed + 1000 * number + 100 * repeat + fold + 1
             fractions = [1 - split.validation_fraction, split.validation_fraction]
-            validation = rest[stratified_parts(wide.to_numpy()[rest], fractions, inner_seed) == 1]
+            validation = rest[stratified_parts(own.to_numpy()[rest], fractions, inner_seed) == 1]
             part = np.where(test, "test", "train").astype(object)
             part[validation] = "validation"
-            rows += [(split.name, p, repeat, fold, q) for p, q in zip(patients, part, strict=True)]
+            rows += [(split.name, p, repeat, fold, q) for p, q in zip(inside, part, strict=True)]
+            rows += [(split.name, p, repeat, fold, EXTERNAL) for p in patients if p in outside]
     return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def _outside(split: Split, cohort: pd.DataFrame, site: pd.Series) -> frozenset[str]:
+    """Patients of the sites that a split keeps out of development."""
+    if not split.external:
+        return frozenset()
+    if site.isna().any():
+        lacking = ", ".join(site[site.isna()].index[:5])
+        raise CohortError(f"split {split.name} needs the site of every patient; none for {lacking}. See site_column.")
+    known = sorted(site.unique())
+    for name in split.external:
+        if name not in known:
+            raise CohortError(f"split {split.name}: external site {unknown_name(name, known)}")
+    far = cohort["site"].isin(split.external)
+    both = sorted(set(cohort.loc[far, "patient_id"]) & set(cohort.loc[~far, "patient_id"]))
+    if both:
+        raise CohortError(
+            f"split {split.name}: {len(both)} patients have exams at an external site and at another one, such as "
+            f"{', '.join(both[:3])}, so they cannot be kept apart. Leave one of their exams out in cohort.exclude_file."
+        )
+    if far.all():
+        raise CohortError(f"split {split.name}: every patient is of an external site, so nobody is left to learn from")
+    return frozenset(cohort.loc[far, "patient_id"])
 
 
 def parts_of(study: Study, exams: pd.DataFrame, parts: Mapping[str, str], fold: Mapping[str, Any]) -> np.ndarray:
@@ -90,8 +117,10 @@ def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str
 
     Returns:
         One row per split, repeat, fold, target and class (positive, negative, unknown), with
-        what is counted (`unit`: patient or side) and the counts train, validation, test and all.
+        what is counted (`unit`: patient or side) and the counts train, validation, test and all;
+        `external` too where a split has such patients.
     """
+    parts = (*PARTS, *([EXTERNAL] if (split["part"] == EXTERNAL).any() else []))
     patients = split["patient_id"].unique()
     sided = {t: labels.loc[labels["target"] == t, "side"].isin(SIDES).any() for t in targets}
     values = {t: _by_side(labels[labels["target"] == t], patients, sided[t]) for t in targets}
@@ -101,10 +130,10 @@ def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str
         for target in targets:
             own = values[target].loc[part.index]
             for name, hit in (("positive", own == 1), ("negative", own == 0), ("unknown", own.isna())):
-                counts = [int(hit[part == p].to_numpy().sum()) for p in PARTS]
+                counts = [int(hit[part == p].to_numpy().sum()) for p in parts]
                 every = int(hit[~hit.index.duplicated()].to_numpy().sum())  # a patient may stand in several parts
                 rows.append((*fold, target, "side" if sided[target] else "patient", name, *counts, every))
-    return pd.DataFrame(rows, columns=["split", "repeat", "fold", "target", "unit", "class", *PARTS, "all"])
+    return pd.DataFrame(rows, columns=["split", "repeat", "fold", "target", "unit", "class", *parts, "all"])
 
 
 def _by_side(labels: pd.DataFrame, patients: np.ndarray, sided: bool) -> pd.DataFrame:

@@ -109,6 +109,8 @@ class Study(Section):
                     "the figure says nothing about new ones. Use unit: patient; to show the effect on purpose, set "
                     "allow_leakage: true, which stamps everything LEAKY"
                 )
+            if split.external:
+                raise ValueError(f"splits: {split.name!r} keeps sites apart, which is by patient; unit: slice is not")
             if split.kind == "leave_one_site_out":
                 raise ValueError(f"splits: {split.name!r} leaves sites out, which is by patient; unit: slice is not")
             views = [for_run(self, run) for run in self.runs] or [self]

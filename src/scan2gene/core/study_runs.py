@@ -18,6 +18,11 @@ class Split(Section):
     repeats: int = Field(1, ge=1, description="kfold and holdout: repeated with other seeds")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="holdout only")
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of what is not test")
+    external: list[str] = Field(
+        [],
+        description="sites kept out of development: every network of this split is tested on their patients, and "
+        "nothing is learned, stopped or chosen on them",
+    )
     unit: Literal["patient", "slice"] = Field(
         "patient", description="slice: each patient's slices in every part; refused unless allow_leakage is true"
     )

@@ -28,6 +28,7 @@ COMPARISON_COLUMNS = (
     "split", "target", "metric", "best", "run_id", "n", "difference", "low", "high", "p", "p_holm", "reason",
 )  # fmt: skip
 PARTS = ("train", "validation", "test")
+EXTERNAL = "external"  # part of patients at sites that a split keeps out of development
 _NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high", "n", "n_units", "n_positive",
             "n_failed", "difference", "p", "p_holm"}  # fmt: skip
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene.core.study import Study
+from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import clinical_table, metadata_table, scored
+from scan2gene.evaluate.domain import Shift, differences, shifts
 from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients
@@ -31,7 +34,8 @@ from scan2gene.evaluate.shortcuts import (
     signed,
     subgroups,
 )
-from scan2gene.evaluate.verdict import Against, Facts, Verdict, calibration_slope, judge
+from scan2gene.evaluate.transfer import Transfer, told, transfers
+from scan2gene.evaluate.verdict import Against, Facts, Outside, Verdict, calibration_slope, judge
 
 METADATA = "scanner, site and scan settings"
 SUSPICIONS = frozenset({"visits and copies"})  # found, yet perhaps no leak
@@ -50,6 +54,8 @@ class Tables:
         variants: variants.parquet; empty where there is none.
         embeddings: embeddings.parquet; empty where there is none.
         volume_mm3: Of the lesion, by patient_id; None without masks.
+        thresholds: thresholds.json.
+        grey: Grey-value measures of prepared volumes, by patient_id; None where no site is external.
     """
 
     cohort: pd.DataFrame
@@ -60,6 +66,8 @@ class Tables:
     variants: pd.DataFrame
     embeddings: pd.DataFrame
     volume_mm3: pd.Series | None = None
+    thresholds: Sequence[dict[str, Any]] = ()
+    grey: pd.DataFrame | None = None
 
 
 def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> list[Figure]:
@@ -181,7 +189,24 @@ def group_columns(tables: Tables, clinical: pd.DataFrame) -> dict[str, pd.Series
     return found
 
 
-def verdicts(study: Study, tables: Tables, figures: Sequence[Figure], checks: Sequence[Check]) -> list[Verdict]:
+def outside(study: Study, tables: Tables, figures: Sequence[Figure]) -> tuple[list[Transfer], list[Shift]]:
+    """How runs do at sites that they never saw, and how patients there differ.
+
+    Args:
+        study: The study.
+        tables: Of its run directory.
+        figures: From `shortcut_figures`.
+    """
+    found = transfers(study, tables.predictions, tables.embeddings, figures, tables.thresholds)
+    return found, shifts(
+        study, tables.cohort, tables.series, tables.labels, tables.split, tables.volume_mm3, tables.grey
+    )
+
+
+def verdicts(
+    study: Study, tables: Tables, figures: Sequence[Figure], checks: Sequence[Check],
+    beyond: tuple[Sequence[Transfer], Sequence[Shift]] = ((), ()),
+) -> list[Verdict]:  # fmt: skip
     """One verdict for each target, on the first split that does not leave sites out, if there is such a one.
 
     Args:
@@ -189,6 +214,7 @@ def verdicts(study: Study, tables: Tables, figures: Sequence[Figure], checks: Se
         tables: Of its run directory.
         figures: From `shortcut_figures`.
         checks: Of leakage.
+        beyond: From `outside`.
     """
     figures = corrected(figures)
     main = next((s for s in study.splits if s.kind != "leave_one_site_out"), study.splits[0])
@@ -199,7 +225,7 @@ def verdicts(study: Study, tables: Tables, figures: Sequence[Figure], checks: Se
         if not own:
             continue
         best = max(own, key=lambda f: -1 if f.estimate.value is None else f.estimate.value)
-        found.append(judge(_facts(tables, figures, checks, best, len(own), kinds)))
+        found.append(judge(_facts(tables, figures, checks, best, len(own), kinds, beyond)))
     return found
 
 
@@ -216,7 +242,7 @@ def corrected(figures: Sequence[Figure]) -> list[Figure]:
 
 def _facts(
     tables: Tables, figures: Sequence[Figure], checks: Sequence[Check], best: Figure, networks: int,
-    kinds: Mapping[str, str],
+    kinds: Mapping[str, str], beyond: tuple[Sequence[Transfer], Sequence[Shift]] = ((), ()),
 ) -> Facts:  # fmt: skip
     here = [f for f in figures if (f.split, f.target, f.run) == (best.split, best.target, best.run)]
     by_kind = {f.kind: f for f in here if f.kind not in ("subgroup", "gap")}
@@ -237,12 +263,20 @@ def _facts(
         tested=sum(f.kind == "network" and f.split == best.split for f in figures),
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
-        elsewhere=tuple(elsewhere),
+        elsewhere=tuple(elsewhere), outside=tuple(_outside(best, *beyond)),
         slope=calibration_slope(rows["y_true"].to_numpy(float), np.log(p / (1 - p))) if len(rows) else None,
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
         leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
         suspicions=tuple(c.told for c in bad if c.name in SUSPICIONS),
     )  # fmt: skip
+
+
+def _outside(best: Figure, found: Sequence[Transfer], shifted: Sequence[Shift]) -> Iterator[Outside]:
+    """The best network at external sites."""
+    for one in found:
+        if (one.kind, one.run, one.target) == (EXTERNAL, best.run, best.target):
+            apart = differences(shifted, one.split, one.target)
+            yield Outside(one.where, told(one), one.outside, one.drop, apart)
 
 
 def _against(figures: Sequence[Figure], best: Figure, kind: str) -> Against | None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.sample import PERSON
 
 FOLD = ["split", "repeat", "fold"]
@@ -99,7 +100,7 @@ def scored(features: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, si
     units = labels[["patient_id", "side", "value"]].assign(side=labels["side"].fillna(""))
     tables = []
     for (repeat, fold), rows in split.groupby(["repeat", "fold"], sort=False):
-        part = rows.drop_duplicates("patient_id").set_index("patient_id")["part"]
+        part = rows[rows["part"] != EXTERNAL].drop_duplicates("patient_id").set_index("patient_id")["part"]
         own = units[units["patient_id"].isin(part.index) & units["patient_id"].isin(features.index)]
         tested = own["patient_id"].map(part) == "test"
         learn, test = own[~tested], own[tested]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.tables import PREDICTION_COLUMNS, without_slices
+from scan2gene.core.tables import EXTERNAL, PREDICTION_COLUMNS, without_slices
 
 ALL = -1  # repeat and fold of a row that stands for several
 ENSEMBLE = "ensemble"
@@ -51,6 +51,20 @@ def repeat_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
         if repeats > 1 and (times == repeats).all(axis=None):
             found.append(_mean(rows, ["run_id", "split"]))
     return _joined(found)
+
+
+def external_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Mean logit over all networks of a split, for the patients of its external sites.
+
+    Args:
+        predictions: Prediction table; its "original" rows of part "external" are the members.
+
+    Returns:
+        As `ensemble`, part "external"; no rows for a split without such patients.
+    """
+    own = without_slices(predictions[predictions["variant"] == "original"])
+    outside = own[own["part"] == EXTERNAL]
+    return _joined(_mean(rows, ["run_id", "split"]) for _, rows in outside.groupby(["run_id", "split"], sort=False))
 
 
 def run_ensembles(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.tables import COMPARISON_COLUMNS, METRIC_COLUMNS
+from scan2gene.core.tables import COMPARISON_COLUMNS, EXTERNAL, METRIC_COLUMNS
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.metrics import METRICS, auroc
@@ -95,6 +95,7 @@ def check_complete(predictions: pd.DataFrame, split: pd.DataFrame) -> None:
     keys = ["split", "repeat", "fold", "patient_id", "part"]
     wanted = set(split[keys].itertuples(index=False, name=None))
     tested = split.loc[split["part"] == "test", keys].assign(repeat=ALL, fold=ALL)
+    predictions = predictions[(predictions["fold"] != ALL) | (predictions["part"] != EXTERNAL)]
     for (run, variant), table in predictions.groupby(["run_id", "variant"]):
         over_repeats = table["fold"] == ALL
         lacking = _differences(table.loc[~over_repeats, keys], wanted) if not over_repeats.all() else []

@@ -45,6 +45,7 @@ NUMBERS: dict[str, tuple[str, str, float, float]] = {
     "marked_mm3": ("marked volume", "mm3", 0.1, 0.0),
 }
 _GREY = ("mean", "sd", "p1", "p25", "p50", "p75", "p99")
+GREY_MEASURES = (*_GREY, "at_minimum", "roughness")  # of a prepared volume
 _GREY_SHARE = 0.02  # of the middle exam's grey range: what rounding and interpolation may move
 WORDS = {"plane": "plane", "orientation": "orientation", "sequence": "sequence"}
 

@@ -73,7 +73,7 @@ class Parts:
         found = [n for n in ours if n in theirs and ours[n] != theirs[n]]
         if not found:
             return None
-        tested = [n for n in found if "test" in (ours[n], theirs[n])]
+        tested = [n for n in found if {"test", "external"} & {ours[n], theirs[n]}]
         number = (tested or found)[0]
         where = dict(zip(FOLD, self.folds[number], strict=True))
         return {**where, "one": one, "part_one": ours[number], "two": two, "part_two": theirs[number]}

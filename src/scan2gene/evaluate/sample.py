@@ -133,6 +133,10 @@ class Sample:
             found = found.with_spread(_spread(self.table))
         return interval_of(found, self.fewest if metric in SHARES else 0)
 
+    def auroc(self, draws: int, seed: int) -> Resampled:
+        """The AUROC of pairs within folds, its draws with the spread that `interval` reports."""
+        return self.resampled(["auroc"], draws, seed)["auroc"].with_spread(_spread(self.table))
+
     def difference(self, other: Sample, metric: str, draws: int, seed: int) -> Resampled:
         """A metric less that of another run on the same draws of the same patients.
 

@@ -14,6 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import named_correctly
 from scan2gene.evaluate.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
 from scan2gene.evaluate.permutation import p_chance
@@ -195,7 +196,8 @@ def named(
         Share of tested patients whose group is named, `of` its share by naming the commonest; None
         where there are not two groups with enough patients.
     """
-    rows = exams.assign(group=exams["exam_id"].map(groups).fillna(""))
+    rows = exams[exams["part"] != EXTERNAL]
+    rows = rows.assign(group=rows["exam_id"].map(groups).fillna(""))
     rows = rows[rows["group"] != ""].drop_duplicates(["repeat", "fold", "patient_id"])
     sizes = rows.drop_duplicates("patient_id")["group"].value_counts()
     rows = rows[rows["group"].isin(sizes.index[sizes >= FEWEST])]

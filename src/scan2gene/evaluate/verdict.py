@@ -12,6 +12,10 @@ The rules, in order; the first that holds gives the headline:
 6. unproven   it is not shown to beat scan metadata, or the clinical baseline (paired test, Holm).
 7. better     none of these.
 
+Of 5, 6 and 7 the headline also says where the network was tested at external sites and lost: the
+interval of the drop from inside lies above 0. "Not shown to hold" is then said where the AUROC
+there is not above 0.5 either, "weaker" where it is.
+
 "Shown to beat" means: the paired difference of AUROCs on the same patients is above 0 with a
 corrected P value below 0.05.
 """
@@ -71,6 +75,33 @@ class Against:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """The network at external sites, on which nothing was learned or chosen.
+
+    Args:
+        where: In words.
+        told: The sentence about it.
+        estimate: Its AUROC there.
+        drop: What it loses from inside, above 0 where it does worse.
+        apart: A sentence about how patients there differ; empty where they are not shown to.
+    """
+
+    where: str
+    told: str
+    estimate: Estimate
+    drop: Estimate
+    apart: str = ""
+
+    @property
+    def loss(self) -> str:
+        """What a headline says of it; empty where no drop is shown."""
+        if (self.drop.low or 0) <= 0:
+            return ""
+        holds = (self.estimate.low or 0) > CHANCE
+        return f"{'weaker' if holds else 'not shown to hold'} at {self.where}"
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of the best network of one target and split.
 
@@ -90,6 +121,7 @@ class Facts:
         erased: AUROC with the lesion erased; None where it was not done.
         left: Share of the skill that is left then.
         elsewhere: (sites never seen in training, AUROC, patients).
+        outside: At external sites.
         slope: Calibration slope.
         gaps: Sentences about gaps between subgroups that chance does not explain.
         leaks: Sentences of leakage checks that found something certain.
@@ -111,6 +143,7 @@ class Facts:
     erased: Estimate | None = None
     left: float | None = None
     elsewhere: tuple[tuple[str, Estimate, int], ...] = ()
+    outside: tuple[Outside, ...] = ()
     slope: Estimate | None = None
     gaps: tuple[str, ...] = ()
     leaks: tuple[str, ...] = ()
@@ -148,7 +181,7 @@ def judge(facts: Facts) -> Verdict:
         sentences += [*_baselines(facts), *_lesion(facts), *_transfer(facts), *_calibration(facts, kind), *facts.gaps]
         sentences += _needed(facts, kind)
     return Verdict(
-        facts.target, facts.split, facts.run, kind, _headline(facts, kind),
+        facts.target, facts.split, facts.run, kind, _headline(facts, kind) + _lost(facts, kind),
         tuple(s for s in [*sentences, *facts.suspicions] if s),
     )  # fmt: skip
 
@@ -192,6 +225,11 @@ def _headline(facts: Facts, kind: Kind) -> str:
         held = [name for name, _ in _named(facts)]
         return f"{words}{', and than ' + ' or '.join(held) + ' alone' if held else ''}"
     return words
+
+
+def _lost(facts: Facts, kind: Kind) -> str:
+    losses = [o.loss for o in facts.outside if o.loss] if kind in ("shortcut", "unproven", "better") else []
+    return f"; {' and '.join(losses)}" if losses else ""
 
 
 def _named(facts: Facts) -> list[tuple[str, Against]]:
@@ -263,7 +301,7 @@ def _lesion(facts: Facts) -> list[str]:
 
 
 def _transfer(facts: Facts) -> list[str]:
-    said = []
+    said = [s for o in facts.outside for s in (o.told, o.apart) if s]
     for what, estimate, n in facts.elsewhere:
         if estimate.value is None:
             said.append(f"At {what} it cannot be estimated, because {estimate.reason}.")

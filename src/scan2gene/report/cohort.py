@@ -10,7 +10,7 @@ import pandas as pd
 
 from scan2gene.cohorts.split import class_table, one_class_parts
 from scan2gene.core.study import for_run, input_roles
-from scan2gene.core.tables import PARTS
+from scan2gene.core.tables import EXTERNAL, PARTS
 from scan2gene.imaging.index import copied_series
 from scan2gene.report import figures, flow
 from scan2gene.report.inputs import Inputs, split_text
@@ -62,12 +62,14 @@ def _class_by_part(inputs: Inputs, table: pd.DataFrame, split: str) -> dict[str,
     """Patients per target, class and part; a range where the folds differ."""
     rows = []
     mine = table[table["split"] == split]
+    parts = (*PARTS, *([EXTERNAL] if EXTERNAL in mine and (mine[EXTERNAL].astype(int) > 0).any() else []))
     mine = mine.assign(target=mine["target"] + mine["unit"].map({"side": " (sides)", "patient": ""}))
     for (target, name), folds in mine.groupby(["target", "class"], sort=False):
-        cells = [_range(folds[part]) for part in PARTS]
+        cells = [_range(folds[part]) for part in parts]
         if any(c != "0" for c in cells) or name != "unknown":
             rows.append({"target": target, "class": name, "cells": cells, "all": _range(folds["all"])})
-    return {"split": split, "what": split_text(inputs.study, split), "folds": len(inputs.folds(split)), "rows": rows}
+    return {"split": split, "what": split_text(inputs.study, split), "folds": len(inputs.folds(split)), "rows": rows,
+            "parts": parts}  # fmt: skip
 
 
 def _range(counts: pd.Series) -> str:

@@ -86,7 +86,7 @@ def _figure(rows: pd.DataFrame, groups: Sequence[str], title: str) -> Markup:
     body = [f'<rect width="{_SIDE:.0f}" height="{_SIDE:.0f}" fill="none" stroke="#d9dde3"/>']
     for (x, y), group, part in zip(places.to_numpy(), groups, rows["part"], strict=True):
         fill = colour.get(group, GREY)
-        hollow = part != "test"  # shape says what colour need not: the network has seen it
+        hollow = part in ("train", "validation")  # shape says what colour need not: the network has seen it
         paint = f'fill="#fff" stroke="{fill}" stroke-width="1.6"' if hollow else f'fill="{fill}"'
         body.append(
             f'<circle cx="{x:.1f}" cy="{_SIDE - y:.1f}" r="{_RADIUS}" {paint}>'

@@ -120,13 +120,16 @@ def split_text(study: Study, name: str) -> str:
     """What a split is, in words."""
     split = next(s for s in study.splits if s.name == name)
     again = f", {split.repeats} times" if split.repeats > 1 else ""
+    if split.external:
+        sites = "those of site" if len(split.external) == 1 else "those of sites"
+        again += f"; without {sites} {', '.join(split.external)}, which are external"
     if split.kind == "kfold":
         unit = "patient" if split.unit == "patient" else "slice, LEAKY"
         return f"{split.folds}-fold cross-validation by {unit}{again}"
     if split.kind == "holdout":
         units = "patients" if split.unit == "patient" else "slices (LEAKY)"
         return f"{100 * split.test_fraction:.3g} % of the {units} held out for testing{again}"
-    return "each site tested once by networks that never saw it"
+    return f"each site tested once by networks that never saw it{again}"
 
 
 def _read_json(path: Path) -> Any:

@@ -124,7 +124,7 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
 def _exams_of_an_epoch(inputs: Inputs) -> dict[Any, int]:
     """(run, split, repeat, fold) -> exams that a network goes through in an epoch, validation included."""
     table = inputs.predictions
-    used = table[(table["part"] != "test") & (table["status"] == "ok") & table["y_true"].notna()]
+    used = table[table["part"].isin(["train", "validation"]) & (table["status"] == "ok") & table["y_true"].notna()]
     return used.groupby(["run_id", "split", "repeat", "fold"])["exam_id"].nunique().to_dict()
 
 

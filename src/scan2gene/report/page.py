@@ -22,6 +22,7 @@ from scan2gene.report.embeddings import embedding_maps, neighbours
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.looking import looking
 from scan2gene.report.more_tables import more_tables
+from scan2gene.report.outside import outside
 from scan2gene.report.paper import paper
 from scan2gene.report.planned import planned
 from scan2gene.report.searched import searched
@@ -32,6 +33,7 @@ from scan2gene.report.verdict import interval, number
 SECTIONS = (
     ("answer", "Answer"),
     ("audit", "Audit"),
+    ("outside", "At other sites"),
     ("models", "Models"),
     ("metrics", "All metrics"),
     ("curves", "Curves"),
@@ -73,6 +75,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "verdicts": audited.verdicts(inputs),
         "audit": audited.audit(inputs),
         "looking": looking(inputs),
+        "outside": outside(inputs),
         "metrics": results.metrics(inputs, found),
         "models": models_table.models(inputs, found),
         "forests": results.forests(inputs, found),
@@ -96,12 +99,14 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     for_paper = paper(inputs, found)
     drawn, per_run = beside.figures(page), beside.plots(page)
     every = [*models_table.tables(page["models"], inputs.comparisons), *tables(inputs, page), *page["use"]["tables"]]
-    every += more_tables(page)
+    every += [*more_tables(page), *page["outside"]["files"]]
     listed = beside.named((table.name, table) for table in every if len(table.csv))
+    there = {"audit": page["audit"]["checks"], "outside": page["outside"]["tables"]}
+    absent = [name for name, what in there.items() if not what]
     html = _template().render(
         **page,
         study=study,
-        sections=[s for s in SECTIONS if s[0] != "audit" or page["audit"]["checks"]],
+        sections=[s for s in SECTIONS if s[0] not in absent],
         marks=MARKS,
         stamp=stamp_of(study),
         burned_in=burned_in(inputs.cohort, inputs.series),

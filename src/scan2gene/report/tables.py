@@ -140,7 +140,7 @@ def _cohort(cohort: dict[str, Any]) -> list[Table]:
     found.append(Table("analysed", "Tested patients: label unknown, not predicted, analysed", analysed))
     for part in cohort["parts"]:
         rows = [[r["target"], r["class"], *r["cells"], r["all"]] for r in part["rows"]]
-        names = ("target", "class", "training", "validation", "test", "all")
+        names = ("target", "class", "training", *part["parts"][1:], "all")
         found.append(_table(f"classes-{part['split']}", f"Patients by class and part, {part['split']}", rows, names))
     if cohort["sites"]:
         rows = [

@@ -23,7 +23,8 @@ from scan2gene.core.tables import (
     without_slices,
     write_csv,
 )
-from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
+from scan2gene.evaluate.familiar import GREY_MEASURES, NUMBERS
 from scan2gene.evaluate.leakage import (
     Check,
     Parts,
@@ -43,8 +44,8 @@ from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, run_stores
 from scan2gene.stages.variants import VARIANTS, lesion_role
 
-FORMAT = 1  # to be raised when a rule or a figure changes
-FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json")
+FORMAT = 2  # to be raised when a rule or a figure changes
+FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json", "transfer.csv", "shift.csv")
 
 
 def audit_run(job: Job) -> str:
@@ -62,14 +63,20 @@ def audit_run(job: Job) -> str:
         checks = leakage(job)
         tables = _tables(job)
         figures = shortcut_figures(job.study, tables, [one.name for one, _ in run_stores(job)])
-        judged = verdicts(job.study, tables, figures, checks)
+        beyond = outside(job.study, tables, figures)
+        judged = verdicts(job.study, tables, figures, checks, beyond)
+        moved, shifted = ([one.row() for one in found] for found in beyond)
         write_json(files[0], {
             "leakage": [{"check": c.name, "status": c.status, "told": c.told, "cases": len(c.cases)} for c in checks],
             "shortcuts": [f.row() for f in figures],
+            "transfer": moved,
+            "shift": shifted,
         })  # fmt: skip
         write_csv(files[1], figure_table(figures))
         write_csv(files[2], case_table(checks))
         write_json(files[3], [vars(v) for v in judged])
+        write_csv(files[4], pd.DataFrame(moved, columns=None if moved else ["run", "split", "target"]))
+        write_csv(files[5], pd.DataFrame(shifted, columns=None if shifted else ["split", "kind", "what"]))
         job.done("audit", key, files)
     kept = json.loads(files[3].read_text(encoding="utf-8"))
     leaks = [c for c in json.loads(files[0].read_text(encoding="utf-8"))["leakage"] if c["status"] == "found"]
@@ -90,7 +97,26 @@ def _tables(job: Job) -> Tables:
         job.table("split.csv", SPLIT_COLUMNS), without_slices(parquet("predictions.parquet", PREDICTION_COLUMNS)),
         parquet(VARIANTS, PREDICTION_COLUMNS), parquet("embeddings.parquet", EMBEDDING_COLUMNS),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
+        json.loads((job.out / "thresholds.json").read_text(encoding="utf-8")), _grey(job),
     )  # fmt: skip
+
+
+def _grey(job: Job) -> pd.DataFrame | None:
+    """Grey-value measures of the prepared volumes that show most, by patient_id; None where no site is external."""
+    if not any(split.external for split in job.study.splits) or not _stores(job):
+        return None
+    from scan2gene.predict.familiar import measure
+
+    view, store = _stores(job)[0]
+    cohort, manifest = job.table("cohort.csv"), read_csv(store / "manifest.csv")
+    manifest = manifest[manifest["role"].isin(input_roles(view))]
+    found, _ = measure(cohort, job.table("series.csv"), store, manifest, job.study.cohort.roles)
+    found = found[found["status"] == "ok"]
+    names = [m for m in GREY_MEASURES if m in found]
+    wide = found.pivot(index="exam_id", columns="role", values=names)
+    wide.columns = pd.Index([f"{role} {NUMBERS[m][0]}" for m, role in wide.columns])
+    patient = cohort.set_index("exam_id")["patient_id"]
+    return wide.groupby(patient.reindex(wide.index).to_numpy()).mean()
 
 
 def _stores(job: Job) -> list[tuple[Study, Path]]:

@@ -17,6 +17,7 @@ from scan2gene.core.rundir import damaged, mark_done, read_stamp, stage_key
 from scan2gene.core.study import Study, input_roles, is_leaky
 from scan2gene.core.study_cohort import label_files
 from scan2gene.core.study_file import study_text
+from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, write_csv
 from scan2gene.defaults import choose, left_open, with_choices
 from scan2gene.evaluate.power import power_table
@@ -115,11 +116,16 @@ def plan_study(job: Job) -> str:
     return f"chosen from the cohort: {', '.join(planned['chosen'])}" if planned["chosen"] else "the study sets all"
 
 
+def _unused(split: Split) -> set[str]:
+    """Keys of a split that say nothing: they came later, and splits made before them still hold."""
+    return {key for key, is_so in (("unit", split.unit == "patient"), ("external", not split.external)) if is_so}
+
+
 def split_patients(job: Job) -> str:
     """Write split.csv once, and what each part holds; a split is never changed silently."""
     key = stage_key(
         seed=job.study.seed,
-        splits=[s.model_dump(mode="json", exclude={"unit"} if s.unit == "patient" else None) for s in job.study.splits],
+        splits=[s.model_dump(mode="json", exclude=_unused(s)) for s in job.study.splits],
         cohort=file_hash(job.out / "cohort.csv"),
         labels=file_hash(job.out / "labels.csv"),
     )

@@ -16,7 +16,7 @@ from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map
-from scan2gene.evaluate.ensemble import repeat_ensembles, run_ensembles
+from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
 from scan2gene.stages.job import Job, folds, run_data
 from scan2gene.stages.variants import FORMAT, predict_variants
@@ -38,6 +38,7 @@ def predict_runs(job: Job) -> str:
         table = pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders], ignore_index=True)
         late, weights = late_ensembles(table, job.study.predict.late_fusion)
         averaged = [repeat_ensembles(table), run_ensembles(table, job.study.predict.ensembles), late]
+        averaged.append(external_ensembles(table))
         joined = pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True)
         write_parquet(target, stamped(joined, job.study))
         weighed = _write_weights(job.out, folders, weights, job.study)

@@ -16,7 +16,7 @@ from scan2gene.core.outputs import target_of
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, channels, for_run
 from scan2gene.core.study_runs import Run, Weights
-from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
+from scan2gene.core.tables import EXTERNAL, SPLIT_COLUMNS, read_csv
 from scan2gene.train.search import chosen_run
 
 
@@ -149,9 +149,9 @@ def forbid_seen(
         seen = {ours[p] for p in seen if p in ours}  # true ids there, pseudonyms here
     elif bool(veil) != (source.study.cohort.pseudonyms is not None):
         doubt = doubt or "that run shows pseudonyms, this study ids"
-    tested = [p for p, part in parts.items() if part == "test" and p in seen]
+    tested = [p for p, part in parts.items() if part in ("test", EXTERNAL) and p in seen]
     if tested:
-        total = sum(part == "test" for part in parts.values())
+        total = sum(part in ("test", EXTERNAL) for part in parts.values())
         raise CohortError(
             f"run {run}: {len(tested)} of {total} test patients were seen by the network that it starts from "
             f"({source.run.name} of {source.out.name}), so its figures would be too good. Test on others, or set "
@@ -194,5 +194,5 @@ def _seen_by(source: SourceRun) -> set[str]:
         return set(read_csv(source.out / "cohort.csv")["patient_id"])
     split = read_csv(path, SPLIT_COLUMNS)
     fold = (split["split"] == source.config["split"]) & (split["repeat"] == source.config["repeat"])
-    fold &= (split["fold"] == source.config["fold"]) & (split["part"] != "test")
+    fold &= (split["fold"] == source.config["fold"]) & ~split["part"].isin(["test", EXTERNAL])
     return set(split.loc[fold, "patient_id"])

@@ -14,7 +14,7 @@ import pandas as pd
 from scan2gene.core.files import write_json
 from scan2gene.core.study import Study
 from scan2gene.core.tables import write_csv, write_parquet
-from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
 from scan2gene.evaluate.evaluate import Evaluation, evaluate
 from scan2gene.evaluate.leakage import Check, patients_apart
 
@@ -110,9 +110,11 @@ def _answers() -> tuple[Evaluation, dict[str, Any], list[dict[str, Any]]]:
     tables = Tables(cohort, series, labels, split, predictions, predictions[:0], pd.DataFrame())
     study = study_at(Path(PLACE))
     figures = shortcut_figures(study, tables, ["net", "broken"])
-    found = verdicts(study, tables, figures, checks)
+    beyond = outside(study, tables, figures)
+    found = verdicts(study, tables, figures, checks, beyond)
     told = [{"check": c.name, "status": c.status, "told": c.told, "cases": len(c.cases)} for c in checks]
-    audit = {"leakage": told, "shortcuts": [f.row() for f in figures]}
+    rows = {"shortcuts": figures, "transfer": beyond[0], "shift": beyond[1]}
+    audit = {"leakage": told} | {name: [one.row() for one in r] for name, r in rows.items()}
     return evaluate(predictions, split, 200, 1), audit, [vars(v) for v in found]
 
 

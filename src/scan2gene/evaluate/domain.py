@@ -1,0 +1,266 @@
+"""How two groups of patients differ: labels, clinical columns, scan settings, grey values; and all at once.
+
+Numbers have one measure: how often an external patient's value is above that of a patient of
+development (ties half). 0.5 is no difference, 0 and 1 are no overlap; it is an AUROC, and so is the
+figure for many columns at once, by a rule that is learned on some patients and asked about others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.study import Study
+from scan2gene.core.study_runs import Split
+from scan2gene.core.tables import EXTERNAL
+from scan2gene.evaluate.baselines import clinical_table, design, metadata_table, ridge_logistic
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.sample import Sample
+
+FEWEST = 5  # patients of each group
+FOLDS = 5  # in which a rule is learned and asked
+COMPONENTS = 20  # of embeddings, at most
+GROUPS = ("clinical", "scan", "grey")
+NAMES = {"clinical": "clinical data", "scan": "scan settings", "grey": "grey values"}
+LABEL, WORDS, NUMBERS, TOGETHER = "prevalence", "new values", "separation", "told apart"
+
+
+@dataclass(frozen=True)
+class Shift:
+    """One thing in which external patients may differ from those of development.
+
+    Args:
+        split: With external sites.
+        kind: "label", or one of `GROUPS`.
+        what: Target or column; empty for all columns of the kind at once.
+        measure: "prevalence" (outside less inside), "separation", "told apart" (both AUROCs, 0.5 is no
+            difference), or "new values" (share of external patients with a word that development lacks).
+        inside: In words.
+        outside: In words.
+        estimate: Of the measure.
+        n: Patients inside and outside.
+    """
+
+    split: str
+    kind: str
+    what: str
+    measure: str
+    inside: str
+    outside: str
+    estimate: Estimate
+    n: tuple[int, int]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two groups are shown to differ."""
+        low, high = self.estimate.low, self.estimate.high
+        if low is None or high is None or self.measure == WORDS:
+            return False
+        if self.measure == TOGETHER:  # a rule that does worse than guessing has found nothing
+            return low > 0.5
+        return not low <= (0.0 if self.measure == LABEL else 0.5) <= high
+
+    def row(self) -> dict[str, Any]:
+        """As a row of shift.csv."""
+        e = self.estimate
+        return {"split": self.split, "kind": self.kind, "what": self.what, "measure": self.measure,
+                "inside": self.inside, "outside": self.outside, "value": e.value, "low": e.low, "high": e.high,
+                "n_inside": self.n[0], "n_outside": self.n[1], "reason": e.reason}  # fmt: skip
+
+
+def shifts(
+    study: Study, cohort: pd.DataFrame, series: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame,
+    volume_mm3: pd.Series | None = None, grey: pd.DataFrame | None = None,
+) -> list[Shift]:  # fmt: skip
+    """Everything that is known of patients, held against each other, for each split with external sites.
+
+    Args:
+        study: Its targets and splits.
+        cohort: cohort.csv.
+        series: series.csv.
+        labels: labels.csv.
+        split: split.csv.
+        volume_mm3: Of the lesion, by patient_id.
+        grey: Measures of prepared volumes, by patient_id; None where none was read.
+    """
+    outward = [s for s in study.splits if s.external]
+    if not outward:
+        return []
+    scan = metadata_table(cohort, series)
+    tables = {
+        "clinical": clinical_table(cohort, series, volume_mm3),
+        "scan": scan.drop(columns=["site"], errors="ignore"),
+        "grey": pd.DataFrame() if grey is None else grey,
+    }
+    found = []
+    for one in outward:
+        first = split[split["split"] == one.name].drop_duplicates("patient_id").set_index("patient_id")
+        far = first["part"] == EXTERNAL
+        found += [_label(one, target, labels, far) for target in study.targets]
+        for kind, table in tables.items():
+            own = table.reindex(far.index.intersection(table.index))
+            columns = [_column(one, kind, str(c), own[c], far, study) for c in own]
+            if columns:
+                found.append(_together(one, kind, own, far, study))
+            found += sorted(columns, key=_size, reverse=True)
+    return found
+
+
+def _size(shift: Shift) -> float:
+    value = shift.estimate.value
+    return -1.0 if value is None else value if shift.measure == WORDS else 2 * abs(value - 0.5)
+
+
+def _label(split: Split, target: str, labels: pd.DataFrame, far: pd.Series) -> Shift:
+    """Prevalence outside less inside."""
+    own = labels[(labels["target"] == target) & labels["value"].notna() & labels["patient_id"].isin(far.index)]
+    outside = own["patient_id"].map(far).astype(bool)
+    counts = [(int(t["value"].sum()), len(t)) for t in (own[~outside], own[outside])]
+    inside, far_words = (f"{k} of {n} positive ({100 * k / n:.0f} %)" if n else "no label is known" for k, n in counts)
+    (k_in, n_in), (k_out, n_out) = counts
+    known = n_in and n_out
+    estimate = newcombe(k_out, n_out, k_in, n_in) if known else Estimate(None, reason="no label is known")
+    people = (own.loc[~outside, "patient_id"].nunique(), own.loc[outside, "patient_id"].nunique())
+    return Shift(split.name, "label", target, LABEL, inside, far_words, estimate, people)
+
+
+def newcombe(k_one: int, n_one: int, k_two: int, n_two: int) -> Estimate:
+    """Difference of two independent shares with a 95 % interval.
+
+    Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
+    """
+    (one, low_one, high_one), (two, low_two, high_two) = (_wilson(k, n) for k, n in ((k_one, n_one), (k_two, n_two)))
+    value = one - two
+    low = value - float(np.hypot(one - low_one, high_two - two))
+    return Estimate(value, low, value + float(np.hypot(high_one - one, two - low_two)))
+
+
+def _wilson(k: int, n: int) -> tuple[float, float, float]:
+    """A share and its 95 % score interval (Wilson 1927)."""
+    z, p = 1.959964, k / n
+    middle, reach = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return p, float((middle - reach) / (1 + z * z / n)), float((middle + reach) / (1 + z * z / n))
+
+
+def _column(split: Split, kind: str, name: str, values: pd.Series, far: pd.Series, study: Study) -> Shift:
+    far = far.reindex(values.index).astype(bool)
+    if pd.api.types.is_numeric_dtype(values):
+        known = values.notna()
+        inside, outside = values[known & ~far], values[known & far]
+        estimate, n = _separation(inside, outside, study), (len(inside), len(outside))
+        told = _share if set(values[known]) == {0.0, 1.0} else _numbers
+        return Shift(split.name, kind, name, NUMBERS, told(inside), told(outside), estimate, n)
+    inside, outside = values[~far], values[far]
+    new = ~outside.isin(set(inside))
+    value = Estimate(float(new.mean())) if len(outside) else Estimate(None, reason="no external patient")
+    n = (len(inside), len(outside))
+    return Shift(split.name, kind, name, WORDS, _commonest(inside), _commonest(outside), value, n)
+
+
+def _share(values: pd.Series) -> str:
+    return f"{100 * float(values.mean()):.0f} % are 1" if len(values) else "not known"
+
+
+def _numbers(values: pd.Series) -> str:
+    if values.empty:
+        return "not known"
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return f"{middle:.4g} ({low:.4g}–{high:.4g})"
+
+
+def _commonest(values: pd.Series) -> str:
+    counts = values.replace("", "not given").value_counts()
+    return ", ".join(f"{name} {n}" for name, n in counts.head(3).items()) + (" and more" if len(counts) > 3 else "")
+
+
+def _separation(inside: pd.Series, outside: pd.Series, study: Study) -> Estimate:
+    fewest = min(len(inside), len(outside))
+    if fewest < FEWEST:
+        return Estimate(None, reason=f"known of {fewest} patients on one side, and {FEWEST} are needed")
+    table = _as_sample(pd.concat([inside, outside]), np.arange(len(inside) + len(outside)) >= len(inside))
+    return Sample(table).interval("auroc", study.evaluate.bootstrap, study.seed)
+
+
+def _together(split: Split, kind: str, table: pd.DataFrame, far: pd.Series, study: Study) -> Shift:
+    far = far.reindex(table.index).astype(bool)
+    estimate = told_apart([(table, far)], study.evaluate.bootstrap, study.seed)
+    n = (int((~far).sum()), int(far.sum()))
+    return Shift(split.name, kind, "", TOGETHER, "", "", estimate, n)
+
+
+def told_apart(fits: Sequence[tuple[pd.DataFrame, pd.Series]], draws: int, seed: int) -> Estimate:
+    """AUROC with which a rule tells external from other patients, cross-validated: 0.5 where it cannot.
+
+    Args:
+        fits: Tables by patient_id, of numbers and words, and which patients are external; several where
+            several networks have features. Tables with fewer than `FEWEST` patients of a group are left out.
+        draws: Bootstrap draws of patients.
+        seed: Of folds and draws.
+
+    Returns:
+        Mean over the tables. The rule is ridge logistic regression on standardised columns, above
+        `COMPONENTS` on their first principal axes.
+    """
+    scored = []
+    for number, (table, far) in enumerate(fits):
+        far = far.reindex(table.index).to_numpy(bool)
+        fewest = int(min(far.sum(), (~far).sum()))
+        if fewest >= FEWEST:
+            fold = _folds(far, min(FOLDS, fewest), seed + number)
+            score = np.empty(len(far))
+            for k in np.unique(fold):
+                score[fold == k] = _asked(table[fold != k], far[fold != k], table[fold == k])
+            scored.append(_as_sample(pd.Series(score, table.index), far).assign(repeat=number, fold=fold))
+    if not scored:
+        return Estimate(None, reason=f"fewer than {FEWEST} patients on one side")
+    return Sample(pd.concat(scored, ignore_index=True)).interval("auroc", draws, seed)
+
+
+def _folds(far: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Fold of each patient, both groups spread evenly."""
+    rng = np.random.default_rng(seed)
+    fold = np.empty(len(far), int)
+    for group in (True, False):
+        rows = rng.permutation(np.flatnonzero(far == group))
+        fold[rows] = np.arange(len(rows)) % folds
+    return fold
+
+
+def _asked(learn: pd.DataFrame, far: np.ndarray, test: pd.DataFrame) -> np.ndarray:
+    if learn.shape[1] > COMPONENTS and all(pd.api.types.is_numeric_dtype(t) for t in learn.dtypes):
+        known, asked = learn.to_numpy(float), test.to_numpy(float)
+        mean, spread = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+        scale = np.where(spread > 1e-12, spread, np.inf)
+        known, asked = np.nan_to_num((known - mean) / scale), np.nan_to_num((asked - mean) / scale)
+    else:
+        known, asked = design(learn, test)
+    if known.shape[1] > COMPONENTS:
+        _, _, axes = np.linalg.svd(known, full_matrices=False)
+        known, asked = known @ axes[:COMPONENTS].T, asked @ axes[:COMPONENTS].T
+        size = known.std(axis=0)
+        known, asked = known / np.where(size > 0, size, np.inf), asked / np.where(size > 0, size, np.inf)
+    weights, level = ridge_logistic(known, far.astype(float))
+    return asked @ weights + level
+
+
+def _as_sample(values: pd.Series, far: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"repeat": 0, "fold": 0, "patient_id": values.index.astype(str), "side": "",
+                         "y_true": far.astype(float), "prob": values.to_numpy(float)})  # fmt: skip
+
+
+def differences(found: Sequence[Shift], split: str, target: str) -> str:
+    """A sentence about what is shown to differ outside; empty where nothing is."""
+    own = [s for s in found if s.split == split and s.differs]
+    said = [f"{s.outside}, inside {s.inside}" for s in own if s.kind == "label" and s.what == target]
+    told = [f"{NAMES[s.kind]} (AUROC {s.estimate.value:.2f})" for s in own if s.measure == TOGETHER]
+    if told:
+        said.append(f"external patients are told from those inside by {_listed(told)} alone")
+    return f"What differs there: {'; '.join(said)}." if said else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

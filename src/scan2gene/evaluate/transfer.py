@@ -1,0 +1,300 @@
+"""Train here, test there: a run's AUROC inside and at sites that it never saw, and what lies between the two.
+
+Inside are the tested patients of development, each scored by the networks that did not learn from
+them. Outside are the patients of external sites, scored by every network of the split. The drop
+holds single networks against single networks, since their mean is a little better than they are;
+the ensemble's own figure stands beside it, as that is what would be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.core.study import Study
+from scan2gene.core.study_runs import Split
+from scan2gene.core.tables import EXTERNAL
+from scan2gene.evaluate.domain import FEWEST, told_apart
+from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
+from scan2gene.evaluate.evaluate import to_patients, with_decisions
+from scan2gene.evaluate.intervals import Estimate, Resampled, interval_of, p_value
+from scan2gene.evaluate.sample import PERSON, Sample
+from scan2gene.evaluate.shortcuts import Figure, signed
+
+CHANCE = 0.5
+UNKNOWN = Estimate(None, reason="it was not looked at")
+DECISIONS = ("recall", "specificity")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One run, target and split: inside, outside, and the drop.
+
+    Args:
+        run: Its name.
+        split: With external sites, or one that leaves each site out in turn.
+        target: What is predicted.
+        where: Outside, in words.
+        kind: "external", or "sites" where each site was left out in turn.
+        networks: That scored each patient outside.
+        inside: AUROC on tested patients of development, by single networks.
+        outside: AUROC outside, of the ensemble where there are several networks.
+        single: AUROC outside of single networks, on average.
+        drop: Inside less single; above 0 where it does worse outside.
+        p: Of the drop, two-sided.
+        n: Patients inside and outside.
+        positive: Of the scored units, inside and outside.
+        decisions: "recall" and "specificity", inside and outside, at thresholds chosen in development.
+        said: Mean probability outside; None without.
+        domain: AUROC with which the run's features tell external from tested patients of development.
+        site: Share of patients whose site the features name.
+        commonest: The same by naming the commonest site.
+    """
+
+    run: str
+    split: str
+    target: str
+    where: str
+    kind: str
+    networks: int
+    inside: Estimate
+    outside: Estimate
+    single: Estimate
+    drop: Estimate
+    p: float | None
+    n: tuple[int, int]
+    positive: tuple[int, int]
+    decisions: dict[str, tuple[Estimate, Estimate]] = field(default_factory=dict)
+    said: float | None = None
+    domain: Estimate = UNKNOWN
+    site: Estimate = UNKNOWN
+    commonest: float | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is shown to do worse outside."""
+        return (self.drop.low or 0) > 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is above chance outside."""
+        return (self.outside.low or 0) > CHANCE
+
+    def row(self) -> dict[str, Any]:
+        """As a row of transfer.csv."""
+        found: dict[str, Any] = {
+            "run": self.run, "split": self.split, "target": self.target, "where": self.where, "kind": self.kind,
+            "networks": self.networks, "n_inside": self.n[0], "positive_inside": self.positive[0],
+            "n_outside": self.n[1], "positive_outside": self.positive[1],
+        }  # fmt: skip
+        for name in ("inside", "outside", "single", "drop", "domain", "site"):
+            found |= _columns(name, getattr(self, name))
+        for name in DECISIONS:
+            inside, outside = self.decisions.get(name, (UNKNOWN, UNKNOWN))
+            found |= _columns(f"{name}_inside", inside) | _columns(f"{name}_outside", outside)
+        return found | {"p_drop": self.p, "mean_probability": self.said, "commonest_site": self.commonest,
+                        "told": told(self)}  # fmt: skip
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, Any]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high,
+            f"{name}_reason": estimate.reason}  # fmt: skip
+
+
+def transfers(
+    study: Study, predictions: pd.DataFrame, embeddings: pd.DataFrame, figures: Sequence[Figure],
+    thresholds: Sequence[dict[str, Any]] = (),
+) -> list[Transfer]:  # fmt: skip
+    """Every run, target and split that looks outside.
+
+    Args:
+        study: Its runs, targets and splits.
+        predictions: The prediction table, without slices.
+        embeddings: embeddings.parquet.
+        figures: Of the shortcut audit; whether features name the site is taken from them.
+        thresholds: thresholds.json; without them no decisions are compared.
+    """
+    main = next((s for s in study.splits if s.kind != "leave_one_site_out"), None)
+    outward = [s for s in study.splits if s.external or (s.kind == "leave_one_site_out" and main is not None)]
+    if not outward:
+        return []
+    rows = to_patients(predictions[predictions["variant"].isin(["original", ENSEMBLE])])
+    rows = with_decisions(rows, list(thresholds)) if thresholds else rows
+    rows = rows.dropna(subset=["y_true", "prob"])
+    found = []
+    for split in outward:
+        for run in dict.fromkeys(rows["run_id"]):
+            domain = _domain(study, embeddings, run, split.name) if split.external else UNKNOWN
+            for target in study.targets:
+                own = rows[(rows["run_id"] == run) & (rows["target"] == target)]
+                if (own["split"] == split.name).any():
+                    made = _external(study, split, own, domain) if split.external else _by_site(study, main, split, own)
+                    found.append(_with_site(made, main if made.kind == "sites" else split, figures))
+    return found
+
+
+def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) -> Transfer:
+    draws, seed = study.evaluate.bootstrap, study.seed
+    rows = rows[rows["split"] == split.name]
+    fits = rows[(rows["variant"] == "original") & (rows["fold"] != ALL)]
+    inside, far = Sample(fits[fits["part"] == "test"]), fits[fits["part"] == EXTERNAL]
+    number = far.groupby(["repeat", "fold"]).ngroup()
+    single = Sample(far.assign(repeat=number, fold=0))
+    joint = rows[(rows["variant"] == ENSEMBLE) & (rows["part"] == EXTERNAL)]
+    ensemble = Sample(joint if len(joint) else far.assign(repeat=0, fold=0).drop_duplicates(PERSON))
+    drop, p = drop_of(inside, single, draws, seed)
+    samples = (inside, ensemble)
+    decided = "decision" in rows and rows["decision"].notna().any()
+    return Transfer(
+        run=str(rows["run_id"].iloc[0]), split=split.name, target=str(rows["target"].iloc[0]),
+        where=outside_of(split), kind=EXTERNAL, networks=int(number.nunique()),
+        inside=_auroc(inside, draws, seed), outside=_auroc(ensemble, draws, seed), single=_auroc(single, draws, seed),
+        drop=drop, p=p,
+        n=(_patients(inside), _patients(ensemble)), positive=(_positive(inside), _positive(ensemble)),
+        decisions={m: (_shown(inside, m, draws, seed), _shown(ensemble, m, draws, seed)) for m in DECISIONS}
+        if decided else {},
+        said=float(ensemble.units["prob"].mean()) if _patients(samples[1]) else None, domain=domain,
+    )  # fmt: skip
+
+
+def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame) -> Transfer:
+    """Each site in turn, against the split that mixes sites: the same patients, so they are drawn together."""
+    draws, seed = study.evaluate.bootstrap, study.seed
+    rows = rows[(rows["variant"] == "original") & (rows["fold"] != ALL) & (rows["part"] == "test")]
+    name = main.name if main else ""
+    both = [rows[rows["split"] == s] for s in (name, split.name)]
+    common = set(both[0]["patient_id"]) & set(both[1]["patient_id"])
+    inside, outside = (Sample(t[t["patient_id"].isin(common)]) for t in both)
+    lacking = inside.lacking or outside.lacking
+    drop, p = Estimate(None, reason=lacking), None
+    if not lacking and min(inside.fewest, outside.fewest) >= 2:
+        paired = inside.auroc(draws, seed) - outside.auroc(draws, seed)
+        drop, p = interval_of(paired), p_value(paired)
+    elif not lacking:
+        drop = Estimate(None, reason="a single patient in the rarer class shows no spread")
+    found = _auroc(outside, draws, seed)
+    return Transfer(
+        run=str(rows["run_id"].iloc[0]) if len(rows) else "", split=split.name,
+        target=str(rows["target"].iloc[0]) if len(rows) else "", where="each site in turn", kind="sites", networks=1,
+        inside=_auroc(inside, draws, seed), outside=found, single=found, drop=drop, p=p,
+        n=(_patients(inside), _patients(outside)), positive=(_positive(inside), _positive(outside)),
+    )  # fmt: skip
+
+
+def drop_of(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[Estimate, float | None]:
+    """AUROC of one set of patients less that of another, with its interval and two-sided P value.
+
+    Both are drawn by themselves, so that the two are independent; the degrees of freedom are Welch's.
+
+    Args:
+        inside: One set.
+        outside: The other, no patient of it in the first.
+        draws: Of each.
+        seed: Of the first; the second has another.
+
+    Source: Efron and Tibshirani 1993, chapter 8 on two samples; Welch 1947 for the degrees of freedom.
+    """
+    for what, sample in (("inside", inside), ("outside", outside)):
+        why = sample.lacking or ("" if sample.fewest > 1 else "a single patient in the rarer class shows no spread")
+        if why:
+            return Estimate(None, reason=f"{what}: {why}"), None
+    one, two = inside.auroc(draws, seed), outside.auroc(draws, seed + 1)
+    if np.isnan(one.value) or np.isnan(two.value):
+        return Estimate(None, reason="no fold has tested patients of both classes"), None
+    spread = [float(np.nanvar(r.draws)) for r in (one, two)]
+    parts = sum(v**2 / r.freedom for v, r in zip(spread, (one, two), strict=True) if np.isfinite(r.freedom))
+    freedom = sum(spread) ** 2 / parts if parts > 0 else np.inf
+    apart = Resampled(
+        one.value - two.value, one.draws - two.draws,
+        np.concatenate([one.left_out - two.value, one.value - two.left_out]), freedom,
+    )  # fmt: skip
+    return interval_of(apart), p_value(apart)
+
+
+def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
+    return _shown(sample, "auroc", draws, seed)
+
+
+def _shown(sample: Sample, metric: str, draws: int, seed: int) -> Estimate:
+    return Estimate(None, reason=sample.lacking) if sample.lacking else sample.interval(metric, draws, seed)
+
+
+def _patients(sample: Sample) -> int:
+    return int(sample.units["patient_id"].nunique())
+
+
+def _positive(sample: Sample) -> int:
+    return int(sample.units["y_true"].sum())
+
+
+def _domain(study: Study, embeddings: pd.DataFrame, run: str, split: str) -> Estimate:
+    """Can the features tell external from tested patients of development? Neither was learned from."""
+    fits = []
+    if len(embeddings):
+        embeddings = embeddings[(embeddings["run_id"] == run) & (embeddings["split"] == split)]
+    if embeddings.empty:
+        return Estimate(None, reason="it keeps no features")
+    for _, rows in embeddings.groupby(["repeat", "fold"], sort=False):
+        rows = rows[rows["part"].isin(["test", EXTERNAL])]
+        values = pd.DataFrame(np.stack(rows["embedding"].to_numpy()).astype(float), index=rows["patient_id"].to_numpy())
+        far = rows.drop_duplicates("patient_id").set_index("patient_id")["part"] == EXTERNAL
+        fits.append((values.groupby(level=0).mean(), far))
+    return told_apart(fits, study.evaluate.bootstrap, study.seed)
+
+
+def _with_site(made: Transfer, split: Split | None, figures: Sequence[Figure]) -> Transfer:
+    named = [f for f in figures if (f.kind, f.run) == ("site", made.run) and split and f.split == split.name]
+    if not named:
+        none = "it keeps no features"
+        why = none if made.domain.reason == none else f"features or a second site of {FEWEST} patients lack inside"
+        return replace(made, site=Estimate(None, reason=why))
+    return replace(made, site=named[0].estimate, commonest=float(named[0].of))
+
+
+def outside_of(split: Split) -> str:
+    """The external sites of a split, in words."""
+    names = split.external
+    if len(names) == 1:
+        return f"the external site {names[0]}"
+    return f"the external sites {', '.join(names[:-1])} and {names[-1]}"
+
+
+def told(found: Transfer) -> str:
+    """The sentence about one run and target outside."""
+    where = found.where if found.kind == EXTERNAL else "sites that it never saw"
+    unseen = ", which nothing was learned or chosen on," if found.kind == EXTERNAL else ""
+    if found.outside.value is None:
+        return f"At {where}{unseen} {found.target} cannot be estimated, because {found.outside.reason}."
+    above = "it stays above chance" if found.holds else "it is not shown to be above chance"
+    who = f"{found.n[1]} patients, {found.positive[1]} positive"
+    by = f"the ensemble of {found.networks} networks reaches " if found.networks > 1 else ""
+    return f"At {where}{unseen} {above}: {by}AUROC {_spread(found.outside)}, {who}; {_drop(found)}."
+
+
+def _drop(found: Transfer) -> str:
+    if found.drop.value is None or found.drop.low is None or found.drop.high is None:
+        return f"how far that falls from inside cannot be estimated, because {found.drop.reason}"
+    gap = f"{signed(found.drop.value)}, {signed(found.drop.low)} to {signed(found.drop.high)}"
+    single = "single networks" if found.networks > 1 else "its network" if found.kind == EXTERNAL else "networks"
+    inside = "" if found.inside.value is None else f" {found.inside.value:.3f}"
+    if found.lost:
+        return f"{single} lose {found.drop.value:.3f} of the{inside} inside ({gap})".replace(
+            "its network lose", "its network loses"
+        )
+    return f"a drop from the{inside} inside is not shown (inside less outside {gap})"
+
+
+def _spread(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3f} (no interval)"
+    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
+
+
+def summaries(found: Sequence[Transfer]) -> Iterator[str]:
+    """One sentence per run and target."""
+    for one in found:
+        yield f"{one.run}, {one.target}: {told(one)}"

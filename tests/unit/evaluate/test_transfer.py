@@ -1,0 +1,219 @@
+"""Inside and outside: a shortcut that fails elsewhere is found, a null shift is none, what cannot be told is said."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from scan2gene.cohorts.split import make_splits
+from scan2gene.core.errors import CohortError
+from scan2gene.core.study_runs import Evaluate, Split
+from scan2gene.core.tables import EXTERNAL
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
+from scan2gene.evaluate.domain import newcombe, told_apart
+from scan2gene.evaluate.ensemble import external_ensembles
+from scan2gene.evaluate.evaluate import check_complete, evaluate
+from scan2gene.evaluate.sample import Sample
+from scan2gene.evaluate.transfer import drop_of
+
+SPLIT = Split(name="cv", kind="kfold", folds=3, external=["C"])
+
+
+def _cohort(seed: int, prevalence: dict[str, float], grey: dict[str, float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """cohort.csv and labels.csv of three sites with their own prevalence and grey level."""
+    rng = np.random.default_rng(seed)
+    site = np.repeat(["A", "B", "C"], 50)
+    y = np.concatenate([rng.permutation(np.arange(50) < round(50 * prevalence[s])) for s in "ABC"]).astype(float)
+    ids = [f"P{n:03d}" for n in range(150)]
+    cohort = pd.DataFrame({"patient_id": ids, "exam_id": ids, "site": site, "role:t1": ids,
+                           "clinical:age": rng.normal(50, 10, 150),
+                           "grey": [grey[s] for s in site] + rng.normal(0, 0.3, 150)})  # fmt: skip
+    labels = pd.DataFrame({"patient_id": ids, "side": "", "target": "gene", "value": y})
+    return cohort, labels
+
+
+@pytest.fixture(autouse=True)
+def _few_permutations(monkeypatch):
+    monkeypatch.setattr("scan2gene.evaluate.audit.PERMUTATIONS", 99)
+
+
+def _judged(score, seed: int = 1, prevalence=None, grey=None, whole: bool = True):
+    """What is found outside, the verdict and the tables, of one run whose logits are `score(rng, y, grey)`."""
+    split = SPLIT
+    prevalence = prevalence or dict.fromkeys("ABC", 0.5)
+    cohort, labels = _cohort(seed, prevalence, grey or dict.fromkeys("ABC", 0.0))
+    parts = make_splits(cohort, labels, [split], 1)
+    y = labels["value"].to_numpy()
+    logit = score(np.random.default_rng(seed), y, cohort["grey"].to_numpy())
+    known = cohort.assign(y_true=y, logit=logit).set_index("patient_id")
+    rows = parts.join(known[["site", "exam_id", "y_true", "logit"]], on="patient_id")
+    rows = rows.assign(run_id="net", variant="original", side="", unit="exam", unit_id=rows["exam_id"], target="gene",
+                       label="positive", prob=norm.cdf(rows["logit"]), status="ok", reason="")  # fmt: skip
+    features = rows[["run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id"]].assign(
+        embedding=[np.array([g, abs(g - 1), v]) for g, v in known.loc[rows["patient_id"], ["grey", "logit"]].to_numpy()]
+    )
+    predictions = pd.concat([rows, external_ensembles(rows)], ignore_index=True)
+    series = pd.DataFrame({"series_id": cohort["exam_id"], "Manufacturer": cohort["site"]})
+    study = SimpleNamespace(splits=[split], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200))
+    found = evaluate(predictions, parts, 100, 1)
+    tables = Tables(cohort, series, labels, parts, predictions, rows[:0], features, None, found.thresholds,
+                    cohort.set_index("patient_id")[["grey"]])  # fmt: skip
+    figures = shortcut_figures(study, tables, ["net"]) if whole else []
+    beyond = outside(study, tables, figures)
+    return beyond, verdicts(study, tables, figures, [], beyond)[0] if whole else None, tables
+
+
+def _biology(rng, y, grey):
+    return 1.2 * y - 0.6 + rng.normal(0, 1, len(y))
+
+
+def _shortcut(rng, y, grey):
+    return grey - 1 + rng.normal(0, 0.3, len(y))
+
+
+def test_external_patients_are_in_no_other_part_and_every_network_predicts_them():
+    _, _, tables = _judged(_biology, whole=False)
+    split, own = tables.split, tables.predictions
+    far = set(tables.cohort.loc[tables.cohort["site"] == "C", "patient_id"])
+    assert set(split.loc[split["part"] == EXTERNAL, "patient_id"]) == far
+    assert not far & set(split.loc[split["part"] != EXTERNAL, "patient_id"])
+    outside_ = own[own["part"] == EXTERNAL]
+    assert (outside_[outside_["variant"] == "original"].groupby("patient_id").size() == 3).all()
+    joint = outside_[outside_["variant"] == "ensemble"].set_index("patient_id")
+    mean = outside_[outside_["variant"] == "original"].groupby("patient_id")["logit"].mean()
+    np.testing.assert_allclose(joint["logit"], mean[joint.index])
+    check_complete(own, split)
+    # development is divided as if the external patients did not exist
+    inside = tables.cohort[tables.cohort["site"] != "C"]
+    alone = make_splits(inside, tables.labels[tables.labels["patient_id"].isin(inside["patient_id"])],
+                        [SPLIT.model_copy(update={"external": []})], 1)  # fmt: skip
+    pd.testing.assert_frame_equal(split[split["part"] != EXTERNAL].reset_index(drop=True), alone)
+
+
+def test_a_shortcut_that_fails_outside_is_said_in_the_headline():
+    """Grey values tell the site, and the site tells the label inside; outside they tell nothing."""
+    (moved, shifted), verdict, _ = _judged(
+        _shortcut, prevalence={"A": 0.1, "B": 0.9, "C": 0.5}, grey={"A": 0.0, "B": 2.0, "C": 1.0}
+    )
+    (found,) = moved
+    assert found.inside.low > 0.7
+    assert found.outside.low < 0.5 < found.outside.high
+    assert 0 < found.drop.low < found.drop.value == pytest.approx(found.inside.value - found.single.value)
+    assert found.n == (100, 50)
+    assert found.positive == (50, 25)
+    assert found.networks == 3
+    assert found.domain.low > 0.5
+    assert found.site.value > 0.9
+    assert "not shown to hold at the external site C" in verdict.headline
+    said = " ".join(verdict.sentences)
+    assert "it is not shown to be above chance" in said
+    assert "lose" in said
+    assert "nan" not in said.lower()
+    together = {s.kind: s.estimate for s in shifted if s.measure == "told apart"}
+    assert together["clinical"].low < 0.5 < together["clinical"].high
+    new = next(s for s in shifted if s.what == "t1 Manufacturer")
+    assert new.estimate.value == 1.0
+
+
+def test_a_null_shift_is_no_drop_and_differs_in_nothing():
+    (moved, shifted), verdict, _ = _judged(_biology, 4)
+    assert moved[0].drop.low <= 0 <= moved[0].drop.high
+    assert moved[0].holds
+    assert "a drop from the" in " ".join(verdict.sentences)
+    assert "external" not in verdict.headline
+    kinds = {s.kind for s in shifted if s.differs}
+    assert "scan" in kinds  # each site has its manufacturer
+    assert not kinds & {"label", "clinical"}
+
+
+def test_the_interval_of_a_drop_that_is_none_covers_zero():
+    """Inside by three folds and outside by three networks, 60 cohorts; 95 % would miss 3."""
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(60):
+        y = np.arange(150) % 2
+        logit = 1.2 * y + rng.normal(0, 1, 150)
+        table = pd.DataFrame({"patient_id": [f"P{n:03d}" for n in range(150)], "side": "", "y_true": y.astype(float),
+                              "prob": norm.cdf(logit), "repeat": 0, "fold": np.arange(150) // 2 % 3})  # fmt: skip
+        far = pd.concat([table[100:].assign(repeat=r, fold=0, prob=norm.cdf(logit[100:] + rng.normal(0, 0.3, 50)))
+                         for r in range(3)])  # fmt: skip
+        drop, p = drop_of(Sample(table[:100]), Sample(far), 200, 1)
+        missed += not drop.low <= 0 <= drop.high
+        assert (p < 0.05) == (not drop.low <= 0 <= drop.high) or abs(p - 0.05) < 0.03
+    assert missed <= 8  # more are rarer than one in a hundred
+
+
+def test_the_drop_of_independent_aurocs_agrees_with_delong():
+    rng = np.random.default_rng(0)
+
+    def sample(n: int, effect: float) -> tuple[Sample, np.ndarray, np.ndarray]:
+        y = np.arange(n) % 2
+        score = norm.cdf(rng.normal(effect * y))
+        table = pd.DataFrame({"repeat": 0, "fold": 0, "patient_id": [f"{effect}{n}" for n in range(n)], "side": "",
+                              "y_true": y.astype(float), "prob": score})  # fmt: skip
+        return Sample(table), y, score
+
+    def variance(y, score):
+        above = (score[y == 1][:, None] > score[y == 0]).astype(float)
+        return above.mean(1).var(ddof=1) / (y == 1).sum() + above.mean(0).var(ddof=1) / (y == 0).sum()
+
+    (one, y1, s1), (two, y2, s2) = sample(200, 1.5), sample(160, 0.5)
+    drop, p = drop_of(one, two, 4000, 1)
+    value = roc_auc_score(y1, s1) - roc_auc_score(y2, s2)
+    reach = 1.96 * np.sqrt(variance(y1, s1) + variance(y2, s2))
+    assert drop.value == pytest.approx(value)
+    assert (drop.low, drop.high) == pytest.approx((value - reach, value + reach), abs=0.02)
+    assert p < 0.01
+
+
+def test_newcombe_gives_its_published_example():
+    """Newcombe 1998, table II, (a) 56/70 against 48/80, method 10: 0.0524 to 0.3339."""
+    found = newcombe(56, 70, 48, 80)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.0524, 0.3339)
+
+
+def test_a_domain_that_is_known_is_told_apart_as_scikit_learn_would():
+    rng = np.random.default_rng(0)
+    far = pd.Series(np.arange(400) % 2 == 1, index=[f"P{n}" for n in range(400)])
+    values = pd.DataFrame(rng.normal(size=(400, 3)) + far.to_numpy()[:, None] * (0.6, 0, 0), index=far.index)
+    fitted = LogisticRegression().fit(values[:200], far[:200]).decision_function(values[200:])
+    found = told_apart([(values, far)], 200, 1)
+    assert found.value == pytest.approx(roc_auc_score(far[200:], fitted), abs=0.06)
+    assert found.low < norm.cdf(0.6 / np.sqrt(2)) < found.high
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "why"),
+    [
+        ({"A": 0.5, "B": 0.5, "C": 1.0}, "50 positive among 50"),
+        ({"A": 0.0, "B": 0.0, "C": 0.5}, "0 positive among 100"),
+    ],
+)
+def test_one_class_on_a_side_cannot_be_estimated(prevalence, why):
+    (moved, _), verdict, _ = _judged(_biology, prevalence=prevalence)
+    assert moved[0].drop.value is None
+    assert why in moved[0].drop.reason
+    assert "None" not in " ".join(verdict.sentences)
+    assert "cannot be estimated, because" in moved[0].row()["told"] or moved[0].outside.value is None
+
+
+def test_what_cannot_be_kept_apart_is_refused():
+    cohort, labels = _cohort(1, dict.fromkeys("ABC", 0.5), dict.fromkeys("ABC", 0.0))
+    both = pd.concat([cohort, cohort[:1].assign(exam_id="E2", site="C")])
+    for table, external, why in (
+        (both, ["C"], "1 patients have exams at an external site"),
+        (cohort, ["D"], "'D' is not known; valid: A, B, C"),
+        (cohort, ["A", "B", "C"], "nobody is left"),
+        (cohort.assign(site=None), ["C"], "needs the site of every patient"),
+    ):
+        with pytest.raises(CohortError, match=why):
+            make_splits(table, labels, [replace_split(external)], 1)
+
+
+def replace_split(external: list[str]) -> Split:
+    return SPLIT.model_copy(update={"external": external})
