@@ -60,6 +60,9 @@ class Data(Section):
     augment: list[Plugin] = Field(
         [], description="changes of training exams, in order; see the guide; default: planned, [] for none"
     )
+    harmonise: Plugin | None = Field(
+        None, description="combat: take sites out of the table that a frozen encoder or clinical columns give"
+    )
 
 
 class Train(Section):

@@ -278,14 +278,13 @@ def told(found: Transfer) -> str:
 def _drop(found: Transfer) -> str:
     if found.drop.value is None or found.drop.low is None or found.drop.high is None:
         return f"how far that falls from inside cannot be estimated, because {found.drop.reason}"
-    gap = f"{signed(found.drop.value)}, {signed(found.drop.low)} to {signed(found.drop.high)}"
+    spread = f"{signed(found.drop.low)} to {signed(found.drop.high)}"
     single = "single networks" if found.networks > 1 else "its network" if found.kind == EXTERNAL else "networks"
     inside = "" if found.inside.value is None else f" {found.inside.value:.3f}"
     if found.lost:
-        return f"{single} lose {found.drop.value:.3f} of the{inside} inside ({gap})".replace(
-            "its network lose", "its network loses"
-        )
-    return f"a drop from the{inside} inside is not shown (inside less outside {gap})"
+        verb = "loses" if single == "its network" else "lose"
+        return f"{single} {verb} {found.drop.value:.3f} of the{inside} inside ({spread})"
+    return f"a drop from the{inside} inside is not shown (inside less outside {signed(found.drop.value)}, {spread})"
 
 
 def _spread(estimate: Estimate) -> str:

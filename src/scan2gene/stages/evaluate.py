@@ -15,7 +15,7 @@ from scan2gene.core.files import file_hash, write_json
 from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.rundir import stage_key
 from scan2gene.core.started import started
-from scan2gene.core.study import Study, is_leaky, study_hash
+from scan2gene.core.study import Study, for_run, is_leaky, study_hash
 from scan2gene.core.tables import SPLIT_COLUMNS, without_slices, write_csv
 from scan2gene.stages.job import Job
 
@@ -81,7 +81,9 @@ def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.Data
         if columns:
             fit = partial(logistic_scores, strength=float(one.model.options.get("strength", 1.0)))
             read = partial(_clinical_features, job, columns)
-            features[one.name] = Features("the model itself, fitted again", fit, read)
+            what = "the model itself, fitted again"
+            what += ", without its harmonisation" if for_run(job.study, one).data.harmonise else ""
+            features[one.name] = Features(what, fit, read)
         elif one.model.name != "clinical":
             frozen = one.weights is not None and one.weights.probes
             what = (

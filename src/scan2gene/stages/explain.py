@@ -25,9 +25,10 @@ def explain_runs(job: Job) -> str:
 
     settings, folder = job.study.explain, job.out / "explain"
     stores = run_stores(job)
-    networks = [one.name for one, _ in stores]
+    networks = [one.name for one, (view, _) in stores if view.data.harmonise is None]
     if not settings.exams or not networks:
-        return f"no maps: {'no run is a network' if settings.exams else 'explain.exams is 0'}"
+        lacking = "harmonised embeddings are not explained" if stores else "no run is a network"
+        return f"no maps: {lacking if settings.exams else 'explain.exams is 0'}"
     masks = [n for n, r in job.study.cohort.roles.items() if r.kind == "label"]
     mask = settings.mask or (masks[0] if masks else None)
     rows = _exams_to_explain(job, networks, mask)

@@ -112,6 +112,8 @@ def _data_key(view: Study) -> dict[str, Any]:
     """What a fit depends on of `data`; how its slices are fused afterwards is no part of it."""
     values = view.data.model_dump()
     slices = values.pop("slices")
+    if values["harmonise"] is None:  # came later: fits without it stay what they are
+        values.pop("harmonise")
     return values if slices is None else {**values, "slices": slices["per_patient"]}
 
 

@@ -18,6 +18,8 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv, write_csv
 from scan2gene.stages.job import Job, folds, run_data
 
+FILES = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json", "harmonise.json")
+
 
 def train_runs(job: Job) -> str:
     """Train every run in every fold that is not trained yet."""
@@ -47,8 +49,7 @@ def train_runs(job: Job) -> str:
         _keep_record(job, one, folder)
         _draw_augmentation(job, one, parts, fold, folder)
         cost = meter.stamp()
-        names = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json")
-        files = [p for p in (folder / n for n in names) if p.exists()]
+        files = [p for p in (folder / n for n in FILES) if p.exists()]
         mark_done(job.out, stage, key, files, **cost)
         (folder / "last.pt").unlink(missing_ok=True)
         made += 1

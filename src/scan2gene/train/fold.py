@@ -30,6 +30,7 @@ from scan2gene.models import MODELS
 from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
 from scan2gene.train.fusion import LEARNED
+from scan2gene.train.harmonise import check_harmonise, fit_harmonise, with_harmonised
 from scan2gene.train.networks import builder, left_right, load_head, load_network, one_thread, probes
 
 
@@ -47,6 +48,7 @@ def check_model(study: Study, run: Run) -> None:
     known = MODELS | CLASSICAL
     if run.model.name not in known:
         raise StudyError(f"run {run.name}: model {unknown_name(run.model.name, known)}")
+    check_harmonise(for_run(study, run), run)
     build = known[run.model.name]
     fixed = build.keywords if isinstance(build, partial) else {}
     parameters = inspect.signature(build).parameters.values()
@@ -158,6 +160,8 @@ def train_fold(
             f"split {fold['split']} fold {fold['fold']}: {len(train)} training and {len(validation)} validation exams "
             "could be prepared; that is too few to train"
         )
+    fit_harmonise(study, run, data, targets, train, folder)
+    data = with_harmonised(study, run, data, folder)
     if isinstance(data, pd.DataFrame):
         columns = run.model.options["columns"]
         fitted = CLASSICAL[run.model.name](clinical_columns(data, columns)[train], targets[train], **run.model.options)
@@ -189,6 +193,7 @@ def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, fol
             mirrored copies in either case; for a classical model cohort.csv, and no variants.
         folder: Holds the checkpoint.
     """
+    data = with_harmonised(study, run, data, folder)
     if isinstance(data, pd.DataFrame):
         fitted = json.loads((folder / "model.json").read_text())
         return Passed({"original": clinical_logits(fitted, clinical_columns(data, fitted["columns"]))})

@@ -1,0 +1,128 @@
+"""Harmonisation of tables that runs learn from: fitted on a fold's training rows, kept beside its fit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from scan2gene.core.errors import CohortError, StudyError
+from scan2gene.core.files import write_json
+from scan2gene.core.section import unknown_name
+from scan2gene.core.study import Study
+from scan2gene.core.study_runs import Run
+from scan2gene.data.cohort import CohortTensors
+from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns
+from scan2gene.radiomics.combat import HARMONISATIONS, UNKNOWN, Combat, fit_combat, harmonised
+
+FILE = "harmonise.json"
+
+
+def _options(
+    keep: tuple[str, ...] = (), labels: bool = True, unknown: str = "leave", pool: bool = True
+) -> dict[str, Any]:
+    """Options of combat, with their defaults."""
+    return {"keep": list(keep), "labels": labels, "unknown": unknown, "pool": pool}
+
+
+def check_harmonise(view: Study, run: Run) -> None:
+    """Refuse a harmonisation that is not known, or of what is no table, before any work starts.
+
+    Raises:
+        StudyError: With the valid names.
+    """
+    plugin = view.data.harmonise
+    if plugin is None:
+        return
+    place = f"run {run.name}: data.harmonise"
+    if plugin.name not in HARMONISATIONS:
+        raise StudyError(f"{place}: {unknown_name(plugin.name, HARMONISATIONS)}")
+    for option in plugin.options:
+        if option not in _options():
+            raise StudyError(f"{place}: option {unknown_name(option, _options())}")
+    options = _options(**plugin.options)
+    if options["unknown"] not in UNKNOWN:
+        raise StudyError(f"{place}: unknown {unknown_name(str(options['unknown']), UNKNOWN)}")
+    for column in options["keep"]:
+        if column not in view.cohort.clinical:
+            raise StudyError(f"{place}: keep {unknown_name(column, view.cohort.clinical)} See cohort.clinical.")
+    if not view.cohort.site_column:
+        raise StudyError(f"{place} takes sites out, so cohort.site_column must name the site's column")
+    frozen = run.weights is not None and run.weights.probes
+    if not frozen and run.model.name not in CLASSICAL:
+        raise StudyError(
+            f"{place} is for runs that learn from a table: a frozen encoder (weights.freeze: all) or clinical columns. "
+            f"{run.model.name} learns from images; give them one scale by preprocessing, such as nyul or zscore"
+        )
+
+
+def fit_harmonise(
+    view: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, train: np.ndarray, folder: Path
+) -> None:
+    """Learn from training rows, and keep it in the fold's folder; nothing where the run asks for none.
+
+    Args:
+        view: As the run sees the study.
+        run: Its model.
+        data: Embeddings, or cohort.csv.
+        targets: (N, T), NaN where unknown.
+        train: Rows of the training part; no other is looked at.
+        folder: Of the fit.
+
+    Raises:
+        CohortError: There are not two sites to harmonise.
+    """
+    if view.data.harmonise is None:
+        return
+    options = _options(**view.data.harmonise.options)
+    values, site, kept = _parts(data, run, options["keep"])
+    try:
+        found = fit_combat(values[train], site[train], kept[train], targets[train] if options["labels"] else None,
+                           options["pool"])  # fmt: skip
+    except ValueError as error:
+        raise CohortError(f"run {run.name}, {folder.name}: {error}. Leave data.harmonise out of this run.") from None
+    write_json(folder / FILE, found.as_json())
+
+
+def with_harmonised(
+    view: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path
+) -> CohortTensors | pd.DataFrame:
+    """The data with all rows harmonised as the fold's training rows say; as it is where the run asks for none.
+
+    Args:
+        view: As the run sees the study.
+        run: Its model.
+        data: Embeddings, or cohort.csv.
+        folder: Of the fit.
+    """
+    if view.data.harmonise is None:
+        return data
+    options = _options(**view.data.harmonise.options)
+    model = Combat.of_json(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    values, site, kept = _parts(data, run, options["keep"])
+    new = harmonised(model, values, site, kept, options["unknown"])
+    if isinstance(data, pd.DataFrame):
+        columns = [f"clinical:{c}" for c in run.model.options["columns"]]
+        return data.assign(**dict(zip(columns, new.T, strict=True)))
+    return replace(data, images=torch.from_numpy(new.astype(np.float32)), _copies={})
+
+
+def _parts(
+    data: CohortTensors | pd.DataFrame, run: Run, keep: list[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Values (N, F), sites (N,) and covariates (N, C)."""
+    exams = data if isinstance(data, pd.DataFrame) else data.exams
+    if isinstance(data, pd.DataFrame):
+        values = clinical_columns(data, run.model.options["columns"])
+    else:
+        values = data.images[torch.arange(len(exams))].double().numpy()
+    nothing = np.full((len(exams), 0), np.nan)
+    site = exams["site"].fillna("").astype(str).to_numpy(object) if "site" in exams else np.full(len(exams), "", object)
+    lacking = [c for c in keep if f"clinical:{c}" not in exams]
+    kept = np.full((len(exams), len(keep)), np.nan) if lacking else clinical_columns(exams, keep) if keep else nothing
+    return values, site, kept
