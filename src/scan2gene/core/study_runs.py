@@ -65,6 +65,14 @@ class Data(Section):
     )
 
 
+class SiteAdversary(Section):
+    """A small network that names the site from the features, whose gradient reaches them turned round."""
+
+    weight: float = Field(1.0, gt=0, description="largest factor of that gradient")
+    rise: int = Field(20, ge=1, description="epochs in which the factor rises from 0 to `weight`")
+    hidden: int = Field(32, ge=1, description="units of its hidden layer")
+
+
 class Train(Section):
     """The optimisation. Defaults are those of the BRCA study."""
 
@@ -86,6 +94,12 @@ class Train(Section):
     target_weights: dict[str, float] = Field({}, description="weight of a target in the loss; default 1")
     balanced_sampling: bool = Field(
         False, description="draw exams so that the classes of every target come equally often"
+    )
+    site_sampling: bool = Field(
+        False, description="draw exams so that every site, and in it every class, comes equally often"
+    )
+    site_adversary: SiteAdversary | None = Field(
+        None, description="{} to learn features from which the site is hard to name (gradient reversal)"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="0.1 turns 0 and 1 into 0.05 and 0.95")
     mixup: float = Field(0.0, ge=0, description="mix pairs of exams; share drawn from Beta(mixup, mixup)")

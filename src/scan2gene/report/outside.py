@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.core.study import for_run
 from scan2gene.evaluate.domain import LABEL, NAMES, NUMBERS, WORDS
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.inputs import Inputs
@@ -23,12 +24,13 @@ def outside(inputs: Inputs) -> dict[str, Any]:
     path = inputs.out / "audit.json"
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     moved, shifted = found.get("transfer", []), found.get("shift", [])
+    names = dict.fromkeys([run.name for run in inputs.study.runs] + [r["run"] for r in moved])
     tables = []
     for split, target, where in dict.fromkeys((r["split"], r["target"], r["where"]) for r in moved):
         own = [r for r in moved if (r["split"], r["target"]) == (split, target)]
         tables.append({
             "split": split, "target": target, "where": inputs.hide(where), "external": own[0]["kind"] == "external",
-            "rows": [_run(inputs, r) for r in own],
+            "rows": [_run(inputs, r) for name in names for r in own if r["run"] == name],
         })  # fmt: skip
     differences = [
         {"split": split, "rows": _shown(inputs, [s for s in shifted if s["split"] == split])}
@@ -45,10 +47,21 @@ def _run(inputs: Inputs, row: dict[str, Any]) -> dict[str, Any]:
         for name in ESTIMATES
     }  # fmt: skip
     prevalence = row["positive_outside"] / row["n_outside"] if row["n_outside"] else None
-    return {"run": row["run"], "networks": row["networks"], "n": (row["n_inside"], row["n_outside"]),
+    return {"run": row["run"], "how": _against_sites(inputs, row["run"]), "networks": row["networks"], "n": (row["n_inside"], row["n_outside"]),
             "positive": (row["positive_inside"], row["positive_outside"]), "cells": cells,
             "told": inputs.hide(row["told"]), "commonest": row["commonest_site"], "said": row["mean_probability"],
             "prevalence": prevalence}  # fmt: skip
+
+
+def _against_sites(inputs: Inputs, name: str) -> str:
+    """What a run does to depend less on sites; empty for most."""
+    run = next((r for r in inputs.study.runs if r.name == name), None)
+    if run is None:
+        return ""
+    view = for_run(inputs.study, run)
+    done = [view.data.harmonise.name.replace("combat", "ComBat")] if view.data.harmonise else []
+    done += ["sites drawn alike"] if view.train.site_sampling else []
+    return ", ".join([*done, *(["site adversary"] if view.train.site_adversary else [])])
 
 
 def _shown(inputs: Inputs, shifts: list[dict[str, Any]]) -> list[dict[str, Any]]:

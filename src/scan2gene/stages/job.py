@@ -100,7 +100,7 @@ def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str]
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
                 version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
-                data=_data_key(view), train=view.train.model_dump(), targets=output_names(view),
+                data=_data_key(view), train=_train_key(view), targets=output_names(view),
                 roles=input_roles(view), search=one.search and one.search.model_dump(), **weights,
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
@@ -115,6 +115,12 @@ def _data_key(view: Study) -> dict[str, Any]:
     if values["harmonise"] is None:  # came later: fits without it stay what they are
         values.pop("harmonise")
     return values if slices is None else {**values, "slices": slices["per_patient"]}
+
+
+def _train_key(view: Study) -> dict[str, Any]:
+    """The training settings; keys that came later and say nothing change no fit."""
+    unused = {k for k in ("site_sampling", "site_adversary") if not getattr(view.train, k)}
+    return view.train.model_dump(exclude=unused)
 
 
 def _weights_key(study: Study, one: Run) -> dict[str, Any]:

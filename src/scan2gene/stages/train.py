@@ -18,7 +18,8 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv, write_csv
 from scan2gene.stages.job import Job, folds, run_data
 
-FILES = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json", "harmonise.json")
+FILES = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json", "harmonise.json",
+         "sampling.csv")  # fmt: skip
 
 
 def train_runs(job: Job) -> str:

@@ -32,6 +32,7 @@ from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_l
 from scan2gene.train.fusion import LEARNED
 from scan2gene.train.harmonise import check_harmonise, fit_harmonise, with_harmonised
 from scan2gene.train.networks import builder, left_right, load_head, load_network, one_thread, probes
+from scan2gene.train.sites import check_sites
 
 
 def is_classical(run: Run) -> bool:
@@ -69,6 +70,7 @@ def check_model(study: Study, run: Run) -> None:
                 )
         return
     view = for_run(study, run)
+    check_sites(view, run)
     _check_dimensions(view, run)
     if any(side for _, side in outputs(study)):
         _check_sides(view, run.name)
@@ -206,5 +208,7 @@ def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, fol
     images = data.placed(device)
     rows = range(len(data.exams))
     passed = forward_variants(model.to(device), data, rows, study.data.batch_size, settings, images)
+    if study.train.site_adversary:  # which shaped what the head's hidden layer says
+        return passed
     # of stored embeddings, what the encoder says of an exam, not the head's scaled view of it
     return replace(passed, embeddings=data.images[torch.arange(len(rows))].numpy()) if embedded else passed

@@ -33,6 +33,7 @@ from scan2gene.models.memory_format import channels_last
 from scan2gene.predict.forward import forward
 from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
 from scan2gene.train.schedules import SCHEDULES
+from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares
 
 _MIXUP = 1_000  # number of mixup's random stream, behind those of the augmentation steps
 
@@ -64,6 +65,8 @@ class Fit:
         settings: Everything else.
         weights: (2, T) of a negative and a positive label.
         seed: Of the fold.
+        codes: Number of each exam's site, where draws are balanced by it.
+        adversary: Names sites from features, or None.
     """
 
     fabric: Any
@@ -78,6 +81,8 @@ class Fit:
     settings: Train
     weights: Tensor
     seed: int
+    codes: Tensor | None = None
+    adversary: Adversary | None = None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -142,12 +147,12 @@ def _fit(
     names: dict[str, Any],
     title: str,
 ) -> None:
-    fit = _prepared(fabric, build, data, train_rows, view, settings, seed)
+    fit = _prepared(fabric, build, data, train_rows, view, settings, seed, folder)
     progress = _resume(folder, fit)
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         started = time.perf_counter()
         rate = fit.optimizer.param_groups[0]["lr"]
-        train_loss, right, data_seconds = _epoch(fit, train_rows, progress.epoch + 1)
+        passed = _epoch(fit, train_rows, progress.epoch + 1)
         logits = forward(fit.evaluated, data, validation_rows.tolist(), view.batch_size, fit.images)
         truth = data.targets[torch.as_tensor(validation_rows)]
         loss = float(masked_bce(torch.from_numpy(logits), truth.double()))
@@ -166,14 +171,19 @@ def _fit(
             **names,
             "epoch": progress.epoch,
             "learning_rate": rate,
-            "train_loss": train_loss,
-            **_by_target("train_accuracy", right, data.names),
+            "train_loss": passed.loss,
+            **_by_target("train_accuracy", passed.accuracy, data.names),
             "validation_loss": loss,
             **_by_target("validation_auroc", _aurocs(truth.numpy(), logits), data.names),
             **_by_target("validation_accuracy", _accuracies(truth.numpy(), logits), data.names),
+            **(
+                {"site_loss": passed.site_loss, "site_pull": pull(fit.adversary.settings, progress.epoch)}
+                if fit.adversary
+                else {}
+            ),
             "best": int(better),
             "seconds": round(time.perf_counter() - started, 3),
-            "seconds_data": round(data_seconds, 3),
+            "seconds_data": round(passed.data_seconds, 3),
         }
         progress.history.append(row)
         if fabric.global_rank == 0:
@@ -190,12 +200,21 @@ def _prepared(
     view: Data,
     settings: Train,
     seed: int,
+    folder: Path,
 ) -> Fit:
     torch.manual_seed(seed)
     network = build()
+    adversary, codes = None, None
+    if settings.site_adversary:
+        adversary = Adversary(network, data, train_rows, settings.site_adversary).to(fabric.device)
+    if settings.site_sampling:
+        sites, codes = site_codes(data, train_rows)
+        rows = torch.as_tensor(train_rows)
+        if fabric.global_rank == 0:
+            write_csv(folder / "sampling.csv", share_table(data.targets[rows], codes[rows], sites, data.names))
     if fabric.device.type == "cuda":
         channels_last(network)
-    optimizer = _optimizer(network, settings, fabric.device.type)
+    optimizer = _optimizer(network, settings, fabric.device.type, adversary)
     average = None
     if settings.ema is not None:
         average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
@@ -209,14 +228,19 @@ def _prepared(
     _follow_rates(optimizer)
     images = data.placed(fabric.device)
     return Fit(
-        fabric, network, model, average, wrapped, schedule, data, images, view, settings, weights, seed
+        fabric, network, model, average, wrapped, schedule, data, images, view, settings, weights, seed, codes,
+        adversary,
     )  # fmt: skip
 
 
-def _optimizer(network: nn.Module, settings: Train, device: str) -> torch.optim.Optimizer:
+def _optimizer(
+    network: nn.Module, settings: Train, device: str, adversary: nn.Module | None = None
+) -> torch.optim.Optimizer:
     common: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     fused = device in ("cpu", "cuda")  # one pass over the weights instead of several
     groups = _groups(network, settings.pretrained_rate)
+    if adversary is not None:
+        groups.append({"params": list(adversary.parameters()), "factor": 1.0})
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=fused, **common)
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
@@ -238,7 +262,7 @@ def _follow_rates(optimizer: torch.optim.Optimizer) -> None:
     """Keep every group's rate at its factor of the first one's; schedules know of one rate only."""
     first = optimizer.param_groups[0]
     for group in optimizer.param_groups[1:]:
-        group["lr"] = first["lr"] * group["factor"] / first["factor"]
+        group["lr"] = first["lr"] * group["factor"] / first.get("factor", 1.0)
 
 
 def _train_mode(network: nn.Module) -> None:
@@ -250,15 +274,27 @@ def _train_mode(network: nn.Module) -> None:
             module.eval()
 
 
-def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, list[float | None], float]:
-    """One pass over the training exams: mean loss per step, accuracies, seconds spent on data and augmentation.
+@dataclass(frozen=True)
+class Passed:
+    """One pass over the training exams.
 
-    The accuracy of each output is that of the answers in passing, before each step and with
-    dropout and augmentation.
+    Args:
+        loss: Mean per step.
+        accuracy: Of each output: answers in passing, before each step, with dropout and augmentation.
+        site_loss: Of naming sites, 0 without an adversary.
+        data_seconds: Spent on data and augmentation.
     """
+
+    loss: float
+    accuracy: list[float | None]
+    site_loss: float
+    data_seconds: float
+
+
+def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> Passed:
     torch.manual_seed(fit.seed * 100_003 + epoch)  # order, dropout
     batches = _batches(_order(fit, rows), fit.view.batch_size)
-    losses, data_seconds = [], 0.0
+    losses, site_losses, data_seconds = [], [], 0.0
     tally = torch.zeros(2, fit.data.targets.shape[1], device=fit.fabric.device)  # right answers, known labels
     fit.model.train()
     _train_mode(fit.network)
@@ -280,7 +316,11 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, list[float | 
                 tally += _right(logits.detach(), labels) * (share / world)  # a chunk that all processes saw counts once
                 loss = masked_bce(logits, targets, weights)
                 loss = loss * (weights.nansum() * share / max(total, 1e-12))
-                fit.fabric.backward(loss)
+                against = None
+                if fit.adversary is not None:
+                    against = fit.adversary.loss(chosen, epoch) * (len(chosen) / sum(map(len, group)))
+                    site_losses.append(against.detach() * len(group))
+                fit.fabric.backward(loss if against is None else loss + against)
             step_loss += loss.detach()
         if fit.settings.clip_norm is not None:
             fit.fabric.clip_gradients(fit.model, fit.optimizer, max_norm=fit.settings.clip_norm)
@@ -291,7 +331,8 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> tuple[float, list[float | 
         losses.append(step_loss)
     counts = fit.fabric.all_reduce(tally, reduce_op="sum").tolist()
     right = [r / known if known else None for r, known in zip(*counts, strict=True)]
-    return float(fit.fabric.all_reduce(torch.stack(losses).mean())), right, data_seconds
+    of_sites = float(torch.stack(site_losses).mean()) if site_losses else 0.0
+    return Passed(float(fit.fabric.all_reduce(torch.stack(losses).mean())), right, of_sites, data_seconds)
 
 
 def _right(logits: Tensor, labels: Tensor) -> Tensor:
@@ -303,9 +344,14 @@ def _right(logits: Tensor, labels: Tensor) -> Tensor:
 def _order(fit: Fit, rows: np.ndarray) -> Tensor:
     """Training exams in the order of an epoch."""
     rows_tensor = torch.as_tensor(rows)
-    if not fit.settings.balanced_sampling:
+    targets = fit.data.targets[rows_tensor]
+    if fit.codes is not None:
+        shares = site_shares(targets, fit.codes[rows_tensor])
+    elif fit.settings.balanced_sampling:
+        shares = balanced_shares(targets)
+    else:
         return rows_tensor[torch.randperm(len(rows))]
-    return rows_tensor[torch.multinomial(balanced_shares(fit.data.targets[rows_tensor]), len(rows), replacement=True)]
+    return rows_tensor[torch.multinomial(shares, len(rows), replacement=True)]
 
 
 def _batch(fit: Fit, chosen: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -405,6 +451,7 @@ def _save(folder: Path, fit: Fit, progress: Progress, better: bool) -> None:
         "average": None if fit.average is None else fit.average.state_dict(),
         "optimizer": fit.optimizer.state_dict(),
         "schedule": fit.schedule.state_dict(),
+        "adversary": None if fit.adversary is None else fit.adversary.state_dict(),
         "progress": vars(progress),
     }
     write_csv(folder / "history.csv", pd.DataFrame(progress.history))
@@ -426,6 +473,8 @@ def _resume(folder: Path, fit: Fit) -> Progress:
     fit.network.load_state_dict(state["model"])
     if fit.average is not None:
         fit.average.load_state_dict(state["average"])
+    if fit.adversary is not None:
+        fit.adversary.load_state_dict(state["adversary"])
     fit.optimizer.load_state_dict(state["optimizer"])
     fit.schedule.load_state_dict(state["schedule"])
     return Progress(**state["progress"])
