@@ -33,6 +33,7 @@ VERBS: dict[str, Callable[..., None]] = {  # in the order of `scan2gene --help`
     "fetch": begin.fetch,
     "bids": scans.bids,
     "apply": results.apply,
+    "external": results.external,
     "compare": results.compare,
     "audit": results.audit,
     "demo": studies.demo,

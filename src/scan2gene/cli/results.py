@@ -53,6 +53,27 @@ def compare(
     typer.echo(f"Report: {out / 'report.html'}")
 
 
+def external(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A finished run directory.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Study file of the other cohort; nothing is trained.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder; default external/<study name> in the run directory.")
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="One run; default: every network.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Whose networks; default: the first split.")] = None,
+    other_patients: Annotated[
+        bool, typer.Option("--other-patients", help="Equal ids are other people; else they are left out.")
+    ] = False,
+) -> None:
+    """Test a finished run on another labelled cohort, and say what is lost there and what differs."""
+    from scan2gene.external import external as test_there
+
+    found = test_there(run_dir, study, out, run=run, split=split, other_patients=other_patients)
+    for line in found.said:
+        typer.echo(line)
+    typer.echo(f"Report: {found.folder / 'report.html'}")
+
+
 def audit(
     source: Annotated[
         Path, typer.Argument(metavar="RUN_DIR_or_STUDY_or_TABLE", help="A run, a study, or a CSV with a split.")

@@ -47,12 +47,13 @@ class Curated:
     flow: list[dict[str, Any]]
 
 
-def curate(study: Study, series: pd.DataFrame) -> Curated:
+def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Curated:
     """Join the series index and the label table.
 
     Args:
         study: Its `cohort` and `targets` parts are used.
         series: `index`'s table.
+        both_classes: Refuse a target of which one class is there alone: nothing can be learned.
 
     Raises:
         CohortError: Contradicting or unreadable labels (all are listed), ambiguous roles or
@@ -86,7 +87,8 @@ def curate(study: Study, series: pd.DataFrame) -> Curated:
     flow.step("patients", exams["patient_id"].nunique(), "patients")
     cohort = _with_values(exams.reset_index(drop=True), table, rules)
     labels = labels[labels["patient_id"].isin(cohort["patient_id"])].reset_index(drop=True)
-    _check_classes(labels, study)
+    if both_classes:
+        _check_classes(labels, study)
     exclusions = pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)).fillna("")
     return Curated(cohort, labels, exclusions, roles, flow.steps)
 

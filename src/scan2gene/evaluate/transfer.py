@@ -50,6 +50,7 @@ class Transfer:
         positive: Of the scored units, inside and outside.
         decisions: "recall" and "specificity", inside and outside, at thresholds chosen in development.
         said: Mean probability outside; None without.
+        observed: Share of positive units outside.
         domain: AUROC with which the run's features tell external from tested patients of development.
         site: Share of patients whose site the features name.
         commonest: The same by naming the commonest site.
@@ -70,6 +71,7 @@ class Transfer:
     positive: tuple[int, int]
     decisions: dict[str, tuple[Estimate, Estimate]] = field(default_factory=dict)
     said: float | None = None
+    observed: float | None = None
     domain: Estimate = UNKNOWN
     site: Estimate = UNKNOWN
     commonest: float | None = None
@@ -96,7 +98,8 @@ class Transfer:
         for name in DECISIONS:
             inside, outside = self.decisions.get(name, (UNKNOWN, UNKNOWN))
             found |= _columns(f"{name}_inside", inside) | _columns(f"{name}_outside", outside)
-        return found | {"p_drop": self.p, "mean_probability": self.said, "commonest_site": self.commonest,
+        return found | {"p_drop": self.p, "mean_probability": self.said,
+                        "share_positive": self.observed, "commonest_site": self.commonest,
                         "told": told(self)}  # fmt: skip
 
 
@@ -107,7 +110,7 @@ def _columns(name: str, estimate: Estimate) -> dict[str, Any]:
 
 def transfers(
     study: Study, predictions: pd.DataFrame, embeddings: pd.DataFrame, figures: Sequence[Figure],
-    thresholds: Sequence[dict[str, Any]] = (),
+    thresholds: Sequence[dict[str, Any]] = (), where: str = "",
 ) -> list[Transfer]:  # fmt: skip
     """Every run, target and split that looks outside.
 
@@ -117,6 +120,7 @@ def transfers(
         embeddings: embeddings.parquet.
         figures: Of the shortcut audit; whether features name the site is taken from them.
         thresholds: thresholds.json; without them no decisions are compared.
+        where: Outside, in words; default: the external sites of the split.
     """
     main = next((s for s in study.splits if s.kind != "leave_one_site_out"), None)
     outward = [s for s in study.splits if s.external or (s.kind == "leave_one_site_out" and main is not None)]
@@ -133,6 +137,7 @@ def transfers(
                 own = rows[(rows["run_id"] == run) & (rows["target"] == target)]
                 if (own["split"] == split.name).any():
                     made = _external(study, split, own, domain) if split.external else _by_site(study, main, split, own)
+                    made = replace(made, where=where) if where and split.external else made
                     found.append(_with_site(made, main if made.kind == "sites" else split, figures))
     return found
 
@@ -147,7 +152,6 @@ def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) 
     joint = rows[(rows["variant"] == ENSEMBLE) & (rows["part"] == EXTERNAL)]
     ensemble = Sample(joint if len(joint) else far.assign(repeat=0, fold=0).drop_duplicates(PERSON))
     drop, p = drop_of(inside, single, draws, seed)
-    samples = (inside, ensemble)
     decided = "decision" in rows and rows["decision"].notna().any()
     return Transfer(
         run=str(rows["run_id"].iloc[0]), split=split.name, target=str(rows["target"].iloc[0]),
@@ -157,7 +161,7 @@ def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) 
         n=(_patients(inside), _patients(ensemble)), positive=(_positive(inside), _positive(ensemble)),
         decisions={m: (_shown(inside, m, draws, seed), _shown(ensemble, m, draws, seed)) for m in DECISIONS}
         if decided else {},
-        said=float(ensemble.units["prob"].mean()) if _patients(samples[1]) else None, domain=domain,
+        said=_mean(ensemble, "prob"), observed=_mean(ensemble, "y_true"), domain=domain,
     )  # fmt: skip
 
 
@@ -225,6 +229,10 @@ def _shown(sample: Sample, metric: str, draws: int, seed: int) -> Estimate:
 
 def _patients(sample: Sample) -> int:
     return int(sample.units["patient_id"].nunique())
+
+
+def _mean(sample: Sample, column: str) -> float | None:
+    return float(sample.units[column].mean()) if len(sample.units) else None
 
 
 def _positive(sample: Sample) -> int:

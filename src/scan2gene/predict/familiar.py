@@ -17,9 +17,10 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json
+from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
-from scan2gene.evaluate.familiar import LEAST_EXAMS, Ranges, judge, learn
+from scan2gene.evaluate.familiar import GREY_MEASURES, LEAST_EXAMS, NUMBERS, Ranges, judge, learn
 from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.preprocess.threads import cpus
@@ -133,6 +134,25 @@ def measure(
         if column in table:
             table[column] = table[column].fillna("")
     return table, small
+
+
+def grey_table(cohort: pd.DataFrame, series: pd.DataFrame, store: Path, view: Study) -> pd.DataFrame:
+    """Grey-value measures of prepared volumes by patient_id, a column for each role and measure; exams are averaged.
+
+    Args:
+        cohort: cohort.csv, or rows like it.
+        series: Their index.
+        store: Prepared volumes, with their manifest.
+        view: The study as a run sees it; its input roles are measured.
+    """
+    manifest = read_csv(store / "manifest.csv")
+    manifest = manifest[manifest["role"].isin(input_roles(view))]
+    found, _ = measure(cohort, series, store, manifest, view.cohort.roles)
+    found = found[found["status"] == "ok"]
+    wide = found.pivot(index="exam_id", columns="role", values=[m for m in GREY_MEASURES if m in found])
+    wide.columns = pd.Index([f"{role} {NUMBERS[m][0]}" for m, role in wide.columns])
+    patient = cohort.set_index("exam_id")["patient_id"]
+    return wide.groupby(patient.reindex(wide.index).to_numpy()).mean()
 
 
 def _left_out_likeness(arrays: list[np.ndarray | None]) -> tuple[list[float], np.ndarray | None]:

@@ -39,6 +39,29 @@ def store_pairs(store: Path, manifest: pd.DataFrame, roles: Sequence[str], kept:
     return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)[list(PAIR_COLUMNS)]
 
 
+def twins_across(
+    stores: Sequence[tuple[Path, pd.DataFrame]], roles: Sequence[str], kept: Sequence[Path]
+) -> pd.DataFrame:  # fmt: skip
+    """The most alike volumes of several stores, role by role; columns `PAIR_COLUMNS`, patients as "number/id".
+
+    Args:
+        stores: Prepared volumes and their manifest.
+        roles: Of kind intensity.
+        kept: File with prints, for each store.
+    """
+    tables = [pd.DataFrame(columns=list(PAIR_COLUMNS))]
+    ready, prints = [], []
+    for number, ((store, manifest), file) in enumerate(zip(stores, kept, strict=True)):
+        rows = manifest[(manifest["status"] == "ok") & manifest["role"].isin(roles)].reset_index(drop=True)
+        ready.append(rows.assign(patient_id=f"{number}/" + rows["patient_id"]))
+        prints.append(_prints(store, rows, file))
+    everyone, every = pd.concat(ready, ignore_index=True), np.concatenate(prints)
+    for role, rows in everyone.groupby("role", sort=False):
+        if len(rows) > 1:
+            tables.append(pairs_of(every[rows.index], list(rows["patient_id"])).assign(role=role))
+    return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)[list(PAIR_COLUMNS)]
+
+
 def pairs_of(prints: np.ndarray, patients: Sequence[str]) -> pd.DataFrame:
     """The most alike of some volumes of different patients.
 

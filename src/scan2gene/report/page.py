@@ -6,7 +6,6 @@ patient or tells where on a machine the data lay.
 
 from __future__ import annotations
 
-import importlib.resources
 import math
 from functools import cache
 from pathlib import Path
@@ -103,7 +102,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     listed = beside.named((table.name, table) for table in every if len(table.csv))
     there = {"audit": page["audit"]["checks"], "outside": page["outside"]["tables"]}
     absent = [name for name, what in there.items() if not what]
-    html = _template().render(
+    html = environment().get_template("page.html.j2").render(
         **page,
         study=study,
         sections=[s for s in SECTIONS if s[0] not in absent],
@@ -124,10 +123,11 @@ def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
 
 
 @cache
-def _template() -> Any:
+def environment() -> Any:
+    """The templates of this room, with the filters that they use; a value that is missing is said in words."""
     import jinja2
 
-    environment = jinja2.Environment(
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("scan2gene", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -135,10 +135,9 @@ def _template() -> Any:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.filters |= {"number": number, "thousands": lambda n: f"{n:,}", "count": models_table.count}
-    environment.globals |= {"interval": interval, "difference": models_table.difference}
-    source = importlib.resources.files("scan2gene.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    found.filters |= {"number": number, "thousands": lambda n: f"{n:,}", "count": models_table.count}
+    found.globals |= {"interval": interval, "difference": models_table.difference}
+    return found
 
 
 def _printable(value: Any) -> Any:

@@ -24,7 +24,6 @@ from scan2gene.core.tables import (
     write_csv,
 )
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
-from scan2gene.evaluate.familiar import GREY_MEASURES, NUMBERS
 from scan2gene.evaluate.leakage import (
     Check,
     Parts,
@@ -105,18 +104,10 @@ def _grey(job: Job) -> pd.DataFrame | None:
     """Grey-value measures of the prepared volumes that show most, by patient_id; None where no site is external."""
     if not any(split.external for split in job.study.splits) or not _stores(job):
         return None
-    from scan2gene.predict.familiar import measure
+    from scan2gene.predict.familiar import grey_table
 
     view, store = _stores(job)[0]
-    cohort, manifest = job.table("cohort.csv"), read_csv(store / "manifest.csv")
-    manifest = manifest[manifest["role"].isin(input_roles(view))]
-    found, _ = measure(cohort, job.table("series.csv"), store, manifest, job.study.cohort.roles)
-    found = found[found["status"] == "ok"]
-    names = [m for m in GREY_MEASURES if m in found]
-    wide = found.pivot(index="exam_id", columns="role", values=names)
-    wide.columns = pd.Index([f"{role} {NUMBERS[m][0]}" for m, role in wide.columns])
-    patient = cohort.set_index("exam_id")["patient_id"]
-    return wide.groupby(patient.reindex(wide.index).to_numpy()).mean()
+    return grey_table(job.table("cohort.csv"), job.table("series.csv"), store, view)
 
 
 def _stores(job: Job) -> list[tuple[Study, Path]]:

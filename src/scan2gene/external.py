@@ -1,0 +1,212 @@
+"""`scan2gene external`: a finished run on another labelled cohort, which its own study file describes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.cohorts.curate import Curated, curate
+from scan2gene.core.errors import CohortError, RunError, StudyError
+from scan2gene.core.files import write_json, write_text
+from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study_file import load_study
+from scan2gene.core.tables import EXTERNAL, LABEL_COLUMNS, SPLIT_COLUMNS, read_csv, without_slices, write_csv
+from scan2gene.evaluate.domain import Shift, differences, shifts
+from scan2gene.evaluate.ensemble import ENSEMBLE
+from scan2gene.evaluate.leakage import threshold
+from scan2gene.evaluate.transfer import Transfer, told, transfers
+from scan2gene.new_exams import Applied, apply
+from scan2gene.report.outside import external_page
+
+OURS, THEIRS = "0/", "1/"  # before ids, so that equal ids of two cohorts stay two people
+
+
+@dataclass(frozen=True)
+class External:
+    """What `external` gives.
+
+    Args:
+        folder: With transfer.csv, shift.csv, scores.csv, external.json and report.html.
+        transfers: Each run and target inside and outside.
+        shifts: How patients outside differ.
+        said: Sentences, the answer first.
+    """
+
+    folder: Path
+    transfers: list[Transfer]
+    shifts: list[Shift]
+    said: list[str]
+
+
+def external(
+    run_dir: str | Path, study: str | Path, out: str | Path | None = None, *, run: str | None = None,
+    split: str | None = None, other_patients: bool = False,
+) -> External:  # fmt: skip
+    """Test a finished run's networks on another cohort, with thresholds of its own development only.
+
+    Args:
+        run_dir: The run, begun without pseudonyms.
+        study: Study file of the other cohort: its scans, labels and targets; nothing is trained.
+        out: Where to; default `<run_dir>/external/<study name>`.
+        run: One of the run's networks; default: all.
+        split: Whose fold networks; default: the first.
+        other_patients: Equal ids are other people; else patients of both cohorts are left out.
+
+    Raises:
+        RunError, StudyError, CohortError: As `apply` and `curate`, and where the two share no target.
+    """
+    run_dir, given = Path(run_dir), load_study(study)
+    settings = _settings(run_dir)
+    if settings.cohort.pseudonyms or given.cohort.pseudonyms:
+        raise RunError("external does not know pseudonyms yet, so it cannot tell patients of both cohorts apart.")
+    targets = {n: t for n, t in settings.targets.items() if n in given.targets}
+    if not targets:
+        raise StudyError(f"{study} has the targets {', '.join(given.targets)}, the run {', '.join(settings.targets)}; "
+                         "give those that mean the same the same name.")  # fmt: skip
+    out = Path(out) if out is not None else run_dir / "external" / given.name
+    applied = apply(run_dir, given.cohort.scans, out, run=run, split=split, force=True, study=study)
+    name = str(applied.predictions["split"].iloc[0]) if len(applied.predictions) else settings.splits[0].name
+    curated = curate(given.model_copy(update={"targets": {n: given.targets[n] for n in targets}}),
+                     read_csv(out / "series.csv"), both_classes=False)  # fmt: skip
+    ours = read_csv(run_dir / "cohort.csv")
+    lost, notes = _of_both(run_dir, settings, out, applied, ours, curated, other_patients)
+    theirs = curated.cohort[~curated.cohort["patient_id"].isin(lost)]
+    if theirs.empty:
+        raise CohortError(f"no patient of {study} is left to test on: all are in the run too, by id or by image")
+    chosen = next(s for s in settings.splits if s.name == name)
+    there = chosen.model_copy(update={"external": [given.name]})
+    view = settings.model_copy(update={"targets": targets, "splits": [there]})
+    rows = _rows(run_dir, applied, name, theirs, curated.labels, given.name)
+    cuts = [t for t in json.loads((run_dir / "thresholds.json").read_text(encoding="utf-8")) if t["split"] == name]
+    where = f"the external cohort {given.name}"
+    moved = transfers(view, rows, pd.DataFrame(), [], cuts, where)
+    shifted = _shifts(run_dir, view, out, applied, (ours, theirs), curated.labels)
+    said = [f"{one.run}, {one.target}. {told(one)}" for one in moved]
+    said += [d for target in targets if (d := differences(shifted, name, target))]
+    said += [*notes, *_counted(applied, theirs, curated), *applied.notes]
+    _write(out, view, given.name, moved, shifted, said, rows)
+    return External(out, moved, shifted, said)
+
+
+def _settings(run_dir: Path) -> Study:
+    if not (run_dir / "study.json").is_file():
+        raise RunError(f"{run_dir} is no run directory: it holds no study.json. Name one, such as runs/my-study.")
+    return Study.model_validate(json.loads((run_dir / "study.json").read_text(encoding="utf-8")))
+
+
+def _of_both(
+    run_dir: Path, settings: Study, out: Path, applied: Applied, ours: pd.DataFrame, curated: Curated, other: bool
+) -> tuple[set[str], list[str]]:  # fmt: skip
+    """Patients who are in the run's cohort too, by id or by a nearly identical image, and what is said of them."""
+    people = set(curated.cohort["patient_id"])
+    shared = set() if other else people & set(ours["patient_id"])
+    twins = _twins(run_dir, settings, out, applied) & people
+    notes = []
+    if shared:
+        notes.append(f"{len(shared)} patients have ids of the run's own cohort and are left out; if they are other "
+                     "people, say --other-patients.")  # fmt: skip
+    if twins - shared:
+        notes.append(f"{len(twins - shared)} more have an image that is nearly identical with one of the run's cohort, "
+                     "and are left out.")  # fmt: skip
+    return shared | twins, notes
+
+
+def _twins(run_dir: Path, settings: Study, out: Path, applied: Applied) -> set[str]:
+    from scan2gene.preprocess.prints import twins_across
+
+    found: set[str] = set()
+    for store, view in _stores(run_dir, settings, out, applied):
+        folders = [folder / "store" / store for folder in (run_dir, out)]
+        pair = [(folder, read_csv(folder / "manifest.csv")) for folder in folders]
+        kept = [folder / "prints" / f"{store}.npz" for folder in (run_dir, out)]
+        pairs = twins_across(pair, input_roles(view), kept)
+        alike = pairs[pairs["likeness"] >= threshold(pairs["likeness"].to_numpy(float))]
+        for one, two in alike[["one", "two"]].itertuples(index=False, name=None):
+            if {one[:2], two[:2]} == {OURS, THEIRS}:
+                found.add((one if one.startswith(THEIRS) else two)[2:])
+    return found
+
+
+def _stores(run_dir: Path, settings: Study, out: Path, applied: Applied) -> list[tuple[str, Study]]:
+    """Names of the recipes that both prepared, and the study as a run sees it."""
+    runs = [one for one in settings.runs if one.name in set(applied.predictions["run_id"])]
+    from scan2gene.preprocess.recipe import recipe_hash
+
+    views = {recipe_hash(for_run(settings, one).preprocess): for_run(settings, one) for one in runs}
+    both = [n for n in views if all((f / "store" / n / "manifest.csv").exists() for f in (run_dir, out))]
+    return [(n, views[n]) for n in both]
+
+
+def _rows(
+    run_dir: Path, applied: Applied, split: str, theirs: pd.DataFrame, labels: pd.DataFrame, site: str
+) -> pd.DataFrame:  # fmt: skip
+    """The run's tested patients and the other cohort's, as one prediction table."""
+    own = without_slices(pd.read_parquet(run_dir / "predictions.parquet"))
+    own = own[(own["split"] == split) & (own["part"] == "test") & (own["variant"] == "original")]
+    own = own[own["run_id"].isin(applied.predictions["run_id"])]
+    far = applied.predictions
+    far = far[far["variant"].isin(["original", ENSEMBLE]) & far["exam_id"].isin(theirs["exam_id"])]
+    person = pd.MultiIndex.from_frame(labels.assign(side=labels["side"].fillna(""))[["patient_id", "target", "side"]])
+    truth = pd.Series(labels["value"].to_numpy(float), index=person)
+    where = pd.MultiIndex.from_frame(far.assign(side=far["side"].fillna(""))[["patient_id", "target", "side"]])
+    far = far.assign(y_true=truth.reindex(where).to_numpy(), part=EXTERNAL, split=split, site=site)
+    both = [(own, OURS), (far, THEIRS)]
+    return pd.concat([t.assign(patient_id=mark + t["patient_id"]) for t, mark in both], ignore_index=True)
+
+
+def _shifts(
+    run_dir: Path, view: Study, out: Path, applied: Applied, cohorts: tuple[pd.DataFrame, pd.DataFrame],
+    labels: pd.DataFrame,
+) -> list[Shift]:  # fmt: skip
+    from scan2gene.predict.familiar import grey_table
+
+    split = read_csv(run_dir / "split.csv", SPLIT_COLUMNS)
+    used = set(split.loc[(split["split"] == view.splits[0].name) & (split["part"] != EXTERNAL), "patient_id"])
+    ours, theirs = cohorts[0][cohorts[0]["patient_id"].isin(used)], cohorts[1]
+    own_labels = read_csv(run_dir / "labels.csv", LABEL_COLUMNS)
+    series = [read_csv(folder / "series.csv") for folder in (run_dir, out)]
+    marks = ((ours, own_labels, OURS, "train"), (theirs, labels, THEIRS, EXTERNAL))
+    cohort = pd.concat([t.assign(patient_id=m + t["patient_id"]) for t, _, m, _ in marks], ignore_index=True)
+    known = pd.concat([t.assign(patient_id=m + t["patient_id"]) for _, t, m, _ in marks], ignore_index=True)
+    parts = pd.concat([pd.DataFrame({"patient_id": m + t["patient_id"].drop_duplicates(), "part": part})
+                       for t, _, m, part in marks]).assign(split=view.splits[0].name, repeat=0, fold=0)  # fmt: skip
+    grey = None
+    for store, seen in _stores(run_dir, view, out, applied)[:1]:
+        tables = [grey_table(t, s, folder / "store" / store, seen)
+                  for t, s, folder in zip((ours, theirs), series, (run_dir, out), strict=True)]  # fmt: skip
+        grey = pd.concat([t.set_axis(m + t.index) for t, m in zip(tables, (OURS, THEIRS), strict=True)])
+    index = pd.concat(series, ignore_index=True).drop_duplicates("series_id")
+    return shifts(view, cohort.assign(site=cohort["site"].fillna("")), index, known, parts, grey=grey)
+
+
+def _counted(applied: Applied, theirs: pd.DataFrame, curated: Curated) -> list[str]:
+    rows = applied.predictions[applied.predictions["exam_id"].isin(theirs["exam_id"])]
+    rows = rows[rows["variant"] == ENSEMBLE]
+    said = []
+    for run, own in rows.groupby("run_id", sort=False):
+        exams = own.drop_duplicates("exam_id")
+        unlike = int(exams["reason"].fillna("").str.startswith("forced: ").sum())
+        failed = int((exams["status"] != "ok").sum())
+        said.append(f"{run}: {len(exams)} labelled exams, {failed} could not be predicted; {unlike} are unlike "
+                    "training exams, so that `apply` would refuse them, and count all the same.")  # fmt: skip
+    return said
+
+
+def _write(
+    out: Path, study: Study, name: str, moved: list[Transfer], shifted: list[Shift], said: list[str],
+    rows: pd.DataFrame,
+) -> None:  # fmt: skip
+    found: list[tuple[str, Any]] = [("transfer", moved), ("shift", shifted)]
+    tables = {file: [one.row() for one in table] for file, table in found}
+    for file, table in tables.items():
+        write_csv(out / f"{file}.csv", pd.DataFrame(table))
+    far = rows[(rows["part"] == EXTERNAL) & (rows["variant"] == ENSEMBLE)]
+    far = far.assign(patient_id=far["patient_id"].str.removeprefix(THEIRS))
+    write_csv(out / "scores.csv", far[["run_id", "patient_id", "exam_id", "side", "target", "y_true", "prob"]])
+    write_json(out / "external.json", {"said": said, **tables})
+    title = f"{study.name} on {name}"
+    write_text(out / "report.html", external_page(study, title, said, tables["transfer"], tables["shift"]))
