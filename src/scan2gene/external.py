@@ -17,9 +17,11 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXTERNAL, LABEL_COLUMNS, SPLIT_COLUMNS, read_csv, without_slices, write_csv
 from scan2gene.evaluate.domain import Shift, differences, shifts
 from scan2gene.evaluate.ensemble import ENSEMBLE
+from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import threshold
+from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.evaluate.transfer import Transfer, told, transfers
-from scan2gene.new_exams import Applied, apply
+from scan2gene.new_exams import Applied, apply, settings_of
 from scan2gene.report.outside import external_page
 
 OURS, THEIRS = "0/", "1/"  # before ids, so that equal ids of two cohorts stay two people
@@ -60,7 +62,7 @@ def external(
         RunError, StudyError, CohortError: As `apply` and `curate`, and where the two share no target.
     """
     run_dir, given = Path(run_dir), load_study(study)
-    settings = _settings(run_dir)
+    settings = settings_of(run_dir)
     if settings.cohort.pseudonyms or given.cohort.pseudonyms:
         raise RunError("external does not know pseudonyms yet, so it cannot tell patients of both cohorts apart.")
     targets = {n: t for n, t in settings.targets.items() if n in given.targets}
@@ -83,19 +85,13 @@ def external(
     rows = _rows(run_dir, applied, name, theirs, curated.labels, given.name)
     cuts = [t for t in json.loads((run_dir / "thresholds.json").read_text(encoding="utf-8")) if t["split"] == name]
     where = f"the external cohort {given.name}"
-    moved = transfers(view, rows, pd.DataFrame(), [], cuts, where)
+    moved = transfers(view, rows, _features(run_dir, out, theirs), _sites_named(run_dir), cuts, where)
     shifted = _shifts(run_dir, view, out, applied, (ours, theirs), curated.labels)
     said = [f"{one.run}, {one.target}. {told(one)}" for one in moved]
     said += [d for target in targets if (d := differences(shifted, name, target))]
     said += [*notes, *_counted(applied, theirs, curated), *applied.notes]
     _write(out, view, given.name, moved, shifted, said, rows)
     return External(out, moved, shifted, said)
-
-
-def _settings(run_dir: Path) -> Study:
-    if not (run_dir / "study.json").is_file():
-        raise RunError(f"{run_dir} is no run directory: it holds no study.json. Name one, such as runs/my-study.")
-    return Study.model_validate(json.loads((run_dir / "study.json").read_text(encoding="utf-8")))
 
 
 def _of_both(
@@ -156,6 +152,28 @@ def _rows(
     far = far.assign(y_true=truth.reindex(where).to_numpy(), part=EXTERNAL, split=split, site=site)
     both = [(own, OURS), (far, THEIRS)]
     return pd.concat([t.assign(patient_id=mark + t["patient_id"]) for t, mark in both], ignore_index=True)
+
+
+def _features(run_dir: Path, out: Path, theirs: pd.DataFrame) -> pd.DataFrame:
+    """Embeddings of the run's tested patients, and of the other cohort's as external ones."""
+    if not all((folder / "embeddings.parquet").exists() for folder in (run_dir, out)):
+        return pd.DataFrame()
+    own, far = (pd.read_parquet(folder / "embeddings.parquet") for folder in (run_dir, out))
+    far = far[far["exam_id"].isin(theirs["exam_id"])].assign(part=EXTERNAL)
+    own = own[own["part"] == "test"]
+    both = [(own, OURS), (far, THEIRS)]
+    return pd.concat([t.assign(patient_id=mark + t["patient_id"]) for t, mark in both], ignore_index=True)
+
+
+def _sites_named(run_dir: Path) -> list[Figure]:
+    """What the run's own audit says of naming sites from features; nothing where it was not audited."""
+    path = run_dir / "audit.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["shortcuts"] if path.exists() else []
+    return [
+        Figure("site", r["split"], "", r["run"], r["of"], Estimate(r["value"], r["low"], r["high"]), r["n"], 0)
+        for r in rows
+        if r["kind"] == "site"
+    ]
 
 
 def _shifts(

@@ -91,7 +91,7 @@ def apply(
     """
     run_dir = Path(run_dir)
     roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
-    settings = _with_weights(_settings(run_dir), study)
+    settings = _with_weights(settings_of(run_dir), study)
     split = _chosen_split(settings, split)
     runs, notes = _networks(settings, run)
     networks = {one.name: _folds(run_dir, one, split) for one in runs}
@@ -104,11 +104,14 @@ def apply(
         found = find_unlabelled(rules, out, key)
         say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
         notes += _known_before(run_dir, found)
-        tables = []
+        tables, seen = [], []
         for one in runs:
             view = for_run(settings, one)
-            rows, told = _predict(run_dir, view, one, stores[one.name], networks[one.name], split, found, out, force)
+            rows, features, told = _predict(
+                run_dir, view, one, stores[one.name], networks[one.name], split, found, out, force
+            )
             tables.append(rows)
+            seen += features
             notes += [n for n in told if n not in notes]
         fused = _late(run_dir, settings, pd.concat(tables, ignore_index=True))
         predictions = (
@@ -116,13 +119,19 @@ def apply(
         )
         write_parquet(out / "predictions.parquet", predictions)
         write_csv(out / "predictions.csv", predictions)
+        _keep_features(out / "embeddings.parquet", seen)
     return Applied(out, predictions, _summary(predictions, run_dir, split), notes)
 
 
 # -- the run ----------------------------------------------------------------------------
 
 
-def _settings(run_dir: Path) -> Study:
+def settings_of(run_dir: Path) -> Study:
+    """The study of a run directory.
+
+    Raises:
+        RunError: It is none.
+    """
     if not (run_dir / "study.json").is_file():
         raise RunError(f"{run_dir} is no run directory: it holds no study.json. Name one, such as runs/my-study.")
     return Study.model_validate(json.loads((run_dir / "study.json").read_text(encoding="utf-8")))
@@ -263,8 +272,8 @@ def _known_before(run_dir: Path, found: Found) -> list[str]:
 def _predict(
     run_dir: Path, view: Study, one: Run, store: Path, networks: list[tuple[dict[str, Any], Path]], split: str,
     found: Found, out: Path, force: bool,
-) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
-    """Rows of one run, and what to say about them."""
+) -> tuple[pd.DataFrame, list[pd.DataFrame], list[str]]:  # fmt: skip
+    """Rows of one run, the features behind them, and what to say about them."""
     from scan2gene.predict.familiar import of_training, reasons_against
     from scan2gene.preprocess.store import build_store
 
@@ -280,7 +289,7 @@ def _predict(
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
     wanted = found.exams[~found.exams["exam_id"].isin({*failed, *refused})]
     none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in networks]
-    logits = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else none
+    logits, features = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else (none, [])
     refused |= found.left_out
     notes = [f"{one.name}: {training.ranges.told()}."]
     if not any("likeness" in measures for measures in training.ranges.numbers.values()):
@@ -288,7 +297,16 @@ def _predict(
             f"{one.name}: prepared volumes differ in their number of voxels, so whether a new exam correlates with the "
             "mean of training is not checked; geometry and grey values are."
         )
-    return _rows(view, one, networks, found.listed, logits, refused, failed, against), notes
+    return _rows(view, one, networks, found.listed, logits, refused, failed, against), features, notes
+
+
+def _keep_features(path: Path, tables: list[pd.DataFrame]) -> None:
+    """Write what the last layer of each network saw, as embeddings.parquet of a run has it; nothing without such."""
+    from scan2gene.predict.table import write_embeddings
+
+    path.unlink(missing_ok=True)
+    if tables:
+        write_embeddings(path, tables)
 
 
 def _seen_roles(view: Study) -> dict[str, Role]:
@@ -340,12 +358,13 @@ def _failed(manifest: pd.DataFrame, view: Study, exams: Iterable[str]) -> dict[s
 def _logits(
     view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], new_store: Path, manifest: pd.DataFrame,
     exams: pd.DataFrame, store: Path,
-) -> list[dict[str, dict[str, np.ndarray]]]:  # fmt: skip
-    """Variant -> exam_id -> (T,), of every network."""
+) -> tuple[list[dict[str, dict[str, np.ndarray]]], list[pd.DataFrame]]:  # fmt: skip
+    """Variant -> exam_id -> (T,), of every network, and its embeddings."""
     import torch
 
     from scan2gene.data.cohort import CohortTensors, load_cohort
     from scan2gene.data.slices import load_slices
+    from scan2gene.predict.table import embedding_rows
     from scan2gene.train.embedded import embedded_by
     from scan2gene.train.fold import predict_fold
     from scan2gene.train.fusion import answers
@@ -368,8 +387,10 @@ def _logits(
 
     data = loaded(slices.per_patient if slices else None)
     found: list[dict[str, dict[str, np.ndarray]]] = []
+    features: list[pd.DataFrame] = []
+    parts = dict.fromkeys(data.exams["patient_id"], "apply")
     embedded: dict[str, CohortTensors] = {}  # of frozen encoders, which folds share
-    for _, folder in networks:
+    for fold, folder in networks:
         own = chosen_run(one, folder)
         settled = for_run(view, own)
         if settled.preprocess != view.preprocess:
@@ -389,7 +410,9 @@ def _logits(
             found.append(answers(settled.data.slices.fusion, passed, given, folder))
             continue
         found.append({v: dict(zip(data.exams["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
-    return found
+        if passed.embeddings is not None:
+            features.append(embedding_rows(one.name, fold, parts, data.exams, passed.embeddings))
+    return found, features
 
 
 def _rows(

@@ -12,12 +12,14 @@ import pydicom
 import pytest
 import torch
 import yaml
+from sklearn.metrics import roc_auc_score
 
 import scan2gene
 from scan2gene.core.errors import RunError
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.data.cohort import read_nifti_stored, to_input
+from scan2gene.external import external
 from scan2gene.phantom.exams import write_cohort, write_exam
 from scan2gene.phantom.patients import draw_patients
 from scan2gene.train.networks import build_network
@@ -33,10 +35,15 @@ def run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def applied(run, tmp_path_factory):
+def new(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("new")
     write_cohort(folder, 10, 2.0, seed=91)
-    return scan2gene.apply(run, folder / "scans")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def applied(run, new):
+    return scan2gene.apply(run, new / "scans")
 
 
 def spoilt(folder: Path, change: Callable[[pydicom.Dataset], None]) -> Path:
@@ -83,6 +90,29 @@ def test_probabilities_are_those_of_the_networks_called_by_hand(run, applied):
         np.testing.assert_allclose(mine["prob"].astype(float), 1 / (1 + np.exp(-logits[-1])), atol=1e-5)
     ensemble = table[table["variant"] == "ensemble"].set_index("exam_id").loc[exams]
     np.testing.assert_allclose(ensemble["logit"].astype(float), np.mean(logits, axis=0), atol=1e-5)
+
+
+def test_another_labelled_cohort_is_a_test_without_training(run, new, applied, tmp_path):
+    """Against AUROCs computed by hand; in the folder where the same exams are prepared already."""
+    other = yaml.safe_load((run.parent / "study.yaml").read_text()) | {"name": "elsewhere"}
+    other["cohort"] |= {"scans": [str(new / "scans")], "labels": str(new / "labels.csv")}
+    study = tmp_path / "other.yaml"
+    study.write_text(yaml.safe_dump(other))
+    found = external(run, study, applied.folder, other_patients=True)
+    (moved,) = found.transfers
+    truth = pd.read_csv(new / "labels.csv").set_index("patient_id")["mutation"]
+    far = pd.read_parquet(applied.folder / "predictions.parquet").query("target == @moved.target")
+    auroc = far.groupby(["variant", "fold"]).apply(lambda t: roc_auc_score(truth[t["patient_id"]], t["prob"]))
+    assert moved.outside.value == pytest.approx(auroc["ensemble"].iloc[0])
+    assert moved.single.value == pytest.approx(auroc["original"].mean())
+    assert moved.drop.value == pytest.approx(moved.inside.value - moved.single.value)
+    assert (moved.networks, moved.n[1]) == (5, 10)
+    assert moved.decisions["recall"][1].value is not None
+    assert 0 <= moved.domain.value <= 1
+    assert {s.kind for s in found.shifts} >= {"label", "clinical", "grey"}
+    assert found.said[0].startswith("light-lesion, mutation. At the external cohort elsewhere")
+    page = (applied.folder / "report.html").read_text()
+    assert "elsewhere" in page and "nan" not in page.lower().split() and "://" not in page
 
 
 def test_decisions_are_those_of_the_median_threshold(run, applied):
