@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
@@ -94,6 +96,13 @@ def as_planned(study: Study, out: Path) -> Study:
     return with_choices(study, json.loads(path.read_text(encoding="utf-8"))["chosen"]) if path.exists() else study
 
 
+def _development(job: Job) -> pd.DataFrame:
+    """Rows of cohort.csv that a plan may look at: those of external sites must not choose a grid."""
+    cohort = job.table("cohort.csv")
+    outside = cohort["site"].isin({site for split in job.study.splits for site in split.external})
+    return cohort if outside.all() else cohort[~outside].reset_index(drop=True)
+
+
 def plan_study(job: Job) -> str:
     """Choose what the study leaves open, once, and go on with the study as it is then."""
     path = job.out / "plan.json"
@@ -105,7 +114,7 @@ def plan_study(job: Job) -> str:
     )  # fmt: skip
     if not job.is_done("plan", key):
         labels = job.table("labels.csv", LABEL_COLUMNS)
-        write_json(path, choose(study, job.table("cohort.csv"), labels, job.paths(), job.veil or str))
+        write_json(path, choose(study, _development(job), labels, job.paths(), job.veil or str))
         job.done("plan", key, [path])
     planned = json.loads(path.read_text(encoding="utf-8"))
     job.study = with_choices(study, planned["chosen"])
