@@ -152,6 +152,8 @@ def _column(split: Split, kind: str, name: str, values: pd.Series, far: pd.Serie
         known = values.notna()
         inside, outside = values[known & ~far], values[known & far]
         estimate, n = _separation(inside, outside, study), (len(inside), len(outside))
+        if name == "date":  # that exams were made later is no secret, when they were is
+            return Shift(split.name, kind, name, NUMBERS, "", "", estimate, n)
         told = _share if set(values[known]) == {0.0, 1.0} else _numbers
         return Shift(split.name, kind, name, NUMBERS, told(inside), told(outside), estimate, n)
     inside, outside = values[~far], values[far]
@@ -173,8 +175,11 @@ def _numbers(values: pd.Series) -> str:
 
 
 def _commonest(values: pd.Series) -> str:
+    """The words of most patients; those of fewer than `FEWEST` are counted and not named: one may tell who it is."""
     counts = values.replace("", "not given").value_counts()
-    return ", ".join(f"{name} {n}" for name, n in counts.head(3).items()) + (" and more" if len(counts) > 3 else "")
+    shown = counts[counts >= FEWEST].head(3)
+    rest = int(counts.sum() - shown.sum())
+    return ", ".join([*(f"{name} {n}" for name, n in shown.items()), *([f"others {rest}"] if rest else [])])
 
 
 def _separation(inside: pd.Series, outside: pd.Series, study: Study) -> Estimate:

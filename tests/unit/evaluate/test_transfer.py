@@ -16,7 +16,7 @@ from scan2gene.core.errors import CohortError
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
-from scan2gene.evaluate.domain import newcombe, told_apart
+from scan2gene.evaluate.domain import newcombe, shifts, told_apart
 from scan2gene.evaluate.ensemble import external_ensembles
 from scan2gene.evaluate.evaluate import check_complete, evaluate
 from scan2gene.evaluate.sample import Sample
@@ -169,6 +169,19 @@ def test_the_drop_of_independent_aurocs_agrees_with_delong():
     assert drop.value == pytest.approx(value)
     assert (drop.low, drop.high) == pytest.approx((value - reach, value + reach), abs=0.02)
     assert p < 0.01
+
+
+def test_a_word_of_few_patients_is_counted_and_not_named():
+    cohort, labels = _cohort(1, dict.fromkeys("ABC", 0.5), dict.fromkeys("ABC", 0.0))
+    cohort["date"] = [str(20150101 + n // 5) for n in range(150)]
+    words = np.where(np.arange(150) < 146, "Large", np.arange(150).astype(str))
+    series = pd.DataFrame({"series_id": cohort["exam_id"], "Manufacturer": words})
+    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100))
+    found = {s.what: s for s in shifts(study, cohort, series, labels, make_splits(cohort, labels, [SPLIT], 1))}
+    assert found["t1 Manufacturer"].outside == "Large 46, others 4"
+    assert found["t1 Manufacturer"].estimate.value == pytest.approx(4 / 50)
+    assert found["date"].inside == found["date"].outside == ""
+    assert found["date"].estimate.value == 1.0
 
 
 def test_newcombe_gives_its_published_example():
