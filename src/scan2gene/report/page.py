@@ -102,17 +102,21 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     listed = beside.named((table.name, table) for table in every if len(table.csv))
     there = {"audit": page["audit"]["checks"], "outside": page["outside"]["tables"]}
     absent = [name for name, what in there.items() if not what]
-    html = environment().get_template("page.html.j2").render(
-        **page,
-        study=study,
-        sections=[s for s in SECTIONS if s[0] not in absent],
-        marks=MARKS,
-        stamp=stamp_of(study),
-        burned_in=burned_in(inputs.cohort, inputs.series),
-        files={"tables": list(listed), "figures": list(drawn)},
-        legend=audited.legend(page["verdicts"]),
-        paper=for_paper.page,
-        of_slices=any(for_run(study, run).data.slices for run in study.runs),
+    html = (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            **page,
+            study=study,
+            sections=[s for s in SECTIONS if s[0] not in absent],
+            marks=MARKS,
+            stamp=stamp_of(study),
+            burned_in=burned_in(inputs.cohort, inputs.series),
+            files={"tables": list(listed), "figures": list(drawn)},
+            legend=audited.legend(page["verdicts"]),
+            paper=for_paper.page,
+            of_slices=any(for_run(study, run).data.slices for run in study.runs),
+        )
     )
     return Report(html, listed, drawn, per_run, stamp_of(study), for_paper)
 
