@@ -22,7 +22,7 @@ from scan2gene.recipes import recipe_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENTS, EFFECT, SEED, FOLDS = 40, 4.0, 6, 3
-SIDE, PER_PATIENT, EPOCHS = 64, 24, 12
+SIDE, PER_PATIENT, EPOCHS = 64, 10, 4
 SMALL = {
     "AlexNet2D": {"hidden": 128},
     "VisionLSTM": {"patch": 8, "width": 96, "hidden": 96, "depth": 3},
@@ -42,6 +42,7 @@ def study(folder: Path) -> Path:
     values["splits"] = [{"name": "cv", "kind": "kfold", "folds": FOLDS}]
     values["data"]["slices"]["per_patient"] = PER_PATIENT
     values["train"] |= {"epochs": EPOCHS, "learning_rate": 0.001}
+    values["explain"] = {"exams": 2, "scored": 6}
     for run in values["runs"]:
         run["model"] = {"name": run["model"]["name"], "options": SMALL.get(run["name"], {})}
         for step in run.get("preprocess", []):
