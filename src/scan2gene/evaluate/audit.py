@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scan2gene.core.study import Study
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import clinical_table, metadata_table, scored
+from scan2gene.evaluate.calibration import slope_and_intercept
 from scan2gene.evaluate.domain import Shift, differences, shifts
 from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
@@ -35,7 +35,7 @@ from scan2gene.evaluate.shortcuts import (
     subgroups,
 )
 from scan2gene.evaluate.transfer import Transfer, told, transfers
-from scan2gene.evaluate.verdict import Against, Facts, Outside, Verdict, calibration_slope, judge
+from scan2gene.evaluate.verdict import Against, Facts, Outside, Verdict, judge
 
 METADATA = "scanner, site and scan settings"
 SUSPICIONS = frozenset({"visits and copies"})  # found, yet perhaps no leak
@@ -249,7 +249,7 @@ def _facts(
     rows = _tested(tables.predictions)
     rows = rows[(rows["variant"] == "original") & (rows["run_id"] == best.run) & (rows["split"] == best.split)
                 & (rows["target"] == best.target)]  # fmt: skip
-    p = rows["prob"].to_numpy(float).clip(1e-6, 1 - 1e-6)
+    p, patient = rows["prob"].to_numpy(float), rows["patient_id"].to_numpy()
     erased = by_kind.get("erased")
     elsewhere = [
         ("sites that it never saw" if kinds[f.split] == "leave_one_site_out" else f"split {f.split}", f.estimate, f.n)
@@ -264,7 +264,7 @@ def _facts(
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
         elsewhere=tuple(elsewhere), outside=tuple(_outside(best, *beyond)),
-        slope=calibration_slope(rows["y_true"].to_numpy(float), np.log(p / (1 - p))) if len(rows) else None,
+        slope=slope_and_intercept(rows["y_true"].to_numpy(float), p, patient)[0] if len(rows) else None,
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
         leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
         suspicions=tuple(c.told for c in bad if c.name in SUSPICIONS),

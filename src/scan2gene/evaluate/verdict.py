@@ -27,9 +27,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from scan2gene.evaluate.baselines import ridge_logistic
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.power import POWER, auroc_error, detectable_auroc
 from scan2gene.evaluate.shortcuts import percent, signed
@@ -383,27 +380,6 @@ def _enough(auroc: float, prevalence: float, n: int, power: float) -> bool:
     z_level, z_power = NormalDist().inv_cdf(1 - LEVEL / 2), NormalDist().inv_cdf(power)
     errors = [auroc_error(a, positives, n - positives) for a in (CHANCE, auroc)]
     return auroc - CHANCE >= z_level * errors[0] + z_power * errors[1]
-
-
-def calibration_slope(y: np.ndarray, logit: np.ndarray) -> Estimate:
-    """Slope of a logistic regression of the label on the network's logit, with a 95 % Wald interval.
-
-    Source: Cox 1958, "Two further applications of a model for binary regression".
-    """
-    spread = float(logit.std())
-    if len(np.unique(y)) < 2 or spread < 1e-9:
-        return Estimate(None, reason="one class, or all scores are equal")
-    scaled = (logit - logit.mean()) / spread
-    weights, level = ridge_logistic(scaled[:, None], y, strength=1e6)
-    p = 0.5 * (1 + np.tanh((scaled * weights[0] + level) / 2))
-    full = np.stack([scaled, np.ones_like(scaled)], axis=1)
-    information = (full.T * (p * (1 - p))) @ full
-    if np.linalg.cond(information) > 1e10:
-        return Estimate(None, reason="the scores part the classes cleanly")
-    error = float(np.sqrt(np.linalg.inv(information)[0, 0]))
-    reach = _Z[0] * error / spread
-    value = float(weights[0]) / spread
-    return Estimate(value, value - reach, value + reach)
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
 
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.power import detectable_auroc
-from scan2gene.evaluate.verdict import HEADLINES, Against, Facts, Outside, calibration_slope, judge, needed
+from scan2gene.evaluate.verdict import HEADLINES, Against, Facts, Outside, judge, needed
 
 WEAK = Against("scanner and site", Estimate(0.52, 0.42, 0.62), 0.6, Estimate(0.28, 0.15, 0.40), 0.001)
 STRONG = Against("scanner and site", Estimate(0.81, 0.72, 0.88), 0.0001, Estimate(-0.01, -0.1, 0.09), 0.8)
@@ -86,18 +85,6 @@ def test_the_number_needed_is_the_smallest_that_tells_it(auroc, prevalence):
     assert at[0] <= auroc + 2e-3
     assert at[1] is None or at[1] > auroc - 2e-3
     assert needed(0.5001, prevalence) is None
-
-
-def test_the_calibration_slope_is_that_of_an_unpenalised_regression():
-    rng = np.random.default_rng(0)
-    logit = rng.normal(0, 2, 400)
-    y = (rng.random(400) < 1 / (1 + np.exp(-0.5 * logit))).astype(float)
-    fitted = LogisticRegression(C=1e8).fit(logit[:, None], y)
-    found = calibration_slope(y, logit)
-    assert found.value == pytest.approx(fitted.coef_[0, 0], rel=1e-3)
-    assert found.low < 0.5 < found.high
-    assert calibration_slope(np.ones(20), logit[:20]).value is None
-    assert calibration_slope(y, np.zeros(400)).value is None
 
 
 def _study(sites: bool = False):
