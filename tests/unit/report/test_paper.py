@@ -377,6 +377,7 @@ def test_every_table_and_figure_of_the_page_lies_beside_it(written):
         "groups-", "Models for": "models-", "Comparisons for": "comparisons", "Metrics of": "metrics-",
         "AUROC by fold": "auroc-by-fold", "Agreement of neighbours": "embedding-neighbours",
         "Classes by part": "classes-",
+        "At other sites": "transfer", "How outside patients": "shift",
         "Classes by site": "sites", "What the test patients can show": "power", "Exclusions": "exclusions",
         "Characteristics of": "characteristics",
         "Image orientations": "orientations", "Studies found": "studies", "Training": "training",
