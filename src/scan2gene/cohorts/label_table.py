@@ -207,10 +207,11 @@ def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
 
 def _excel_rows(path: Path, sheet: str | None) -> tuple[list[list[str]], list[int]]:
     try:
-        named = sheets(path)
-        if sheet is not None and sheet not in named:
-            raise CohortError(f"{path.name}: sheet {unknown_name(sheet, named)}")
-        cells = pd.read_excel(path, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
+        with pd.ExcelFile(path) as book:  # opened once: the styles of a workbook can take longer than its cells
+            named = [str(name) for name in book.sheet_names]
+            if sheet is not None and sheet not in named:
+                raise CohortError(f"{path.name}: sheet {unknown_name(sheet, named)}")
+            cells = pd.read_excel(book, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
     except ImportError:
         raise CohortError(
             f"{path.name}: Excel tables need `pip install openpyxl`; save an .xls file as .xlsx"
