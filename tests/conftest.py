@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,11 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """Runs of the module draw no previews: half a second each, and other modules look at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scan2gene.preprocess.preview.write_previews", lambda *_: [])
+        yield

@@ -33,13 +33,13 @@ def command(*words: object) -> tuple[int | None, str]:
     """Exit status of `scan2gene WORDS`, and all that stands on the console, warnings too."""
     with TemporaryDirectory() as folder:
         said = Path(folder) / "said"
-        process = start(said, scan2gene, *map(str, words))
+        process = start(said, command_line, *map(str, words))
         process.join(300)
         process.kill()
         return process.exitcode, said.read_text()
 
 
-def scan2gene(*words: str) -> None:
+def command_line(*words: str) -> None:
     """The command line, in the process that calls it."""
     from scan2gene.cli import main
 

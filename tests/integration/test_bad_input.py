@@ -115,10 +115,10 @@ def test_patients_may_share_one_folder(tmp_path):
         {"name": "age", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
     ]
     study = nifti_study(tmp_path, runs=runs)
-    own = pd.read_parquet(scan2gene.run(study, tmp_path / "own") / "predictions.parquet")
+    own = pd.read_parquet(scan2gene.run(study, tmp_path / "own", until="predict") / "predictions.parquet")
     for path in sorted((tmp_path / "scans").glob("*/t1.nii.gz")):
         path.rename(tmp_path / "scans" / f"{path.parent.name}_t1.nii.gz")
-    flat = pd.read_parquet(scan2gene.run(study, tmp_path / "flat") / "predictions.parquet")
+    flat = pd.read_parquet(scan2gene.run(study, tmp_path / "flat", until="predict") / "predictions.parquet")
     assert (flat["status"] == "ok").all()
     assert flat["exam_id"].nunique() == 24
     keys = ["run_id", "patient_id", "part"]

@@ -11,7 +11,7 @@ from tests.integration.road import nifti_study, shell
 
 
 def test_a_dry_run_names_the_work_and_writes_nothing(tmp_path):
-    study, out = nifti_study(tmp_path), tmp_path / "run"
+    study, out = nifti_study(tmp_path, explain={"exams": 1}), tmp_path / "run"
     assert dry_run(study, out)["index"] == "to do"
     assert not out.exists()
     run(study, out, until="split")

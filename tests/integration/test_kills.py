@@ -81,7 +81,8 @@ ALL_STATE = {
         "batch_size": 4,
         "augment": [{"name": "flip"}, {"name": "noise", "options": {"std": 0.1}}, {"name": "affine"}],
     },
-    "splits": [{"name": "cv", "kind": "kfold", "folds": 3}],
+    "splits": [{"name": "cv", "kind": "kfold", "folds": 2}],
+    "explain": {"exams": 2},
     "runs": [
         {"name": "light", "model": {"name": "light_cnn", "options": {"dropout": 0.5}}},
         {
@@ -136,7 +137,7 @@ def test_killed_at_random_moments_it_ends_bit_for_bit_like_an_unbroken_run(tmp_p
           f"unbroken {told['seconds']:.1f} s and {told['changes']} renames and removals")  # fmt: skip
     assert len(told["kills"]) == KILLS
     whole = contents(tmp_path / "unbroken")
-    assert {"split.csv", "predictions.parquet", "metrics.csv", "experiments/light/cv-r0-f2/best.pt"} <= set(whole)
+    assert {"split.csv", "predictions.parquet", "metrics.csv", "experiments/light/cv-r0-f1/best.pt"} <= set(whole)
     for number in range(told["directories"]):
         killed = contents(tmp_path / f"killed-{number}")
         assert sorted(killed) == sorted(whole)

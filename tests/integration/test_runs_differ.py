@@ -10,6 +10,8 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.study_file import load_study
 from tests.integration.road import edit, nifti_study
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_seed_and_targets_of_a_run(tmp_path):
     light = {"model": {"name": "light_cnn"}}
@@ -17,7 +19,7 @@ def test_seed_and_targets_of_a_run(tmp_path):
         tmp_path, targets={"gene": {}, "old": {"column": "age", "positive": list(range(52, 70)),
                                                "negative": list(range(30, 52))}},
         train={"epochs": 2, "target_weights": {"old": 2.0}},
-        data={"augment": []},
+        data={"augment": []}, explain={"exams": 0},
         runs=[{"name": "both", **light}, {"name": "again", "seed": 2026, **light},
               {"name": "other", "seed": 7, **light}, {"name": "gene-only", "targets": ["gene"], **light}],
     )  # fmt: skip

@@ -19,6 +19,7 @@ from tests.integration.forked import CONTEXT, start
 from tests.integration.road import nifti_study, shell
 
 OVER = {"train.learning_rate": {"low": 1e-8, "high": 3e-2, "log": True}, "model.options.dropout": [0.0, 0.3]}
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def _study(folder, **search):
@@ -26,6 +27,7 @@ def _study(folder, **search):
     run = {"name": "light", "model": {"name": "light_cnn"}, "search": {"over": OVER, "trials": 5} | search}
     path = nifti_study(
         folder, 30, runs=[run], train={"epochs": 6, "patience": 6}, data={"augment": [], "batch_size": 8},
+        explain={"exams": 0},
         splits=[{"name": "cv", "kind": "kfold", "folds": 2}],
         preprocess=[{"name": "min_max_uint8"}],
     )  # fmt: skip
@@ -89,9 +91,9 @@ def test_a_search_that_was_stopped_ends_like_an_unbroken_one(whole, tmp_path, mo
 
     monkeypatch.setattr(fold_module, "train_fold", dies_in_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        scan2gene.run(folder / "study.yaml", tmp_path / "run")
+        scan2gene.run(folder / "study.yaml", tmp_path / "run", until="predict")
     monkeypatch.undo()
-    scan2gene.run(folder / "study.yaml", tmp_path / "run")
+    scan2gene.run(folder / "study.yaml", tmp_path / "run", until="predict")
     for one, two in zip(_chosen(out), _chosen(tmp_path / "run"), strict=True):
         assert (one["values"], one["score"]) == (two["values"], two["score"])
     pd.testing.assert_frame_equal(
@@ -120,7 +122,7 @@ def test_several_processes_share_a_search(tmp_path):
     for helper in helpers:
         helper.join(120)
         assert helper.exitcode == 0
-    scan2gene.run(study, out)
+    scan2gene.run(study, out, until="train")
     for one in _chosen(out):
         assert 5 <= len(one["trials"]) <= 6  # two may begin the last at once
         assert len({t["trial"] for t in one["trials"]}) == len(one["trials"])
@@ -129,7 +131,7 @@ def test_several_processes_share_a_search(tmp_path):
 def test_steps_may_be_searched_too(tmp_path):
     recipes = [[{"name": "min_max_uint8"}], [{"name": "zscore"}]]
     study = _study(tmp_path, over={"preprocess": recipes, "data.batch_size": [4, 8]}, trials=3, score="auroc")
-    out = scan2gene.run(study, tmp_path / "run")
+    out = scan2gene.run(study, tmp_path / "run", until="train")
     assert len(list((out / "store").glob("*/manifest.csv"))) == 2
     assert all(one["values"]["preprocess"] in recipes for one in _chosen(out))
 

@@ -166,7 +166,7 @@ def test_ensembles_and_a_changed_variant_train_and_pass_nothing_twice(out, tmp_p
     runs = [{"name": n, "model": {"name": "light_cnn", "options": {"dropout": d}}} for n, d in (("a", 0.0), ("b", 0.1))]
     changed = tmp_path / "study.yaml"
     changed.write_text(study.read_text())
-    edit(changed, runs=runs, train={"epochs": 1}, predict={"ensembles": {"both": ["a", "b"]}},
+    edit(changed, runs=runs, train={"epochs": 1}, explain={"exams": 0}, predict={"ensembles": {"both": ["a", "b"]}},
          splits=[{"name": "cv", "kind": "kfold", "folds": 2, "repeats": 2}])  # fmt: skip
     for name in ("scans", "labels.csv"):
         (tmp_path / name).symlink_to(out.parent / name)

@@ -25,15 +25,8 @@ from scan2gene.train.fold import load_network
 from tests.integration.road import edit, nifti_study, shell
 
 NAME = "medicalnet-resnet10"
+pytestmark = pytest.mark.usefixtures("no_pictures")
 FOLD = "holdout-r0-f0"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """Runs here draw no previews, which would take most of their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scan2gene.preprocess.preview.write_previews", lambda *_: [])
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +51,9 @@ def out(shelf, tmp_path_factory) -> Path:
         _run("probe", weights={"name": NAME, "freeze": "all"}),
         _run("mlp", weights={"name": NAME, "freeze": "all", "head": {"hidden": 8, "dropout": 0.1}}),
     ]
-    study = nifti_study(folder, runs=runs, weights_dir=str(shelf), train={"epochs": 1, "learning_rate": 0.01})
+    study = nifti_study(
+        folder, runs=runs, weights_dir=str(shelf), train={"epochs": 1, "learning_rate": 0.01}, explain={"exams": 0}
+    )
     return scan2gene.run(study, folder / "run")
 
 

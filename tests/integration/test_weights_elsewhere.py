@@ -23,14 +23,7 @@ from tests.integration.test_sides import sided_study
 
 FIRST = ["run_id", "repeat", "fold", "exam_id", "side"]
 CNN = {"name": "light_cnn", "options": {"dropout": 0.0}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures():
-    """Runs here draw no previews, which would take most of their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scan2gene.preprocess.preview.write_previews", lambda *_: [])
-        yield
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def _file(folder: Path, seed: int = 3) -> Path:
@@ -57,7 +50,7 @@ def sided(tmp_path_factory) -> Path:
     train = {"epochs": 2, "learning_rate": 0.003, "patience": 2}
     splits = [{"name": "cv", "kind": "kfold", "folds": 2}]
     study = sided_study(folder, runs=runs, train=train, splits=splits, evaluate={"bootstrap": 100})
-    return scan2gene.run(study, folder / "run")
+    return scan2gene.run(study, folder / "run", until="evaluate")
 
 
 def _study(out: Path) -> Study:
@@ -149,7 +142,7 @@ def test_what_is_planned_leaves_a_frozen_encoder_its_exams(tmp_path):
     _file(tmp_path)
     run = {"name": "probe", "model": {"name": "light_cnn"}, "weights": {"file": "own.pth", "freeze": "all"}}
     study = nifti_study(tmp_path, 12, runs=[run, {"name": "light", "model": {"name": "light_cnn"}}])
-    out = scan2gene.run(study, tmp_path / "run")
+    out = scan2gene.run(study, tmp_path / "run", until="train")
     planned = _study(out)
     assert planned.data.augment
     assert for_run(planned, planned.runs[0]).data.augment == []

@@ -8,6 +8,8 @@ from tests.integration.road import edit, nifti_study, shell
 from scan2gene.core.errors import RunError
 from scan2gene.preprocess.verify import verify_store
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
