@@ -90,7 +90,7 @@ def patients_apart(split: pd.DataFrame) -> Check:
             "one": patient, "part_one": parts[0], "two": patient, "part_two": parts[1], "what": "patient in both parts",
         })  # fmt: skip
     people = {c["one"] for c in cases}
-    return _check(
+    return outcome(
         "patients", cases, f"{len(people)} of {split['patient_id'].nunique()} patients stand in two parts of one fold.",
         "No patient stands in two parts of a fold.",
     )  # fmt: skip
@@ -106,7 +106,7 @@ def predictions_follow(predictions: pd.DataFrame, split: pd.DataFrame) -> Check:
          "part_two": r["part_split"], "what": "predicted as another part than the split's"}
         for r in wrong.to_dict("records")
     ]  # fmt: skip
-    return _check(
+    return outcome(
         "predictions", cases, f"{len(wrong)} predictions name another part than the split does.",
         "Every prediction stands in the part that the split gives its patient.",
     )  # fmt: skip
@@ -124,7 +124,7 @@ def shared_files(used: pd.DataFrame, parts: Parts) -> Check:
         known = used[["patient_id", column]].replace("", None).dropna().drop_duplicates()
         for _, rows in known[known.duplicated(column, keep=False)].groupby(column, sort=False):
             cases += _apart(sorted(rows["patient_id"]), parts, f"the same {column}")
-    return _check(
+    return outcome(
         "studies and files", cases,
         f"{_pairs(cases)} in different parts share a study, a series, a file or stored voxels.",
         "No study, series or file belongs to patients in different parts.",
@@ -151,7 +151,7 @@ def twin_images(pairs: pd.DataFrame | None, parts: Parts, compared: int, why: st
         mirrored = f", mirrored along {row['flip']}" if row["flip"] else ""
         if where:
             cases.append(where | {"what": f"{row['role']}: {kind} image{mirrored}, likeness {row['likeness']:.3f}"})
-    return _check(
+    return outcome(
         name, cases, f"{_pairs(cases)} in different parts have identical or nearly identical images.",
         f"Among {compared} volumes none of a patient is nearly identical with that of a patient in another part.",
     )  # fmt: skip
@@ -184,7 +184,7 @@ def one_person(patients: Iterable[str], parts: Parts) -> Check:
         if 1 < len(members) <= _LARGEST_GROUP:
             copies = any(_ALTERED.search(m) for m in members)
             cases += _apart(members, parts, "ids of an altered copy" if copies else "ids of two visits")
-    return _check(
+    return outcome(
         "visits and copies", cases,
         f"{_pairs(cases)} in different parts have ids that look like visits of one person, or altered copies of one "
         "exam. If they are, give them one patient id.",
@@ -214,131 +214,10 @@ def copies_before_split(manifest: pd.DataFrame | None) -> Check:
         {"one": r["patient_id"], "two": r["patient_id"], "what": f"several stored volumes of role {r['role']}"}
         for r in pd.concat([twice, strange]).drop_duplicates(["exam_id", "role"]).to_dict("records")
     ]
-    return _check(
+    return outcome(
         name, cases, f"{len(cases)} exams have several stored volumes of one role, as if augmented before the split.",
         "The store holds one volume for each exam and role; augmentation changes training batches only.",
     )  # fmt: skip
-
-
-def fitted_inside(
-    fitted: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], cohort: pd.DataFrame, split: pd.DataFrame,
-    given: Sequence[str] = (),
-) -> Check:  # fmt: skip
-    """Were statistics that are learned across patients learned from the training part of their own fold?
-
-    The medians that a clinical baseline fills gaps with are computed anew from its training part, and compared.
-
-    Args:
-        fitted: (split, repeat, fold), and model.json with columns and median.
-        cohort: Rows with `clinical:` columns.
-        split: split.csv.
-        given: Steps whose statistics came with the study file.
-    """
-    name = "statistics"
-    cases = []
-    for fold, model in fitted:
-        rows = split[(split[FOLD] == [fold[c] for c in FOLD]).all(axis=1) & (split["part"] == "train")]
-        inside = cohort[cohort["patient_id"].isin(rows["patient_id"])]
-        for column, kept in zip(model["columns"], model["median"], strict=True):
-            values = pd.to_numeric(inside[f"clinical:{column}"], errors="coerce")
-            outside = pd.to_numeric(cohort[f"clinical:{column}"], errors="coerce")
-            own, every = float(values.median()), float(outside.median())
-            if np.isfinite(own) and not np.isclose(own, kept, rtol=1e-6) and np.isclose(every, kept, rtol=1e-6):
-                cases.append({c: fold[c] for c in FOLD} | {
-                    "what": f"the median of {column} is that of all patients, {every:g}; the training part has {own:g}"
-                })  # fmt: skip
-    if cases:
-        return _check(name, cases, f"{len(cases)} statistics are those of all patients, tested ones too.", "")
-    if given:
-        return Check(
-            name, "unknown",
-            f"Landmarks of step {', '.join(given)} came with the study file; they must be learned from patients that "
-            "are never tested, and the run cannot tell.",
-        )  # fmt: skip
-    return Check(
-        name,
-        "clean",
-        "Prepared volumes see one exam each; what is learned across patients agrees with the training part.",
-    )
-
-
-def thresholds_inside(thresholds: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> Check:
-    """Were decision thresholds chosen on validation patients who are not tested with them?
-
-    Args:
-        thresholds: As kept by the run.
-        again: The same, chosen anew from the prediction table.
-    """
-    keys = ["run_id", "split", "variant", "repeat", "fold", "target"]
-    fresh = {tuple(row[k] for k in keys): row for row in again}
-    cases = []
-    for row in thresholds:
-        other = fresh.get(tuple(row[k] for k in keys))
-        if other is None or not np.isclose(row["threshold"], other["threshold"], atol=1e-9) or row["n"] != other["n"]:
-            expected = "none" if other is None else f"{other['threshold']:.6g} of {other['n']} patients"
-            cases.append({c: row[c] for c in FOLD} | {
-                "what": f"{row['run_id']}, {row['target']}: {row['threshold']:.6g} of {row['n']} patients; validation "
-                f"gives {expected}"
-            })  # fmt: skip
-    return _check(
-        "thresholds", cases, f"{len(cases)} of {len(thresholds)} thresholds are not those of validation patients.",
-        "Every threshold is the one that validation patients outside the fold's own test part give.",
-    )  # fmt: skip
-
-
-def early_stopping(
-    histories: Sequence[tuple[str, Mapping[str, Any], pd.DataFrame]], predictions: pd.DataFrame
-) -> Check:
-    """Did the epoch that was kept win on the validation part?
-
-    The kept network's loss on the validation part, and on the test part, is computed anew from
-    the prediction table; the loss in history.csv must be that of validation.
-
-    Args:
-        histories: Run, (split, repeat, fold), history.csv with validation_loss and best.
-        predictions: The prediction table.
-    """
-    name, cases, told = "early stopping", [], 0
-    rows = predictions[(predictions["variant"] == "original") & predictions["y_true"].notna()]
-    groups = dict(iter(rows.groupby(["run_id", *FOLD, "part"])))
-    for run, fold, history in histories:
-        where = tuple(fold[c] for c in FOLD)
-        kept = history[history["best"] == 1]
-        if kept.empty or history["validation_loss"].isna().all():
-            continue
-        kept_loss = float(kept.iloc[-1]["validation_loss"])
-        if kept_loss > float(history["validation_loss"].min()) + 1e-6:
-            cases.append(dict(zip(FOLD, where, strict=True)) | {"what": f"{run}: the epoch kept is not the best"})
-            continue
-        losses = {p: _cross_entropy(groups.get((run, *where, p))) for p in ("validation", "test")}
-        if np.isnan(losses["validation"]):
-            continue
-        near = {p: bool(abs(v - kept_loss) < 2e-3 * max(kept_loss, 0.01)) for p, v in losses.items()}
-        told += near["validation"]
-        if near["test"] and not near["validation"]:
-            cases.append(
-                dict(zip(FOLD, where, strict=True)) | {"what": f"{run}: the loss watched is that of test rows"}
-            )
-    if cases or not histories or told:
-        return _check(
-            name, cases, f"{len(cases)} of {len(histories)} fits kept an epoch that validation did not choose.",
-            f"The epoch kept has the least validation loss in all {len(histories)} fits; in {told} of them that loss "
-            "was computed anew from the predictions and agrees."
-            if histories else "No run trains for epochs.",
-        )  # fmt: skip
-    return Check(
-        name, "unknown",
-        f"The epoch kept has the least validation loss in all {len(histories)} fits, but that loss could not be "
-        "computed anew, so on whom it was measured is not confirmed.",
-    )  # fmt: skip
-
-
-def _cross_entropy(rows: pd.DataFrame | None) -> float:
-    """Mean over exams and targets of what the network said of them; NaN without rows, or with a failed one."""
-    if rows is None or rows["logit"].isna().any():
-        return float("nan")
-    x, y = rows["logit"].to_numpy(float), rows["y_true"].to_numpy(float)
-    return float(np.mean(np.logaddexp(0, x) - y * x))
 
 
 def _apart(patients: Sequence[str], parts: Parts, what: str) -> list[dict[str, Any]]:
@@ -356,7 +235,8 @@ def _pairs(cases: Sequence[Mapping[str, Any]]) -> str:
     return f"{number} pair{'s' * (number != 1)} of patients"
 
 
-def _check(name: str, cases: Sequence[dict[str, Any]], found: str, clean: str) -> Check:
+def outcome(name: str, cases: Sequence[dict[str, Any]], found: str, clean: str) -> Check:
+    """A check that found its cases, or with none is clean; each in its words."""
     rows = tuple({"check": name} | case for case in cases)
     return Check(name, "found", found, rows) if rows else Check(name, "clean", clean)
 

@@ -29,15 +29,13 @@ from scan2gene.evaluate.leakage import (
     Parts,
     case_table,
     copies_before_split,
-    early_stopping,
-    fitted_inside,
     one_person,
     patients_apart,
     predictions_follow,
     shared_files,
-    thresholds_inside,
     twin_images,
 )
+from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, run_stores

@@ -11,17 +11,15 @@ from scan2gene.evaluate.leakage import (
     Parts,
     case_table,
     copies_before_split,
-    early_stopping,
-    fitted_inside,
     one_person,
     patients_apart,
     predictions_follow,
     shared_files,
     stem,
     threshold,
-    thresholds_inside,
     twin_images,
 )
+from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
 from scan2gene.evaluate.thresholds import g_mean_threshold
 
 PATIENTS = [f"P{n:03d}" for n in range(40)]
