@@ -15,6 +15,8 @@ from scan2gene.cli import main
 from scan2gene.phantom.exams import write_cohort
 from scan2gene.recipes import recipe_text
 
+FOLDS = 3  # five would test the same patients and train two networks more
+
 
 def phantom_study(folder: Path, patients: int, effect: float, organ: str = "breast", seed: int = 1, **train) -> Path:
     """A synthetic cohort and the demo's lesion run on it; returns the study file."""
@@ -30,6 +32,7 @@ def phantom_study(folder: Path, patients: int, effect: float, organ: str = "brea
             "t1c": {"match": {"SeriesDescription": "T1.*POST"}, "optional": True},
             "mask": study["cohort"]["roles"]["mask"],
         }
+    study["splits"][0]["folds"] = FOLDS
     study["train"] |= train
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study, sort_keys=False))

@@ -59,7 +59,8 @@ def test_the_stronger_augmentation_that_its_comment_offers_is_valid():
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("brca")
-    return scan2gene.run(brca_rows.study(folder, 20, (16, 16, 8), 1, **ROWS), folder / "run")
+    study = brca_rows.study(folder, 20, (16, 16, 8), 1, **ROWS)
+    return scan2gene.run(study, folder / "run", changes=["explain.exams=0"])
 
 
 def test_three_rows_go_from_dicom_to_the_table(out):

@@ -12,12 +12,13 @@ from scan2gene.phantom.patients import best_auroc
 from tests.integration.road import phantom_study
 
 EFFECT = 2.5
+EPOCHS = 20
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("planted")
-    return scan2gene.run(phantom_study(folder, 60, EFFECT), folder / "run")
+    return scan2gene.run(phantom_study(folder, 60, EFFECT, epochs=EPOCHS), folder / "run")
 
 
 def _auroc(out: Path, run: str) -> pd.Series:
