@@ -173,9 +173,7 @@ def _networks(settings: Study, run: str | None) -> tuple[list[Run], list[str]]:
             "not have. Only networks can be applied."
         )
     if is_leaky(settings):
-        raise RunError(
-            "the run was trained on slices of every patient to show leakage; it is not applied to new exams."
-        )
+        raise RunError("the study splits slices to show leakage (LEAKY), so its networks are not applied to new exams")
     notes = [f"{one.name} is skipped: it needs columns of the label table." for one in asked if one not in networks]
     return networks, notes
 

@@ -11,9 +11,10 @@ import yaml
 
 from scan2gene import pipeline
 from scan2gene.cohorts.split import parts_of
-from scan2gene.core.errors import StudyError
+from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.leakage import LEAKY
 from scan2gene.core.study_file import load_study
+from scan2gene.new_exams import apply
 from tests.integration.slice_cohort import write_slice_study
 
 HONEST = {"name": "honest", "kind": "holdout", "test_fraction": 0.4}
@@ -77,7 +78,7 @@ def test_everything_that_tells_a_figure_says_leaky(finished):
     assert "<title>LEAKY " in html
     assert LEAKY in html
     for name in ("split.csv", "split_table.csv", "power.csv", "metrics.csv", "experiments/flat/history.csv",
-                 "embedding_map.csv"):  # fmt: skip
+                 "embedding_map.csv", "explain/maps.csv", "explain/scores.csv"):  # fmt: skip
         assert (pd.read_csv(out / name)["leaky"] == LEAKY).all(), name
     assert (pd.read_parquet(out / "predictions.parquet")["leaky"] == LEAKY).all()
     for path in (out / "results.json", out / "experiments" / "flat" / "results.json"):
@@ -89,6 +90,12 @@ def test_everything_that_tells_a_figure_says_leaky(finished):
     assert tables
     assert figures
     assert all("LEAKY" in path.read_text() for path in [*tables, *figures])
+
+
+def test_its_networks_are_not_applied(finished):
+    out, folder = finished
+    with pytest.raises(RunError, match="splits slices to show leakage"):
+        apply(out, folder / "scans")
 
 
 def test_the_ledger_never_sees_it(finished):

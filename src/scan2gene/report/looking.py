@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import for_run, is_leaky
+from scan2gene.core.study import for_run
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.imaging.nifti import read_nifti
@@ -57,7 +57,7 @@ def looking(inputs: Inputs) -> dict[str, Any]:
         "has_mask": bool(maps["mask"].notna().any()),
         "of_slices": _of_slices(inputs, list(dict.fromkeys(maps["run_id"]))),
         "tested_by": "each by a network that knows other slices of that patient"
-        if is_leaky(inputs.study)
+        if {s.name for s in inputs.study.splits if s.unit == "slice"} & set(maps["split"])
         else "each by the network that never saw that patient",
     }
 
