@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.methods_data import used_series
+from scan2gene.report.methods_data import FEWEST, used_series
+from scan2gene.report.wording import counted
 
 MOST_TARGETS = 3  # columns beyond fit no paper
 MOST_VALUES = 6
+SEX = "Sex in the header"
 COLUMNS = ("characteristic", "value", "group", "n", "known", "text")
 
 
@@ -32,14 +34,15 @@ def characteristics(inputs: Inputs) -> dict[str, Any]:
             shown = name.removeprefix("clinical:")
             rows.append((inputs.hide(shown), "", [_quartiles(numbers.reindex(ids)) for _, ids in groups]))
             continue
-        common = column.dropna().value_counts().index
-        for value in common[:MOST_VALUES]:
+        patients = column.dropna().value_counts()
+        common = list(patients.index[patients >= FEWEST][:MOST_VALUES])
+        for value in common:
             cells = [_share(column.reindex(ids), lambda v, word=value: v == word) for _, ids in groups]
             rows.append((name, inputs.hide(str(value)), cells))
-        if len(common) > MOST_VALUES:
-            rest = set(common[MOST_VALUES:])
+        if len(common) < len(patients):
+            rest = set(patients.index) - set(common)
             cells = [_share(column.reindex(ids), lambda v, words=rest: v.isin(words)) for _, ids in groups]
-            rows.append((name, f"{len(rest)} others", cells))
+            rows.append((name, counted(len(rest), "other"), cells))
     return {"groups": [(name, len(ids)) for name, ids in groups], "rows": rows}
 
 
@@ -57,10 +60,12 @@ def _table(inputs: Inputs) -> pd.DataFrame:
     patients = inputs.cohort.drop_duplicates("patient_id").set_index("patient_id")
     found = {c: patients[c] for c in patients if str(c).startswith("clinical:")}
     series = used_series(inputs).drop_duplicates("patient_id").set_index("patient_id")
-    for name, column in (("Sex in the header", "PatientSex"), ("Manufacturer", "Manufacturer"),
+    for name, column in ((SEX, "PatientSex"), ("Manufacturer", "Manufacturer"),
                          ("Field strength (T)", "MagneticFieldStrength")):  # fmt: skip
         if column in series and series[column].notna().any():
             found[name] = series[column].reindex(patients.index)
+    if SEX in found:  # free text elsewhere in the world
+        found[SEX] = found[SEX].where(found[SEX].isin(["F", "M", "O"]))
     if patients["site"].notna().any():
         found["Site"] = patients["site"]
     return pd.DataFrame(found, index=patients.index)

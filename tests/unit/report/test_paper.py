@@ -18,6 +18,7 @@ from scan2gene.core.tables import read_csv
 from scan2gene.report import known as k
 from scan2gene.report.beside import write_beside
 from scan2gene.report.cards import as_markdown, data_card, model_card, shown
+from scan2gene.report.characteristics import characteristics
 from scan2gene.report.checklists import FILLED, OPEN, PARTLY, answers, counts
 from scan2gene.report.claim import CLAIM
 from scan2gene.report.inputs import Inputs, read_inputs
@@ -364,6 +365,15 @@ def test_characteristics_by_class(inputs, written):
         assert row["text"] == f"{north} ({100 * north / len(ids):.0f} %)"
     age = table[(table["characteristic"] == "age") & (table["group"] == "all")].iloc[0]
     assert (age["n"], age["text"]) == ("40", "50 (50–50)")
+
+
+def test_a_word_that_one_patient_has_is_not_told(inputs):
+    sex, maker = ["Jane", *["F"] * 20, *["M"] * 19], ["Only One", *["Maker"] * 39]
+    odd = replace(inputs, series=inputs.series.assign(PatientSex=sex, Manufacturer=maker))
+    told = {(name, value) for name, value, _ in characteristics(odd)["rows"]}
+    assert told >= {("Sex in the header", "F"), ("Manufacturer", "Maker"), ("Manufacturer", "1 other")}
+    assert "systems of Maker and 1 other" in text_of(odd)
+    assert not any("Jane" in str(words) or "Only One" in str(words) for words in (told, text_of(odd)))
 
 
 # the page
