@@ -106,7 +106,7 @@ def test_another_labelled_cohort_is_a_test_without_training(run, new, applied, t
     assert moved.outside.value == pytest.approx(auroc["ensemble"].iloc[0])
     assert moved.single.value == pytest.approx(auroc["original"].mean())
     assert moved.drop.value == pytest.approx(moved.inside.value - moved.single.value)
-    assert (moved.networks, moved.n[1]) == (5, 10)
+    assert (moved.networks, moved.n[1]) == (FOLDS, 10)
     assert moved.decisions["recall"][1].value is not None
     assert 0 <= moved.domain.value <= 1
     assert {s.kind for s in found.shifts} >= {"label", "clinical", "grey"}
