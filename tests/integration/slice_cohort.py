@@ -57,7 +57,7 @@ def write_slice_study(
                 nib.save(nib.Nifti1Image(image, affine), place / f"{role}.nii")
                 if masks and role == "axial" and spot.any():
                     nib.save(nib.Nifti1Image(spot, affine), place / "spot.nii")
-        rows.append({"patient_id": f"P{n:03d}", "gene": label})
+        rows.append({"patient_id": f"P{n:03d}", "gene": label, "age": 40 + 7 * n % 31})
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     study = {
         "name": "slices",
@@ -65,6 +65,7 @@ def write_slice_study(
             "scans": ["scans"],
             "labels": "labels.csv",
             "patient_pattern": r"(P\d+)",
+            "clinical": ["age"],
             "roles": {r: {"match": {"path": r}, "optional": True} for r in ("axial", "coronal")}
             | ({"lesion": {"match": {"path": "spot"}, "kind": "label", "optional": True}} if masks else {}),
         },

@@ -290,9 +290,6 @@ def apply(known: Known) -> Said | None:
     """How the networks answer for new exams."""
     if not known.inputs.stores:
         return None
-    slices = any(for_run(known.inputs.study, r).data.slices is not None for r in known.inputs.study.runs)
-    if slices:
-        return Said("apply", "Networks of slices cannot be applied to new exams yet.", "study.yaml, data.slices")
     return Said("apply", "“scan2gene apply RUN_DIRECTORY SCANS” prepares new exams by the same steps and predicts them "
                 "with the networks of the run; exams unlike those of training are refused with the reason.",
                 "experiments/*/*/best.pt; apply/familiar.json")  # fmt: skip

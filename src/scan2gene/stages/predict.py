@@ -72,11 +72,12 @@ def _predicted_fold(
     """Write the predictions of one fold beside its checkpoint, so that a stop loses no fold; the folder."""
     from scan2gene.predict.slices import mean_embeddings
     from scan2gene.predict.table import embedding_rows, prediction_rows, write_embeddings
-    from scan2gene.train.fold import predict_fold
+    from scan2gene.train.fold import is_classical, predict_fold
     from scan2gene.train.search import chosen_run
 
     stage = f"predict/{folder.relative_to(job.out / 'experiments')}"
-    slices = view.data.slices
+    classical = is_classical(one)
+    slices = None if classical else view.data.slices
     variants = view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
     key = stage_key(fit=fit, variants=variants, **_fusion_key(view))
     if is_done(job.out, stage, key):
@@ -85,7 +86,6 @@ def _predicted_fold(
     view = for_run(job.study, one)
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     data, _ = run_data(job, one, view)
-    classical = isinstance(data, pd.DataFrame)
     exams, failed = (data, {}) if classical else (data.exams, data.failed)
     passed = predict_fold(view, one, data, folder)
     embeddings = passed.embeddings
