@@ -56,7 +56,7 @@ def page(out: Path) -> str:
     """docs/results/gbm-mutations.md of a finished run directory."""
     done = load_study(out / "study.yaml")
     metrics = pd.read_csv(out / "metrics.csv")
-    seconds = sum(json.loads(p.read_text())["seconds"] for p in (out / "stages").glob("*.json"))
+    seconds = sum(json.loads(p.read_text()).get("seconds", 0) for p in (out / "stages").glob("*.json"))
     auroc = metrics[metrics["metric"] == "auroc"].set_index(["run_id", "variant", "target"]).sort_index()
     genes = list(done.targets)
     lines = [

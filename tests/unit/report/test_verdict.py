@@ -148,9 +148,10 @@ def test_a_summary_counts_networks_and_names_the_exceptions():
     ]
     text = summary(networks, baseline)
     assert text == (
-        "Networks better than chance: 2 of 4 (b and d). Above age alone (0.700): 1 of 4 (d). Below chance: c."
+        "Networks whose own interval, uncorrected, lies above 0.5: 2 of 4 (b and d). "
+        "Above age alone (0.700): 1 of 4 (d). Below chance: c."
     )
-    assert summary(networks[:1], None) == "Networks better than chance: none of 1."
+    assert summary(networks[:1], None) == "Networks whose own interval, uncorrected, lies above 0.5: none of 1."
 
 
 def test_beating_a_baseline_below_chance_is_no_merit():
