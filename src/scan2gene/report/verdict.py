@@ -182,7 +182,9 @@ def summary(networks: Sequence[Sentence], baseline: Baseline | None) -> str:
         networks: Their sentences.
         baseline: The best clinical baseline, if there is one.
     """
-    groups = [("Networks whose own interval, uncorrected, lies above 0.5", [s.run for s in networks if s.kind == "better"])]
+    groups = [
+        ("Networks whose own interval, uncorrected, lies above 0.5", [s.run for s in networks if s.kind == "better"])
+    ]
     if baseline is not None:
         alone = f"{_listed(baseline.columns)} alone ({number(baseline.auroc)})"
         groups.append((f"Above {alone}", [s.run for s in networks if s.beats_baseline]))
