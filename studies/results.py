@@ -6,12 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import scan2gene
 from scan2gene.core.files import write_text
 from scan2gene.core.study import Study, study_hash
 from scan2gene.core.study_file import load_study
+from scan2gene.evaluate.verdict import FEWEST
 from scan2gene.report.planned import choices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,14 +57,21 @@ def _of_split(auroc: pd.DataFrame, split: str, study: Study) -> list[str]:
     head = " | ".join(f"{t} ({counts.loc[t, 'n_positive']}/{counts.loc[t, 'n']})" for t in names)
     row = auroc.set_index(["run_id", "variant", "target"])
     variants = {r.name: list(dict.fromkeys(auroc.loc[auroc["run_id"] == r.name, "variant"])) for r in study.runs}
+    rarer = np.minimum(counts["n_positive"], counts["n"] - counts["n_positive"])
+    few = {t: f"cannot be estimated: {rarer[t]} in the rarer class" for t in names if rarer[t] < FEWEST}
     lines = [f"## Split `{split}`", "", f"| run | {head} |", "|---|" + "---|" * len(names)]
     for run in variants:
-        lines.append(f"| {run} | " + " | ".join(_cell(row.loc[(run, "original", t)]) for t in names) + " |")
+        lines.append(
+            f"| {run} | " + " | ".join(few.get(t) or _cell(row.loc[(run, "original", t)]) for t in names) + " |"
+        )
     others = [(r, v) for r, found in variants.items() for v in found if v not in ("original", "slice level")]
     if others:
         lines += ["", "The same networks, otherwise fused or predicted:", ""]
         lines += [f"| run | way | {head} |", "|---|---|" + "---|" * len(names)]
-        lines += [f"| {r} | {v} | " + " | ".join(_cell(row.loc[(r, v, t)]) for t in names) + " |" for r, v in others]
+        lines += [
+            f"| {r} | {v} | " + " | ".join(few.get(t) or _cell(row.loc[(r, v, t)]) for t in names) + " |"
+            for r, v in others
+        ]
     sliced = [r for r, found in variants.items() if "slice level" in found]
     if sliced:
         lines += [
@@ -71,7 +80,10 @@ def _of_split(auroc: pd.DataFrame, split: str, study: Study) -> list[str]:
             "",
         ]
         lines += [f"| run | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
-        lines += [f"| {r} | " + " | ".join(_cell(row.loc[(r, "slice level", t)]) for t in names) + " |" for r in sliced]
+        lines += [
+            f"| {r} | " + " | ".join(few.get(t) or _cell(row.loc[(r, "slice level", t)]) for t in names) + " |"
+            for r in sliced
+        ]
     return [*lines, ""]
 
 

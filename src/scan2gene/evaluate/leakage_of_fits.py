@@ -86,14 +86,17 @@ def early_stopping(
     """Did the epoch that was kept win on the validation part?
 
     The kept network's loss on the validation part, and on the test part, is computed anew from
-    the prediction table; the loss in history.csv must be that of validation.
+    the prediction table; the loss in history.csv must be that of validation. Networks of slices
+    are stopped by the loss of slices, so theirs is that of their slices.
 
     Args:
         histories: Run, (split, repeat, fold), history.csv with validation_loss and best.
-        predictions: The prediction table.
+        predictions: The prediction table, rows of slices too.
     """
     name, cases, told = "early stopping", [], 0
     rows = predictions[(predictions["variant"] == "original") & predictions["y_true"].notna()]
+    sliced = rows.loc[rows["unit"] == "slice", "run_id"].unique()
+    rows = rows[(rows["unit"] == "slice") | ~rows["run_id"].isin(sliced)]
     groups = dict(iter(rows.groupby(["run_id", *FOLD, "part"])))
     for run, fold, history in histories:
         where = tuple(fold[c] for c in FOLD)

@@ -41,7 +41,7 @@ from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, run_stores
 from scan2gene.stages.variants import VARIANTS, lesion_role
 
-FORMAT = 2  # to be raised when a rule or a figure changes
+FORMAT = 3  # to be raised when a rule or a figure changes
 FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json", "transfer.csv", "shift.csv")
 
 
@@ -118,7 +118,8 @@ def leakage(job: Job) -> list[Check]:
     """Every leakage check of a run directory."""
     out = job.out
     cohort, split = job.table("cohort.csv"), job.table("split.csv", SPLIT_COLUMNS)
-    predictions = without_slices(pd.read_parquet(out / "predictions.parquet"))
+    every = pd.read_parquet(out / "predictions.parquet")
+    predictions = without_slices(every)
     parts = Parts(split)
     manifest, pairs, compared = _images(job)
     return [
@@ -130,7 +131,7 @@ def leakage(job: Job) -> list[Check]:
         copies_before_split(manifest),
         fitted_inside(list(_fitted(job)), cohort, split, _given(job)),
         thresholds_inside(_kept_thresholds(out / "thresholds.json"), _thresholds(predictions)),
-        early_stopping(list(_histories(job)), predictions),
+        early_stopping(list(_histories(job)), every),
     ]
 
 

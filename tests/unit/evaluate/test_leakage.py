@@ -166,7 +166,7 @@ def test_a_threshold_chosen_on_test_patients_is_found():
 
 
 def test_early_stopping_on_test_rows_is_found():
-    table = _predictions(_split())
+    table = _predictions(_split()).assign(unit="exam")
     fold = {"split": "cv", "repeat": 0, "fold": 2}
 
     def watched(part: str) -> pd.DataFrame:
@@ -180,6 +180,12 @@ def test_early_stopping_on_test_rows_is_found():
     assert early_stopping([("net", fold, late)], table).status == "found"
     other = watched("validation").assign(validation_loss=[3.0, 2.0, 2.5])
     assert early_stopping([("net", fold, other)], table).status == "unknown"
+    fused = table.assign(
+        unit="exam", logit=table["logit"] / 3
+    )  # slices were watched, and the answers fused from them differ
+    both = pd.concat([table.assign(unit="slice"), fused])
+    assert early_stopping([("net", fold, watched("validation"))], both).status == "clean"
+    assert early_stopping([("net", fold, watched("test"))], both).status == "found"
 
 
 def test_cases_make_a_table_even_where_there_are_none():
