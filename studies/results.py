@@ -6,14 +6,13 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 import scan2gene
 from scan2gene.core.files import write_text
 from scan2gene.core.study import Study, study_hash
 from scan2gene.core.study_file import load_study
-from scan2gene.evaluate.verdict import FEWEST
+from scan2gene.evaluate.verdict import too_few
 from scan2gene.report.planned import choices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,8 +56,7 @@ def _of_split(auroc: pd.DataFrame, split: str, study: Study) -> list[str]:
     head = " | ".join(f"{t} ({counts.loc[t, 'n_positive']}/{counts.loc[t, 'n']})" for t in names)
     row = auroc.set_index(["run_id", "variant", "target"])
     variants = {r.name: list(dict.fromkeys(auroc.loc[auroc["run_id"] == r.name, "variant"])) for r in study.runs}
-    rarer = np.minimum(counts["n_positive"], counts["n"] - counts["n_positive"])
-    few = {t: f"cannot be estimated: {rarer[t]} in the rarer class" for t in names if rarer[t] < FEWEST}
+    few = {t: "cannot be estimated" for t in names if too_few(counts.loc[t, "n_positive"], counts.loc[t, "n"])}
     lines = [f"## Split `{split}`", "", f"| run | {head} |", "|---|" + "---|" * len(names)]
     for run in variants:
         lines.append(

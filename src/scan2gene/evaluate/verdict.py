@@ -33,7 +33,7 @@ from scan2gene.evaluate.shortcuts import percent, signed
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
 LEVEL = 0.05
-FEWEST = 6  # in the rarer class: of five, not even a perfect order differs from chance by a sign test (P = 1/16)
+FEWEST = 6  # in the rarer class: of five, a single one can move an AUROC by a fifth
 CHANCE = 0.5
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
 WORTH = 0.65  # the AUROC for which a sample size is named where nothing was shown
@@ -187,7 +187,7 @@ def judge(facts: Facts) -> Verdict:
 def _kind(facts: Facts) -> Kind:
     if facts.leaks:
         return "leak"
-    if facts.auroc.value is None or facts.p is None or _too_few(facts):
+    if facts.auroc.value is None or facts.p is None or too_few(facts.n_positive, facts.n_units):
         return "unknown"
     if facts.p >= LEVEL:
         return "chance"
@@ -199,13 +199,13 @@ def _kind(facts: Facts) -> Kind:
     return "better" if all(b.beaten for b in baselines) else "unproven"
 
 
-def _too_few(facts: Facts) -> str:
-    """Why nothing is said of so few; empty where there are enough in both classes."""
-    rarer, word = min((facts.n_positive, "positive"), (facts.n_units - facts.n_positive, "negative"))
+def too_few(n_positive: int, n_units: int) -> str:
+    """Why an AUROC of so few in one class is not judged; empty where there are enough in both."""
+    rarer, word = min((n_positive, "positive"), (n_units - n_positive, "negative"))
     if rarer >= FEWEST:
         return ""
     are = "is" if rarer == 1 else "are"
-    return f"{rarer} of {facts.n_units} {are} {word}, and below {FEWEST} not even a perfect order differs from chance"
+    return f"{rarer} of {n_units} {are} {word}, and below {FEWEST} a single one can move an AUROC by a fifth or more"
 
 
 def _reads_scanner(facts: Facts) -> bool:
@@ -264,8 +264,8 @@ def _meaning(facts: Facts, kind: Kind) -> str:
 
 
 def _figures(facts: Facts, kind: Kind) -> str:
-    if facts.auroc.value is None or facts.p is None or _too_few(facts):
-        why = _too_few(facts) or facts.auroc.reason or "no P value could be computed"
+    if facts.auroc.value is None or facts.p is None or too_few(facts.n_positive, facts.n_units):
+        why = too_few(facts.n_positive, facts.n_units) or facts.auroc.reason or "no P value could be computed"
         return f"{facts.target} cannot be estimated, because {why}."
     which = f"The best of {facts.networks} networks, {facts.run}," if facts.networks > 1 else f"The network {facts.run}"
     who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")

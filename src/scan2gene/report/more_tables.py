@@ -10,6 +10,7 @@ import pandas as pd
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.characteristics import COLUMNS, long_rows
 from scan2gene.report.looking import MEASURES
+from scan2gene.report.models_table import difference
 from scan2gene.report.tables import Table, cell_text
 
 
@@ -53,8 +54,8 @@ def _audit(audit: dict[str, Any]) -> list[Table]:
         name, of = f"{table['split']}-{table['target']}", f"{table['target']}, split {table['split']}"
         rows = [[r["what"], *_ends(r["estimate"]), *_ends(r["apart"]), r["n"], r["reason"]] for r in table["rows"]]
         columns = ("what", "auroc", "low", "high", "difference", "difference_low", "difference_high", "n", "reason")
-        shown = [{"What is seen": r["what"], "AUROC": cell_text(r["estimate"]), "Network less this": _apart(r["apart"]),
-                  "Patients": r["n"]} for r in table["rows"]]  # fmt: skip
+        shown = [{"What is seen": r["what"], "AUROC": cell_text(r["estimate"]),
+                  "Network less this": difference(r["apart"]), "Patients": r["n"]} for r in table["rows"]]  # fmt: skip
         found.append(_table(f"shortcuts-{name}", f"Could something else than the lesion give the answer? {of}", rows,
                             columns, shown))  # fmt: skip
         rows = [[r["run"], r["of"], *_ends(r["estimate"]), r["n"], r["positive"], r["reason"]] for r in table["groups"]]
@@ -63,14 +64,6 @@ def _audit(audit: dict[str, Any]) -> list[Table]:
         found.append(_table(f"groups-{name}", f"Groups of patients: {of}", rows,
                             ("run", "group", "auroc", "low", "high", "n", "n_positive", "reason"), shown))  # fmt: skip
     return found
-
-
-def _apart(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return ""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.3f} (no interval)"
-    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
 
 
 def _looking(looking: dict[str, Any]) -> list[Table]:

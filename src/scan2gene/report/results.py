@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from scan2gene.evaluate.evaluate import SLICE_LEVEL
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS
 from scan2gene.evaluate.metrics import METRICS
+from scan2gene.evaluate.verdict import too_few
 from scan2gene.report import figures, verdict
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
 from scan2gene.report.verdict import Scored
@@ -56,7 +58,7 @@ def _scores(inputs: Inputs, table: pd.DataFrame) -> Scores:
 
 def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
     """Sentences by target and split, the AUROC tables, and how many comparisons were made."""
-    study = inputs.study
+    study, found = inputs.study, _judged(found)
     targets, kinds, compared = [], [], 0
     for target in study.targets:
         splits = []
@@ -87,6 +89,13 @@ def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
         "comparisons": verdict.multiplicity(kinds, compared),
         "brief": len(kinds) > FEW_SENTENCES,
     }
+
+
+def _judged(found: Scores) -> Scores:
+    """Without AUROCs of so few patients of a class that nothing is said of them; tables of metrics keep them."""
+    few = {key: too_few(s.n_positive, s.units) for key, s in found.items() if s is not None and key[3] == "auroc"}
+    reasons = {key: replace(found[key], estimate=Estimate(None, reason=why)) for key, why in few.items() if why}
+    return {**found, **reasons}
 
 
 def _sentence(

@@ -15,7 +15,7 @@ from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.power import detectable_auroc
-from scan2gene.evaluate.verdict import HEADLINES, Against, Facts, Outside, judge, needed
+from scan2gene.evaluate.verdict import HEADLINES, Against, Facts, Outside, judge, needed, too_few
 
 WEAK = Against("scanner and site", Estimate(0.52, 0.42, 0.62), 0.6, Estimate(0.28, 0.15, 0.40), 0.001)
 STRONG = Against("scanner and site", Estimate(0.81, 0.72, 0.88), 0.0001, Estimate(-0.01, -0.1, 0.09), 0.8)
@@ -128,6 +128,16 @@ def _judged(tables: Tables, checks=()):
     study = _study()
     networks = sorted(tables.predictions["run_id"].unique())
     return verdicts(study, tables, shortcut_figures(study, tables, networks), checks)[0]
+
+
+def test_nothing_is_said_of_five_in_a_class_whatever_the_order():
+    assert too_few(6, 76) == too_few(70, 76) == ""
+    for positive, word in ((5, "positive"), (71, "negative")):
+        facts = Facts("EGFR", "cv", "net", 1, Estimate(0.99, 0.95, 1.0), 76, 76, positive, 0.001, 1)
+        found = judge(facts)
+        assert (found.kind, found.headline) == ("unknown", "cannot be estimated")
+        assert found.sentences == (f"EGFR cannot be estimated, because {too_few(positive, 76)}.",)
+        assert f"5 of 76 are {word}" in found.sentences[0]
 
 
 def test_of_null_cohorts_at_most_one_in_twenty_is_called_better_than_chance(monkeypatch):
