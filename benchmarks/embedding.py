@@ -9,7 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,10 @@ def lines() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         paths = write(Path(name), EXAMS)
         held, on_disk = stored(paths, True), stored(paths, False)
-        works = {
+        works: dict[str, Callable[[], Any]] = {
             "scan2gene, cohort in memory: nothing to wait for": lambda: embed(network, held, BATCH),
             "scan2gene, cohort on disk": lambda: embed(network, on_disk, BATCH),
-            **{f"MONAI Dataset + DataLoader, {w} workers": lambda w=w: monai(network, paths, w) for w in (0, 1, 2)},
+            **{f"MONAI Dataset + DataLoader, {w} workers": partial(monai, network, paths, w) for w in (0, 1, 2)},
         }
         seconds = medians(*works.values())
     yield f"| {EXAMS} exams of {' x '.join(map(str, GRID))}, ResNet-10, one thread | seconds | exams a second | ratio |"

@@ -49,7 +49,7 @@ def prepared(folder: Path) -> Any:
     labels = pd.DataFrame(
         {"patient_id": ids, "side": None, "target": "gene", "value": np.arange(SERIES) % 2, "source": ""}
     )
-    return folder / "store", manifest, cohort, labels, ["t1"], ["gene"]
+    return folder / "store", manifest, cohort, labels
 
 
 def ours(data: Any) -> Any:
@@ -94,16 +94,13 @@ def theirs(folder: Path, workers: int) -> Any:
 
 def lines() -> list[str]:
     """The table for RESULTS.md."""
-    import torch
-
     from scan2gene.data.slices import load_slices
 
-    torch.set_num_threads(1)  # slices are small; the loader's workers have one each, too
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)
-        given = prepared(folder)
-        held, stored = load_slices(*given, memory=1 << 40), load_slices(*given, memory=0)
+        store, manifest, cohort, labels = prepared(folder)
+        held, stored = (load_slices(store, manifest, cohort, labels, ["t1"], ["gene"], memory=m) for m in (1 << 40, 0))
         works = [ours(held), ours(stored), *(theirs(folder, w) for w in (0, 1, 2))]
         memory, disk, *others = (1000 * s / COUNT for s in medians(*works))
         with tempfile.TemporaryDirectory() as again:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -17,7 +18,7 @@ from scan2gene.recipes import recipe_text
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENTS, EFFECT, SEED, FOLDS, EPOCHS, TRIALS = 80, 2.5, 2026, 5, 40, 8
-SCHEDULES = [
+SCHEDULES: list[dict[str, Any]] = [
     {"name": "plateau", "options": {"patience": 3}},
     {"name": "cyclic"},
     {"name": "multistep", "options": {"milestones": [20, 30]}},

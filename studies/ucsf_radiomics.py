@@ -19,6 +19,7 @@ from scan2gene.core.study_runs import Split
 from scan2gene.evaluate.baselines import design, scored
 from scan2gene.evaluate.compare import Judged, Pair
 from scan2gene.evaluate.compare import compare as compare_scores
+from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.score_table import read_scores
 from scan2gene.evaluate.verdict import Against, Facts, Verdict, judge
 from scan2gene.report.compare import write_comparison
@@ -96,10 +97,11 @@ def verdict(target: str, runs: list[Judged], pairs: list[Pair]) -> Verdict:
     ))  # fmt: skip
 
 
-def _towards(pair: Pair, name: str):
+def _towards(pair: Pair, name: str) -> Estimate:
     """The pair's difference as that of `name` less the other."""
     d = pair.difference
-    return d if pair.a == name else type(d)(-d.value, -d.high, -d.low)
+    value, low, high = (None if v is None else -v for v in (d.value, d.high, d.low))
+    return d if pair.a == name else Estimate(value, low, high)
 
 
 def page(runs: list[Judged], pairs: list[Pair]) -> str:

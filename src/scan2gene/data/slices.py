@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from scan2gene.core.outputs import output_values
 from scan2gene.data.cohort import MEMORY_SHARE, CohortTensors, Images, read_nifti_stored
 
 SIZE = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
+MAPS = 16_384  # volumes mapped at once; Linux allows a process 65,530 maps
 
 
 @dataclass(frozen=True)
 class StoredSlices:
-    """Slices that stay on disk: in an uncompressed NIfTI each is one run of bytes.
+    """Slices that stay on disk, memory-mapped: in an uncompressed NIfTI each is one run of bytes.
 
     Args:
         files: V stored volumes.
@@ -37,20 +38,32 @@ class StoredSlices:
     where: np.ndarray
     shape: tuple[int, ...]
     dtype: torch.dtype
+    _maps: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """(B, 1, H, W) of some slices."""
-        kind = np.dtype(np.uint8 if self.dtype == torch.uint8 else np.float32)
-        out = np.empty((len(rows), *self.shape[1:]), kind)
-        size = int(np.prod(self.shape[2:])) * kind.itemsize
-        for target, (volume, k) in zip(out, self.where[rows.numpy()].tolist(), strict=True):
-            with self.files[volume].open("rb", buffering=0) as stream:  # straight into place: no copy between
-                stream.seek(self.offsets[volume] + k * size)
-                if stream.readinto(target) != size:
-                    raise RunError(
-                        f"{self.files[volume].name} is shorter than its header says; delete it and run again"
-                    )
-        return torch.from_numpy(out)
+        if len(rows) == 0:
+            return torch.empty((0, *self.shape[1:]), dtype=self.dtype)
+        # One parallel copy from the system's cache into the batch.
+        return torch.stack([self._map(volume)[k] for volume, k in self.where[rows.numpy()].tolist()])[:, None]
+
+    def _map(self, volume: int) -> Tensor:
+        """(K, H, W) of one volume, mapped when first asked for."""
+        if volume not in self._maps:
+            if len(self._maps) >= MAPS:
+                self._maps.clear()
+            self._maps[volume] = self._opened(volume)
+        return self._maps[volume]
+
+    def _opened(self, volume: int) -> Tensor:
+        path, before = self.files[volume], self.offsets[volume] // self.dtype.itemsize
+        plane = int(np.prod(self.shape[2:]))
+        whole = path.stat().st_size // self.dtype.itemsize
+        last = int(self.where[self.where[:, 0] == volume, 1].max())
+        if whole < before + (last + 1) * plane:
+            raise RunError(f"{path.name} is shorter than its header says; delete it and run again")
+        voxels = torch.from_file(str(path), False, whole, dtype=self.dtype)[before:]
+        return voxels[: len(voxels) // plane * plane].view(-1, *self.shape[2:])
 
     @property
     def device(self) -> torch.device:

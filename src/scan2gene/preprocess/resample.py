@@ -11,6 +11,7 @@ import numpy as np
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.geometry import axis_map, checked_shape, to_sitk
 from scan2gene.core.volume import Volume
+from scan2gene.preprocess.linear import resample_linear
 from scan2gene.preprocess.spline import resample_spline
 
 ROUNDING = 1e-4  # of a direction cosine; over a field of 300 mm it is 0.03 mm
@@ -51,7 +52,7 @@ def resample(
     # halves go up, and rounding noise in the affine must not decide about a slice
     shape = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6)).astype(int)
     if volume.kind == "label":
-        return _on_grid(volume, shape, new / old)
+        return _nearest(volume, shape, new / old)
     dtype = volume.array.dtype if np.issubdtype(volume.array.dtype, np.integer) else np.float32
     bounds = float(volume.array.min()), float(volume.array.max())
     array = resample_spline(volume.array, shape, new / old, bounds, dtype)
@@ -126,12 +127,10 @@ def resize(volume: Volume, *, shape: Sequence[int | None]) -> Volume:
     free = [n if size is None else size for size, n in zip(shape, volume.shape, strict=False)]
     new = checked_shape(free if len(shape) == 3 else list(shape))  # type: ignore[arg-type]  # which it refuses
     factor = np.asarray(volume.shape) / new
-    if volume.kind == "intensity" and (factor > 1).any():
-        from scipy.ndimage import gaussian_filter
-
-        smooth = gaussian_filter(volume.array.astype(np.float32), np.maximum(0, (factor - 1) / 2), mode="nearest")
-        volume = volume.with_array(_as(smooth, volume.array.dtype))
-    return _on_grid(volume, new, factor)
+    if volume.kind == "label":
+        return _nearest(volume, new, factor)
+    array = resample_linear(volume.array, new.tolist(), factor.tolist())
+    return Volume(array.astype(volume.array.dtype, copy=False), _widened(volume.affine, factor), volume.kind)
 
 
 def like(volume: Volume, reference: Volume) -> Volume:
@@ -163,19 +162,17 @@ def onto(volume: Volume, shape: np.ndarray, affine: np.ndarray) -> Volume:
     return Volume(_as(array.clip(low, high), volume.array.dtype), affine, volume.kind)
 
 
-def _on_grid(volume: Volume, shape: np.ndarray, factor: np.ndarray) -> Volume:
-    """`shape` voxels, each `factor` old voxels wide: nearest for labels, linear for intensities."""
+def _nearest(volume: Volume, shape: np.ndarray, factor: np.ndarray) -> Volume:
+    """A mask on `shape` voxels, each `factor` old voxels wide."""
     import SimpleITK as sitk
 
     affine = _widened(volume.affine, factor)
-    labels = volume.kind == "label"
-    source = volume if labels else volume.with_array(volume.array.astype(np.float32))
     resampler = sitk.ResampleImageFilter()
     resampler.SetReferenceImage(to_sitk(Volume(np.zeros(tuple(int(n) for n in shape), np.uint8), affine)))
-    resampler.SetInterpolator(sitk.sitkNearestNeighbor if labels else sitk.sitkLinear)
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor)
     resampler.SetUseNearestNeighborExtrapolator(True)  # border half-voxels take the edge value, not 0
-    resampler.SetOutputPixelType(sitk.sitkUInt8 if labels else sitk.sitkFloat32)
-    array = sitk.GetArrayFromImage(resampler.Execute(to_sitk(source))).T
+    resampler.SetOutputPixelType(sitk.sitkUInt8)
+    array = sitk.GetArrayFromImage(resampler.Execute(to_sitk(volume))).T
     return Volume(_as(array, volume.array.dtype), affine, volume.kind)
 
 

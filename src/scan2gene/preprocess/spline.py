@@ -42,25 +42,39 @@ def resample_spline(
         (I', J', K'). Beyond the centres of the outermost voxels the edge value is
         repeated; inside, the boundary is mirrored, as in SimpleITK and scipy.
     """
-    # always slices first: free for what the readers give, and the same sums for any memory order
-    source = array.T if array.dtype in _DIRECT else array.T.astype(np.float32)  # (K, J, I)
-    source = np.ascontiguousarray(source)
+    source = readable(array)
     out = np.empty(tuple(int(n) for n in shape)[::-1], dtype=dtype)
     bands = [spline_band(n, m, float(f)) for n, m, f in zip(source.shape, out.shape, tuple(factor)[::-1], strict=True)]
     if _slices_last(source.shape, out.shape):
         between = np.empty((source.shape[0], *out.shape[1:]), np.float32)
-        _run(source, [_same(source.shape[0]), *bands[1:]], None, between)
-        source, bands = between, [bands[0], _same(out.shape[1]), _same(out.shape[2])]
-    _run(source, bands, bounds, out)
+        run_bands(source, [same_band(source.shape[0]), *bands[1:]], None, between)
+        source, bands = between, [bands[0], same_band(out.shape[1]), same_band(out.shape[2])]
+    run_bands(source, bands, bounds, out)
     return out.T
 
 
-def _run(
+def readable(array: np.ndarray) -> np.ndarray:
+    """(I, J, K) as the loops read it, (K, J, I).
+
+    Always slices first: free for what the readers give, and the same sums for any memory order.
+    """
+    return np.ascontiguousarray(array.T if array.dtype in _DIRECT else array.T.astype(np.float32))
+
+
+def run_bands(
     source: np.ndarray,
     bands: Sequence[tuple[np.ndarray, np.ndarray]],
     bounds: tuple[float, float] | None,
     out: np.ndarray,
 ) -> None:
+    """Multiply each axis by its matrix.
+
+    Args:
+        source: (K, J, I) from `readable`.
+        bands: Of k, j and i: weights (rows, W) float32, W a multiple of 4, and the first voxel of each row.
+        bounds: Values are held between these; None for no bounds.
+        out: (K', J', I'), is filled; whole numbers are rounded.
+    """
     flat = [part for band in bands for part in band]
     whole = bool(np.issubdtype(out.dtype, np.integer))
     low, high = (np.float32(b) for b in bounds or (np.finfo(np.float32).min, np.finfo(np.float32).max))
@@ -81,7 +95,7 @@ def _slices_last(old: tuple[int, ...], new: tuple[int, ...]) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _same(size: int) -> tuple[np.ndarray, np.ndarray]:
+def same_band(size: int) -> tuple[np.ndarray, np.ndarray]:
     """The band that leaves an axis as it is, four taps wide."""
     first = np.minimum(np.arange(size), max(size - 4, 0))
     weights = np.zeros((size, 4), np.float32)

@@ -18,7 +18,12 @@ def zscore_slices(volume: Volume) -> Volume:
     """
     out = np.empty(volume.shape, np.float32, order="F" if volume.array.flags.f_contiguous else "C")
     for k in range(volume.shape[2]):
-        plane = np.ascontiguousarray(volume.array[:, :, k], dtype=np.float64)  # squares of large values leave float32
-        flat = plane.min() == plane.max()  # rounding gives one value a tiny deviation, not 0
-        out[:, :, k] = 0 if flat else (plane - plane.mean()) / plane.std()
+        # Rows first, as most volumes lie in memory; squares of large values leave float32.
+        plane = np.ascontiguousarray(volume.array[:, :, k].T, dtype=np.float64)
+        if plane.min() == plane.max():  # rounding gives one value a tiny deviation, not 0
+            out[:, :, k] = 0
+            continue
+        plane -= plane.mean()
+        plane /= np.sqrt(np.vdot(plane, plane) / plane.size)
+        out[:, :, k] = plane.T
     return volume.with_array(out)

@@ -53,9 +53,9 @@ def test_a_volume_that_was_cut_short_is_named(store):
     kept = load_slices(*store, memory=0)
     path = store[0] / "1.nii"
     path.write_bytes(path.read_bytes()[:-1])
-    kept.images[torch.tensor([9])]
+    kept.images[torch.tensor([0])]
     with pytest.raises(RunError, match=r"1\.nii is shorter"):
-        kept.images[torch.tensor([10])]
+        kept.images[torch.tensor([9])]
 
 
 def test_a_patient_gives_at_most_so_many_evenly_over_roles_and_places(store):
