@@ -131,10 +131,10 @@ def decisions(counts: Mapping[tuple[int, int], int], title: str, told: str) -> M
 
 
 def convergence(fits: Sequence[dict[str, Any]], title: str, told: str) -> Markup:
-    """Losses and validation AUROC by epoch: two lines per fit, a dot at its best epoch, a bar at its last.
+    """Losses and AUROC by epoch: two lines per fit, a dot at its best epoch, a bar at its last.
 
     Args:
-        fits: epoch, train_loss, validation_loss, validation_auroc (arrays) and best (its epoch) of each fit.
+        fits: epoch, train_loss, validation_loss, train_auroc, validation_auroc (arrays) and best (its epoch) of each.
         title: Of the figure.
         told: Text alternative; its words after the first semicolon stand below the figure.
     """
@@ -145,11 +145,13 @@ def convergence(fits: Sequence[dict[str, Any]], title: str, told: str) -> Markup
     lines = [("train_loss", SKY, ""), ("validation_loss", VERMILLION, "5 2")]
     body = _panel(fits, lines, x, thin, (10, 160), (floor, max(roof, floor + 1e-6)), "loss")
     bottom = 160.0
-    aurocs = np.concatenate([f["validation_auroc"] for f in fits])
+    both = [("train_auroc", SKY, ""), ("validation_auroc", VERMILLION, "5 2")]
+    shown = both if all("train_auroc" in f for f in fits) else both[1:]  # older fits kept none of training
+    aurocs = np.concatenate([f[name] for f in fits for name, *_ in shown])
     if np.isfinite(aurocs).any():
         bottom = 256.0
         least = min(0.5, float(np.nanmin(aurocs)))
-        body += _panel(fits, [("validation_auroc", BLUE, "")], x, thin, (178, bottom), (least, 1.0), "AUROC")
+        body += _panel(fits, shown, x, thin, (178, bottom), (least, 1.0), "AUROC")
     body += _epochs(x, last, bottom)
     for n, words in enumerate(told.split("; ")[1:]):
         body.append(text(LOW, bottom + 50 + 15 * n, words, size=11))

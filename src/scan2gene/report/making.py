@@ -136,7 +136,7 @@ def _speed(seen: dict[Any, int], run: str, split: str, fits: list[dict[str, Any]
 
 def _fit(repeat: int, fold: int, table: pd.DataFrame, settings: Train) -> dict[str, Any]:
     wanted = ["epoch", "train_loss", "validation_loss", "validation_auroc"]
-    wanted += [c for c in table if c.startswith(("train_accuracy", "validation_accuracy"))]
+    wanted += [c for c in table if c == "train_auroc" or c.startswith(("train_accuracy", "validation_accuracy"))]
     columns = {c: table[c].to_numpy(float) for c in wanted}
     best = table.loc[table["best"] == 1, ["epoch", "validation_loss"]]
     last = int(best["epoch"].iloc[-1]) if len(best) else 0

@@ -172,7 +172,8 @@ def _fit(
             "epoch": progress.epoch,
             "learning_rate": rate,
             "train_loss": passed.loss,
-            **_by_target("train_accuracy", passed.accuracy, data.names),
+            **_by_target("train_auroc", _aurocs(passed.labels, passed.logits), data.names),
+            **_by_target("train_accuracy", _accuracies(passed.labels, passed.logits), data.names),
             "validation_loss": loss,
             **_by_target("validation_auroc", _aurocs(truth.numpy(), logits), data.names),
             **_by_target("validation_accuracy", _accuracies(truth.numpy(), logits), data.names),
@@ -280,13 +281,15 @@ class Passed:
 
     Args:
         loss: Mean per step.
-        accuracy: Of each output: answers in passing, before each step, with dropout and augmentation.
+        logits: (N, T) answers in passing, before each step, with dropout and augmentation.
+        labels: (N, T) theirs, NaN where unknown.
         site_loss: Of naming sites, 0 without an adversary.
         data_seconds: Spent on data and augmentation.
     """
 
     loss: float
-    accuracy: list[float | None]
+    logits: np.ndarray
+    labels: np.ndarray
     site_loss: float
     data_seconds: float
 
@@ -295,7 +298,7 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> Passed:
     torch.manual_seed(fit.seed * 100_003 + epoch)  # order, dropout
     batches = _batches(_order(fit, rows), fit.view.batch_size)
     losses, site_losses, data_seconds = [], [], 0.0
-    tally = torch.zeros(2, fit.data.targets.shape[1], device=fit.fabric.device)  # right answers, known labels
+    said: list[Tensor] = []  # (2, B, T) logits and labels
     fit.model.train()
     _train_mode(fit.network)
     world, rank = fit.fabric.world_size, fit.fabric.global_rank
@@ -313,7 +316,8 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> Passed:
                 x, present, labels, targets, weights = _batch(fit, mine, epoch)
                 data_seconds += time.perf_counter() - started
                 logits = fit.model(x, present)
-                tally += _right(logits.detach(), labels) * (share / world)  # a chunk that all processes saw counts once
+                if mine is not chosen or rank == 0:  # a chunk that all processes saw counts once
+                    said.append(torch.stack([logits.detach().float(), labels]))
                 loss = masked_bce(logits, targets, weights)
                 loss = loss * (weights.nansum() * share / max(total, 1e-12))
                 against = None
@@ -329,16 +333,19 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> Passed:
         if fit.average is not None:
             fit.average.update_parameters(fit.network)
         losses.append(step_loss)
-    counts = fit.fabric.all_reduce(tally, reduce_op="sum").tolist()
-    right = [r / known if known else None for r, known in zip(*counts, strict=True)]
+    told, labels = _gathered(fit.fabric, said, fit.data.targets.shape[1])
     of_sites = float(torch.stack(site_losses).mean()) if site_losses else 0.0
-    return Passed(float(fit.fabric.all_reduce(torch.stack(losses).mean())), right, of_sites, data_seconds)
+    return Passed(float(fit.fabric.all_reduce(torch.stack(losses).mean())), told, labels, of_sites, data_seconds)
 
 
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
-    """(2, T) how many of a batch a threshold of 0.5 gets right, and how many are known."""
-    known = ~torch.isnan(labels)
-    return torch.stack([((logits > 0) == (labels > 0.5)) & known, known]).sum(dim=1).float()
+def _gathered(fabric: Any, said: Sequence[Tensor], outputs: int) -> np.ndarray:
+    """(2, N, T) logits and labels of all processes; places that one has and another has not hold NaN."""
+    mine = torch.cat([torch.empty(2, 0, outputs, device=fabric.device), *said], dim=1)
+    if fabric.world_size > 1:
+        longest = int(fabric.all_reduce(torch.tensor(mine.shape[1], device=fabric.device), reduce_op="max"))
+        mine = torch.nn.functional.pad(mine, (0, 0, 0, longest - mine.shape[1]), value=torch.nan)
+        mine = torch.cat(list(fabric.all_gather(mine)), dim=1)
+    return mine.cpu().numpy()
 
 
 def _order(fit: Fit, rows: np.ndarray) -> Tensor:
@@ -406,7 +413,7 @@ def _batches(order: Tensor, size: int) -> list[Tensor]:
 
 
 def _aurocs(truth: np.ndarray, logits: np.ndarray) -> list[float | None]:
-    """AUROC of each output; None where validation has one class only."""
+    """AUROC of each output; None where labels have one class only."""
     values: list[float | None] = []
     for target in range(truth.shape[1]):
         known = ~np.isnan(truth[:, target])
@@ -416,7 +423,7 @@ def _aurocs(truth: np.ndarray, logits: np.ndarray) -> list[float | None]:
 
 
 def _accuracies(truth: np.ndarray, logits: np.ndarray) -> list[float | None]:
-    """Share of each output's known validation labels that a threshold of 0.5 gets right; None where none is known."""
+    """Share of each output's known labels that a threshold of 0.5 gets right; None where none is known."""
     known = ~np.isnan(truth)
     return [
         float(((z > 0) == y)[k].mean()) if k.any() else None for z, y, k in zip(logits.T, truth.T, known.T, strict=True)

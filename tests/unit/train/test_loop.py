@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from scan2gene.core.errors import RunError
@@ -209,6 +210,8 @@ def test_two_devices_equal_one(tmp_path):
     two = _plain_fit(tmp_path / "b", 4, devices=2)
     for key in one:
         torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5)
+    told = [pd.read_csv(tmp_path / n / "history.csv").filter(regex="^train_(auroc|accuracy)") for n in "ab"]
+    pd.testing.assert_frame_equal(*told)
 
 
 def test_class_weights_make_both_classes_weigh_the_same():
@@ -374,6 +377,9 @@ def test_history_has_the_accuracy_of_training_and_of_each_target(tmp_path):
         each = [((z[:, t] > 0) == y[:, t])[~np.isnan(y[:, t])].mean() for t in (0, 1)]
         assert [row[f"{part}_accuracy:{n}"] for n in "ab"] == pytest.approx(each)
         assert row[f"{part}_accuracy"] == pytest.approx(np.mean(each))
+        known = ~np.isnan(y)
+        each = [roc_auc_score(y[known[:, t], t], z[known[:, t], t]) for t in (0, 1)]
+        assert [row[f"{part}_auroc:{n}"] for n in "ab"] == pytest.approx(each)
     assert row["validation_auroc"] == pytest.approx((row["validation_auroc:a"] + row["validation_auroc:b"]) / 2)
     assert {"train_loss", "validation_loss"} <= set(row)
 
