@@ -113,11 +113,11 @@ def study(folder: Path) -> Path:
         "explain": {"exams": 0},
         "runs": [
             {"name": "network", "model": network},
-            {"name": "network, balanced draws", "model": network, "train": {"site_sampling": True}},
-            {"name": "network, adversary", "model": network, "train": {"site_adversary": {"rise": 10}}},
+            {"name": "network-balanced", "model": network, "train": {"site_sampling": True}},
+            {"name": "network-adversary", "model": network, "train": {"site_adversary": {"rise": 10}}},
             {"name": "features", "model": table},
-            {"name": "features, ComBat", **combat("leave")},
-            {"name": "features, ComBat estimated", **combat("estimate")},
+            {"name": "features-combat", **combat("leave")},
+            {"name": "features-combat-estimated", **combat("estimate")},
         ],
         "licences": ["Images: Medical Segmentation Decathlon, Task04, CC BY-SA 4.0"],
     }

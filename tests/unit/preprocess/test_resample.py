@@ -224,6 +224,15 @@ def test_resize_is_scipys_gaussian_and_linear_interpolation(shape):
     np.testing.assert_allclose(result.array, expected, atol=2e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_resized_whole_numbers_are_the_rounded_real_ones(dtype):
+    array = (noise() * 20 + 100).clip(0, 255).astype(dtype)
+    real = resize(Volume(array.astype(np.float32), np.eye(4)), shape=(9, 40, 18)).array
+    whole = resize(Volume(array, np.eye(4)), shape=(9, 40, 18)).array
+    assert whole.dtype == dtype
+    np.testing.assert_allclose(whole, real, atol=0.5 + 1e-4)
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 0), (4, 4, 2.5), (4, 4, -1)])
 def test_a_shape_that_is_not_three_positive_integers_is_refused(shape):
     with pytest.raises(GeometryError, match="three positive integers"):
