@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scan2gene.cohorts.labels import MISSING, canonical, parse_number
+from scan2gene.cohorts.labels import MISSING, SEXES, canonical, parse_number
 
 MIN_MINORITY = 5  # fewer patients of the rarer class cannot be divided into parts
 # positive, negative: pairs in which the first is what one looks for
@@ -137,13 +137,13 @@ def guess_age(table: pd.DataFrame, taken: Sequence[str]) -> tuple[str | None, li
 
 
 def guess_sex(table: pd.DataFrame) -> tuple[str | None, str]:
-    """The column of sexes if it holds two numbers, else a remark."""
+    """The column of sexes if it holds two numbers or their words, else a remark."""
     for column in table.columns:
         if re.search(r"(?<![a-z])(sex|gender)(?![a-z])", plain(column)):
             known = set(table[column].map(canonical)) - MISSING
-            if known and known <= {"0", "1", "2"} and len(known) == 2:
+            if len(known) == 2 and (known <= {"0", "1", "2"} or known <= set(SEXES)):
                 return column, ""
-            return None, f"{column} holds words; a clinical column must hold numbers"
+            return None, f"{column} does not hold two sexes, in words or as numbers"
     return None, ""
 
 

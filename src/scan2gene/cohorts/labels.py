@@ -19,6 +19,7 @@ MISSING = frozenset(
     {"", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not reported", "[not available]", "missing",
      "[not evaluated]", "[not applicable]", "[unknown]", "[discrepancy]"}
 )  # fmt: skip
+SEXES = {"f": 0, "female": 0, "w": 0, "woman": 0, "m": 1, "male": 1, "man": 1}
 _GENES: dict[str, int | None] = {"1": 1, "0": 0, "": None}
 _SHOWN = 5  # how many offending cells of one kind a message quotes
 
@@ -184,7 +185,7 @@ def patient_values(table: pd.DataFrame, patient_column: str, columns: Iterable[s
 
 
 def clinical_numbers(values: pd.Series) -> pd.Series:
-    """A clinical column as numbers, missing ones NaN.
+    """A clinical column as numbers, missing ones NaN; of a column of sexes in words female is 0 and male 1.
 
     Args:
         values: Text per patient; its name is the column's.
@@ -192,8 +193,12 @@ def clinical_numbers(values: pd.Series) -> pd.Series:
     Raises:
         CohortError: A cell that is neither a number nor missing, or no number at all.
     """
+    words = values.fillna("").str.strip().str.lower()
+    missing = words.isin(MISSING)
+    if not missing.all() and words[~missing].isin(SEXES).all():
+        return words.map(SEXES).astype(float)
     numbers = values.map(parse_number)
-    strange = values[numbers.isna() & ~values.fillna("").str.strip().str.lower().isin(MISSING)]
+    strange = values[numbers.isna() & ~missing]
     if len(strange) or numbers.isna().all():
         cells = ", ".join(f"{v!r} of {n} patient(s)" for v, n in strange.value_counts().head(_SHOWN).items())
         raise CohortError(

@@ -129,7 +129,9 @@ class Cohort(Section):
         None, description="column of the label table with the side that a row is about: L, R, left, Right breast, both"
     )
     site_column: str | None = Field(None, description="column of the label table: institution, for splits by site")
-    clinical: list[str] = Field([], description="numeric columns kept for clinical baselines, e.g. age")
+    clinical: list[str] = Field(
+        [], description="columns of numbers, or of sexes, kept for clinical baselines, e.g. age"
+    )
     include: dict[str, Pattern] = Field({}, description="series are kept only where these patterns are found")
     exclude: dict[str, Pattern] = Field({}, description="series are left out where one of these patterns is found")
     exclude_file: str | None = Field(None, description="CSV with patient_id or series_id and reason")

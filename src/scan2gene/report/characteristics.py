@@ -31,8 +31,11 @@ def characteristics(inputs: Inputs) -> dict[str, Any]:
         column = table[name]
         numbers = pd.to_numeric(column, errors="coerce")
         if name.startswith("clinical:"):
-            shown = name.removeprefix("clinical:")
-            rows.append((inputs.hide(shown), "", [_quartiles(numbers.reindex(ids)) for _, ids in groups]))
+            shown = inputs.hide(name.removeprefix("clinical:"))
+            if set(numbers.dropna()) == {0, 1}:
+                rows.append((shown, "1", [_share(numbers.reindex(ids), lambda v: v == 1) for _, ids in groups]))
+            else:
+                rows.append((shown, "", [_quartiles(numbers.reindex(ids)) for _, ids in groups]))
             continue
         patients = column.dropna().value_counts()
         common = list(patients.index[patients >= FEWEST][:MOST_VALUES])

@@ -52,12 +52,11 @@ def test_tcga_lgg_is_drafted_as_the_shipped_study_has_it(tmp_path, shared_data):
     }
     assert list(study.targets) == ["ATRX", "TP53", "IDH1"]
     assert study.cohort.site_column == "institution"
-    assert study.cohort.clinical == ["age"]
+    assert study.cohort.clinical == ["age", "gender"]
     assert left_open(study) == ["preprocess", "splits", "runs", "data.batch_size", "data.augment"]
     assert found.cohort["role:t1c"].notna().sum() == 68
     # an outcome is offered with a word of warning, and only as a comment
     assert re.search(r"^  # death01: .*known only after the scan", text, re.MULTILINE)
-    assert re.search(r"^  # gender: .*describes the patient", text, re.MULTILINE)
 
 
 def test_another_table_of_the_same_patients(tmp_path, shared_data):
@@ -150,7 +149,7 @@ def test_upenns_follow_ups_do_not_count_a_patient_twice(tmp_path, shared_data):
     assert not found.cohort["role:t1c"].str.contains("_21_").any()
     assert study.targets["IDH1"].unknown == ["NOS/NEC"]
     assert "its ids end in 611 x _11, 60 x _21" in text
-    assert study.cohort.clinical == ["Age_at_scan_years"]
+    assert study.cohort.clinical == ["Age_at_scan_years", "Gender"]
     assert "Survival" not in yaml.safe_dump(study.model_dump())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from scan2gene.cohorts.label_table import read_label_table
-from scan2gene.cohorts.labels import parse_number, patient_values, target_labels
+from scan2gene.cohorts.labels import clinical_numbers, parse_number, patient_values, target_labels
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_cohort import Target
 
@@ -194,3 +195,12 @@ def test_a_number_is_read_out_of_its_cell(cell, number):
 @pytest.mark.parametrize("cell", [None, "", "NA", "Not Available", float("nan"), "about 50", "50-60", ">89"])
 def test_what_is_no_number_is_none(cell):
     assert parse_number(cell) is None
+
+
+def test_sexes_in_words_are_numbers_and_other_words_are_refused():
+    told = clinical_numbers(pd.Series(["Female", " male", "M", "", "unknown", "f", None], name="Sex"))
+    np.testing.assert_array_equal(told, [0, 1, 1, np.nan, np.nan, 0, np.nan])
+    with pytest.raises(CohortError, match="'often' of 1 patient"):
+        clinical_numbers(pd.Series(["Female", "often"], name="smoking"))
+    with pytest.raises(CohortError, match="it holds none"):
+        clinical_numbers(pd.Series(["", "unknown"], name="Sex"))
