@@ -69,3 +69,16 @@ def test_external_sites_need_a_site_column(tmp_path):
     edit(path, cohort=yaml.safe_load(path.read_text())["cohort"] | {"site_column": None})
     with pytest.raises(StudyError, match=r"has external sites, so cohort\.site_column must name"):
         check(load_study(path), networks=False)
+
+
+def test_what_needs_two_sites_is_refused_before_the_first_fit(tmp_path):
+    path = _study(tmp_path)
+    plain = {"name": "plain", "model": {"name": "light_cnn"}}
+    given = yaml.safe_load(path.read_text())
+    given["splits"][0]["external"] = ["B", "C"]
+    edit(path, splits=given["splits"], runs=[plain, *given["runs"]])
+    with pytest.raises(
+        StudyError, match=r"run light: train\.site_sampling needs two sites, and split cv, fold 0 trains"
+    ):
+        scan2gene.run(path, tmp_path / "run")
+    assert not (tmp_path / "run" / "experiments").exists()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from scan2gene.core.console import live, say
 from scan2gene.core.energy import Meter
+from scan2gene.core.errors import StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.outputs import output_names
 from scan2gene.core.rundir import is_done, mark_done
@@ -31,6 +32,7 @@ def train_runs(job: Job) -> str:
     work = list(folds(job))
     for note in dict.fromkeys(n for one, _, _, parts, _, _ in work for n in _forbid_seen(job, one, parts)):
         say("", f"  {note}")
+    _forbid_one_site(job, work)
     if not job.dry:
         _tell_searches([one for one, _, _, _, folder, key in work if not is_done(job.out, _stage(job, folder), key)])
     for one, view, fold, parts, folder, key in work:
@@ -132,6 +134,21 @@ def _forbid_seen(job: Job, one: Run, parts: dict[str, str]) -> list[str]:
             source = open_source(tried.weights)
             notes += forbid_seen(source, tried.weights.other_patients, parts, one.name, job.veil)
     return notes
+
+
+def _forbid_one_site(job: Job, work: list[Any]) -> None:
+    """Refuse, before any fit, a run that is to learn less of sites where a fold's training has not two of them."""
+    from scan2gene.train.sites import needs_sites
+
+    site = job.table("cohort.csv").drop_duplicates("patient_id").set_index("patient_id")["site"]
+    for one, view, fold, parts, *_ in work:
+        asked = needs_sites(view)
+        sites = {str(site.get(p) or "") for p, part in parts.items() if part == "train" and p in site} - {"", "nan"}
+        if asked and len(sites) < 2:
+            raise StudyError(
+                f"run {one.name}: {asked} needs two sites, and split {fold['split']}, fold {fold['fold']} trains on "
+                f"{len(sites)}. Leave it out of this run, or leave fewer sites out of training."
+            )
 
 
 def search_trials(job: Job) -> int:

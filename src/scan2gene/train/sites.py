@@ -42,6 +42,15 @@ def check_sites(view: Study, run: Run) -> None:
             raise StudyError(f"run {run.name}: train.site_adversary {why}")
 
 
+def needs_sites(view: Study) -> str:
+    """The option of a run that training with one site cannot serve; "" where it has none."""
+    asked = {
+        "data.harmonise": view.data.harmonise, "train.site_sampling": view.train.site_sampling,
+        "train.site_adversary": view.train.site_adversary,
+    }  # fmt: skip
+    return next((name for name, given in asked.items() if given), "")
+
+
 def site_codes(data: CohortTensors, rows: np.ndarray) -> tuple[list[str], Tensor]:
     """The sites of training rows, and of all N exams the number of theirs; -1 where unknown.
 
