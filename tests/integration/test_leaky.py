@@ -81,6 +81,10 @@ def test_everything_that_tells_a_figure_says_leaky(finished):
                  "embedding_map.csv", "explain/maps.csv", "explain/scores.csv"):  # fmt: skip
         assert (pd.read_csv(out / name)["leaky"] == LEAKY).all(), name
     assert (pd.read_parquet(out / "predictions.parquet")["leaky"] == LEAKY).all()
+    altered = pd.read_parquet(out / "variants.parquet")
+    assert (altered["leaky"] == LEAKY).all() and set(altered["part"]) == {"test"}
+    assert set(altered["split"]) == {"honest", "by-slice"}
+    assert set(altered["variant"]) == {"shifted", "noise", "mirrored", "every_second"}
     for path in (out / "results.json", out / "experiments" / "flat" / "results.json"):
         told = json.loads(path.read_text())
         assert json.dumps(told).count(LEAKY) == 2  # a target in two splits

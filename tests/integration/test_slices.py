@@ -218,10 +218,32 @@ def test_maps_of_slices_lie_on_the_scans_and_are_held_against_the_lesion(finishe
     assert {"energy_ratio", "pointing", "rank_correlation"} <= set(scores.loc[scores["run_id"] == "flat", "measure"])
 
 
+def test_the_audit_has_altered_copies_of_slices(finished):
+    out, _ = finished
+    table = pd.read_parquet(out / "variants.parquet")
+    variants = table.groupby("run_id")["variant"].agg(set)
+    assert variants["flat"] == {"shifted", "noise", "mirrored", "every_second", "erased", "background", "only_lesion"}
+    assert variants["whole"] >= {"resliced"} and "every_second" not in variants["whole"]
+    assert "only_lesion" in variants["few"] or "every_second" in variants["few"]
+    predicted = pd.read_parquet(out / "predictions.parquet").query("variant == 'original' and part == 'test'")
+    known = predicted[(predicted["run_id"] == "flat") & (predicted["unit"] == "exam")].set_index("exam_id")["prob"]
+    own = table[table["run_id"] == "flat"].pivot(index="exam_id", columns="variant", values="prob")
+    assert set(own.index) == set(known.dropna().index) and own["shifted"].notna().all()
+    assert np.corrcoef(own["noise"], known[own.index])[0, 1] > 0.9
+    figures = pd.read_csv(out / "audit.csv").query("run == 'flat'").set_index("kind")
+    assert figures.loc["shifted", "value"] >= 0.9 and "by every second of its slices" in figures.loc[
+        "every_second", "told"]  # fmt: skip
+    assert "cannot be estimated" in figures.loc["erased", "told"]  # only positive patients have a mask
+    html = (out / "report.html").read_text()
+    for row in ("flat, lesion erased", "flat, every second slice alone", "flat, moved by 3 %", "whole, slices blurred"):
+        assert row in html
+
+
 def test_another_fusion_needs_no_training(finished):
     out, study = finished
     (stamp,) = (p for p in (out / "stages").rglob("*flat*") if p.is_file() and "train" in str(p.relative_to(out)))
     before = stamp.stat().st_mtime_ns
+    copies = pd.read_parquet(out / "variants.parquet")
     data = yaml.safe_load(study.read_text())["data"]
     data["slices"]["fusion"] = [{"name": "mean"}, {"name": "top_k", "options": {"k": 2}}]
     edit(study, data=data)
@@ -229,6 +251,10 @@ def test_another_fusion_needs_no_training(finished):
     assert stamp.stat().st_mtime_ns == before
     table = pd.read_parquet(out / "predictions.parquet")
     assert set(table.loc[table["run_id"] == "flat", "variant"]) == {"original", "top_k", "tta", "top_k, tta"}
+    altered = pd.read_parquet(out / "variants.parquet")
+    key = ["run_id", "variant", "exam_id"]
+    changed = altered.set_index(key)["logit"] - copies.set_index(key)["logit"]
+    assert (changed["flat"].abs() > 1e-3).any() and (changed["whole"] == 0).all()  # copies are fused in the new way
 
 
 @pytest.mark.parametrize(

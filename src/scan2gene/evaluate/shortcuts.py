@@ -35,6 +35,7 @@ ALTERED = {
     "shifted": "with the scan moved by 3 %",
     "noise": "with noise of a tenth of the scan's own spread added",
     "resliced": "with each slice blurred into its neighbours",
+    "every_second": "by every second of its slices alone",
     "mirrored": "with left and right exchanged",
 }
 

@@ -29,13 +29,14 @@ from scan2gene.explain.asked import Asked
 from scan2gene.explain.by_slice import Attended, Slices, answering, maps_by_role, seen_slices, slices_of
 from scan2gene.explain.choose import CHOSEN_COLUMNS
 from scan2gene.explain.features import layer_of
-from scan2gene.explain.grid import laid_on, on_grid, slug, with_gaps
+from scan2gene.explain.grid import on_grid, slug
 from scan2gene.explain.halves import region, sided_map
 from scan2gene.explain.randomise import cascade
 from scan2gene.explain.score import hit, rank_correlation
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
 from scan2gene.models.sides import TwoSides
+from scan2gene.preprocess.places import laid_on, with_gaps
 from scan2gene.train.networks import build_network, load_network
 
 MAP_COLUMNS = (

@@ -2,12 +2,13 @@
 
 Of what is erased, the hole itself must be no cue: it is filled from its surroundings, with their
 noise. Where only the lesion is to be seen, it lies in one and the same other scan. Only tested exams
-are altered, since only they are scored.
+are altered, since only they are scored. What changes pictures takes volumes (B, R, D, H, W) and slices
+(B, R, H, W) alike, and works along all axes that are there; `predict.slice_variants` has the copies of slices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,6 @@ MOST_FIELD = 0.6  # a box that takes more of the field leaves no background to s
 _SHIFT = 0.03  # of each axis
 _NOISE = 0.1  # of an exam's standard deviation
 _BOXES = (33, 11, 3)  # voxels over which a hole is filled, far ones first
-_AXES = (2, 3, 4)
 
 
 def forward_altered(
@@ -62,7 +62,7 @@ def forward_altered(
         scene = _scene(data, rows, masks, settings, seed, images, device)
         for start in range(0, len(rows), batch_size):
             chosen = list(rows[start : start + batch_size])
-            x, present = _inputs(data, chosen, images, device)
+            x, present = inputs_of(data, chosen, images, device)
             for name, copy, keep in _copies(x, chosen, scene):
                 logits = model(copy * present[keep][:, :, None, None, None], present[keep]).cpu().double()
                 if name == "mirrored" and data.names:
@@ -92,13 +92,16 @@ def _scene(
     complete = [row for row in whole if (data.present[row] == 1).all()] or whole
     elsewhere = None
     if complete:
-        x, _ = _inputs(data, complete[:1], images, device)
-        hole = _as_hole([masks[complete[0]]], x)
-        elsewhere = filled(x, hole, _normal(x, [seed, complete[0]]))
-    return _Scene(masks, _box(masks, images.shape[2:]), elsewhere, TENSOR_AXIS[settings.swap_axis], seed)
+        x, _ = inputs_of(data, complete[:1], images, device)
+        hole = hole_of([masks[complete[0]]], x)
+        elsewhere = filled(x, hole, normal(x, [seed, complete[0]]))
+    return _Scene(masks, common_box(masks.values(), images.shape[2:]), elsewhere, TENSOR_AXIS[settings.swap_axis], seed)
 
 
-def _inputs(data: CohortTensors, chosen: Sequence[int], images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
+def inputs_of(
+    data: CohortTensors, chosen: Sequence[int], images: Images, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Network input of some positions in `data.exams`, and which roles they have (B, R)."""
     at = torch.as_tensor(list(chosen))
     present = data.present[at].to(device)
     return to_input(images[at.to(images.device)].to(device), present), present
@@ -107,10 +110,10 @@ def _inputs(data: CohortTensors, chosen: Sequence[int], images: Images, device: 
 def _copies(x: Tensor, chosen: Sequence[int], scene: _Scene) -> list[tuple[str, Tensor, list[int]]]:
     """(variant, copies, which of the batch they are of)."""
     every = list(range(len(chosen)))
-    noise = torch.cat([_normal(x[n : n + 1], [scene.seed, row]) for n, row in enumerate(chosen)])
+    noise = torch.cat([normal(x[n : n + 1], [scene.seed, row]) for n, row in enumerate(chosen)])
     found = [
         ("shifted", shifted(x), every),
-        ("noise", x + _NOISE * x.std(dim=_AXES, keepdim=True) * noise, every),
+        ("noise", noisy(x, noise), every),
         ("resliced", resliced(x), every),
         ("mirrored", x.flip([scene.axis]), every),
     ]
@@ -118,16 +121,16 @@ def _copies(x: Tensor, chosen: Sequence[int], scene: _Scene) -> list[tuple[str, 
     if keep and scene.elsewhere is not None:
         some, lesions = x[keep], [scene.masks[chosen[n]] for n in keep]
         lesion = torch.stack(lesions)[:, None].to(x.device, x.dtype)
-        found.append(("erased", filled(some, _as_hole(lesions, x), noise[keep]), keep))
+        found.append(("erased", filled(some, hole_of(lesions, x), noise[keep]), keep))
         found.append(("only_lesion", some * lesion + scene.elsewhere * (1 - lesion), keep))
         if scene.box is not None:
-            around = torch.stack([_around(mask, scene.box) for mask in lesions])[:, None].to(x.device, x.dtype)
+            around = torch.stack([with_box(mask, scene.box) for mask in lesions])[:, None].to(x.device, x.dtype)
             found.append(("background", filled(some, around, noise[keep]), keep))
     return found
 
 
-def _as_hole(lesions: Sequence[Tensor], x: Tensor) -> Tensor:
-    """(B, 1, D, H, W): lesions and the voxels that touch them, which partial volume has coloured."""
+def hole_of(lesions: Sequence[Tensor], x: Tensor) -> Tensor:
+    """(B, 1, ...): lesions and the voxels that touch them, which partial volume has coloured."""
     return _grown(torch.stack(list(lesions))[:, None].to(x.device, x.dtype), 3)
 
 
@@ -135,26 +138,43 @@ def filled(x: Tensor, hole: Tensor, noise: Tensor) -> Tensor:
     """Fill holes from their surroundings: a smooth continuation, and noise as strong as it is there.
 
     Args:
-        x: (B, R, D, H, W).
-        hole: (B, 1, D, H, W), 1 where to fill, 0 elsewhere.
-        noise: (B, R, D, H, W), standard normal.
+        x: (B, R, D, H, W), or slices (B, R, H, W), whose holes are filled in the plane.
+        hole: (B, 1, ...), 1 where to fill, 0 elsewhere.
+        noise: As x, standard normal.
     """
+    axes = _axes(x)
     outside = 1 - hole
     known = x * outside
-    guess = known.sum(dim=_AXES, keepdim=True) / outside.sum(dim=_AXES, keepdim=True).clamp(min=1)
+    guess = known.sum(dim=axes, keepdim=True) / outside.sum(dim=axes, keepdim=True).clamp(min=1)
     guess = guess.expand_as(x)
-    for edge in _BOXES:
+    for edge in _boxes(x):
         share = _box_mean(outside, edge)
         guess = torch.where(share > 0.02, _box_mean(known, edge) / share.clamp(min=1e-6), guess)
     rim = (_grown(hole, 7) - hole).clamp(min=0)
     grain = (x - guess) * rim  # beyond the hole the last guess is the mean of the nearest known voxels
-    strength = (grain.square().sum(dim=_AXES, keepdim=True) / rim.sum(dim=_AXES, keepdim=True).clamp(min=1)).sqrt()
+    strength = (grain.square().sum(dim=axes, keepdim=True) / rim.sum(dim=axes, keepdim=True).clamp(min=1)).sqrt()
     return torch.where(hole > 0, guess + strength * noise, x)
+
+
+def _boxes(x: Tensor) -> tuple[int, ...]:
+    """Edges of the boxes that fill a hole; of slices, whose pixels are finer, the first is half the field."""
+    half = max(x.shape[2:]) // 2 // 2 * 2 + 1
+    return (half, *_BOXES) if x.ndim == 4 and half > _BOXES[0] else _BOXES
+
+
+def _axes(x: Tensor) -> tuple[int, ...]:
+    """Those of space: of a volume three, of a slice two."""
+    return tuple(range(2, x.ndim))
+
+
+def noisy(x: Tensor, noise: Tensor) -> Tensor:
+    """With noise of a tenth of the picture's standard deviation; `noise` is standard normal."""
+    return x + _NOISE * x.std(dim=_axes(x), keepdim=True) * noise
 
 
 def shifted(x: Tensor) -> Tensor:
     """Moved by 3 % along each axis, at least one voxel; the edge is repeated."""
-    for axis in _AXES:
+    for axis in _axes(x):
         length = x.shape[axis]
         where = torch.arange(length, device=x.device) - max(1, round(_SHIFT * length))
         x = x.index_select(axis, where.clamp(min=0))
@@ -170,12 +190,12 @@ def resliced(x: Tensor) -> Tensor:
 
 def _grown(mask: Tensor, edge: int) -> Tensor:
     """1 where a box of odd edges around a voxel meets the mask."""
-    return (_box_mean(mask, edge) > 0.5 / edge**3).to(mask.dtype)
+    return (_box_mean(mask, edge) > 0.5 / edge ** len(_axes(mask))).to(mask.dtype)
 
 
 def _box_mean(x: Tensor, edge: int) -> Tensor:
     """Mean over a box of odd edges; zeros beyond the border."""
-    for axis in _AXES:
+    for axis in _axes(x):
         length = x.shape[axis]
         at = torch.arange(length, device=x.device)
         low, high = (at - edge // 2).clamp(min=0), (at + edge // 2 + 1).clamp(max=length)
@@ -184,18 +204,18 @@ def _box_mean(x: Tensor, edge: int) -> Tensor:
     return x
 
 
-def _normal(like: Tensor, seed: Sequence[int]) -> Tensor:
-    """Standard normal noise that depends on an exam alone, not on its batch."""
+def normal(like: Tensor, seed: Sequence[int]) -> Tensor:
+    """Standard normal noise that depends on an exam, or on a slice, alone and not on its batch."""
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1)[0]))
     return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
 
 
-def _box(masks: Mapping[int, Tensor], field: Sequence[int]) -> tuple[int, ...] | None:
-    """Edges (D, H, W) of one box for all exams, so that its size tells nothing; None where it would leave too little.
+def common_box(masks: Iterable[Tensor], field: Sequence[int]) -> tuple[int, ...] | None:
+    """Edges (D, H, W), or (H, W), of one box for all exams, so that its size tells nothing; None where too large.
 
     It covers nine in ten lesions, with two voxels around.
     """
-    sizes = [[int(e - s) for s, e in _bounds(mask)] for mask in masks.values() if mask.any()]
+    sizes = [[int(e - s) for s, e in _bounds(mask)] for mask in masks if mask.any()]
     if not sizes:
         return None
     wanted = np.quantile(np.array(sizes), 0.9, axis=0) + 4
@@ -203,7 +223,7 @@ def _box(masks: Mapping[int, Tensor], field: Sequence[int]) -> tuple[int, ...] |
     return None if np.prod(edges) > MOST_FIELD * np.prod(list(field)) else edges
 
 
-def _around(mask: Tensor, box: Sequence[int]) -> Tensor:
+def with_box(mask: Tensor, box: Sequence[int]) -> Tensor:
     """The box around a lesion's middle, moved inside the field, and the lesion where it is larger."""
     out = mask.clone()
     where = []

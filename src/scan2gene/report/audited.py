@@ -30,6 +30,7 @@ WHAT = {
     "shifted": "moved by 3 %",
     "noise": "noise added",
     "resliced": "slices blurred",
+    "every_second": "every second slice alone",
     "mirrored": "left and right exchanged",
 }
 

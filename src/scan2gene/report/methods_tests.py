@@ -39,6 +39,7 @@ _ALTERED = {
     "shifted": "moved by 3 %",
     "noise": "with noise",
     "resliced": "with blurred slices",
+    "every_second": "with every second slice alone",
     "mirrored": "with left and right exchanged",
 }
 

@@ -19,7 +19,7 @@ from scan2gene.evaluate.embedding_map import agreement_table, embedding_map
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
 from scan2gene.stages.job import Job, folds, run_data
-from scan2gene.stages.variants import FORMAT, predict_variants
+from scan2gene.stages.variants import FORMAT, altered_fold, altered_key, write_variants
 
 
 def predict_runs(job: Job) -> str:
@@ -31,10 +31,13 @@ def predict_runs(job: Job) -> str:
     key = stage_key(
         version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work],
         predict=job.study.predict.model_dump(mode="json"), altered=FORMAT,
-        **_fusion_key(*(view for _, view, *_ in work)),
+        **_fusion_key(*(view for _, view, *_ in work)), **altered_key(*(view for _, view, *_ in work)),
     )  # fmt: skip
     if not job.is_done("predict", key):
-        folders = [_predicted_fold(job, *item) for item in work]
+        folders, altered = [], []
+        for item in work:  # copies are altered while the fit's prepared cohort is at hand
+            folders.append(_predicted_fold(job, *item))
+            altered.append(altered_fold(job, *item))
         table = pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders], ignore_index=True)
         late, weights = late_ensembles(table, job.study.predict.late_fusion)
         averaged = [repeat_ensembles(table), run_ensembles(table, job.study.predict.ensembles), late]
@@ -44,7 +47,7 @@ def predict_runs(job: Job) -> str:
         weighed = _write_weights(job.out, folders, weights, job.study)
         embedded = (f / "embeddings.parquet" for f in folders)
         write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
-        files = [target, features, *weighed, *_mapped(job, features), predict_variants(job)]
+        files = [target, features, *weighed, *_mapped(job, features), write_variants(job, altered)]
         job.done("predict", key, files)
     table = pd.read_parquet(target, columns=["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +11,19 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
+from scan2gene.cohorts.split import parts_of
 from scan2gene.core.energy import Meter
+from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import is_done, mark_done, stage_key
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS, read_csv, write_parquet
-from scan2gene.stages.job import Job, folds, run_data
+from scan2gene.stages.job import Job, run_data
 
 VARIANTS = "variants.parquet"
-FORMAT = 1  # to be raised when a copy changes
+FORMAT = 1  # to be raised when a copy of a volume changes
+OF_SLICES = 1  # when one of slices does
 
 
 def lesion_role(study: Study) -> str | None:
@@ -26,26 +31,37 @@ def lesion_role(study: Study) -> str | None:
     return study.explain.mask or next((n for n, r in study.cohort.roles.items() if r.kind == "label"), None)
 
 
-def predict_variants(job: Job) -> Path:
-    """Write variants.parquet: rows as in predictions.parquet, of test parts only, one variant per way to alter."""
-    folders = [_altered_fold(job, *item) for item in folds(job)]
+def write_variants(job: Job, folders: Sequence[Path | None]) -> Path:
+    """Write variants.parquet: rows as in predictions.parquet, of test parts only, one variant per way to alter.
+
+    Args:
+        job: The run.
+        folders: From `altered_fold`.
+    """
     tables = [pd.read_parquet(f / VARIANTS) for f in folders if f is not None]
     path = job.out / VARIANTS
-    write_parquet(path, pd.concat([t for t in tables if len(t)] or [_none()], ignore_index=True))
+    joined = pd.concat([t for t in tables if len(t)] or [_none()], ignore_index=True)
+    write_parquet(path, stamped(joined, job.study))
     return path
+
+
+def altered_key(*views: Study) -> dict[str, Any]:
+    """What altered copies of slices depend on beside the fit; nothing where all runs see volumes."""
+    ways = [v.data.slices.fusion[0].model_dump() if v.data.slices else None for v in views]
+    return {"of_slices": [OF_SLICES, ways]} if any(ways) else {}
 
 
 def _none() -> pd.DataFrame:
     return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
 
 
-def _altered_fold(
+def altered_fold(
     job: Job, one: Run, view: Study, fold: dict[str, Any], parts: dict[str, str], folder: Path, fit: str
 ) -> Path | None:
-    """Write one fit's rows beside its checkpoint, so that a stop loses no fold; None for what sees no whole volumes."""
+    """Write one fit's rows beside its checkpoint, so that a stop loses no fold; None for what sees no images."""
     from scan2gene.predict.table import prediction_rows
     from scan2gene.preprocess.recipe import recipe_hash
-    from scan2gene.train.audited import lesion_masks, predict_altered
+    from scan2gene.train.audited import left_right_axes, lesion_masks, predict_altered, slice_masks
     from scan2gene.train.fold import is_classical
     from scan2gene.train.networks import probes
     from scan2gene.train.search import chosen_run
@@ -56,29 +72,43 @@ def _altered_fold(
     role = lesion_role(job.study)
     key = stage_key(
         version=__version__, format=FORMAT, fit=fit, mask=role,
-        sides=[view.predict.swap_axis, *map(list, view.predict.swap_targets)],
+        sides=[view.predict.swap_axis, *map(list, view.predict.swap_targets)], **altered_key(view),
     )  # fmt: skip
     if is_done(job.out, stage, key):
         return folder
     one = chosen_run(one, folder)
     view = for_run(job.study, one)
     data, targets = run_data(job, one, view)
-    if len(data.images.shape) != 5:
+    if len(data.images.shape) == 2:
         return None
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-    tested = data.exams["patient_id"].map(parts).to_numpy() == "test"
+    tested = parts_of(view, data.exams, parts, fold) == "test"
     rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
     store = job.out / "store" / recipe_hash(view.preprocess)
+    manifest = read_csv(store / "manifest.csv")
     with Meter() as meter:
-        masks = lesion_masks(store, read_csv(store / "manifest.csv"), data, rows, role)
-        altered = predict_altered(view, one, data, rows, masks, fold, folder) if rows else {}
+        if data.of_slices:
+            masks = slice_masks(store, manifest, data, rows, role, _kept(job, view, cohort))
+            axes = left_right_axes(store, manifest, data, rows)
+        else:
+            masks, axes = lesion_masks(store, manifest, data, rows, role), None
+        altered = predict_altered(view, one, data, rows, masks, fold, folder, axes) if rows else {}
     tables = [_none()]
-    exams = data.exams.iloc[rows]
+    exams = data.exams["exam_id"].iloc[rows].unique()
     for variant, values in altered.items():
         known = ~np.isnan(values).any(axis=1)
-        logits = dict(zip(exams["exam_id"][known], values[known], strict=True))
+        logits = dict(zip(exams[known], values[known], strict=True))
         some = cohort[cohort["exam_id"].isin(logits)]
-        tables.append(prediction_rows(one.name, fold, parts, some, labels, outputs(view), logits, {}, variant))
+        part = dict.fromkeys(some["patient_id"], "test")  # also where a split by slice has a patient in every part
+        tables.append(prediction_rows(one.name, fold, part, some, labels, outputs(view), logits, {}, variant))
     write_parquet(folder / VARIANTS, pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
     mark_done(job.out, stage, key, [folder / VARIANTS], **meter.stamp())
     return folder
+
+
+def _kept(job: Job, view: Study, cohort: pd.DataFrame) -> Callable[[str, str], np.ndarray | None]:
+    """(exam_id, role) -> numbers of kept slices, where the scan has to be opened once more to know them."""
+    from scan2gene.preprocess.kept import kept_numbers
+
+    exams, paths = {row["exam_id"]: row for row in cohort.to_dict("records")}, cache(job.paths)
+    return lambda exam, role: kept_numbers(exams[exam], role, paths(), view.preprocess)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -125,35 +126,57 @@ def answers(
     Raises:
         RunError: What a way learned is not there.
     """
-    bags = bags_of(data.exams, np.full(len(data.exams), ""))
     found = {}
-    for variant in passed.logits:
+    for variant, logits in passed.logits.items():
+        own = Passed({"original": logits}, passed.embeddings if variant == "original" else None)
         for number, way in enumerate(ways):
-            fused = _as_learned(way, variant, passed, data, bags, folder)
-            if fused is not None:
-                found[shown_as(number, way, variant)] = dict(zip(bags.table["exam_id"], fused, strict=True))
+            if way.name in ATTENTIONS and own.embeddings is None:
+                continue
+            fused = fuser(way, data.names, folder)(own, data.exams)
+            found[shown_as(number, way, variant)] = dict(zip(data.exams["exam_id"].unique(), fused, strict=True))
     return found
 
 
-def _as_learned(
-    way: Plugin, variant: str, passed: Passed, data: CohortTensors, bags: Bags, folder: Path
-) -> np.ndarray | None:
-    logits = passed.logits[variant]
+def fuser(way: Plugin, names: Sequence[str], folder: Path) -> Callable[[Passed, pd.DataFrame], np.ndarray]:
+    """A fit's way from slices to exams, for any slices: what it learned is read once, and nothing is learned.
+
+    Args:
+        way: Name and options.
+        names: Of the outputs.
+        folder: Of the fit.
+
+    Returns:
+        What the network says of S slices, as "original", and their rows with patient_id, exam_id and role -> (B, T)
+        logits of exams in order of appearance. An attention needs their embeddings.
+
+    Raises:
+        RunError: What the way learned is not there.
+    """
     if way.name in FUSIONS:
-        return fuse(way, logits, bags.number)
+        return partial(_plainly, way)
     if way.name == "late":
-        return _late_again(data, logits, bags, folder)
-    if variant != "original" or passed.embeddings is None:
-        return None
-    return attended(learned_attention(way, folder), passed.embeddings, bags.number)
+        return partial(_late_again, {name: learned_weights(folder, name) for name in names})
+    return partial(_attended_again, learned_attention(way, folder))
 
 
-def _late_again(data: CohortTensors, logits: np.ndarray, bags: Bags, folder: Path) -> np.ndarray:
-    columns = []
-    for target, name in enumerate(data.names):
-        known = learned_weights(folder, name)
-        roles = sorted({*known.index, *data.exams["role"]})
-        by_role = _by_role(data.exams["role"].to_numpy(), roles, logits[:, [target]], bags)
+def _whole_exams(exams: pd.DataFrame) -> Bags:
+    return bags_of(exams, np.full(len(exams), ""))
+
+
+def _plainly(way: Plugin, passed: Passed, exams: pd.DataFrame) -> np.ndarray:
+    return fuse(way, passed.logits["original"], _whole_exams(exams).number)
+
+
+def _attended_again(model: AttentionMIL, passed: Passed, exams: pd.DataFrame) -> np.ndarray:
+    assert passed.embeddings is not None  # for the type checker: networks of slices have them
+    return attended(model, passed.embeddings, _whole_exams(exams).number)
+
+
+def _late_again(weights: Mapping[str, pd.Series], passed: Passed, exams: pd.DataFrame) -> np.ndarray:
+    columns, bags = [], _whole_exams(exams)
+    for target, known in enumerate(weights.values()):
+        roles = sorted({*known.index, *exams["role"]})
+        by_role = _by_role(exams["role"].to_numpy(), roles, passed.logits["original"][:, [target]], bags)
         # a role that no training exam had weighs nothing beside those that were weighed
         columns.append(weighted(by_role[:, :, 0], known.reindex(roles).fillna(0.0).to_numpy()))
     return np.stack(columns, axis=1)

@@ -17,9 +17,10 @@ from scan2gene.data.cohort import CohortTensors
 from scan2gene.evaluate.fusion import fuse, shares
 from scan2gene.explain import METHODS
 from scan2gene.explain.by_slice import Attended, Slices, maps_by_role, seen_slices
-from scan2gene.explain.grid import laid_on, on_grid, with_gaps
+from scan2gene.explain.grid import on_grid
 from scan2gene.models import MODELS
 from scan2gene.models.mil import AttentionMIL
+from scan2gene.preprocess.places import laid_on, with_gaps
 
 SIZES = {"axial": (6, 5, 4), "coronal": (6, 5, 3)}  # prepared I, J, K
 SEEN = {"axial": [0, 1, 3], "coronal": [2]}
