@@ -177,7 +177,7 @@ def _timed(
     least = fits * epoch * min(view.train.epochs, view.train.patience + 1)
     most = fits * epoch * view.train.epochs
     if one.weights is not None and one.weights.probes:  # every exam passes the network once; heads take seconds
-        epoch = least = most = len(cohort) / view.data.batch_size * step
+        epoch = least = most = len(cohort) * each / view.data.batch_size * step
     pixels = each * shown[:, :, 0].size if slices else len(roles) * shown.size
     held = len(cohort) * pixels * size
     return Cost(

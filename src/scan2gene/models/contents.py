@@ -92,8 +92,10 @@ def _convolutional(shapes: Shapes) -> Contents | None:
     if len(shapes.get("features.0.weight", ())) == 4 and "classifier.1.weight" in shapes:
         number = shapes["features.0.weight"][1]
         return Contents("alexnet2d", number, "", f"AlexNet, {number} channel(s)")
-    if any(name.startswith("blocks.0.0.weight") for name in shapes):
-        return Contents("light_cnn", shapes["blocks.0.0.weight"][1], "", "a light 3D CNN")
+    light = shapes.get("blocks.0.0.weight", ())
+    if len(light) in (4, 5):
+        model, told = ("light_cnn", "a light 3D CNN") if len(light) == 5 else ("light_cnn2d", "a light CNN of slices")
+        return Contents(model, light[1], "", told)
     if "cells.0.0.weight" in shapes:
         return Contents("attention_cnn", shapes["cells.0.0.weight"][1], "", "a light 3D CNN with attention")
     return None

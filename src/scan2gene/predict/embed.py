@@ -53,16 +53,26 @@ def embed(model: Any, data: CohortTensors, batch_size: int, precision: str = "32
 
 
 def write_embeddings(path: Path, exams: pd.DataFrame, vectors: Tensor) -> None:
-    """Keep embeddings: exam_id, and `embedding`, a list of F float32."""
-    write_parquet(path, pd.DataFrame({"exam_id": exams["exam_id"].to_numpy(), "embedding": list(vectors.numpy())}))
+    """Keep embeddings: exam_id, or of slices unit_id (exam:role:slice), and `embedding`, a list of F float32."""
+    name, units = _units(exams)
+    write_parquet(path, pd.DataFrame({name: units, "embedding": list(vectors.numpy())}))
 
 
 def read_embeddings(path: Path, exams: pd.DataFrame) -> Tensor | None:
     """(N, F) in the order of `exams`; None when the file is not there, damaged, or of other exams."""
+    name, units = _units(exams)
     try:
-        table = pd.read_parquet(path).set_index("exam_id")["embedding"]
+        table = pd.read_parquet(path).set_index(name)["embedding"]
     except Exception:  # readers raise many kinds for a damaged file; it is made anew
         return None
-    if not table.index.is_unique or not set(exams["exam_id"]) <= set(table.index):
+    if not table.index.is_unique or not set(units) <= set(table.index):
         return None
-    return torch.from_numpy(np.stack(table.loc[list(exams["exam_id"])].to_list()).astype(np.float32))
+    return torch.from_numpy(np.stack(table.loc[units].to_list()).astype(np.float32))
+
+
+def _units(exams: pd.DataFrame) -> tuple[str, list[str]]:
+    """What names a row, and its values."""
+    if not {"role", "slice"} <= set(exams.columns):
+        return "exam_id", exams["exam_id"].tolist()
+    named = (exams[c].astype(str) for c in ("exam_id", "role", "slice"))
+    return "unit_id", [":".join(parts) for parts in zip(*named, strict=True)]

@@ -17,6 +17,7 @@ from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
 from scan2gene.data.cohort import CohortTensors, load_cohort
+from scan2gene.data.slices import load_slices
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
 from scan2gene.train.networks import left_right, load_network, with_sides
 from scan2gene.train.start import Start, start_of, started_network, told
@@ -27,7 +28,9 @@ VERSION = 1  # raised when embeddings are computed differently
 def embedded_cohort(
     folder: Path, store: Path, cohort: pd.DataFrame, labels: pd.DataFrame, view: Study, run: Run
 ) -> CohortTensors:
-    """The cohort with embeddings (N, F) in place of images; with sides, the left half's and then the right half's.
+    """The cohort with embeddings (N, F) in place of images, of every exam or of every slice.
+
+    With sides they are the left half's and then the right half's.
 
     Args:
         folder: Where embeddings are kept, one file per encoder, recipe and roles.
@@ -39,7 +42,9 @@ def embedded_cohort(
     """
     roles = input_roles(view)
     manifest = read_csv(store / "manifest.csv")
-    data = load_cohort(store, manifest, cohort, labels, roles, output_names(view), memory=0)  # images stay on disk
+    given, slices = (store, manifest, cohort, labels, roles, output_names(view)), view.data.slices
+    # images stay on disk
+    data = load_slices(*given, slices.per_patient, memory=0) if slices else load_cohort(*given, memory=0)
     path = folder / f"{embeddings_key(store, view, run)}.parquet"
     vectors = read_embeddings(path, data.exams) if path.with_suffix(".json").exists() else None
     if vectors is None:
@@ -84,6 +89,7 @@ def embeddings_key(store: Path, view: Study, run: Run) -> str:
     options = {k: v for k, v in run.model.options.items() if k != "dropout"}
     channels = run.weights.channels if run.weights else None
     sides = list(left_right(view)) if any(side for _, side in outputs(view)) else []
+    slices = [] if view.data.slices is None else [["slices", view.data.slices.per_patient]]
     return value_hash(
         [
             VERSION,
@@ -95,6 +101,7 @@ def embeddings_key(store: Path, view: Study, run: Run) -> str:
             file_hash(store / "manifest.csv"),
             input_roles(view),
             sides,
+            *slices,
         ]
     )
 
@@ -120,5 +127,6 @@ def _compute(path: Path, data: CohortTensors, start: Start, view: Study, run: Ru
     grid, expected = tuple(data.images.shape[:1:-1]), start.card.grid if start.card else None
     if expected and grid != expected:
         say("", f"  {run.name}: given {grid} voxels, trained on {expected}: positions are interpolated")
-    say("", f"  {run.name}: {len(vectors)} exams embedded in {seconds:.0f} s, {vectors.shape[1]} numbers each")
+    what = "slices" if data.of_slices else "exams"
+    say("", f"  {run.name}: {len(vectors)} {what} embedded in {seconds:.0f} s, {vectors.shape[1]} numbers each")
     return vectors

@@ -95,7 +95,7 @@ def _check_dimensions(view: Study, run: Run) -> None:
     axes = {a for s in view.data.augment if s.name == "flip" for a in s.options.get("axes", [])}
     for given, why in (
         (any(side for _, side in outputs(view)), "targets with sides need whole volumes"),
-        (probes(run), "weights.freeze: all needs whole volumes; freeze layers by their prefixes"),
+        (view.data.harmonise, "data.harmonise would take the slices of a patient for patients"),
         ("k" in {*view.predict.flips, *axes}, "a slice has no axis k to be mirrored along"),
     ):
         if given:
