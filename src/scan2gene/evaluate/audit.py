@@ -263,6 +263,7 @@ def _facts(
         tested=sum(f.kind == "network" and f.split == best.split for f in figures),
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
+        erased_n=erased.n if erased else None,
         elsewhere=tuple(elsewhere), outside=tuple(_outside(best, *beyond)),
         slope=slope_and_intercept(rows["y_true"].to_numpy(float), p, patient)[0] if len(rows) else None,
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),

@@ -156,7 +156,8 @@ def altered(
         if name not in variants or variants[name].empty:
             continue
         found = against(measured(name, where, variants[name], draws, seed), scores, variants[name], draws, seed)
-        yield replace(found, told=_told_altered(found, words))
+        fewer = f", on the {found.n} of {network.n} patients with such a copy" if found.n < network.n else ""
+        yield replace(found, told=_told_altered(found, words + fewer))
 
 
 def kept(figure: Figure) -> float | None:

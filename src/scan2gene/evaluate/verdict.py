@@ -118,6 +118,7 @@ class Facts:
         clinical: Age, sex and the like alone.
         erased: AUROC with the lesion erased; None where it was not done.
         left: Share of the skill that is left then.
+        erased_n: Patients behind it; of slices, those whose chosen slices show the lesion.
         elsewhere: (sites never seen in training, AUROC, patients).
         outside: At external sites.
         slope: Calibration slope.
@@ -140,6 +141,7 @@ class Facts:
     clinical: Against | None = None
     erased: Estimate | None = None
     left: float | None = None
+    erased_n: int | None = None
     elsewhere: tuple[tuple[str, Estimate, int], ...] = ()
     outside: tuple[Outside, ...] = ()
     slope: Estimate | None = None
@@ -305,7 +307,9 @@ def _lesion(facts: Facts) -> list[str]:
     if facts.erased is None or facts.erased.value is None:
         return []
     left = "" if facts.left is None else f": {percent(facts.left)} of its skill is left"
-    return [f"With the lesion erased its AUROC is {_spread(facts.erased)}{left}."]
+    fewer = facts.erased_n is not None and facts.erased_n < facts.n
+    where = f", on {facts.erased_n} of {facts.n} patients," if fewer else ""
+    return [f"With the lesion erased{where} its AUROC is {_spread(facts.erased)}{left}."]
 
 
 def _transfer(facts: Facts) -> list[str]:

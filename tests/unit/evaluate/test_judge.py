@@ -70,6 +70,8 @@ def test_the_paragraph_says_what_a_reader_needs():
                  "At sites that it never saw it is not shown to be above chance: 0.560", "too extreme",
                  "Two ids look like visits"):  # fmt: skip
         assert part in text
+    some = " ".join(judge(replace(facts, erased_n=7)).sentences)
+    assert "With the lesion erased, on 7 of 100 patients, its AUROC is 0.550" in some
     near = " ".join(judge(replace(facts, metadata=replace(WEAK, p_difference=0.0498))).sentences)
     assert "the network does better (difference +0.280, +0.150 to +0.400, P = 0.0498)" in near  # 0.050 would not say so
     chance = " ".join(judge(replace(facts, p=0.4)).sentences)
