@@ -12,6 +12,7 @@ import pandas as pd
 
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report import known as k
+from scan2gene.report import known_sites as sites
 from scan2gene.report.checklists import TO_WRITE
 from scan2gene.report.references import in_words
 from scan2gene.report.results import METRIC_NAMES
@@ -62,7 +63,7 @@ def model_card(known: k.Known) -> Card:
         _section(known, "Model details", [
             ("Models", k.sentences("model")), ("Input", k.sentences("roles")), ("Started from", k.sentences("start")),
             ("Licences of these weights", k.weight_licences), ("Training", k.sentences("training", "epochs",
-            "selection")),
+            "selection", "harmonisation", "adversary")),
             ("Ensembles", k.sentences("ensemble")), ("Software", k.sentences("software")),
         ], "who made the models, a contact, the licence of the trained weights"),
         _section(known, "Intended use", [("Use", k.always(_USE, "")), ("Question", k.question)],
@@ -74,7 +75,8 @@ def model_card(known: k.Known) -> Card:
                                     ("Intervals", k.sentences("intervals", "comparison", "chance"))]),
         _section(known, "Evaluation data", [("Parts", k.sentences("split", "part sizes")), ("Patients", k.counts),
                                             ("Apart from training", k.together(k.disjoint, k.sentences("leakage"))),
-                                            ("Other sites", k.by_site)]),
+                                            ("Other sites", k.together(k.sentences("external"),
+                                            sites.by_site, sites.external))]),
         _section(known, "Training data", [("Cohort", k.sentences("cohort", "sites")), ("Labels",
         k.sentences("labels")),
                                           ("Left out", k.sentences("exclusions")), ("Licences", k.licences),

@@ -7,6 +7,7 @@ texts are ours.
 from __future__ import annotations
 
 from scan2gene.report import known as k
+from scan2gene.report import known_sites as sites
 from scan2gene.report.checklists import Checklist, Item
 
 _TITLE, _INTRO, _DESIGN, _DATA = "Title and abstract", "Introduction", "Methods: design", "Methods: data"
@@ -30,7 +31,8 @@ CLAIM = Checklist(
         Item("8", _DATA, "Who is included and who is not", k.sentences("cohort", "exclusions", "eligibility",
              "treatment"),
              "clinical criteria, and how patients were found"),
-        Item("9", _DATA, "Preparation of the data", k.sentences("preprocessing", "prepared", "one exam"),
+        Item("9", _DATA, "Preparation of the data", k.sentences("preprocessing", "prepared", "one exam",
+             "harmonisation"),
              otherwise="No image was prepared: no network took part."),
         Item("10", _DATA, "Selection of parts of the data", k.subsets,
              otherwise="No image was used: no network took part."),
@@ -47,7 +49,7 @@ CLAIM = Checklist(
         Item("17", _STANDARD, "How the reference standard of the test patients was made"),
         Item("18", _STANDARD, "Agreement between and within readers, and how differences were settled"),
         Item("19", _PARTS, "How patients came into their parts, and how many", k.sentences("split", "part sizes",
-             "seed")),
+             "external", "seed")),
         Item("20", _PARTS, "Level at which the parts are disjoint", k.together(k.disjoint, k.sentences("leakage"))),
         Item("21", _TESTING, "Size of the test sample and how it was chosen", k.sentences("power"),
              "whether a number of patients was aimed at, and why"),
@@ -58,7 +60,7 @@ CLAIM = Checklist(
         Item("24", _MODEL, "How parameters were initialised", k.sentences("start"),
              otherwise="No network with layers was trained."),
         Item("25", _TRAINING, "Training: loss, settings, augmentation, search",
-             k.sentences("training", "epochs", "augmentation", "search", "imbalance", "machine"),
+             k.sentences("training", "epochs", "augmentation", "search", "imbalance", "adversary", "machine"),
              otherwise="No network was trained."),
         Item("26", _TRAINING, "How the final model was chosen", k.sentences("selection", "search"),
              otherwise="No network was trained."),
@@ -71,11 +73,12 @@ CLAIM = Checklist(
              k.sentences("robustness", "baselines", "shuffles", "subgroups"), otherwise="No such analysis was made."),
         Item("31", _EVALUATION, "Explanations, and how they were checked", k.sentences("maps"),
              otherwise="No maps of where the networks look were made."),
-        Item("32", _EVALUATION, "Evaluation on internal data", k.together(k.internal, k.sentences("split")),
+        Item("32", _EVALUATION, "Evaluation on internal data", k.together(sites.internal, k.sentences("split")),
              otherwise="Only patients of sites that training did not see were tested."),
-        Item("33", _EVALUATION, "Testing on external data", k.by_site,
-             "whether a site left out counts as external here",
-             "No site was left out, and no data from elsewhere were tested."),
+        Item("33", _EVALUATION, "Testing on external data",
+             k.together(k.sentences("external", "transfer"), sites.by_site, sites.external),
+             "whether a site left out or kept out counts as external here",
+             "No site was left out or kept out of development in this run."),
         Item("34", _EVALUATION, "Registration of a clinical trial"),
         Item("35", _RESULTS, "Numbers included and excluded, with a flow diagram",
              k.together(k.sentences("cohort", "exclusions"), k.counts,

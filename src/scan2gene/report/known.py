@@ -132,15 +132,16 @@ def disjoint(known: Known) -> Said | None:
 
 def performance(known: Known) -> Said | None:
     """AUROC of every run and target with its interval."""
-    return _figures(known, ("auroc",))
+    return figures_of(known, ("auroc",))
 
 
 def diagnostic(known: Known) -> Said | None:
     """Sensitivity, specificity and predictive values with intervals."""
-    return _figures(known, ("recall", "specificity", "precision", "npv"))
+    return figures_of(known, ("recall", "specificity", "precision", "npv"))
 
 
-def _figures(known: Known, metrics: Sequence[str]) -> Said | None:
+def figures_of(known: Known, metrics: Sequence[str]) -> Said | None:
+    """Some metrics of every run, split and target, each with its interval."""
     found = [
         (run, split, target, metric, scored)
         for (run, split, target, metric), scored in known.scores.items()
@@ -175,31 +176,9 @@ def group_rows(inputs: Inputs) -> list[dict[str, Any]]:
     return [r for r in rows if r["kind"] == "subgroup" and r["value"] is not None and r["low"] is not None]
 
 
-def clusters(known: Known) -> Said | None:
-    """AUROC by site or scanner, where there are several that are large enough."""
-    rows = [r for r in group_rows(known.inputs) if r["of"].partition(":")[0] in ("site", "scanner")]
-    told = [f"{r['target']}, {r['run']}, {known.inputs.hide(r['of'])}: {spread_of(r)}" for r in rows[:MOST]]
-    rest = f"; and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
-    return Said("clusters", f"AUROC within {'; '.join(told)}{rest}.", "audit.json, shortcuts") if told else None
-
-
 def spread_of(row: dict[str, Any]) -> str:
     """A figure of audit.json with its interval."""
     return f"{number(row['value'])} ({interval(row['low'], row['high'])})"
-
-
-def by_site(known: Known) -> Said | None:
-    """How networks did at sites that they never saw."""
-    names = [s.name for s in known.inputs.study.splits if s.kind == "leave_one_site_out"]
-    only = {k: v for k, v in known.scores.items() if k[1] in names}
-    return _figures(Known(known.inputs, known.told, only), ("auroc",)) if only else None
-
-
-def internal(known: Known) -> Said | None:
-    """That test patients come from the same cohort."""
-    names = [s.name for s in known.inputs.study.splits if s.kind != "leave_one_site_out"]
-    text = f"Test patients of {listed(names)} are of the same cohort as those of training."
-    return Said("internal", text, "study.yaml, splits; split.csv") if names else None
 
 
 def recalibrated(known: Known) -> Said | None:
@@ -250,7 +229,7 @@ def limits(known: Known) -> Said | None:
     """What this run cannot show, whatever its figures."""
     study = known.inputs.study
     told = []
-    if not any(s.kind == "leave_one_site_out" for s in study.splits):
+    if not any(s.kind == "leave_one_site_out" or s.external for s in study.splits):
         told.append("No site was kept apart, so nothing is known of other hospitals or scanners.")
     aurocs = [scored for (*_, metric), scored in known.scores.items() if metric == "auroc"]
     fewest = min((min(s.n_positive, s.units - s.n_positive) for s in aurocs), default=0)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from scan2gene.report import methods_data as data
 from scan2gene.report import methods_models as models
+from scan2gene.report import methods_sites as sites
 from scan2gene.report import methods_tests as tests
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.latex import escaped
@@ -21,10 +22,10 @@ PARTS: dict[str, tuple[Callable[[Inputs], Iterator[Said]], ...]] = {
     "Patients and scans": (data.cohort, data.exclusions),
     "Reference labels": (data.labels, data.missing),
     "Preparation of the scans": (data.preparation,),
-    "Models and training": (models.networks, models.training, models.imbalance),
-    "Parts and answers": (models.partitions, models.fusion, tests.power),
+    "Models and training": (models.networks, models.training, models.imbalance, sites.against_sites),
+    "Parts and answers": (models.partitions, sites.kept_out, models.fusion, tests.power),
     "Evaluation": (tests.figures, tests.probabilities),
-    "Audit": (tests.audit, tests.maps),
+    "Audit": (tests.audit, sites.transfer, tests.maps),
     "Software": (tests.software,),
 }
 Methods = dict[str, list[Said]]

@@ -180,11 +180,13 @@ def imbalance(inputs: Inputs) -> Iterator[Said]:
         train = for_run(inputs.study, run).train
         done = ["both classes of a target weighed the same in the loss"] if train.class_weights == "balanced" else []
         done += ["exams were drawn so that classes came equally often"] if train.balanced_sampling else []
+        if train.site_sampling:
+            done.append("exams were drawn so that every site, and in it every class, came equally often")
         if done:
             yield Said(
                 "imbalance",
                 f"In {run.name}, {listed(done)}.",
-                "study.yaml, train.class_weights, train.balanced_sampling",
+                "study.yaml, train.class_weights, train.balanced_sampling, train.site_sampling",
             )
 
 

@@ -138,6 +138,14 @@ REFERENCES: dict[str, dict[str, str]] = {
     "Adebayo2018": _talk("Adebayo, J and Gilmer, J and Muelly, M and Goodfellow, I and Hardt, M and Kim, B",
                          "Sanity checks for saliency maps", "Advances in Neural Information Processing Systems", 2018,
                          "9505--9515"),
+    # sites
+    "Johnson2007": _article("Johnson, W E and Li, C and Rabinovic, A", "Adjusting batch effects in microarray "
+                            "expression data using empirical {Bayes} methods", "Biostatistics", 2007, "8",
+                            "118--127"),
+    "Fortin2018": _article("Fortin, J-P and Cullen, N and Sheline, Y I and others", "Harmonization of cortical "
+                           "thickness measurements across scanners and sites", "NeuroImage", 2018, "167", "104--120"),
+    "Ganin2016": _article("Ganin, Y and Ustinova, E and Ajakan, H and others", "Domain-adversarial training of neural "
+                          "networks", "Journal of Machine Learning Research", 2016, "17", "1--35"),
     # how to report
     "Tejani2024": _article("Tejani, A S and Klontzas, M E and Gatti, A A and Mongan, J T and Moy, L and Park, S H and "
                            "Kahn, C E", "Checklist for artificial intelligence in medical imaging ({CLAIM}): 2024 "

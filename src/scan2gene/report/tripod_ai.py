@@ -6,6 +6,7 @@ Numbers as in Collins et al. 2024, BMJ 385, e078378, doi 10.1136/bmj-2023-078378
 from __future__ import annotations
 
 from scan2gene.report import known as k
+from scan2gene.report import known_sites as sites
 from scan2gene.report.checklists import Checklist, Item
 
 _TITLE, _INTRO, _METHODS, _OPEN = "Title and abstract", "Introduction", "Methods", "Open science"
@@ -49,15 +50,15 @@ TRIPOD_AI = Checklist(
         Item("11", _METHODS, "What was done about missing data", k.sentences("missing"),
              otherwise="No label, series or clinical column that was used was missing."),
         Item("12a", _METHODS, "How data were used and divided", k.together(k.sentences("split", "part sizes",
-             "seed"), k.disjoint)),
+             "external", "seed"), k.disjoint)),
         Item("12b", _METHODS, "How predictors entered the model", k.together(k.sentences("preprocessing",
-             "roles"), k.subsets),
+             "roles", "harmonisation"), k.subsets),
              otherwise="Clinical columns were standardised by the training part."),
         Item("12c", _METHODS, "Kind of model, how it was built and tuned, internal validation",
-             k.sentences("model", "start", "training", "selection", "epochs", "augmentation", "search"),
-             "why this kind of model"),
+             k.sentences("model", "start", "training", "selection", "epochs", "augmentation", "search",
+             "adversary"), "why this kind of model"),
         Item("12d", _METHODS, "Differences between clusters such as hospitals", k.together(
-            k.clusters, k.by_site), otherwise="They were not quantified."),
+            sites.clusters, sites.by_site, sites.external), otherwise="They were not quantified."),
         Item("12e", _METHODS, "Measures and plots of performance, and how models were compared",
              k.sentences("metrics", "intervals", "comparison", "chance", "calibration", "decision", "abstention",
              "conformal")),
@@ -72,7 +73,7 @@ TRIPOD_AI = Checklist(
         Item("15", _METHODS, "Output of the model, thresholds and how they were found", k.together(
             k.always(_OUTPUT, "predictions.parquet"), k.sentences("thresholds"))),
         Item("16", _METHODS, "Differences between the data of development and of evaluation",
-             k.together(k.internal, k.by_site),
+             k.together(sites.internal, sites.by_site, sites.external, sites.shifted),
              "differences in setting, criteria, outcome and predictors between sites"),
         Item("17", _METHODS, "Ethics committee and consent"),
         Item("18a", _OPEN, "Funding, and the funders' role"),
@@ -88,16 +89,17 @@ TRIPOD_AI = Checklist(
             "report/figures/flow.svg"))),
         Item("20b", _RESULTS, "Characteristics of participants, outcome events and missing data", k.together(
             k.characteristics, k.classes), "characteristics that the label table does not hold"),
-        Item("20c", _RESULTS, "Predictors of development and evaluation compared", k.sentences("part sizes"),
-             "distributions of age, sex and the like by part"),
+        Item("20c", _RESULTS, "Predictors of development and evaluation compared", k.together(k.sentences("part sizes"),
+             sites.shifted), "distributions of age, sex and the like by part"),
         Item("21", _RESULTS, "Participants and events in each analysis", k.together(k.sentences("part sizes"),
              k.counts)),
         Item("22", _RESULTS, "The full model, for predictions in new people", k.together(k.availability, k.apply,
              k.weight_licences),
              "where the weights can be had, and on what terms"),
         Item("23a", _RESULTS, "Performance with intervals, also of groups", k.together(k.performance, k.subgroups)),
-        Item("23b", _RESULTS, "Differences of performance between clusters", k.by_site,
-             otherwise="No site was left out, so none was examined."),
+        Item("23b", _RESULTS, "Differences of performance between clusters",
+             k.together(sites.clusters, sites.by_site, sites.external),
+             otherwise="No site was left out or kept out, and no group of one was large enough."),
         Item("24", _RESULTS, "Results of updating", k.together(k.sentences("recalibration"), k.recalibrated),
              otherwise="No model was updated."),
         Item("25", _DISCUSSION, "Interpretation of the main results", k.verdict,

@@ -14,7 +14,9 @@ import yaml
 from fake_run import EVIL, PATIENTS, write_run
 
 from scan2gene.core.study import Study
-from scan2gene.core.tables import read_csv
+from scan2gene.core.tables import EXTERNAL, read_csv
+from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.transfer import Transfer
 from scan2gene.report import known as k
 from scan2gene.report.beside import write_beside
 from scan2gene.report.cards import as_markdown, data_card, model_card, shown
@@ -101,6 +103,57 @@ def test_what_only_authors_know_is_never_filled(known):
     assert {by_number["claim"][n] for n in ("1", "2", "3", "5", "15", "16", "17", "18", "34", "44")} == {OPEN}
     assert {by_number["tripod_ai"][n] for n in ("1", "2", "3a", "3b", "3c", "8b", "8c", "17", "18a", "18b", "18d", "19",
                                                "27c")} == {OPEN}  # fmt: skip
+
+
+def test_sites_kept_out_of_development_are_told_and_not_denied(base, tmp_path):
+    study, out, stores = base
+    copy = tmp_path / "run"
+    shutil.copytree(out, copy)
+    split = pd.read_csv(copy / "split.csv", dtype=str)
+    split.loc[split["patient_id"].isin(PATIENTS[30:]), "part"] = EXTERNAL
+    split[split["split"] == "cv"].to_csv(copy / "split.csv", index=False)
+    drop = Estimate(0.177, -0.02, 0.37)
+    found = Transfer("net", "cv", "idh", "the external site south", EXTERNAL, 2, Estimate(0.789, 0.7, 0.88),
+                     Estimate(0.612, 0.5, 0.72), Estimate(0.612, 0.5, 0.72), drop, 0.06, (30, 10), (15, 4))  # fmt: skip
+    audit = json.loads((copy / "audit.json").read_text())
+    (copy / "audit.json").write_text(json.dumps(audit | {"transfer": [found.row()], "shift": []}))
+    plain = [s.model_dump(mode="json") for s in study.splits[:1]]
+    before = read_inputs(study.model_copy(update={"splits": study.splits[:1]}), copy, stores)
+    inside = changed(before, splits=plain)
+    outside = changed(before, splits=[plain[0] | {"external": ["south"]}])
+
+    def told(inputs: Inputs) -> tuple[dict[str, str], str, str]:
+        known = k.Known(inputs, methods(inputs), scores(inputs))
+        values = {f"{c.name} {a.item.number}": a.value for c in CHECKLISTS for a in answers(c, known)}
+        return values, text_of(inputs), as_markdown(model_card(known), "s", "")
+
+    values, text, card = told(inside)
+    assert "No site was left out or kept out" in values["claim 33"]
+    assert "No site was kept apart" in values["claim 40"]
+    assert "kept out" not in text + card
+    values, text, card = told(outside)
+    for place in ("claim 33", "tripod_ai 12d", "tripod_ai 16", "tripod_ai 23b"):
+        assert "AUROC 0.612 (0.500–0.720), 10 patients, 4 positive, inside 0.789" in values[place], place
+    assert "10 patients of site south were kept out of development" in text
+    assert "corrected by Holm's method over all runs and targets" in text
+    assert "the external site south: AUROC 0.612" in card.replace("\\", "")
+    assert not any("No site was" in value for value in values.values())
+
+
+def test_what_was_done_against_sites_is_in_the_methods(inputs):
+    assert not about(methods(inputs), "harmonisation", "adversary", "imbalance")
+    combat = {"name": "combat", "options": {"keep": ["age"], "unknown": "estimate"}}
+    done = changed(inputs, train__site_sampling=True, train__site_adversary={"weight": 0.5, "rise": 7, "hidden": 9},
+                   runs__2__data={"harmonise": combat})  # fmt: skip
+    text = text_of(done)
+    for part in ("In age, sites were taken out of the columns by ComBat, fitted on the training rows of each fold; the "
+                 "effect of age and the training labels was kept", "estimated from its own tested rows, without their",
+                 "every site, and in it every class, came equally often", "a network with 9 hidden units",
+                 "rose to 0.5 in 7 epochs"):  # fmt: skip
+        assert part in text
+    known = k.Known(done, methods(done), scores(done))
+    balance = next(a for a in answers(TRIPOD_AI, known) if a.item.number == "13")
+    assert "Nothing was done" not in balance.value
 
 
 @pytest.mark.parametrize("checklist", CHECKLISTS, ids=lambda c: c.name)
