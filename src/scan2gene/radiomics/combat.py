@@ -20,6 +20,7 @@ import numpy as np
 
 FEWEST = 2  # rows of a site, below which nothing is known of its scale
 FEWEST_NEW = 10  # rows of a site that training lacks, below which it is left alone
+FEWEST_SPREAD = 10  # known values of a site in a column, below which that column alone does not tell the site's spread
 _STEPS, _CLOSE = 1000, 1e-6
 
 
@@ -69,7 +70,7 @@ def fit_combat(
     """Learn what each site does to each column.
 
     Args:
-        values: (N, F) of training rows; NaN where missing.
+        values: (N, F) of training rows; NaN where missing, which are left out, column by column.
         site: N names; "" where unknown, and such rows are left out.
         kept: (N, C) covariates whose effect is to stay, known of every row later on; NaN takes the mean.
         labels: (N, T) of training, whose effect is to stay and which later rows need not have.
@@ -88,19 +89,24 @@ def fit_combat(
     rows = np.isin(np.asarray(site, object), names)
     values, at = np.asarray(values, float)[rows], np.asarray(site, object)[rows]
     member = (at[:, None] == names).astype(float)  # (N, S)
-    values = _filled(values, member)
     covariates, middle, columns, told = _covariates(member, kept, labels, rows)
     wanted = 0 if kept is None else kept.shape[1]
+    known = ~np.isnan(values)
     design = np.concatenate([member, covariates], axis=1)
-    found, *_ = np.linalg.lstsq(design, values, rcond=None)  # (S + C + T, F)
-    share = member.mean(axis=0)
-    level = share @ found[: len(names)]
-    spread = np.sqrt(((values - design @ found) ** 2).mean(axis=0))
+    found = _coefficients(design, values, known, len(names))  # (S + C + T, F)
+    counts = member.T @ known  # (S, F)
+    level = (counts * found[: len(names)]).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
+    squares = np.where(known, values - design @ found, 0.0) ** 2
+    spread = np.sqrt(squares.sum(axis=0) / np.maximum(known.sum(axis=0), 1))
     still = spread <= 1e-9 * np.maximum(np.abs(level), 1e-9)
     safe = np.where(still, 1.0, spread)
     z = (values - level - covariates @ found[len(names) :]) / safe
     z[:, still] = 0.0
     shift, scale, pooled = _sites(z, member, ~still, pool)
+    if not pooled:
+        few = [str(n) for n, c in zip(names, counts[:, ~still], strict=True) if (c < FEWEST_SPREAD).any()]
+        notes += [f"site {s} has too few training rows for its spread where each column is taken by itself; only its "
+                  "level is taken out" for s in few]  # fmt: skip
     slopes = np.zeros((wanted, values.shape[1]))
     for number, column in enumerate(columns):
         if column < wanted:
@@ -109,14 +115,29 @@ def fit_combat(
                   pooled, (*notes, *told))  # fmt: skip
 
 
-def _filled(values: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Missing numbers as the mean of their site, or of all."""
-    known = ~np.isnan(values)
-    zero = np.where(known, values, 0.0)
-    overall = zero.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    counts = member.T @ known
-    means = np.where(counts > 0, (member.T @ zero) / np.maximum(counts, 1), overall)
-    return np.where(known, values, member @ means)
+def _coefficients(design: np.ndarray, values: np.ndarray, known: np.ndarray, sites: int) -> np.ndarray:
+    """Least squares of each column on the rows in which it is known; 0 for what these do not tell."""
+    found = np.zeros((design.shape[1], values.shape[1]))
+    whole = known.all(axis=0)
+    found[:, whole] = np.linalg.lstsq(design, values[:, whole], rcond=None)[0]
+    for column in np.flatnonzero(~whole & known.any(axis=0)):
+        rows = known[:, column]
+        present = np.flatnonzero(design[rows, :sites].any(axis=0))
+        told = [*present, *(sites + np.array(_apart(design[rows][:, present], design[rows, sites:]), int))]
+        found[told, column] = np.linalg.lstsq(design[rows][:, told], values[rows, column], rcond=None)[0]
+    return found
+
+
+def _apart(taken: np.ndarray, table: np.ndarray) -> list[int]:
+    """Columns of a table that are no mixture of those taken and of columns before them."""
+    columns = []
+    for number in range(table.shape[1]):
+        column = table[:, number : number + 1]
+        wider = np.concatenate([taken, column / max(float(np.abs(column).max(initial=0)), 1e-12)], axis=1)
+        if np.linalg.matrix_rank(wider, tol=1e-6 * np.sqrt(len(wider))) > taken.shape[1]:
+            taken = wider
+            columns.append(number)
+    return columns
 
 
 def _covariates(
@@ -129,15 +150,9 @@ def _covariates(
     known = ~np.isnan(table)
     middle = np.where(known, table, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     table = np.where(known, table, middle) - middle
-    taken, columns, notes = member, [], []
-    for number in range(table.shape[1]):
-        column = table[:, number : number + 1]
-        wider = np.concatenate([taken, column / max(float(np.abs(column).max()), 1e-12)], axis=1)
-        if np.linalg.matrix_rank(wider, tol=1e-6 * np.sqrt(len(wider))) > taken.shape[1]:
-            taken = wider
-            columns.append(number)
-        else:
-            notes.append("a covariate or label is the same for all patients of each site, so it cannot be told from it")
+    columns = _apart(member, table)
+    lost = "a covariate or label is the same for all patients of each site, so it cannot be told from it"
+    notes = [lost] * (table.shape[1] - len(columns))
     return table[:, columns], middle, columns, notes
 
 
@@ -152,13 +167,17 @@ def _sites(
 
 
 def _of_site(z: np.ndarray, pooled: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Shift and scale of one site's standardised rows (n, F), by empirical Bayes where `pooled`."""
-    n = len(z)
-    mean, variance = z.mean(axis=0), z.var(axis=0, ddof=1)
-    if not pooled:
-        return mean, np.sqrt(np.where(variance > 0, variance, 1.0))
-    prior_mean, prior_variance = float(mean.mean()), float(mean.var(ddof=1))
-    m, s2 = float(variance.mean()), float(variance.var(ddof=1))
+    """Shift and scale of one site's standardised rows (n, F), NaN where missing, by empirical Bayes where `pooled`."""
+    known = ~np.isnan(z)
+    n = known.sum(axis=0)
+    z = np.where(known, z, 0.0)
+    mean = z.sum(axis=0) / np.maximum(n, 1)
+    variance = (np.where(known, z - mean, 0.0) ** 2).sum(axis=0) / np.maximum(n - 1, 1)
+    told, spread = n > 0, n > 1
+    if not pooled or min(told.sum(), spread.sum()) < 2:
+        return mean, np.sqrt(np.where((variance > 0) & (n >= FEWEST_SPREAD), variance, 1.0))
+    prior_mean, prior_variance = float(mean[told].mean()), float(mean[told].var(ddof=1))
+    m, s2 = float(variance[spread].mean()), float(variance[spread].var(ddof=1))
     if m <= 0:
         return mean, np.ones_like(mean)
     if s2 <= 1e-12 * m * m:  # all columns alike: nothing to draw together
@@ -167,7 +186,7 @@ def _of_site(z: np.ndarray, pooled: bool) -> tuple[np.ndarray, np.ndarray]:
     shift, scale = mean, variance
     for _ in range(_STEPS):
         new = (n * prior_variance * mean + scale * prior_mean) / (n * prior_variance + scale)
-        squares = ((z - new) ** 2).sum(axis=0)
+        squares = (np.where(known, z - new, 0.0) ** 2).sum(axis=0)
         wider = (0.5 * squares + b) / (0.5 * n + a - 1)
         moved = max(float(np.abs(new - shift).max()), float((np.abs(wider - scale) / wider).max()))
         shift, scale = new, wider
@@ -210,8 +229,7 @@ def harmonised(
         if name in model.sites:
             shift, scale = (t[model.sites.index(name)] for t in (model.shift, model.scale))
         elif unknown == "estimate" and name and rows.sum() >= FEWEST_NEW:
-            filled = _filled(z[rows], np.ones((int(rows.sum()), 1)))
-            (shift,), (scale,), _ = _sites(filled, np.ones((len(filled), 1)), varies, model.pooled)
+            (shift,), (scale,), _ = _sites(z[rows], np.ones((int(rows.sum()), 1)), varies, model.pooled)
         else:
             continue
         new = (z[rows] - shift) / scale * safe + base[rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,44 @@ def fit_harmonise(
     """
     if view.data.harmonise is None:
         return
-    options = _options(**view.data.harmonise.options)
-    values, site, kept = _parts(data, run, options["keep"])
     try:
-        found = fit_combat(values[train], site[train], kept[train], targets[train] if options["labels"] else None,
-                           options["pool"])  # fmt: skip
+        found = _learned(view, run, data, targets, train)
     except ValueError as error:
         raise CohortError(f"run {run.name}, {folder.name}: {error}. Leave data.harmonise out of this run.") from None
     write_json(folder / FILE, found.as_json())
+
+
+def _learned(
+    view: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, train: np.ndarray
+) -> Combat:  # fmt: skip
+    options = _options(**(view.data.harmonise.options if view.data.harmonise else {}))
+    values, site, kept = _parts(data, run, options["keep"])
+    return fit_combat(values[train], site[train], kept[train], targets[train] if options["labels"] else None,
+                      options["pool"])  # fmt: skip
+
+
+def is_of_training(
+    view: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
+    folder: Path,
+) -> bool | None:  # fmt: skip
+    """Whether a fit's harmonisation is what its training rows give, learned anew; None where it has none.
+
+    Args:
+        view: As the run sees the study.
+        run: Its model.
+        data: Embeddings, or cohort.csv.
+        targets: (N, T), NaN where unknown.
+        parts: patient_id -> part, in the fold.
+        folder: Of the fit.
+    """
+    if not (folder / FILE).exists():
+        return None
+    kept = Combat.of_json(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    exams = data if isinstance(data, pd.DataFrame) else data.exams
+    inside = (exams["patient_id"].map(parts) == "train").to_numpy() & ~np.isnan(targets).all(axis=1)
+    fresh = _learned(view, run, data, targets, np.flatnonzero(inside))
+    pairs = [(getattr(kept, name), getattr(fresh, name)) for name in ("level", "spread", "shift", "scale", "slopes")]
+    return kept.sites == fresh.sites and all(np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in pairs)
 
 
 def with_harmonised(

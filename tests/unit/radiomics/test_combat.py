@@ -15,6 +15,7 @@ from scan2gene.core.study_runs import Run
 from scan2gene.evaluate.metrics import auroc
 from scan2gene.radiomics.combat import FEWEST_NEW, Combat, fit_combat, harmonised
 from scan2gene.train.fold import check_model, predict_fold, train_fold
+from scan2gene.train.harmonise import fit_harmonise, is_of_training
 
 
 def _planted(seed: int = 0, n: int = 90, columns: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -121,6 +122,12 @@ def test_tested_rows_and_their_labels_change_nothing_that_was_fitted(tmp_path):
         logits = predict_fold(study, run, cohort, folder).logits["original"]
         assert np.isfinite(logits).all()
     assert fits[0] == fits[1]
+    asked = (study, run, cohort, targets, parts)
+    assert is_of_training(*asked, tmp_path / "False")
+    everyone = dict.fromkeys(parts, "train")
+    fit_harmonise(study, run, cohort, targets, np.arange(60), tmp_path / "False")  # a leak: of all rows
+    assert not is_of_training(*asked, tmp_path / "False")
+    assert is_of_training(*asked[:-1], everyone, tmp_path / "False")
 
 
 def _cohort(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray, dict[str, str]]:
@@ -172,6 +179,37 @@ def test_gaps_constants_and_single_columns():
     one = fit_combat(values[:, :1], site)
     assert not one.pooled
     assert np.isfinite(harmonised(one, values[:, :1], site)).all()
+
+
+def test_a_column_with_gaps_is_harmonised_by_the_rows_that_know_it():
+    values, site, _, age = _planted(columns=4)
+    rng = np.random.default_rng(1)
+    gaps = values.copy()
+    gaps[rng.random(len(site)) < np.where(site == "B", 0.6, 0.1), 1] = np.nan
+    known = ~np.isnan(gaps[:, 1])
+    kept = age[:, None]
+    found = harmonised(fit_combat(gaps, site, kept, pool=False), gaps, site, kept)[known, 1:2]
+    alone = gaps[known, 1:2], site[known], kept[known]
+    np.testing.assert_allclose(found, harmonised(fit_combat(*alone, pool=False), *alone), rtol=1e-9)
+    # sites that do not differ are not made to differ by what they lack
+    same = rng.normal(0, 1, (4000, 3))
+    where = np.array(["A", "B"], object)[np.arange(4000) % 2]
+    same[(where == "B") & (rng.random(4000) < 0.6), 0] = np.nan
+    for pool in (True, False):
+        left = harmonised(fit_combat(same, where, pool=pool), same, where)
+        spread = [np.nanstd(left[where == s, 0]) for s in "AB"]
+        assert spread[1] / spread[0] == pytest.approx(1, abs=0.06)
+
+
+def test_two_rows_of_a_site_do_not_tell_its_spread():
+    """Ages 50 and 51 of a site in training must not make its patient of 70 three hundred years old."""
+    rng = np.random.default_rng(0)
+    ages = np.r_[rng.normal(55, 12, 40), 50, 51][:, None]
+    site = np.array(["A"] * 20 + ["B"] * 20 + ["C"] * 2, object)
+    model = fit_combat(ages, site)
+    assert not model.pooled and "site C has too few training rows for its spread" in model.notes[0]
+    (moved,) = harmonised(model, np.array([[70.0]]), np.array(["C"], object))[0]
+    assert 65 < moved < 85
 
 
 def test_what_cannot_be_harmonised_is_said(tmp_path):
