@@ -16,7 +16,7 @@ from scan2gene.evaluate.leakage import FOLD, Check, outcome
 
 def fitted_inside(
     fitted: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], cohort: pd.DataFrame, split: pd.DataFrame,
-    given: Sequence[str] = (),
+    given: Sequence[str] = (), harmonised: Sequence[tuple[Mapping[str, Any], str, bool]] = (),
 ) -> Check:  # fmt: skip
     """Were statistics that are learned across patients learned from the training part of their own fold?
 
@@ -27,9 +27,13 @@ def fitted_inside(
         cohort: Rows with `clinical:` columns.
         split: split.csv.
         given: Steps whose statistics came with the study file.
+        harmonised: (split, repeat, fold), run, and whether ComBat learned anew from training rows is the one kept.
     """
-    name = "statistics"
-    cases = []
+    name, agree = "statistics", 0
+    cases = [
+        {c: fold[c] for c in FOLD} | {"what": f"{run}: ComBat is not what the fold's training rows give"}
+        for fold, run, same in harmonised if not same
+    ]  # fmt: skip
     for fold, model in fitted:
         rows = split[(split[FOLD] == [fold[c] for c in FOLD]).all(axis=1) & (split["part"] == "train")]
         inside = cohort[cohort["patient_id"].isin(rows["patient_id"])]
@@ -37,23 +41,24 @@ def fitted_inside(
             values = pd.to_numeric(inside[f"clinical:{column}"], errors="coerce")
             outside = pd.to_numeric(cohort[f"clinical:{column}"], errors="coerce")
             own, every = float(values.median()), float(outside.median())
+            agree += bool(np.isclose(own, kept, rtol=1e-6))
             if np.isfinite(own) and not np.isclose(own, kept, rtol=1e-6) and np.isclose(every, kept, rtol=1e-6):
                 cases.append({c: fold[c] for c in FOLD} | {
                     "what": f"the median of {column} is that of all patients, {every:g}; the training part has {own:g}"
                 })  # fmt: skip
     if cases:
-        return outcome(name, cases, f"{len(cases)} statistics are those of all patients, tested ones too.", "")
+        return outcome(name, cases, f"{len(cases)} statistics are not those of the training part.", "")
     if given:
         return Check(
             name, "unknown",
             f"Landmarks of step {', '.join(given)} came with the study file; they must be learned from patients that "
             "are never tested, and the run cannot tell.",
         )  # fmt: skip
-    return Check(
-        name,
-        "clean",
-        "Prepared volumes see one exam each; what is learned across patients agrees with the training part.",
-    )
+    anew = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((agree, "median"), (len(harmonised), "ComBat fit")) if n]
+    rest = f"; computed anew from training rows, the same came out: {' and '.join(anew)}." if anew else (
+        "; of what is learned across patients nothing could be computed anew."
+    )  # fmt: skip
+    return Check(name, "clean", f"Prepared volumes see one exam each{rest}")
 
 
 def thresholds_inside(thresholds: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> Check:

@@ -13,7 +13,7 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.core.files import file_hash, write_json
 from scan2gene.core.rundir import stage_key
-from scan2gene.core.study import Study, input_roles
+from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.tables import (
     EMBEDDING_COLUMNS,
     LABEL_COLUMNS,
@@ -38,10 +38,10 @@ from scan2gene.evaluate.leakage import (
 from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.verdict import Verdict, summary
-from scan2gene.stages.job import FOLD, Job, run_stores
+from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
 from scan2gene.stages.variants import VARIANTS, lesion_role
 
-FORMAT = 3  # to be raised when a rule or a figure changes
+FORMAT = 4  # to be raised when a rule or a figure changes
 FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json", "transfer.csv", "shift.csv")
 
 
@@ -129,7 +129,7 @@ def leakage(job: Job) -> list[Check]:
         twin_images(pairs, parts, compared, "no image was prepared"),
         one_person(cohort["patient_id"], parts),
         copies_before_split(manifest),
-        fitted_inside(list(_fitted(job)), cohort, split, _given(job)),
+        fitted_inside(list(_fitted(job)), cohort, split, _given(job), list(_harmonised(job))),
         thresholds_inside(_kept_thresholds(out / "thresholds.json"), _thresholds(predictions)),
         early_stopping(list(_histories(job)), every),
     ]
@@ -168,10 +168,24 @@ def _given(job: Job) -> list[str]:
 def _fitted(job: Job) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for fold, folder in _fits(job):
         path = folder / "model.json"
-        if path.exists():
+        if path.exists() and not (folder / "harmonise.json").exists():  # whose medians are of harmonised columns
             model = json.loads(path.read_text(encoding="utf-8"))
             if "median" in model and "columns" in model:
                 yield fold, model
+
+
+def _harmonised(job: Job) -> Iterator[tuple[dict[str, Any], str, bool]]:
+    """Fits with ComBat: fold, run, and whether it is learned from the fold's training rows."""
+    from scan2gene.train.harmonise import is_of_training
+
+    done = {run.name for run in job.study.runs if for_run(job.study, run).data.harmonise and not run.search}
+    for one, view, fold, parts, folder, _ in folds(job) if done else ():
+        if one.name not in done or not (folder / "harmonise.json").exists():
+            continue
+        data, targets = run_data(job, one, view)
+        same = is_of_training(view, one, data, targets, parts, folder)
+        if same is not None:
+            yield fold, one.name, same
 
 
 def _histories(job: Job) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:

@@ -151,6 +151,11 @@ def test_a_median_of_all_patients_is_found():
     found = fitted_inside([(fold, {"columns": ["age"], "median": [everyone]})], cohort, split)
     assert (found.status, found.cases[0]["fold"]) == ("found", 1)
     assert fitted_inside([], cohort, split, ["nyul"]).status == "unknown"
+    assert "nothing could be computed anew" in fitted_inside([], cohort, split).told
+    clean = fitted_inside([(fold, {"columns": ["age"], "median": [inside]})], cohort, split, (), [(fold, "net", True)])
+    assert (clean.status, "the same came out: 1 median and 1 ComBat fit." in clean.told) == ("clean", True)
+    found = fitted_inside([], cohort, split, (), [(fold, "net", True), (fold, "other", False)])
+    assert (found.status, found.cases[0]["what"].split(":")[0]) == ("found", "other")
 
 
 def test_a_threshold_chosen_on_test_patients_is_found():
