@@ -15,6 +15,7 @@ from scan2gene.core.files import write_json, write_text
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXTERNAL, LABEL_COLUMNS, SPLIT_COLUMNS, read_csv, without_slices, write_csv
+from scan2gene.evaluate.audit import adapting_runs
 from scan2gene.evaluate.domain import Shift, differences, shifts
 from scan2gene.evaluate.ensemble import ENSEMBLE
 from scan2gene.evaluate.intervals import Estimate
@@ -85,7 +86,8 @@ def external(
     rows = _rows(run_dir, applied, name, theirs, curated.labels, given.name)
     cuts = [t for t in json.loads((run_dir / "thresholds.json").read_text(encoding="utf-8")) if t["split"] == name]
     where = f"the external cohort {given.name}"
-    moved = transfers(view, rows, _features(run_dir, out, theirs), _sites_named(run_dir), cuts, where)
+    moved = transfers(view, rows, _features(run_dir, out, theirs), _sites_named(run_dir), cuts, where,
+                      adapting_runs(settings))  # fmt: skip
     shifted = _shifts(run_dir, view, out, applied, (ours, theirs), curated.labels)
     said = [f"{one.run}, {one.target}. {told(one)}" for one in moved]
     said += [d for target in targets if (d := differences(shifted, name, target))]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import clinical_table, metadata_table, scored
 from scan2gene.evaluate.calibration import slope_and_intercept
@@ -197,10 +197,17 @@ def outside(study: Study, tables: Tables, figures: Sequence[Figure]) -> tuple[li
         tables: Of its run directory.
         figures: From `shortcut_figures`.
     """
-    found = transfers(study, tables.predictions, tables.embeddings, figures, tables.thresholds)
+    found = transfers(study, tables.predictions, tables.embeddings, figures, tables.thresholds,
+                      adapted=adapting_runs(study))  # fmt: skip
     return found, shifts(
         study, tables.cohort, tables.series, tables.labels, tables.split, tables.volume_mm3, tables.grey
     )
+
+
+def adapting_runs(study: Study) -> list[str]:
+    """Runs whose ComBat estimates a site that training lacks from that site's own rows."""
+    plugins = {run.name: for_run(study, run).data.harmonise for run in study.runs}
+    return [name for name, plugin in plugins.items() if plugin and plugin.options.get("unknown") == "estimate"]
 
 
 def verdicts(
@@ -277,7 +284,7 @@ def _outside(best: Figure, found: Sequence[Transfer], shifted: Sequence[Shift]) 
     for one in found:
         if (one.kind, one.run, one.target) == (EXTERNAL, best.run, best.target):
             apart = differences(shifted, one.split, one.target)
-            yield Outside(one.where, told(one), one.outside, one.drop, apart)
+            yield Outside(one.where, told(one), one.outside, one.lost, apart)
 
 
 def _against(figures: Sequence[Figure], best: Figure, kind: str) -> Against | None:

@@ -146,15 +146,19 @@ def _unpaired(table: pd.DataFrame) -> tuple[str, ...]:
 
 def _within_sites(table: pd.DataFrame, draws: int, seed: int) -> tuple[str, ...]:
     """What is left of the AUROC when the site cannot help: a label that goes with the site lifts the whole one."""
-    if table["site"].nunique() < 2:
+    known = table[table["site"] != ""]
+    if known["site"].nunique() < 2:
         return ()
+    lacking = table["patient_id"].nunique() - known["patient_id"].nunique()
+    table = known
     groups = pd.factorize(pd.MultiIndex.from_frame(table[["fold", "site"]]))[0]
     inside = Sample(table.assign(fold=groups))
     if _lacking(inside):
         return ("No site has patients of both classes, so the score may tell sites apart and nothing else.",)
     found = inside.interval("auroc", draws, seed)
     spread = "no interval" if found.low is None else f"95 % interval {found.low:.3f} to {found.high:.3f}"
-    return (f"Pairs of patients from one site alone give an AUROC of {found.value:.3f} ({spread}).",)
+    unknown = f", without {lacking} patients of unknown site" if lacking else ""
+    return (f"Pairs of patients from one site alone give an AUROC of {found.value:.3f} ({spread}){unknown}.",)
 
 
 def _simple(sample: Sample) -> bool:

@@ -119,16 +119,44 @@ def _label(split: Split, target: str, labels: pd.DataFrame, far: pd.Series) -> S
     """Prevalence outside less inside."""
     own = labels[(labels["target"] == target) & labels["value"].notna() & labels["patient_id"].isin(far.index)]
     outside = own["patient_id"].map(far).astype(bool)
-    counts = [(int(t["value"].sum()), len(t)) for t in (own[~outside], own[outside])]
-    inside, far_words = (f"{k} of {n} positive ({100 * k / n:.0f} %)" if n else "no label is known" for k, n in counts)
-    (k_in, n_in), (k_out, n_out) = counts
-    known = n_in and n_out
-    estimate = newcombe(k_out, n_out, k_in, n_in) if known else Estimate(None, reason="no label is known")
+    groups = (own[~outside], own[outside])
+    unit = "sides " if own["patient_id"].duplicated().any() else ""
+    inside, far_words = (
+        f"{t['value'].sum():.0f} of {len(t)} {unit}positive ({100 * t['value'].mean():.0f} %)"
+        if len(t) else "no label is known" for t in groups
+    )  # fmt: skip
+    near, far_counts = (_independent(t) for t in groups)
+    known = all(len(t) for t in groups)
+    estimate = newcombe(*far_counts, *near) if known else Estimate(None, reason="no label is known")
     people = (own.loc[~outside, "patient_id"].nunique(), own.loc[outside, "patient_id"].nunique())
     return Shift(split.name, "label", target, LABEL, inside, far_words, estimate, people)
 
 
-def newcombe(k_one: int, n_one: int, k_two: int, n_two: int) -> Estimate:
+def _independent(labels: pd.DataFrame) -> tuple[float, float]:
+    """Positives and all, as if so many were independent: sides of a patient tell less than as many patients.
+
+    Source: effective sample size by the ratio estimator's variance over patients, Rao and Scott 1992, "A simple method
+    for the analysis of clustered binary data"; never more than sides, and patients where all are alike.
+    """
+    whole = float(len(labels))
+    of_patient = labels.groupby("patient_id")["value"].agg(["sum", "size"]).to_numpy(float)
+    people = len(of_patient)
+    if people == whole:
+        return float(labels["value"].sum()), whole
+    share = float(labels["value"].mean())
+    variance = (
+        people / (people - 1) * float(((of_patient[:, 0] - share * of_patient[:, 1]) ** 2).sum()) / whole**2
+        if people > 1
+        else 0.0
+    )
+    if share in (0, 1):
+        whole = float(people)
+    elif variance > 0:
+        whole = min(whole, share * (1 - share) / variance)
+    return share * whole, whole
+
+
+def newcombe(k_one: float, n_one: float, k_two: float, n_two: float) -> Estimate:
     """Difference of two independent shares with a 95 % interval.
 
     Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
@@ -139,7 +167,7 @@ def newcombe(k_one: int, n_one: int, k_two: int, n_two: int) -> Estimate:
     return Estimate(value, low, value + float(np.hypot(high_one - one, two - low_two)))
 
 
-def _wilson(k: int, n: int) -> tuple[float, float, float]:
+def _wilson(k: float, n: float) -> tuple[float, float, float]:
     """A share and its 95 % score interval (Wilson 1927)."""
     z, p = 1.959964, k / n
     middle, reach = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

@@ -205,7 +205,7 @@ def named(
     rows = rows[rows["group"].isin(sizes.index[sizes >= FEWEST])]
     if rows["group"].nunique() < 2:
         return None
-    hits, commonest = [], []
+    hits, commonest = [], []  # of the same patients, in the same order
     for _, fold in rows.groupby(["repeat", "fold"], sort=False):
         tested = (fold["part"] == "test").to_numpy()
         known = fold.loc[~tested, "group"]
@@ -213,26 +213,29 @@ def named(
             continue
         hit = named_correctly(np.stack(fold["embedding"].to_numpy()).astype(float), fold["group"].to_numpy(), tested)
         hits.append(pd.Series(hit.astype(float), fold.loc[tested, "patient_id"].to_numpy()))
-        commonest.append(fold.loc[tested, "group"] == known.value_counts().index[0])
+        commonest.append((fold.loc[tested, "group"] == known.value_counts().index[0]).set_axis(hits[-1].index))
     if not hits:
         return None
     per_patient = pd.concat(hits).groupby(level=0).mean()
-    chance = float(pd.concat(commonest).mean())
+    plain = pd.concat(commonest).astype(float).groupby(level=0).mean()
+    chance = float(plain.mean())
     estimate = _share(per_patient.to_numpy(), draws, seed)
     figure = Figure(what, split, "", run, f"{chance:.4f}", estimate, len(per_patient), 0)
     if estimate.value is None:
         return figure
-    verdict = "more often than" if (estimate.low or estimate.value) > chance else "no more often than"
+    gained = _share((per_patient - plain).to_numpy(), draws, seed, share=False).low
+    verdict = "more often than" if gained is not None and gained > 0 else "not shown to be more often than"
     return replace(figure, told=(
         f"From the features of {run} the {what} of {percent(estimate.value)} of the tested patients can be named "
         f"({_spread(estimate)}); that is {verdict} by naming the commonest ({percent(chance)})."
     ))  # fmt: skip
 
 
-def _share(hits: np.ndarray, draws: int, seed: int) -> Estimate:
+def _share(hits: np.ndarray, draws: int, seed: int, share: bool = True) -> Estimate:
+    """Mean over patients with its interval; that of a share is exact where all are alike."""
     counts = bootstrap_counts(np.zeros(len(hits), int), draws, seed)
     found = resample(lambda w: (w @ hits) / w.sum(axis=-1), counts)
-    return interval_of(found, len(hits))
+    return interval_of(found, len(hits) if share else 0)
 
 
 def subgroups(
@@ -261,8 +264,7 @@ def subgroups(
 
 
 def _in_group(where: tuple[str, str, str], rows: pd.DataFrame, of: str, draws: int, seed: int) -> Figure:
-    units = rows.drop_duplicates(PERSON)
-    fewest = int(min((units["y_true"] == 1).sum(), (units["y_true"] == 0).sum())) if len(units) else 0
+    units, fewest = rows.drop_duplicates(PERSON), Sample(rows).fewest
     if fewest < FEWEST:
         reason = f"it has {fewest} patients of the rarer class, and {FEWEST} are needed"
         split, target, run = where

@@ -8,7 +8,7 @@ the ensemble's own figure stands beside it, as that is what would be used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,8 +22,10 @@ from scan2gene.evaluate.domain import FEWEST, told_apart
 from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
 from scan2gene.evaluate.intervals import Estimate, Resampled, interval_of, p_value
+from scan2gene.evaluate.paired import holm
 from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.shortcuts import Figure, signed
+from scan2gene.evaluate.verdict import LEVEL, p_words
 
 CHANCE = 0.5
 UNKNOWN = Estimate(None, reason="it was not looked at")
@@ -46,6 +48,8 @@ class Transfer:
         single: AUROC outside of single networks, on average.
         drop: Inside less single; above 0 where it does worse outside.
         p: Of the drop, two-sided.
+        p_holm: The same, corrected for all runs and targets of the split (Holm).
+        tested: How many these are.
         n: Patients inside and outside.
         positive: Of the scored units, inside and outside.
         decisions: "recall" and "specificity", inside and outside, at thresholds chosen in development.
@@ -54,6 +58,9 @@ class Transfer:
         domain: AUROC with which the run's features tell external from tested patients of development.
         site: Share of patients whose site the features name.
         commonest: The same by naming the commonest site.
+        within: With "sites": AUROC inside over pairs of patients of one site and fold, which is what counts at a site
+            that was left out.
+        adapted: Whether ComBat learned the shift and spread of external sites from their own rows.
     """
 
     run: str
@@ -75,11 +82,15 @@ class Transfer:
     domain: Estimate = UNKNOWN
     site: Estimate = UNKNOWN
     commonest: float | None = None
+    p_holm: float | None = None
+    tested: int = 1
+    within: Estimate = UNKNOWN
+    adapted: bool = False
 
     @property
     def lost(self) -> bool:
-        """Whether it is shown to do worse outside."""
-        return (self.drop.low or 0) > 0
+        """Whether it is shown to do worse outside, also as one of several that were looked at."""
+        return (self.drop.low or 0) > 0 and self.p_holm is not None and self.p_holm < LEVEL
 
     @property
     def holds(self) -> bool:
@@ -93,12 +104,12 @@ class Transfer:
             "networks": self.networks, "n_inside": self.n[0], "positive_inside": self.positive[0],
             "n_outside": self.n[1], "positive_outside": self.positive[1],
         }  # fmt: skip
-        for name in ("inside", "outside", "single", "drop", "domain", "site"):
+        for name in ("inside", "outside", "single", "drop", "domain", "site", "within"):
             found |= _columns(name, getattr(self, name))
         for name in DECISIONS:
             inside, outside = self.decisions.get(name, (UNKNOWN, UNKNOWN))
             found |= _columns(f"{name}_inside", inside) | _columns(f"{name}_outside", outside)
-        return found | {"p_drop": self.p, "mean_probability": self.said,
+        return found | {"p_drop": self.p, "p_drop_holm": self.p_holm, "mean_probability": self.said,
                         "share_positive": self.observed, "commonest_site": self.commonest,
                         "told": told(self)}  # fmt: skip
 
@@ -110,7 +121,7 @@ def _columns(name: str, estimate: Estimate) -> dict[str, Any]:
 
 def transfers(
     study: Study, predictions: pd.DataFrame, embeddings: pd.DataFrame, figures: Sequence[Figure],
-    thresholds: Sequence[dict[str, Any]] = (), where: str = "",
+    thresholds: Sequence[dict[str, Any]] = (), where: str = "", adapted: Collection[str] = (),
 ) -> list[Transfer]:  # fmt: skip
     """Every run, target and split that looks outside.
 
@@ -121,6 +132,7 @@ def transfers(
         figures: Of the shortcut audit; whether features name the site is taken from them.
         thresholds: thresholds.json; without them no decisions are compared.
         where: Outside, in words; default: the external sites of the split.
+        adapted: Runs whose ComBat estimates unknown sites from their own rows.
     """
     main = next((s for s in study.splits if s.kind != "leave_one_site_out"), None)
     outward = [s for s in study.splits if s.external or (s.kind == "leave_one_site_out" and main is not None)]
@@ -138,8 +150,15 @@ def transfers(
                 if (own["split"] == split.name).any():
                     made = _external(study, split, own, domain) if split.external else _by_site(study, main, split, own)
                     made = replace(made, where=where) if where and split.external else made
+                    made = replace(made, adapted=run in adapted and made.kind == EXTERNAL)
                     found.append(_with_site(made, main if made.kind == "sites" else split, figures))
-    return found
+    return [one for split in outward for one in _corrected([f for f in found if f.split == split.name])]
+
+
+def _corrected(found: Sequence[Transfer]) -> list[Transfer]:
+    """Drops of one split with Holm's correction: the run that is best inside tends to be lucky there, and to lose."""
+    adjusted = holm([one.p for one in found])
+    return [replace(one, p_holm=p, tested=len(found)) for one, p in zip(found, adjusted, strict=True)]
 
 
 def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) -> Transfer:
@@ -181,11 +200,13 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
     elif not lacking:
         drop = Estimate(None, reason="a single patient in the rarer class shows no spread")
     found = _auroc(outside, draws, seed)
+    seats = inside.table.groupby(["repeat", "fold", "site"], dropna=False).ngroup()
     return Transfer(
         run=str(rows["run_id"].iloc[0]) if len(rows) else "", split=split.name,
         target=str(rows["target"].iloc[0]) if len(rows) else "", where="each site in turn", kind="sites", networks=1,
         inside=_auroc(inside, draws, seed), outside=found, single=found, drop=drop, p=p,
         n=(_patients(inside), _patients(outside)), positive=(_positive(inside), _positive(outside)),
+        within=_auroc(Sample(inside.table.assign(fold=seats)), draws, seed),
     )  # fmt: skip
 
 
@@ -275,18 +296,22 @@ def told(found: Transfer) -> str:
     """The sentence about one run and target outside."""
     where = found.where if found.kind == EXTERNAL else "sites that it never saw"
     unseen = ", which nothing was learned or chosen on," if found.kind == EXTERNAL else ""
+    if found.adapted:
+        unseen = ", of which ComBat saw the columns and no labels,"
     if found.outside.value is None:
         return f"At {where}{unseen} {found.target} cannot be estimated, because {found.outside.reason}."
     above = "it stays above chance" if found.holds else "it is not shown to be above chance"
     who = f"{found.n[1]} patients, {found.positive[1]} positive"
     by = f"the ensemble of {found.networks} networks reaches " if found.networks > 1 else ""
-    return f"At {where}{unseen} {above}: {by}AUROC {_spread(found.outside)}, {who}; {_drop(found)}."
+    return f"At {where}{unseen} {above}: {by}AUROC {_spread(found.outside)}, {who}; {_drop(found)}{_within(found)}."
 
 
 def _drop(found: Transfer) -> str:
     if found.drop.value is None or found.drop.low is None or found.drop.high is None:
         return f"how far that falls from inside cannot be estimated, because {found.drop.reason}"
     spread = f"{signed(found.drop.low)} to {signed(found.drop.high)}"
+    if found.tested > 1:
+        spread += f", P {p_words(found.p_holm)} corrected for {found.tested} comparisons"
     single = "single networks" if found.networks > 1 else "its network" if found.kind == EXTERNAL else "networks"
     inside = "" if found.inside.value is None else f" {found.inside.value:.3f}"
     if found.lost:
@@ -295,13 +320,14 @@ def _drop(found: Transfer) -> str:
     return f"a drop from the{inside} inside is not shown (inside less outside {signed(found.drop.value)}, {spread})"
 
 
+def _within(found: Transfer) -> str:
+    """What pairs of one site have inside, since a left-out site has no others."""
+    if found.within.value is None:
+        return ""
+    return f"; inside, pairs of patients of one site, as at a left-out site, have {_spread(found.within)}"
+
+
 def _spread(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f} (no interval)"
     return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
-
-
-def summaries(found: Sequence[Transfer]) -> Iterator[str]:
-    """One sentence per run and target."""
-    for one in found:
-        yield f"{one.run}, {one.target}: {told(one)}"

@@ -15,7 +15,7 @@ from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
 
 MOST = 6  # columns of a kind that are shown; the table beside the page has all
-ESTIMATES = ("inside", "outside", "single", "drop", "domain", "site", "recall_inside", "recall_outside",
+ESTIMATES = ("inside", "outside", "single", "drop", "domain", "site", "within", "recall_inside", "recall_outside",
              "specificity_inside", "specificity_outside")  # fmt: skip
 KINDS = {"label": "Labels", **{kind: name[0].upper() + name[1:] for kind, name in NAMES.items()}}
 
@@ -88,7 +88,9 @@ def _against_sites(study: Study, name: str) -> str:
     if run is None:
         return ""
     view = for_run(study, run)
-    done = [view.data.harmonise.name.replace("combat", "ComBat")] if view.data.harmonise else []
+    done = ["ComBat"] if view.data.harmonise else []
+    if view.data.harmonise and view.data.harmonise.options.get("unknown") == "estimate":
+        done = ["ComBat, of unseen sites by their own rows"]
     done += ["sites drawn alike"] if view.train.site_sampling else []
     return ", ".join([*done, *(["site adversary"] if view.train.site_adversary else [])])
 
@@ -113,7 +115,8 @@ def _shown(hide: Callable[[str], str], shifts: list[dict[str, Any]]) -> list[dic
 
 def _files(moved: list[dict[str, Any]], shifted: list[dict[str, Any]]) -> list[Table]:
     columns = ["run", "split", "target", "where", "networks", "n_inside", "positive_inside", "n_outside",
-               "positive_outside", "p_drop", "mean_probability", "share_positive", "commonest_site"]  # fmt: skip
+               "positive_outside", "p_drop", "p_drop_holm", "mean_probability", "share_positive",
+               "commonest_site"]  # fmt: skip
     columns[9:9] = [f"{name}{end}" for name in ESTIMATES for end in ("", "_low", "_high")]
     found = [Table("transfer", "Inside and at sites that no network saw, AUROC with 95 % interval",
                    pd.DataFrame(moved)[columns])]  # fmt: skip

@@ -170,6 +170,9 @@ def test_a_score_that_knows_the_site_alone_is_told_by_pairs_within_sites(tmp_pat
     assert "No site has patients of both classes" in run.notes[0]
     (run,), _ = _compared(tmp_path, table.assign(site="A"))
     assert run.notes == ()
+    unknown = table.assign(patient_id=[f"Q{n}" for n in range(200)], prob=1 - table["prob"], site="")
+    (run,), _ = _compared(tmp_path, pd.concat([table, unknown]))  # of unknown site is no site
+    assert f"an AUROC of {value:.3f} (" in run.notes[0] and "without 200 patients of unknown site" in run.notes[0]
 
 
 def test_exams_are_averaged_and_repeats_are_not_pooled(tmp_path):

@@ -19,7 +19,7 @@ from scan2gene.evaluate.verdict import HEADLINES, Against, Facts, Outside, judge
 
 WEAK = Against("scanner and site", Estimate(0.52, 0.42, 0.62), 0.6, Estimate(0.28, 0.15, 0.40), 0.001)
 STRONG = Against("scanner and site", Estimate(0.81, 0.72, 0.88), 0.0001, Estimate(-0.01, -0.1, 0.09), 0.8)
-OUTSIDE = Outside("the external site C", "At C it is 0.52.", Estimate(0.52, 0.4, 0.64), Estimate(0.28, 0.1, 0.4))
+OUTSIDE = Outside("the external site C", "At C it is 0.52.", Estimate(0.52, 0.4, 0.64), True)
 CLEAR = Facts("IDH", "cv", "net", 2, Estimate(0.80, 0.70, 0.88), 100, 100, 40, 0.001, 4, WEAK, WEAK)
 
 
@@ -42,7 +42,7 @@ CLEAR = Facts("IDH", "cv", "net", 2, Estimate(0.80, 0.70, 0.88), 100, 100, 40, 0
          "better than chance, and than scan metadata or clinical data alone; not shown to hold at the external site C"),
         (replace(CLEAR, outside=(replace(OUTSIDE, estimate=Estimate(0.6, 0.51, 0.69)),), clinical=STRONG), "unproven",
          "better than chance, but not shown to beat clinical data alone; weaker at the external site C"),
-        (replace(CLEAR, outside=(replace(OUTSIDE, drop=Estimate(0.1, -0.1, 0.3)),), metadata=STRONG), "shortcut",
+        (replace(CLEAR, outside=(replace(OUTSIDE, lost=False),), metadata=STRONG), "shortcut",
          "a shortcut: scan metadata alone do as well"),
         (replace(CLEAR, outside=(OUTSIDE,), p=0.06), "chance", "not distinguishable from chance"),
         (replace(CLEAR, leaks=("A patient stands in two parts.",)), "leak", HEADLINES["leak"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,12 +16,15 @@ from scan2gene.cohorts.split import make_splits
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.evaluate import transfer
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
 from scan2gene.evaluate.domain import newcombe, shifts, told_apart
 from scan2gene.evaluate.ensemble import external_ensembles
 from scan2gene.evaluate.evaluate import check_complete, evaluate
+from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.sample import Sample
-from scan2gene.evaluate.transfer import drop_of
+from scan2gene.evaluate.shortcuts import Figure, named, subgroups
+from scan2gene.evaluate.transfer import Transfer, drop_of
 
 SPLIT = Split(name="cv", kind="kfold", folds=3, external=["C"])
 
@@ -60,7 +64,7 @@ def _judged(score, seed: int = 1, prevalence=None, grey=None, whole: bool = True
     )
     predictions = pd.concat([rows, external_ensembles(rows)], ignore_index=True)
     series = pd.DataFrame({"series_id": cohort["exam_id"], "Manufacturer": cohort["site"]})
-    study = SimpleNamespace(splits=[split], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200))
+    study = SimpleNamespace(splits=[split], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200), runs=[])
     found = evaluate(predictions, parts, 100, 1)
     tables = Tables(cohort, series, labels, parts, predictions, rows[:0], features, None, found.thresholds,
                     cohort.set_index("patient_id")[["grey"]])  # fmt: skip
@@ -182,6 +186,82 @@ def test_a_word_of_few_patients_is_counted_and_not_named():
     assert found["t1 Manufacturer"].estimate.value == pytest.approx(4 / 50)
     assert found["date"].inside == found["date"].outside == ""
     assert found["date"].estimate.value == 1.0
+
+
+def test_of_several_runs_the_lucky_one_is_not_said_to_lose():
+    """P = 0.03 is no loss where four runs were looked at: the best inside is lucky there."""
+    rows = [Transfer(f"net{n}", "cv", "gene", "the external site C", EXTERNAL, 3, Estimate(0.8, 0.7, 0.9),
+                     Estimate(0.7, 0.6, 0.8), Estimate(0.7, 0.6, 0.8), Estimate(0.1, 0.01, 0.19), p, (100, 50),
+                     (50, 25)) for n, p in enumerate((0.03, 0.4, 0.6, None))]  # fmt: skip
+    lucky, *_ = transfer._corrected(rows)
+    assert (lucky.p_holm, lucky.lost) == (pytest.approx(0.12), False)
+    assert "a drop from the 0.800 inside is not shown" in lucky.row()["told"]
+    assert "P = 0.120 corrected for 4 comparisons" in lucky.row()["told"]
+    (alone,) = transfer._corrected(rows[:1])
+    assert alone.lost and "single networks lose 0.100 of the 0.800 inside (+0.010 to +0.190)" in alone.row()["told"]
+    sure = transfer._corrected([replace(rows[0], p=0.001), *rows[1:]])[0]
+    assert sure.lost and "P = 0.004 corrected for 4 comparisons" in sure.row()["told"]
+    adapted = replace(alone, adapted=True).row()["told"]
+    assert "nothing was learned" not in adapted and "ComBat saw the columns" in adapted
+
+
+def test_two_sides_of_a_patient_are_not_two_patients():
+    """Prevalences of sides that always agree are known as well as those of patients, not better."""
+    prevalence = {"A": 0.3, "B": 0.3, "C": 0.5}
+    cohort, labels = _cohort(1, prevalence, dict.fromkeys("ABC", 0.0))
+    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100))
+    series = pd.DataFrame({"series_id": cohort["exam_id"]})
+    parts = make_splits(cohort, labels, [SPLIT], 1)
+    both = pd.concat([labels.assign(side=side) for side in "LR"])
+    one, two = (next(s for s in shifts(study, cohort, series, t, parts) if s.kind == "label") for t in (labels, both))
+    assert (two.outside, two.n) == ("50 of 100 sides positive (50 %)", (100, 50))
+    assert (two.estimate.low, two.estimate.high) == pytest.approx((one.estimate.low, one.estimate.high), abs=0.004)
+    rng = np.random.default_rng(0)
+    loose = both.assign(value=rng.permutation(both["value"].to_numpy()))  # sides know nothing of each other
+    (found,) = [s for s in shifts(study, cohort, series, loose, parts) if s.kind == "label"]
+    wide, narrow = (e.high - e.low for e in (one.estimate, found.estimate))
+    assert 0.6 < narrow / wide < 0.85
+
+
+def test_what_a_site_prevalence_gives_inside_is_told_beside_the_drop_at_sites_left_out():
+    """The same scores in both splits: nothing is lost at unseen sites, yet pairs across sites flatter the first."""
+    cohort, labels = _cohort(3, {"A": 0.1, "B": 0.9, "C": 0.5}, {"A": -2.0, "B": 2.0, "C": 0.0})
+    splits = [SPLIT.model_copy(update={"external": []}), Split(name="sites", kind="leave_one_site_out")]
+    known = cohort.assign(y_true=labels["value"], prob=norm.cdf(cohort["grey"] + labels["value"] - 0.5))
+    rows = make_splits(cohort, labels, splits, 1).join(
+        known.set_index("patient_id")[["site", "exam_id", "y_true", "prob"]], on="patient_id")  # fmt: skip
+    rows = rows.assign(run_id="net", variant="original", side="", target="gene", status="ok", reason="")
+    study = SimpleNamespace(splits=splits, targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200))
+    (found,) = transfer.transfers(study, rows, pd.DataFrame(), [])
+    assert found.drop.value > 0.05
+    tested = rows[(rows["split"] == "cv") & (rows["part"] == "test")]
+    cells = [g for _, g in tested.groupby(["fold", "site"]) if g["y_true"].nunique() == 2]
+    pairs = [g["y_true"].sum() * (1 - g["y_true"]).sum() for g in cells]
+    value = np.average([roc_auc_score(g["y_true"], g["prob"]) for g in cells], weights=pairs)
+    assert found.within.value == pytest.approx(value)
+    assert f"inside, pairs of patients of one site, as at a left-out site, have {value:.3f}" in found.row()["told"]
+
+
+def test_two_of_five_sites_named_are_not_called_more_than_the_commonest():
+    """The interval of 2 of 5 reaches 0, and a lower end of 0 is an end."""
+    group = ["A"] * 12 + ["B"] * 10 + ["B", "B", "B", "B", "A"]
+    at = [1.0] * 12 + [-1.0] * 10 + [-1.0, -1.0, 1.0, 1.0, -1.0]
+    ids = [f"P{n}" for n in range(27)]
+    exams = pd.DataFrame({"repeat": 0, "fold": 0, "part": ["train"] * 22 + ["test"] * 5, "patient_id": ids,
+                          "exam_id": ids, "embedding": [np.array([a, n % 3]) for n, a in enumerate(at)]})  # fmt: skip
+    found = named("site", "cv", "net", exams, pd.Series(group, ids), 500, 1)
+    assert (found.estimate.value, found.of) == (0.4, "0.2000")
+    assert "not shown to be more often than by naming the commonest (20 %)" in found.told
+
+
+def test_a_group_of_three_patients_with_two_sides_each_is_too_small():
+    units = [(f"P{n}", side, float(n < 3)) for n in range(40) for side in "LR"]
+    rows = pd.DataFrame(units, columns=["patient_id", "side", "y_true"])
+    rows = rows.assign(repeat=0, fold=0, prob=np.linspace(0, 1, 80))
+    network = Figure("network", "cv", "gene", "net", "", Estimate(0.7), 40, 6)
+    sex = pd.Series("F", [f"P{n}" for n in range(40)]).mask(lambda s: s.index == "P39", "M")
+    found = list(subgroups(network, rows, {"sex": sex}, 50, 1))
+    assert "it has 3 patients of the rarer class" in found[0].estimate.reason
 
 
 def test_newcombe_gives_its_published_example():
