@@ -206,7 +206,8 @@ def _shifts(
 def _counted(applied: Applied, theirs: pd.DataFrame, curated: Curated) -> list[str]:
     rows = applied.predictions[applied.predictions["exam_id"].isin(theirs["exam_id"])]
     rows = rows[rows["variant"] == ENSEMBLE]
-    said = []
+    lacking = len(set(theirs["exam_id"]) - set(rows["exam_id"]))
+    said = [f"{lacking} labelled exams were not found by `apply` and are in no figure."] if lacking else []
     for run, own in rows.groupby("run_id", sort=False):
         exams = own.drop_duplicates("exam_id")
         unlike = int(exams["reason"].fillna("").str.startswith("forced: ").sum())

@@ -207,7 +207,8 @@ def _prepared(
     network = build()
     adversary, codes = None, None
     if settings.site_adversary:
-        adversary = Adversary(network, data, train_rows, settings.site_adversary).to(fabric.device)
+        adversary = Adversary(network, data, train_rows, settings.site_adversary, settings.site_sampling)
+        adversary = adversary.to(fabric.device)
     if settings.site_sampling:
         sites, codes = site_codes(data, train_rows)
         rows = torch.as_tensor(train_rows)

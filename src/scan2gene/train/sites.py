@@ -134,6 +134,7 @@ class Adversary(nn.Module):
         data: Whose sites are named.
         rows: Of training; sites weigh the same, however many exams they have.
         settings: Of the study.
+        even: Whether sites are drawn alike already, so that their number of exams is not made up for twice.
 
     Raises:
         StudyError: The network has no such head.
@@ -142,14 +143,17 @@ class Adversary(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, network: nn.Module, data: CohortTensors, rows: np.ndarray, settings: SiteAdversary):
+    def __init__(
+        self, network: nn.Module, data: CohortTensors, rows: np.ndarray, settings: SiteAdversary, even: bool = False
+    ):
         super().__init__()
         heads = [m for m in network.modules() if isinstance(m, RoleAwareHead)]
         if len(heads) != 1:
             raise StudyError("train.site_adversary needs a network whose features end in one linear layer")
         names, self.codes = site_codes(data, rows)
         counts = torch.bincount(self.codes[torch.as_tensor(rows)].clamp(min=-1) + 1, minlength=len(names) + 1)[1:]
-        self.register_buffer("weights", counts.sum() / (len(names) * counts.clamp(min=1)), persistent=False)
+        weights = torch.ones(len(names)) if even else counts.sum() / (len(names) * counts.clamp(min=1))
+        self.register_buffer("weights", weights, persistent=False)
         features = heads[0].linear.in_features - heads[0].num_roles
         self.layers = nn.Sequential(
             nn.Linear(features, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, len(names))

@@ -109,6 +109,15 @@ def test_images_and_sides_reach_the_adversary_too():
         assert network.blocks[0][0].weight.grad.abs().sum() > 0
 
 
+def test_few_exams_of_a_site_are_made_up_for_once():
+    """By weights of the adversary's loss, or by balanced draws; by both it would weigh nine times as much."""
+    data = _planted(40)
+    data = CohortTensors(data.exams.assign(site=["A"] * 36 + ["B"] * 4), data.images, data.present, data.targets, {})
+    plain, drawn = (Adversary(PROBE(), data, np.arange(40), SiteAdversary(), even).weights for even in (False, True))
+    assert float(plain[1] / plain[0]) == pytest.approx(9)
+    assert drawn.tolist() == [1, 1]
+
+
 def test_sites_are_drawn_alike_and_so_are_the_classes_in_them():
     codes = torch.tensor([0] * 6 + [1] * 3 + [-1] * 2)
     targets = torch.tensor([[1.0]] + [[0.0]] * 5 + [[1.0], [1.0], [torch.nan]] + [[0.0], [1.0]])
