@@ -17,6 +17,7 @@ from scan2gene.evaluate.domain import Shift, differences, shifts
 from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients
+from scan2gene.evaluate.facts import Against, Facts, Outside
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.paired import holm
@@ -35,7 +36,7 @@ from scan2gene.evaluate.shortcuts import (
     subgroups,
 )
 from scan2gene.evaluate.transfer import Transfer, told, transfers
-from scan2gene.evaluate.verdict import Against, Facts, Outside, Verdict, judge
+from scan2gene.evaluate.verdict import Verdict, judge
 
 METADATA = "scanner, site and scan settings"
 SUSPICIONS = frozenset({"visits and copies"})  # found, yet perhaps no leak

@@ -20,10 +20,13 @@ from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import clinical_table, design, metadata_table, ridge_logistic
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.sample import Sample
+from scan2gene.evaluate.shares import as_independent, newcombe
+from scan2gene.evaluate.shuffled import Part, ridge_scores, shuffled_labels
 
 FEWEST = 5  # patients of each group
 FOLDS = 5  # in which a rule is learned and asked
 COMPONENTS = 20  # of embeddings, at most
+EXCHANGES, LEVEL = 399, 0.05  # behind a P value
 GROUPS = ("clinical", "scan", "grey")
 NAMES = {"clinical": "clinical data", "scan": "scan settings", "grey": "grey values"}
 LABEL, WORDS, NUMBERS, TOGETHER = "prevalence", "new values", "separation", "told apart"
@@ -43,6 +46,7 @@ class Shift:
         outside: In words.
         estimate: Of the measure.
         n: Patients inside and outside.
+        p: Of "told apart", one-sided, by patients exchanged between inside and outside; None for the others.
     """
 
     split: str
@@ -53,6 +57,7 @@ class Shift:
     outside: str
     estimate: Estimate
     n: tuple[int, int]
+    p: float | None = None
 
     @property
     def differs(self) -> bool:
@@ -60,8 +65,8 @@ class Shift:
         low, high = self.estimate.low, self.estimate.high
         if low is None or high is None or self.measure == WORDS:
             return False
-        if self.measure == TOGETHER:  # a rule that does worse than guessing has found nothing
-            return low > 0.5
+        if self.measure == TOGETHER:  # folds share what the rule is learned from, which the interval does not know
+            return low > 0.5 and self.p is not None and self.p < LEVEL
         return not low <= (0.0 if self.measure == LABEL else 0.5) <= high
 
     def row(self) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class Shift:
         e = self.estimate
         return {"split": self.split, "kind": self.kind, "what": self.what, "measure": self.measure,
                 "inside": self.inside, "outside": self.outside, "value": e.value, "low": e.low, "high": e.high,
-                "n_inside": self.n[0], "n_outside": self.n[1], "reason": e.reason}  # fmt: skip
+                "n_inside": self.n[0], "n_outside": self.n[1], "p": self.p, "reason": e.reason}  # fmt: skip
 
 
 def shifts(
@@ -125,53 +130,11 @@ def _label(split: Split, target: str, labels: pd.DataFrame, far: pd.Series) -> S
         f"{t['value'].sum():.0f} of {len(t)} {unit}positive ({100 * t['value'].mean():.0f} %)"
         if len(t) else "no label is known" for t in groups
     )  # fmt: skip
-    near, far_counts = (_independent(t) for t in groups)
+    near, far_counts = (as_independent(t) for t in groups)
     known = all(len(t) for t in groups)
     estimate = newcombe(*far_counts, *near) if known else Estimate(None, reason="no label is known")
     people = (own.loc[~outside, "patient_id"].nunique(), own.loc[outside, "patient_id"].nunique())
     return Shift(split.name, "label", target, LABEL, inside, far_words, estimate, people)
-
-
-def _independent(labels: pd.DataFrame) -> tuple[float, float]:
-    """Positives and all, as if so many were independent: sides of a patient tell less than as many patients.
-
-    Source: effective sample size by the ratio estimator's variance over patients, Rao and Scott 1992, "A simple method
-    for the analysis of clustered binary data"; never more than sides, and patients where all are alike.
-    """
-    whole = float(len(labels))
-    of_patient = labels.groupby("patient_id")["value"].agg(["sum", "size"]).to_numpy(float)
-    people = len(of_patient)
-    if people == whole:
-        return float(labels["value"].sum()), whole
-    share = float(labels["value"].mean())
-    variance = (
-        people / (people - 1) * float(((of_patient[:, 0] - share * of_patient[:, 1]) ** 2).sum()) / whole**2
-        if people > 1
-        else 0.0
-    )
-    if share in (0, 1):
-        whole = float(people)
-    elif variance > 0:
-        whole = min(whole, share * (1 - share) / variance)
-    return share * whole, whole
-
-
-def newcombe(k_one: float, n_one: float, k_two: float, n_two: float) -> Estimate:
-    """Difference of two independent shares with a 95 % interval.
-
-    Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
-    """
-    (one, low_one, high_one), (two, low_two, high_two) = (_wilson(k, n) for k, n in ((k_one, n_one), (k_two, n_two)))
-    value = one - two
-    low = value - float(np.hypot(one - low_one, high_two - two))
-    return Estimate(value, low, value + float(np.hypot(high_one - one, two - low_two)))
-
-
-def _wilson(k: float, n: float) -> tuple[float, float, float]:
-    """A share and its 95 % score interval (Wilson 1927)."""
-    z, p = 1.959964, k / n
-    middle, reach = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return p, float((middle - reach) / (1 + z * z / n)), float((middle + reach) / (1 + z * z / n))
 
 
 def _column(split: Split, kind: str, name: str, values: pd.Series, far: pd.Series, study: Study) -> Shift:
@@ -222,7 +185,28 @@ def _together(split: Split, kind: str, table: pd.DataFrame, far: pd.Series, stud
     far = far.reindex(table.index).astype(bool)
     estimate = told_apart([(table, far)], study.evaluate.bootstrap, study.seed)
     n = (int((~far).sum()), int(far.sum()))
-    return Shift(split.name, kind, "", TOGETHER, "", "", estimate, n)
+    p = p_apart(table, far, study.seed) if estimate.value is not None else None
+    return Shift(split.name, kind, "", TOGETHER, "", "", estimate, n, p)
+
+
+def p_apart(table: pd.DataFrame, far: pd.Series, seed: int, exchanges: int = EXCHANGES) -> float | None:
+    """One-sided P value that columns tell external patients: patients exchanged within folds, the rule learned anew.
+
+    Args:
+        table: By patient_id, of numbers and words.
+        far: Which patients are external.
+        seed: Of folds and exchanges.
+        exchanges: How many.
+
+    Source: Ojala and Garriga 2010, by `shuffled_labels`, with ridge regression as the rule.
+    """
+    group = far.reindex(table.index).to_numpy(bool)
+    fold = _folds(group, min(FOLDS, int(min(group.sum(), (~group).sum()))), seed)
+    parts = []
+    for k in np.unique(fold):
+        learn, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        parts.append(Part(learn, test, *design(table.iloc[learn], table.iloc[test])))
+    return shuffled_labels(group.astype(float), fold, parts, ridge_scores, exchanges, seed).p
 
 
 def told_apart(fits: Sequence[tuple[pd.DataFrame, pd.Series]], draws: int, seed: int) -> Estimate:

@@ -195,8 +195,8 @@ def named(
         seed: Of the draws.
 
     Returns:
-        Share of tested patients whose group is named, `of` its share by naming the commonest; None
-        where there are not two groups with enough patients.
+        Share of tested patients whose group is named, `of` its share by naming the commonest of all patients, which a
+        rule that knows nothing does not beat; None where there are not two groups with enough patients.
     """
     rows = exams[exams["part"] != EXTERNAL]
     rows = rows.assign(group=rows["exam_id"].map(groups).fillna(""))
@@ -213,7 +213,7 @@ def named(
             continue
         hit = named_correctly(np.stack(fold["embedding"].to_numpy()).astype(float), fold["group"].to_numpy(), tested)
         hits.append(pd.Series(hit.astype(float), fold.loc[tested, "patient_id"].to_numpy()))
-        commonest.append((fold.loc[tested, "group"] == known.value_counts().index[0]).set_axis(hits[-1].index))
+        commonest.append(pd.Series((fold.loc[tested, "group"] == sizes.index[0]).to_numpy(), hits[-1].index))
     if not hits:
         return None
     per_patient = pd.concat(hits).groupby(level=0).mean()

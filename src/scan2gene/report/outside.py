@@ -11,6 +11,7 @@ import pandas as pd
 from scan2gene.core.study import Study, for_run
 from scan2gene.evaluate.domain import LABEL, NAMES, NUMBERS, WORDS
 from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.verdict_words import p_words
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
 
@@ -105,6 +106,7 @@ def _shown(hide: Callable[[str], str], shifts: list[dict[str, Any]]) -> list[dic
             rows.append({
                 "kind": KINDS[kind], "what": hide(s["what"]) or "all of these at once", "measure": s["measure"],
                 "label": s["measure"] == LABEL, "words": s["measure"] == WORDS,
+                "p": p_words(s["p"]) if s["p"] is not None else "",
                 "inside": hide(s["inside"]), "outside": hide(s["outside"]),
                 "estimate": Estimate(s["value"], s["low"], s["high"], hide(s["reason"] or "")),
             })  # fmt: skip

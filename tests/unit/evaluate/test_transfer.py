@@ -18,13 +18,15 @@ from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate import transfer
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
-from scan2gene.evaluate.domain import newcombe, shifts, told_apart
+from scan2gene.evaluate.domain import Shift, p_apart, shifts, told_apart
+from scan2gene.evaluate.drop import drop_of
 from scan2gene.evaluate.ensemble import external_ensembles
 from scan2gene.evaluate.evaluate import check_complete, evaluate
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.sample import Sample
+from scan2gene.evaluate.shares import newcombe
 from scan2gene.evaluate.shortcuts import Figure, named, subgroups
-from scan2gene.evaluate.transfer import Transfer, drop_of
+from scan2gene.evaluate.transfer import Transfer
 
 SPLIT = Split(name="cv", kind="kfold", folds=3, external=["C"])
 
@@ -227,7 +229,7 @@ def test_what_a_site_prevalence_gives_inside_is_told_beside_the_drop_at_sites_le
     """The same scores in both splits: nothing is lost at unseen sites, yet pairs across sites flatter the first."""
     cohort, labels = _cohort(3, {"A": 0.1, "B": 0.9, "C": 0.5}, {"A": -2.0, "B": 2.0, "C": 0.0})
     splits = [SPLIT.model_copy(update={"external": []}), Split(name="sites", kind="leave_one_site_out")]
-    known = cohort.assign(y_true=labels["value"], prob=norm.cdf(cohort["grey"] + labels["value"] - 0.5))
+    known = cohort.assign(y_true=labels["value"], prob=norm.cdf(cohort["grey"] + 0.2 * labels["value"]))
     rows = make_splits(cohort, labels, splits, 1).join(
         known.set_index("patient_id")[["site", "exam_id", "y_true", "prob"]], on="patient_id")  # fmt: skip
     rows = rows.assign(run_id="net", variant="original", side="", target="gene", status="ok", reason="")
@@ -244,10 +246,10 @@ def test_what_a_site_prevalence_gives_inside_is_told_beside_the_drop_at_sites_le
 
 def test_two_of_five_sites_named_are_not_called_more_than_the_commonest():
     """The interval of 2 of 5 reaches 0, and a lower end of 0 is an end."""
-    group = ["A"] * 12 + ["B"] * 10 + ["B", "B", "B", "B", "A"]
-    at = [1.0] * 12 + [-1.0] * 10 + [-1.0, -1.0, 1.0, 1.0, -1.0]
-    ids = [f"P{n}" for n in range(27)]
-    exams = pd.DataFrame({"repeat": 0, "fold": 0, "part": ["train"] * 22 + ["test"] * 5, "patient_id": ids,
+    group = ["A"] * 20 + ["B"] * 10 + ["B", "B", "B", "B", "A"]
+    at = [1.0] * 20 + [-1.0] * 10 + [-1.0, -1.0, 1.0, 1.0, -1.0]
+    ids = [f"P{n}" for n in range(35)]
+    exams = pd.DataFrame({"repeat": 0, "fold": 0, "part": ["train"] * 30 + ["test"] * 5, "patient_id": ids,
                           "exam_id": ids, "embedding": [np.array([a, n % 3]) for n, a in enumerate(at)]})  # fmt: skip
     found = named("site", "cv", "net", exams, pd.Series(group, ids), 500, 1)
     assert (found.estimate.value, found.of) == (0.4, "0.2000")
@@ -262,6 +264,19 @@ def test_a_group_of_three_patients_with_two_sides_each_is_too_small():
     sex = pd.Series("F", [f"P{n}" for n in range(40)]).mask(lambda s: s.index == "P39", "M")
     found = list(subgroups(network, rows, {"sex": sex}, 50, 1))
     assert "it has 3 patients of the rarer class" in found[0].estimate.reason
+
+
+def test_columns_that_know_nothing_seldom_tell_external_patients():
+    """By the interval alone of 60 null cohorts 6 would be told apart; cross-validation's folds are not independent."""
+    far = pd.Series(np.arange(60) >= 40, index=[f"P{n}" for n in range(60)])
+    found = [p_apart(pd.DataFrame(np.random.default_rng(seed).normal(size=(60, 8)), far.index), far, 1, 99)
+             for seed in range(60)]  # fmt: skip
+    assert sum(p < 0.05 for p in found) <= 7  # more are rarer than one in a hundred
+    assert 0.35 < np.mean(found) < 0.65
+    known = pd.DataFrame({"age": np.random.default_rng(0).normal(far.to_numpy() * 1.5)}, far.index)
+    assert p_apart(known, far, 1, 99) == 0.01
+    told = Shift("cv", "scan", "", "told apart", "", "", Estimate(0.7, 0.55, 0.82), (40, 20), 0.2)
+    assert not told.differs and replace(told, p=0.01).differs
 
 
 def test_newcombe_gives_its_published_example():

@@ -116,7 +116,6 @@ def test_sites_kept_out_of_development_are_told_and_not_denied(base, tmp_path):
     found = Transfer("net", "cv", "idh", "the external site south", EXTERNAL, 2, Estimate(0.789, 0.7, 0.88),
                      Estimate(0.612, 0.5, 0.72), Estimate(0.612, 0.5, 0.72), drop, 0.06, (30, 10), (15, 4))  # fmt: skip
     audit = json.loads((copy / "audit.json").read_text())
-    (copy / "audit.json").write_text(json.dumps(audit | {"transfer": [found.row()], "shift": []}))
     plain = [s.model_dump(mode="json") for s in study.splits[:1]]
     before = read_inputs(study.model_copy(update={"splits": study.splits[:1]}), copy, stores)
     inside = changed(before, splits=plain)
@@ -127,10 +126,13 @@ def test_sites_kept_out_of_development_are_told_and_not_denied(base, tmp_path):
         values = {f"{c.name} {a.item.number}": a.value for c in CHECKLISTS for a in answers(c, known)}
         return values, text_of(inputs), as_markdown(model_card(known), "s", "")
 
+    (copy / "audit.json").write_text(json.dumps(audit | {"transfer": [], "shift": []}))
     values, text, card = told(inside)
     assert "No site was left out or kept out" in values["claim 33"]
     assert "No site was kept apart" in values["claim 40"]
     assert "kept out" not in text + card
+    assert "their figures were not computed" in told(outside)[0]["claim 33"]
+    (copy / "audit.json").write_text(json.dumps(audit | {"transfer": [found.row()], "shift": []}))
     values, text, card = told(outside)
     for place in ("claim 33", "tripod_ai 12d", "tripod_ai 16", "tripod_ai 23b"):
         assert "AUROC 0.612 (0.500–0.720), 10 patients, 4 positive, inside 0.789" in values[place], place

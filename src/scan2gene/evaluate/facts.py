@@ -1,0 +1,134 @@
+"""What is known of a target's best network, as its verdict takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scan2gene.evaluate.intervals import Estimate
+
+LEVEL = 0.05
+CHANCE = 0.5
+FEWEST = 6  # in the rarer class: of five, a single one can move an AUROC by a fifth
+
+
+@dataclass(frozen=True)
+class Against:
+    """A baseline that sees no picture, and the network held against it.
+
+    Args:
+        knows: What it knows, such as "scanner, site and scan settings".
+        estimate: Its AUROC.
+        p: Against chance, two-sided.
+        difference: The network's AUROC less its, on the same patients.
+        p_difference: Two-sided, corrected (Holm).
+    """
+
+    knows: str
+    estimate: Estimate
+    p: float | None
+    difference: Estimate
+    p_difference: float | None
+
+    @property
+    def predicts(self) -> bool:
+        """Whether it is better than chance itself."""
+        return (self.estimate.low or 0) > CHANCE and (1 if self.p is None else self.p) < LEVEL
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the network is shown to know more."""
+        known = self.difference.value is not None and self.p_difference is not None
+        return known and (self.difference.value or 0) > 0 and (self.p_difference or 0) < LEVEL
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The network at external sites, on which nothing was learned or chosen.
+
+    Args:
+        where: In words.
+        told: The sentence about it.
+        estimate: Its AUROC there.
+        lost: Whether it is shown to do worse there than inside, corrected for all networks and targets of the split.
+        apart: A sentence about how patients there differ; empty where they are not shown to.
+    """
+
+    where: str
+    told: str
+    estimate: Estimate
+    lost: bool
+    apart: str = ""
+
+    @property
+    def loss(self) -> str:
+        """What a headline says of it; empty where no drop is shown."""
+        if not self.lost:
+            return ""
+        holds = (self.estimate.low or 0) > CHANCE
+        return f"{'weaker' if holds else 'not shown to hold'} at {self.where}"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the best network of one target and split.
+
+    Args:
+        target: What is predicted.
+        split: Of the study.
+        run: The network with the highest AUROC.
+        networks: How many there are.
+        auroc: With its unadjusted 95 % interval.
+        n: Test patients.
+        n_units: Of them or their sides, those that are scored.
+        n_positive: Of these.
+        p: Against chance, two-sided, corrected (Holm).
+        tested: For how many comparisons it is corrected.
+        metadata: Scan metadata alone.
+        clinical: Age, sex and the like alone.
+        erased: AUROC with the lesion erased; None where it was not done.
+        left: Share of the skill that is left then.
+        erased_n: Patients behind it; of slices, those whose chosen slices show the lesion.
+        elsewhere: (sites never seen in training, AUROC, patients).
+        outside: At external sites.
+        slope: Calibration slope.
+        gaps: Sentences about gaps between subgroups that chance does not explain.
+        leaks: Sentences of leakage checks that found something certain.
+        suspicions: Sentences of those that found something to look at.
+    """
+
+    target: str
+    split: str
+    run: str
+    networks: int
+    auroc: Estimate
+    n: int
+    n_units: int
+    n_positive: int
+    p: float | None
+    tested: int
+    metadata: Against | None = None
+    clinical: Against | None = None
+    erased: Estimate | None = None
+    left: float | None = None
+    erased_n: int | None = None
+    elsewhere: tuple[tuple[str, Estimate, int], ...] = ()
+    outside: tuple[Outside, ...] = ()
+    slope: Estimate | None = None
+    gaps: tuple[str, ...] = ()
+    leaks: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()
+
+
+def too_few(n_positive: int, n_units: int) -> str:
+    """Why an AUROC of so few in one class is not judged; empty where there are enough in both."""
+    rarer, word = min((n_positive, "positive"), (n_units - n_positive, "negative"))
+    if rarer >= FEWEST:
+        return ""
+    are = "is" if rarer == 1 else "are"
+    return f"{rarer} of {n_units} {are} {word}, and below {FEWEST} a single one can move an AUROC by a fifth or more"
+
+
+def tried(facts: Facts) -> list[tuple[str, Against]]:
+    """Baselines that could be tried, by the names that a headline gives them."""
+    both = (("scan metadata", facts.metadata), ("clinical data", facts.clinical))
+    return [(name, b) for name, b in both if b is not None and b.estimate.value is not None]
