@@ -33,6 +33,6 @@ def drop_of(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[Est
     freedom = sum(spread) ** 2 / parts if parts > 0 else np.inf
     apart = Resampled(
         one.value - two.value, one.draws - two.draws,
-        np.concatenate([one.left_out - two.value, one.value - two.left_out]), freedom,
+        np.concatenate([one.left_out - two.value, one.value - two.left_out]), freedom, (-1.0, 1.0),
     )  # fmt: skip
     return interval_of(apart), p_value(apart)

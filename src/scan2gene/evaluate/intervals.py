@@ -52,13 +52,14 @@ class Resampled:
     """A statistic at equal weights, in each draw (draws,), and without each patient (P,); NaN where undefined.
 
     Two of them from the same draws of the same patients may be subtracted: a paired difference.
-    `freedom` are the degrees of freedom of the spread, where they are known.
+    `freedom` are the degrees of freedom of the spread, where they are known; `bounds` what no end may leave.
     """
 
     value: float
     draws: np.ndarray
     left_out: np.ndarray
     freedom: float = np.inf
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     def __sub__(self, other: Resampled) -> Resampled:
         return Resampled(self.value - other.value, self.draws - other.draws, self.left_out - other.left_out)
@@ -127,8 +128,8 @@ def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
     for reach in (-_reach(found.freedom), _reach(found.freedom)):
         z = bias + reach
         ends.append(float(np.quantile(draws, normal.cdf(bias + z / (1 - acceleration * z)))))
-    if fewest:  # draws that were widened may leave the range of a share
-        ends = [min(max(end, 0.0), 1.0) for end in ends]
+    low, high = (0.0, 1.0) if fewest else found.bounds  # draws that were widened may leave the range
+    ends = [min(max(end, low), high) for end in ends]
     return Estimate(value, ends[0], ends[1])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -143,6 +143,8 @@ class Sample:
         Two AUROCs of the same rows in the same folds get the spread of their pairs, as `interval` has it.
         """
         paired = self.resampled([metric], draws, seed)[metric] - other.resampled([metric], draws, seed)[metric]
+        if metric in SHARES:
+            paired = replace(paired, bounds=(-1.0, 1.0))
         seats = ["repeat", "fold", *PERSON]
         one, two = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))
         if metric != "auroc" or not one[seats].equals(two[seats]):

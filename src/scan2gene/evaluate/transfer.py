@@ -196,7 +196,7 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
     lacking = inside.lacking or outside.lacking
     drop, p = Estimate(None, reason=lacking), None
     if not lacking and min(inside.fewest, outside.fewest) >= 2:
-        paired = inside.auroc(draws, seed) - outside.auroc(draws, seed)
+        paired = replace(inside.auroc(draws, seed) - outside.auroc(draws, seed), bounds=(-1.0, 1.0))
         drop, p = interval_of(paired), p_value(paired)
     elif not lacking:
         drop = Estimate(None, reason="a single patient in the rarer class shows no spread")

@@ -11,6 +11,8 @@ from typing import Any
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
+from scan2gene.evaluate.facts import too_few
+from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.permutation import PERMUTATIONS
 from scan2gene.report import verdict
 from scan2gene.report.figures import ForestRow, forest
@@ -54,7 +56,7 @@ def results(runs: Sequence[Judged], pairs: Sequence[Pair]) -> dict[str, Any]:
                 "auroc_high": run.auroc.high,
                 "p_chance": run.p_chance,
                 "p_chance_holm": run.p_holm,
-                "verdict": verdict.against_chance_by_p(run.auroc, run.p_holm)[1],
+                "verdict": judged(run)[1],
                 "delong_low": run.delong.low if run.delong else None,
                 "delong_high": run.delong.high if run.delong else None,
                 "further": {name: vars(figure) for name, figure in run.further.items()},
@@ -81,6 +83,12 @@ def results(runs: Sequence[Judged], pairs: Sequence[Pair]) -> dict[str, Any]:
         ],
         "settings": SETTINGS,
     }
+
+
+def judged(run: Judged) -> tuple[verdict.Kind, str]:
+    """Kind and words of a run against chance, by its corrected P value; as in a study, not of too few in a class."""
+    few = too_few(run.n_positive, run.n_units) if run.auroc.value is not None else ""
+    return verdict.against_chance_by_p(Estimate(None, reason=few) if few else run.auroc, run.p_holm)
 
 
 def between(pair: Pair) -> str:
@@ -129,7 +137,7 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
         ],
         runs=runs,
         pairs=pairs,
-        better=sum(verdict.against_chance_by_p(r.auroc, r.p_holm)[0] == "better" for r in runs),
+        better=sum(judged(r)[0] == "better" for r in runs),
         marks=MARKS,
         forest=_forest(runs, targets),
         settings=SETTINGS,
@@ -140,7 +148,7 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
 def _said(run: Judged, tested: int) -> dict[str, Any]:
     """One run in words: verdict, figures, P value, and whatever keeps it from meaning more."""
     said = verdict.sentence(run.file, _scored(run))
-    kind, words = verdict.against_chance_by_p(run.auroc, run.p_holm)
+    kind, words = judged(run)
     cautions = [said.caution] if said.caution else []
     if kind == "chance" and said.kind in ("better", "worse"):
         cautions.insert(0, f"Its own interval misses {verdict.CHANCE:g}; that is not enough, with {tested} tested." if

@@ -221,10 +221,18 @@ def test_odd_tables_have_a_figure_or_a_reason_and_never_nan(tmp_path, table):
         for end in (found.value, found.low, found.high):
             assert end is None or np.isfinite(end)
         assert (found.low is None) == bool(found.reason)
-        assert found.low is None or found.low <= found.value <= found.high
+        assert found.low is None or -1 <= found.low <= found.value <= found.high <= 1
     assert 0 < run.p_chance <= 1
     if len(table) == 6:
         assert run.p_chance > 0.05  # of 20 orders, one is best and one is worst
+
+
+def test_no_difference_of_aurocs_is_beyond_one(tmp_path):
+    """Draws of six patients are widened to what the pairs tell, and went to 1.2."""
+    score = [0.134, 0.847, 0.764, 0.255, 0.495, 0.449]
+    six, other = (_table(6).assign(y_true=np.arange(6) % 2, prob=p) for p in (score, np.arange(6) % 3 / 3))
+    _, (pair,) = _compared(tmp_path, six, other)
+    assert -1 <= pair.difference.low < pair.difference.high <= 1
 
 
 @pytest.mark.parametrize(

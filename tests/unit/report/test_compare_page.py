@@ -158,6 +158,12 @@ def test_the_page_is_whole_loads_nothing_and_shows_names_as_text():
     assert "Its own interval misses 0.5; that is not enough, with 3 tested." in html
 
 
+def test_of_five_in_a_class_nothing_is_said_as_in_a_study():
+    (found,) = results([_judged("a", 0.99, 0.0001, 0.95, 1.0, n_positive=5)], [])["runs"]
+    assert found["verdict"].startswith("cannot be estimated, because 5 of 60 are positive, and below 6 a single one")
+    assert found["auroc"] == 0.99
+
+
 def test_the_page_of_one_run_speaks_of_no_correction_and_no_pairs():
     html = page([_judged("only.csv", 0.9, 0.001, 0.8, 0.95)], [])
     assert "corrected 0.0010" not in html
