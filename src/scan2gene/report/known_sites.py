@@ -6,6 +6,7 @@ from typing import Any
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.domain import NAMES, TOGETHER
+from scan2gene.evaluate.verdict_words import p_words
 from scan2gene.report.known import MOST, Known, figures_of, group_rows, spread_of
 from scan2gene.report.methods_tests import read_audit
 from scan2gene.report.verdict import interval, number
@@ -57,9 +58,10 @@ def shifted(known: Known) -> Said | None:
     rows = read_audit(known.inputs).get("shift", [])
     told = [f"{r['what']}, {r['split']}: {known.inputs.hide(r['outside'])}, inside {known.inputs.hide(r['inside'])}"
             for r in rows if r["kind"] == "label" and r["value"] is not None]  # fmt: skip
-    told += [f"{NAMES[r['kind']]}, {r['split']}: external patients are told from the others with an AUROC of "
-             f"{number(r['value'])}" for r in rows if r["measure"] == TOGETHER and r["value"] is not None]  # fmt: skip
-    return Said("shift", f"Differences outside: {'; '.join(told)}.", "audit.json, shift") if told else None
+    told += [f"{NAMES[r['kind']]}, {r['split']}: a rule that is to tell external patients from the others has an AUROC "
+             f"of {number(r['value'])} (P {p_words(r['p'])})"
+             for r in rows if r["measure"] == TOGETHER and r["value"] is not None]  # fmt: skip
+    return Said("shift", f"Outside and inside: {'; '.join(told)}.", "audit.json, shift") if told else None
 
 
 def internal(known: Known) -> Said | None:

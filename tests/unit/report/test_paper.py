@@ -15,6 +15,7 @@ from fake_run import EVIL, PATIENTS, write_run
 
 from scan2gene.core.study import Study
 from scan2gene.core.tables import EXTERNAL, read_csv
+from scan2gene.evaluate.domain import Shift
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.transfer import Transfer
 from scan2gene.report import known as k
@@ -132,10 +133,17 @@ def test_sites_kept_out_of_development_are_told_and_not_denied(base, tmp_path):
     assert "No site was kept apart" in values["claim 40"]
     assert "kept out" not in text + card
     assert "their figures were not computed" in told(outside)[0]["claim 33"]
-    (copy / "audit.json").write_text(json.dumps(audit | {"transfer": [found.row()], "shift": []}))
+    apart = Shift("cv", "grey", "", "told apart", "", "", Estimate(0.462, 0.3, 0.6), (30, 10), 0.7)
+    moved = {"transfer": [found.row()], "shift": [apart.row()]}
+    (copy / "audit.json").write_text(json.dumps(audit | moved))
     values, text, card = told(outside)
     for place in ("claim 33", "tripod_ai 12d", "tripod_ai 16", "tripod_ai 23b"):
         assert "AUROC 0.612 (0.500–0.720), 10 patients, 4 positive, inside 0.789" in values[place], place
+    for place in ("tripod_ai 16", "tripod_ai 20c"):
+        assert (
+            "a rule that is to tell external patients from the others has an AUROC of 0.462 (P = 0.700)"
+            in (values[place])
+        )
     assert "10 patients of site south were kept out of development" in text
     assert "corrected by Holm's method over all runs and targets" in text
     assert "the external site south: AUROC 0.612" in card.replace("\\", "")
