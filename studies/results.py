@@ -164,6 +164,13 @@ def gbm() -> None:
     gbm_rows.main()
 
 
+def scanners() -> None:
+    """Real images on simulated scanners, one of them external, and what is to help there."""
+    import scanners as of_scanners
+
+    of_scanners.main()
+
+
 def radiomics() -> None:
     """A public table of radiomics: one target that they tell and one that they do not."""
     import ucsf_radiomics
@@ -193,4 +200,5 @@ if __name__ == "__main__":
     tcga_lgg("tcga-lgg-planned")
     tcga_lgg("tcga-lgg-slices")
     radiomics()
+    scanners()
     transferred()
