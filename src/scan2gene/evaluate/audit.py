@@ -94,6 +94,7 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
             own = tested[(tested["split"] == split.name) & (tested["target"] == target)]
             by_run = {run: rows for run, rows in own.groupby("run_id") if run in networks}
             figures += _of_target(study, tables, features, (split.name, target), by_run, site)
+            figures += _unscored(tables.predictions, (split.name, target), [n for n in networks if n not in by_run])
             for run, scores in by_run.items():
                 network = next(f for f in figures if (f.kind, f.split, f.target, f.run) == (
                     "network", split.name, target, run))  # fmt: skip
@@ -144,6 +145,17 @@ def _of_target(
         for run, own in by_run.items():
             beside = against(replace(figure, run=run, told=""), own, scores, draws, seed)
             yield replace(beside, told=_told_against(beside))
+
+
+def _unscored(predictions: pd.DataFrame, where: tuple[str, str], runs: Sequence[str]) -> Iterator[Figure]:
+    """Networks that were asked about a target, and of whose tested patients none can be scored."""
+    split, target = where
+    asked = predictions[(predictions["split"] == split) & (predictions["target"] == target)]
+    for run in runs:
+        if (asked["run_id"] == run).any():
+            reason = "no tested patient has both a label and a prediction"
+            figure = Figure("network", split, target, run, "", Estimate(None, reason=reason), 0, 0)
+            yield replace(figure, told=_told_network(figure))
 
 
 def _told_network(figure: Figure) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.evaluate.delong import delong_difference, delong_interval, midranks
+from scan2gene.evaluate.drop import apart_by_ends, perfect
 from scan2gene.evaluate.intervals import Estimate, interval_of, p_value
 from scan2gene.evaluate.paired import holm
 from scan2gene.evaluate.permutation import PERMUTATIONS, p_chance
@@ -179,6 +180,8 @@ def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, s
         estimate, p = Estimate(paired.value, reason="a single patient in the rarer class shows no spread"), None
     elif _same_order(first, second):
         estimate, p = Estimate(0.0, 0.0, 0.0, "both put the patients in the same order"), 1.0
+    elif perfect(*(ends := [s.interval("auroc", draws, seed) for s in (first, second)])):
+        estimate, p = apart_by_ends(*ends)
     else:
         estimate = interval_of(paired)
         p = None if estimate.low is None else p

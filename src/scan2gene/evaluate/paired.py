@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.evaluate.drop import apart_by_ends, perfect
 from scan2gene.evaluate.intervals import Estimate, interval_of, p_value
 from scan2gene.evaluate.metrics import METRICS
 from scan2gene.evaluate.sample import PERSON, Sample
@@ -81,6 +82,9 @@ def _difference(metric: str, one: Sample, two: Sample, draws: int, seed: int) ->
     paired = one.difference(two, metric, draws, seed)
     estimate = interval_of(paired)
     p = None if estimate.value is None else p_value(paired)
+    ends = [s.interval("auroc", draws, seed) for s in (one, two)] if metric == "auroc" else []
+    if ends and perfect(*ends):
+        estimate, p = apart_by_ends(*ends)
     return {
         "difference": estimate.value,
         "low": estimate.low,

@@ -16,6 +16,7 @@ import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import named_correctly
+from scan2gene.evaluate.drop import apart_by_ends, perfect
 from scan2gene.evaluate.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
 from scan2gene.evaluate.permutation import p_chance
 from scan2gene.evaluate.sample import PERSON, Sample
@@ -130,7 +131,9 @@ def against(figure: Figure, network: pd.DataFrame, other: pd.DataFrame, draws: i
         return replace(figure, difference=Estimate(None, reason="no fold has tested patients of both classes"))
     if (paired.draws == 0).all():
         return replace(figure, difference=Estimate(0.0, 0.0, 0.0, "both order the patients alike"), p_difference=1.0)
-    return replace(figure, difference=interval_of(paired), p_difference=p_value(paired))
+    ends = [s.interval("auroc", draws, seed) for s in (first, second)]
+    apart, p = apart_by_ends(*ends) if perfect(*ends) else (interval_of(paired), p_value(paired))
+    return replace(figure, difference=apart, p_difference=p)
 
 
 def _on_common(one: pd.DataFrame, two: pd.DataFrame) -> tuple[Sample, Sample]:

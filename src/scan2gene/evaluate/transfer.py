@@ -61,6 +61,7 @@ class Transfer:
         commonest: The same by naming the commonest site.
         within: With "sites": AUROC inside over pairs of patients of one site and fold, which is what counts at a site
             that was left out.
+        units: Scored outside, patients or their sides.
         adapted: Whether ComBat learned the shift and spread of external sites from their own rows.
     """
 
@@ -86,6 +87,7 @@ class Transfer:
     p_holm: float | None = None
     tested: int = 1
     within: Estimate = UNKNOWN
+    units: int | None = None
     adapted: bool = False
 
     @property
@@ -181,7 +183,7 @@ def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) 
         n=(_patients(inside), _patients(ensemble)), positive=(_positive(inside), _positive(ensemble)),
         decisions={m: (_shown(inside, m, draws, seed), _shown(ensemble, m, draws, seed)) for m in DECISIONS}
         if decided else {},
-        said=_mean(ensemble, "prob"), observed=_mean(ensemble, "y_true"), domain=domain,
+        units=len(ensemble.units), said=_mean(ensemble, "prob"), observed=_mean(ensemble, "y_true"), domain=domain,
     )  # fmt: skip
 
 
@@ -207,7 +209,7 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
         target=str(rows["target"].iloc[0]) if len(rows) else "", where="each site in turn", kind="sites", networks=1,
         inside=_auroc(inside, draws, seed), outside=found, single=found, drop=drop, p=p,
         n=(_patients(inside), _patients(outside)), positive=(_positive(inside), _positive(outside)),
-        within=_auroc(Sample(inside.table.assign(fold=seats)), draws, seed),
+        units=len(outside.units), within=_auroc(Sample(inside.table.assign(fold=seats)), draws, seed),
     )  # fmt: skip
 
 
@@ -272,7 +274,8 @@ def told(found: Transfer) -> str:
     if found.outside.value is None:
         return f"At {where}{unseen} {found.target} cannot be estimated, because {found.outside.reason}."
     above = "it stays above chance" if found.holds else "it is not shown to be above chance"
-    who = f"{found.n[1]} patients, {found.positive[1]} positive"
+    sides = f" with {found.units} sides" if found.units not in (None, found.n[1]) else ""
+    who = f"{found.n[1]} patients{sides}, {found.positive[1]} positive"
     by = f"the ensemble of {found.networks} networks reaches " if found.networks > 1 else ""
     return f"At {where}{unseen} {above}: {by}AUROC {_spread(found.outside)}, {who}; {_drop(found)}{_within(found)}."
 

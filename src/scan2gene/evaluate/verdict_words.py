@@ -57,7 +57,8 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
 
 def _figures(facts: Facts, kind: Kind) -> str:
     if facts.auroc.value is None or facts.p is None or too_few(facts.n_positive, facts.n_units):
-        why = too_few(facts.n_positive, facts.n_units) or facts.auroc.reason or "no P value could be computed"
+        few = too_few(facts.n_positive, facts.n_units) if facts.n_units else ""
+        why = few or facts.auroc.reason or "no P value could be computed"
         return f"{facts.target} cannot be estimated, because {why}."
     which = f"The best of {facts.networks} networks, {facts.run}," if facts.networks > 1 else f"The network {facts.run}"
     who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")
