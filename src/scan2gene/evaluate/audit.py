@@ -22,6 +22,7 @@ from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.paired import holm
 from scan2gene.evaluate.permutation import PERMUTATIONS
+from scan2gene.evaluate.sample import Sample
 from scan2gene.evaluate.shortcuts import (
     ALTERED,
     Figure,
@@ -277,9 +278,11 @@ def _facts(
         if (f.kind, f.target, f.run) == ("network", best.target, best.run) and f.split != best.split
     ]  # fmt: skip
     bad = [c for c in checks if c.status == "found"]
+    sample = Sample(rows)
+    sided = len(sample.units) != sample.units["patient_id"].nunique()
     return Facts(
         target=best.target, split=best.split, run=best.run, networks=networks, auroc=best.estimate, n=best.n,
-        n_units=len(rows.drop_duplicates(["patient_id", "side"])) or best.n, n_positive=best.n_positive, p=best.p,
+        n_units=len(sample.units) or best.n, n_positive=best.n_positive, p=best.p,
         tested=sum(f.kind == "network" and f.split == best.split for f in figures),
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
@@ -288,7 +291,7 @@ def _facts(
         slope=slope_and_intercept(rows["y_true"].to_numpy(float), p, patient)[0] if len(rows) else None,
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
         leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
-        suspicions=tuple(c.told for c in bad if c.name in SUSPICIONS),
+        suspicions=tuple(c.told for c in bad if c.name in SUSPICIONS), fewest=sample.fewest if sided else None,
     )  # fmt: skip
 
 

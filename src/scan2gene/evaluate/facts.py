@@ -81,6 +81,7 @@ class Facts:
         n: Test patients.
         n_units: Of them or their sides, those that are scored.
         n_positive: Of these.
+        fewest: Patients of the rarer class, who may have two sides each; None where patients are scored.
         p: Against chance, two-sided, corrected (Holm).
         tested: For how many comparisons it is corrected.
         metadata: Scan metadata alone.
@@ -117,6 +118,15 @@ class Facts:
     gaps: tuple[str, ...] = ()
     leaks: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()
+    fewest: int | None = None
+
+    @property
+    def lacking(self) -> str:
+        """Why so few are not judged; empty where there are enough in both classes."""
+        few = too_few(self.n_positive, self.n_units)
+        if few or self.fewest is None or self.fewest >= FEWEST:
+            return few
+        return f"the rarer class has sides of {self.fewest} patients, and {FEWEST} patients are needed"
 
 
 def too_few(n_positive: int, n_units: int) -> str:

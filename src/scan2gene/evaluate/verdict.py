@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, too_few, tried
+from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, tried
 from scan2gene.evaluate.verdict_words import Kind, sentences
 
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
@@ -69,7 +69,7 @@ def judge(facts: Facts) -> Verdict:
 def _kind(facts: Facts) -> Kind:
     if facts.leaks:
         return "leak"
-    if facts.auroc.value is None or facts.p is None or too_few(facts.n_positive, facts.n_units):
+    if facts.auroc.value is None or facts.p is None or facts.lacking:
         return "unknown"
     if facts.p >= LEVEL:
         return "chance"

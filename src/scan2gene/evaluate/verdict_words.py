@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, too_few, tried
+from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, tried
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.power import POWER, auroc_error, detectable_auroc
 from scan2gene.evaluate.shortcuts import percent, signed
@@ -56,8 +56,8 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
 
 
 def _figures(facts: Facts, kind: Kind) -> str:
-    if facts.auroc.value is None or facts.p is None or too_few(facts.n_positive, facts.n_units):
-        few = too_few(facts.n_positive, facts.n_units) if facts.n_units else ""
+    if facts.auroc.value is None or facts.p is None or facts.lacking:
+        few = facts.lacking if facts.n_units else ""
         why = few or facts.auroc.reason or "no P value could be computed"
         return f"{facts.target} cannot be estimated, because {why}."
     which = f"The best of {facts.networks} networks, {facts.run}," if facts.networks > 1 else f"The network {facts.run}"
@@ -133,7 +133,7 @@ def _calibration(facts: Facts, kind: Kind) -> list[str]:
 
 def _needed(facts: Facts, kind: Kind) -> list[str]:
     prevalence = facts.n_positive / facts.n_units
-    unit = "sides" if facts.n_units != facts.n else "patients"
+    unit = "sides (as if no two were of one patient)" if facts.n_units != facts.n else "patients"
     if kind in ("chance", "worse"):
         least = detectable_auroc(facts.n_positive, facts.n_units - facts.n_positive)
         now = "not even a perfect network would be told" if least is None else (

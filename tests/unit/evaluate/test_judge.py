@@ -144,6 +144,16 @@ def test_nothing_is_said_of_five_in_a_class_whatever_the_order():
         assert f"5 of 76 are {word}" in found.sentences[0]
 
 
+def test_sides_of_three_patients_are_not_six():
+    facts = Facts("BRCA", "cv", "net", 1, Estimate(0.99, 0.95, 1.0), 40, 80, 6, 0.001, 1, fewest=3)
+    found = judge(facts)
+    assert found.kind == "unknown"
+    assert found.sentences == (
+        "BRCA cannot be estimated, because the rarer class has sides of 3 patients, and 6 patients are needed.",
+    )
+    assert judge(replace(facts, fewest=6)).kind == "better"
+
+
 def test_of_null_cohorts_at_most_one_in_twenty_is_called_better_than_chance(monkeypatch):
     """Two networks are tried in each; the verdict is that of the better one."""
     monkeypatch.setattr("scan2gene.evaluate.audit.PERMUTATIONS", 399)
