@@ -3,7 +3,7 @@
 The rules, in order; the first that holds gives the headline:
 
 1. leak       a leakage check found something: no figure is to be believed as it stands.
-2. unknown    the AUROC or its P value cannot be estimated.
+2. unknown    the AUROC or its P value cannot be estimated, or fewer than six patients of a class are tested.
 3. chance     its P value, corrected for all networks and targets of the split (Holm), is not below 0.05.
 4. worse      it is below 0.05 and the AUROC below 0.5.
 5. shortcut   scan metadata alone predict the label better than chance, and the network is not

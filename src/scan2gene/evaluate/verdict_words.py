@@ -42,7 +42,7 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
     if kind == "shortcut" and reads_scanner:
         return "What the network has learned may be where and how a patient was scanned, not the disease."
     if kind == "shortcut":
-        return "The network answers as well without seeing the lesion, so it has learned something else."
+        return "The network keeps most of its skill without seeing the lesion, so most of it rests on something else."
     if kind == "unproven":
         known = " or ".join(name for name, b in tried(facts) if not b.beaten)
         return f"The network knows something of {facts.target}, but perhaps nothing that {known} do not tell."
