@@ -29,13 +29,12 @@ from scan2gene.evaluate.shortcuts import (
     against,
     altered,
     baseline_told,
-    grouped,
     kept,
     measured,
     named,
     signed,
-    subgroups,
 )
+from scan2gene.evaluate.subgroups import grouped, subgroups
 from scan2gene.evaluate.transfer import Transfer, told, transfers
 from scan2gene.evaluate.verdict import Verdict, judge
 

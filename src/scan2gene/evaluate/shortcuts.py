@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -27,7 +25,6 @@ FIGURE_COLUMNS = (
 )  # fmt: skip
 CHANCE, LEVEL = 0.5, 0.05
 FEWEST = 5  # patients of each class in a subgroup, or of a site that is to be named
-MOST_GROUPS = 8
 ROW = ["repeat", "fold", *PERSON]
 ALTERED = {
     "erased": "with the lesion erased and filled from its surroundings",
@@ -180,7 +177,7 @@ def _told_altered(figure: Figure, words: str) -> str:
     change = ""
     if apart is not None and apart.low is not None and apart.high is not None:
         change = f" (change {signed(-(apart.value or 0))}, {signed(-apart.high)} to {signed(-apart.low)})"
-    return f"{figure.run} {words}: AUROC {_spread(figure.estimate)}{change}.{rest}"
+    return f"{figure.run} {words}: AUROC {spread_words(figure.estimate)}{change}.{rest}"
 
 
 def named(
@@ -230,7 +227,7 @@ def named(
     verdict = "more often than" if gained is not None and gained > 0 else "not shown to be more often than"
     return replace(figure, told=(
         f"From the features of {run} the {what} of {percent(estimate.value)} of the tested patients can be named "
-        f"({_spread(estimate)}); that is {verdict} by naming the commonest ({percent(chance)})."
+        f"({spread_words(estimate)}); that is {verdict} by naming the commonest ({percent(chance)})."
     ))  # fmt: skip
 
 
@@ -241,75 +238,6 @@ def _share(hits: np.ndarray, draws: int, seed: int, share: bool = True) -> Estim
     return interval_of(found, len(hits) if share else 0)
 
 
-def subgroups(
-    network: Figure, scores: pd.DataFrame, columns: Mapping[str, pd.Series], draws: int, seed: int
-) -> Iterator[Figure]:
-    """A network's AUROC in groups of patients, and the largest gap between two of a column.
-
-    Args:
-        network: Its figure on all.
-        scores: Behind it.
-        columns: Name -> group of each patient_id; see `grouped`.
-        draws: Bootstrap draws.
-        seed: Of the draws.
-    """
-    where = (network.split, network.target, network.run)
-    for column, group in columns.items():
-        own = scores["patient_id"].map(group)
-        names = [n for n in sorted(own.dropna().unique(), key=str) if n != ""][:MOST_GROUPS]
-        if len(names) < 2:
-            continue
-        found = [_in_group(where, scores[own == name], f"{column}: {name}", draws, seed) for name in names]
-        yield from found
-        known = [f for f in found if f.estimate.low is not None]
-        if len(known) > 1:
-            yield _gap(where, column, known)
-
-
-def _in_group(where: tuple[str, str, str], rows: pd.DataFrame, of: str, draws: int, seed: int) -> Figure:
-    units, fewest = rows.drop_duplicates(PERSON), Sample(rows).fewest
-    if fewest < FEWEST:
-        reason = f"it has {fewest} patients of the rarer class, and {FEWEST} are needed"
-        split, target, run = where
-        figure = Figure("subgroup", split, target, run, of, Estimate(None, reason=reason),
-                        int(units["patient_id"].nunique()), int(units["y_true"].sum()))  # fmt: skip
-    else:
-        figure = measured("subgroup", where, rows, draws, seed, of)
-    value = figure.estimate
-    told = f"cannot be estimated, because {value.reason}" if value.value is None else f"AUROC {_spread(value)}"
-    return replace(figure, told=f"{of}, {figure.n} patients: {told}.")
-
-
-def _gap(where: tuple[str, str, str], column: str, known: list[Figure]) -> Figure:
-    """Best less worst group; the interval allows for having chosen them out of all pairs (Bonferroni)."""
-    best = max(known, key=lambda f: f.estimate.value or 0)
-    worst = min(known, key=lambda f: f.estimate.value or 0)
-    pairs = len(list(combinations(known, 2)))
-    errors = [
-        ((f.estimate.high or 0) - (f.estimate.low or 0)) / (2 * NormalDist().inv_cdf(0.975)) for f in (best, worst)
-    ]
-    reach = NormalDist().inv_cdf(1 - LEVEL / (2 * pairs)) * float(np.hypot(errors[0], errors[1]))
-    value = (best.estimate.value or 0) - (worst.estimate.value or 0)
-    split, target, run = where
-    gap = Estimate(value, value - reach, value + reach)
-    sure = "which is more than chance gives" if value - reach > 0 else "which chance alone can give"
-    told = (
-        f"{column}: the largest gap is {value:.3f} ({value - reach:.3f} to {value + reach:.3f}), between "
-        f"{best.of.partition(': ')[2]} and {worst.of.partition(': ')[2]}, {sure}."
-    )
-    return Figure("gap", split, target, run, column, gap, best.n + worst.n, 0, told=told)
-
-
-def grouped(values: pd.Series) -> pd.Series:
-    """Groups of patients by a column: words and few numbers as they are, more numbers cut at their median."""
-    if not pd.api.types.is_numeric_dtype(values):
-        return values.where(values.notna() & (values != ""), None)
-    if values.nunique() <= 5:
-        return values.map(lambda v: None if pd.isna(v) else f"{v:g}")
-    middle = float(values.median())
-    return values.map(lambda v: None if pd.isna(v) else f"up to {middle:.4g}" if v <= middle else f"above {middle:.4g}")
-
-
 def baseline_told(figure: Figure, knows: str) -> str:
     """The sentence about what a baseline without pictures reaches."""
     if figure.estimate.value is None:
@@ -318,7 +246,7 @@ def baseline_told(figure: Figure, knows: str) -> str:
         return f"{knows}: AUROC {figure.estimate.value:.3f}; no interval, because {figure.estimate.reason}."
     better = figure.p is not None and figure.p < LEVEL and figure.estimate.low > CHANCE
     words = "better than chance" if better else "not shown to be better than chance"
-    return f"{knows}: {words}, AUROC {_spread(figure.estimate)}, {figure.n} patients."
+    return f"{knows}: {words}, AUROC {spread_words(figure.estimate)}, {figure.n} patients."
 
 
 def signed(value: float) -> str:
@@ -332,7 +260,8 @@ def percent(share: float) -> str:
     return f"{100 * min(max(share, 0), 1):.0f} %"
 
 
-def _spread(estimate: Estimate) -> str:
+def spread_words(estimate: Estimate) -> str:
+    """A figure with its interval, amid a sentence."""
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:.3f}, no interval"
     return f"{estimate.value:.3f}, {estimate.low:.3f}–{estimate.high:.3f}"

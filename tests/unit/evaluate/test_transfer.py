@@ -25,7 +25,8 @@ from scan2gene.evaluate.evaluate import check_complete, evaluate
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.sample import Sample
 from scan2gene.evaluate.shares import newcombe
-from scan2gene.evaluate.shortcuts import Figure, named, subgroups
+from scan2gene.evaluate.shortcuts import Figure, named
+from scan2gene.evaluate.subgroups import subgroups
 from scan2gene.evaluate.transfer import Transfer
 
 SPLIT = Split(name="cv", kind="kfold", folds=3, external=["C"])
