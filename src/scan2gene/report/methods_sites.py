@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from scan2gene.core.tables import EXTERNAL
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.methods_tests import read_audit
 from scan2gene.report.wording import Said, counted, listed
+
+MOST = 6  # notes in a sentence; the fits have all
 
 
 def kept_out(inputs: Inputs) -> Iterator[Said]:
@@ -62,6 +65,7 @@ def against_sites(inputs: Inputs) -> Iterator[Said]:
                 "study.yaml, data.harmonise; experiments/*/*/harmonise.json",
                 ("Johnson2007", "Fortin2018"),
             )
+            yield from _not_estimated(inputs, run.name)
         adversary = view.train.site_adversary
         if adversary is not None and run.name in inputs.stores:
             yield Said(
@@ -72,6 +76,19 @@ def against_sites(inputs: Inputs) -> Iterator[Said]:
                 "study.yaml, train.site_adversary",
                 ("Ganin2016",),
             )
+
+
+def _not_estimated(inputs: Inputs, run: str) -> Iterator[Said]:
+    """What ComBat left as it was in some fold, and why."""
+    notes: dict[str, int] = {}
+    for path in sorted((inputs.out / "experiments" / run).glob("*/harmonise.json")):
+        for note in dict.fromkeys(json.loads(path.read_text(encoding="utf-8"))["notes"]):
+            notes[note] = notes.get(note, 0) + 1
+    told = [f"{inputs.hide(note)} ({counted(n, 'fit')})" for note, n in list(notes.items())[:MOST]]
+    more = f"; and {len(notes) - MOST:,} more" if len(notes) > MOST else ""
+    if told:
+        text = f"What ComBat could not estimate in {run}: {'; '.join(told)}{more}."
+        yield Said("harmonisation", text, "experiments/*/*/harmonise.json")
 
 
 def _combat(inputs: Inputs, options: Mapping[str, Any]) -> str:

@@ -150,7 +150,7 @@ def test_sites_kept_out_of_development_are_told_and_not_denied(base, tmp_path):
     assert not any("No site was" in value for value in values.values())
 
 
-def test_what_was_done_against_sites_is_in_the_methods(inputs):
+def test_what_was_done_against_sites_is_in_the_methods(base, inputs, tmp_path):
     assert not about(methods(inputs), "harmonisation", "adversary", "imbalance")
     combat = {"name": "combat", "options": {"keep": ["age"], "unknown": "estimate"}}
     done = changed(inputs, train__site_sampling=True, train__site_adversary={"weight": 0.5, "rise": 7, "hidden": 9},
@@ -161,6 +161,15 @@ def test_what_was_done_against_sites_is_in_the_methods(inputs):
                  "every site, and in it every class, came equally often", "a network with 9 hidden units",
                  "rose to 0.5 in 7 epochs"):  # fmt: skip
         assert part in text
+    assert "could not estimate" not in text
+    copy = tmp_path / "run"
+    shutil.copytree(inputs.out, copy)
+    for fold in "01":
+        (copy / "experiments" / "age" / f"cv-r0-f{fold}").mkdir(parents=True)
+        path = copy / "experiments" / "age" / f"cv-r0-f{fold}" / "harmonise.json"
+        path.write_text(json.dumps({"notes": ["site east has one training row, so it counts as unknown"]}))
+    noted = text_of(replace(done, out=copy))
+    assert "in age: site east has one training row, so it counts as unknown (2 fits)." in noted
     known = k.Known(done, methods(done), scores(done))
     balance = next(a for a in answers(TRIPOD_AI, known) if a.item.number == "13")
     assert "Nothing was done" not in balance.value
