@@ -41,7 +41,7 @@ def test_a_target_that_cannot_be_estimated_is_said_so(study, tmp_path):
     ]
     (tmp_path / "labels.csv").write_text("\n".join(spoilt) + "\n")
     found = plan(study, tmp_path / "run")
-    assert any("gene cannot be estimated in split cv: 5 positive and 35 negative" in w for w in found.warnings)
+    assert any("gene cannot be estimated in split cv, because 5 of 40 are positive" in w for w in found.warnings)
 
 
 def test_a_network_that_does_not_fit_the_grid_is_named(study, tmp_path):

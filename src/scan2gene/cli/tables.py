@@ -39,6 +39,7 @@ def print_results(folder: Path) -> None:
     from rich.table import Table
 
     from scan2gene.core.tables import read_csv
+    from scan2gene.evaluate.power import too_few
 
     metrics = read_csv(folder / "metrics.csv")
     study = json.loads((folder / "study.json").read_text())
@@ -47,9 +48,12 @@ def print_results(folder: Path) -> None:
         "run_id", key=lambda names: names.map(order.index), kind="stable"
     )
     table = Table("run", "split", "target", "patients", "positive", "AUROC", "95 % interval")
+    said: set[str] = set()  # ten networks share their reasons
     for row in metrics[metrics["metric"] == "auroc"].itertuples():
-        value = "cannot be estimated" if row.value != row.value else f"{row.value:.3f}"
-        between = f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason)
+        few = too_few(int(row.n_positive), int(row.n_units))  # as the report's answer judges it
+        value = "cannot be estimated" if few or row.value != row.value else f"{row.value:.3f}"
+        between = few or (f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason))
+        between, said = "as above" if few and few in said else between, said | {few}
         table.add_row(row.run_id, row.split, row.target, f"{row.n:.0f}", f"{row.n_positive:.0f}", value, between)
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     typer.echo(f"Report: {folder / 'report.html'}")

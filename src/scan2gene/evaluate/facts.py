@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.power import FEWEST, too_few
 
 LEVEL = 0.05
 CHANCE = 0.5
-FEWEST = 6  # in the rarer class: of five, a single one can move an AUROC by a fifth
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,6 @@ class Facts:
         if few or self.fewest is None or self.fewest >= FEWEST:
             return few
         return f"the rarer class has sides of {self.fewest} patients, and {FEWEST} patients are needed"
-
-
-def too_few(n_positive: int, n_units: int) -> str:
-    """Why an AUROC of so few in one class is not judged; empty where there are enough in both."""
-    rarer, word = min((n_positive, "positive"), (n_units - n_positive, "negative"))
-    if rarer >= FEWEST:
-        return ""
-    are = "is" if rarer == 1 else "are"
-    return f"{rarer} of {n_units} {are} {word}, and below {FEWEST} a single one can move an AUROC by a fifth or more"
 
 
 def tried(facts: Facts) -> list[tuple[str, Against]]:

@@ -10,7 +10,16 @@ import pandas as pd
 
 POWER = 0.8
 LEVEL = 0.95
-FEW_POSITIVES = 10  # of the rarer class: below, no figure of a target is worth much
+FEWEST = 6  # in the rarer class: of five, a single one can move an AUROC by a fifth
+
+
+def too_few(n_positive: int, n_units: int) -> str:
+    """Why an AUROC of so few in one class is not judged; empty where there are enough in both."""
+    rarer, word = min((n_positive, "positive"), (n_units - n_positive, "negative"))
+    if rarer >= FEWEST:
+        return ""
+    are = "is" if rarer == 1 else "are"
+    return f"{rarer} of {n_units} {are} {word}, and below {FEWEST} a single one can move an AUROC by a fifth or more"
 
 
 def auroc_error(auroc: float, positives: int, negatives: int) -> float:
@@ -151,12 +160,9 @@ def power_warnings(targets: pd.DataFrame) -> Iterator[str]:
         targets: From `power_table`.
     """
     for row in targets.itertuples():
-        fewer = min(row.positive, row.negative)
-        if fewer < FEW_POSITIVES:
-            yield (
-                f"{row.target} cannot be estimated in split {row.split}: {row.positive} positive and {row.negative} "
-                f"negative {row.unit}s are tested."
-            )
+        why = too_few(row.positive, row.positive + row.negative)  # as the verdict will say it
+        if why:
+            yield f"{row.target} cannot be estimated in split {row.split}, because {why}."
         elif row.detectable_auroc is None or row.detectable_auroc > 0.8:
             needed = (
                 "not even a perfect model"

@@ -11,9 +11,9 @@ from typing import Any
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
-from scan2gene.evaluate.facts import too_few
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.permutation import PERMUTATIONS
+from scan2gene.evaluate.power import too_few
 from scan2gene.report import verdict
 from scan2gene.report.figures import ForestRow, forest
 from scan2gene.report.page import MARKS

@@ -12,10 +12,10 @@ from scipy import stats
 
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
-from scan2gene.evaluate.facts import Against, Facts, Outside, too_few
+from scan2gene.evaluate.facts import Against, Facts, Outside
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
-from scan2gene.evaluate.power import detectable_auroc
+from scan2gene.evaluate.power import detectable_auroc, too_few
 from scan2gene.evaluate.verdict import HEADLINES, judge
 from scan2gene.evaluate.verdict_words import needed
 

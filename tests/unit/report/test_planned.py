@@ -25,7 +25,7 @@ def test_the_plan_stands_on_the_page_and_beside_it(tmp_path):
         "preprocess": "nine in ten bodies <fit>", "data.batch_size": "40 patients"}}  # fmt: skip
     write_json(out / "plan.json", plan)
     report = make_report(study, out, stores)
-    assert "rare cannot be estimated in split cv: 4 positive and 36 negative patients are tested." in report.html
+    assert "rare cannot be estimated in split cv, because 4 of 40 are positive, and below 6" in report.html
     assert "resize shape=[8, 8, 8], min_max_uint8" in report.html
     assert "nine in ten bodies &lt;fit&gt;" in report.html
     assert report.tables["power"].csv["positive"].tolist() == [4]
