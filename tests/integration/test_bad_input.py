@@ -56,7 +56,7 @@ def test_contradicting_labels_are_all_listed(tmp_path, monkeypatch):
     [
         ({"epochs": 3}, ["epochs: unknown key", "valid:"]),
         ({"train": {"epoch": 3}}, ["train.epoch: unknown key", "Did you mean 'epochs'?"]),
-        ({"train": {"epochs": 0}}, ["train.epochs", "greater than or equal to 1"]),
+        ({"train": {"epochs": 0}}, ["train.epochs", "takes 1 or more"]),
         ({"runs": [{"name": "a", "model": {"name": "resnet11"}}]}, ["resnet11", "Did you mean 'resnet1"]),
         ({"runs": [{"name": "a", "model": {"name": "resnet10", "options": {"dept": 3}}}]}, ["option 'dept'"]),
         ({"preprocess": [{"name": "zscor"}]}, ["'zscor' is not known", "Did you mean 'zscore'?"]),

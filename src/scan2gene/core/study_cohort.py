@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scan2gene.core.section import LabelValue, Name, Pattern, Section, unknown_name
 
@@ -147,6 +147,11 @@ class Cohort(Section):
     exams: Literal["all", "first", "nearest"] = Field(
         "all", description="of a patient's exams: all, the first, or the one nearest to dates.reference_column"
     )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _no_labels(cls, value: Any) -> Any:
+        return "" if value is None else value  # the key left there, and its file taken out
 
     @model_validator(mode="after")
     def _consistent(self) -> Cohort:

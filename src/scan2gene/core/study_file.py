@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,19 @@ from scan2gene.core.study_cohort import label_files
 from scan2gene.core.study_runs import Run
 
 QUOTED = 160  # a longer line is not quoted
+_KIND = re.compile(r"(str|int|float|bool|list|dict)(\[.*\])?")  # of a key, as pydantic names it
+_TEXT, _LIST = "takes a text", "takes a list, in square brackets"
+_KEYS = "takes keys with values, {{key: value}}, or {{}}"
+_WORDS = {  # pydantic's kind of error -> words
+    "string_type": _TEXT, "list_type": _LIST, "tuple_type": _LIST, "dict_type": _KEYS, "model_type": _KEYS,
+    "too_short": "takes {min_length} at least", "too_long": "takes {max_length} at most",
+    "int_type": "takes a whole number", "int_parsing": "takes a whole number", "int_from_float": "takes a whole number",
+    "float_type": "takes a number", "float_parsing": "takes a number", "bool_type": "takes true or false",
+    "bool_parsing": "takes true or false", "literal_error": "takes {expected}",
+    "greater_than_equal": "takes {ge} or more", "greater_than": "takes more than {gt}",
+    "less_than_equal": "takes {le} or less", "less_than": "takes less than {lt}",
+    "string_pattern_mismatch": "takes letters, digits, dots, dashes and underscores, and begins with a letter or digit",
+}  # fmt: skip
 
 
 def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
@@ -39,7 +53,8 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
-        raise StudyError(f"{path} is not readable YAML: {said}") from None
+        mend = " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
+        raise StudyError(f"{path} is not readable YAML: {said}.{mend}") from None
     if not isinstance(values, dict):
         raise StudyError(f"{path} holds no study: expected keys such as name, cohort, targets, runs.")
     lines: dict[tuple, int] = {}
@@ -143,7 +158,7 @@ def _told(error: ValidationError, lines: dict[tuple, int], path: Path, changed: 
     """Every mistake, and once below the mistakes of a line that line itself."""
     text = path.read_text(encoding="utf-8").splitlines()
     told: dict[str, list[str]] = {}
-    for e in error.errors():
+    for e in _whole_keys(error.errors(include_url=False)):
         message = _explain(e, lines, path, changed)
         place = message.removeprefix(f"{path}:").partition(":")[0] if message.startswith(f"{path}:") else ""
         told.setdefault(place, []).append(message)
@@ -153,6 +168,21 @@ def _told(error: ValidationError, lines: dict[tuple, int], path: Path, changed: 
         if place.isdigit() and len(text[int(place) - 1].strip()) <= QUOTED:
             said.append(f"  {place} | {text[int(place) - 1].rstrip()}")
     return "\n".join(said)
+
+
+def _whole_keys(errors: Sequence[Any]) -> list[dict[str, Any]]:
+    """One mistake for each key: of a key that may be of several kinds pydantic tells one for each."""
+    found: dict[tuple, dict[str, Any]] = {}
+    for e in errors:
+        loc = tuple(e["loc"])
+        while loc and isinstance(loc[-1], str) and _KIND.fullmatch(loc[-1]):
+            loc = loc[:-1]
+        words = _in_words(e)
+        if loc != tuple(e["loc"]) and loc in found:
+            words = f"{found[loc]['words']} or {words.removeprefix('takes ')}"
+        key = loc if loc != tuple(e["loc"]) else (*loc, e["type"], words)
+        found[key] = {**e, "loc": loc, "words": words}
+    return list(found.values())
 
 
 def _explain(error: Any, lines: dict[tuple, int], path: Path, changed: dict[tuple, str]) -> str:
@@ -167,10 +197,17 @@ def _explain(error: Any, lines: dict[tuple, int], path: Path, changed: dict[tupl
         return f"{head}: unknown key. {unknown_name(str(loc[-1]), _valid_keys(loc[:-1]))}"
     if error["type"] == "missing":
         return f"{head} is missing."
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{head}: {message}" + (
-        f" (got {error['input']!r})" if isinstance(error["input"], str | int | float) else ""
-    )
+    got = f" (got {error['input']!r})" if isinstance(error["input"], str | int | float) else ""
+    return f"{head}: {error['words']}{got}" + (", and nothing stands here" if error["input"] is None else "")
+
+
+def _in_words(error: Any) -> str:
+    """What is wrong with a value, without the words of the library that found it."""
+    limits = {name: str(limit) for name, limit in error.get("ctx", {}).items()}
+    words = _WORDS.get(error["type"])
+    if words is None:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return words.format(**limits)
 
 
 def _valid_keys(loc: tuple) -> list[str]:

@@ -122,7 +122,7 @@ def test_a_key_given_twice_is_refused_where_yaml_would_keep_the_last(load, text,
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("epochs: 7", "epochs: 0", ("study.yaml:15", "train.epochs", "greater than or equal to 1", "(got 0)")),
+        ("epochs: 7", "epochs: 0", ("study.yaml:15", "train.epochs", "takes 1 or more", "(got 0)")),
         ("epochs: 7", "epochs: many", ("study.yaml:15", "train.epochs", "'many'")),
         ("path: t1}", "path: '[t1'}", ("study.yaml:8", "'[t1' is no regular expression")),
         ("kind: label", "kind: mask", ("study.yaml:9", "'intensity' or 'label'", "'mask'")),
@@ -131,6 +131,11 @@ def test_a_key_given_twice_is_refused_where_yaml_would_keep_the_last(load, text,
         ("name: long", "name: plain", ("'plain'", "twice")),
         ("roles: [flair]", "roles: [flare]", ("'long'", "Did you mean 'flair'?")),
         ("scans: [scans]", "scans: []", ("study.yaml:4", "cohort.scans")),
+        ("scans: [scans]", "scans: scans", ("study.yaml:4: cohort.scans: takes a list", "(got 'scans')")),
+        ("labels: labels.csv", "labels:", ("cohort: labels is missing",)),
+        ("labels: labels.csv", "labels: {}", ("study.yaml:5: cohort.labels: takes a text or a list",)),
+        ("IDH: {}", "IDH:", ("study.yaml:12: targets.IDH: takes keys with values, {key: value}, or {}, and nothing",)),
+        ("roles: [flair], batch_size: 2", "slices: {per_patient: 0}", ("slices.per_patient: takes 1 or more",)),
     ],
 )
 def test_a_bad_value_is_named_with_its_line(load, old, new, words):
