@@ -85,7 +85,7 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
     exams = large_enough(exams, paths, rules.min_lesion, flow)
     exams = one_exam(exams, rules, flow)
     flow.step("patients", exams["patient_id"].nunique(), "patients")
-    cohort = _with_values(exams.reset_index(drop=True), table, rules)
+    cohort = _with_values(exams.reset_index(drop=True), table, rules, flow)
     labels = labels[labels["patient_id"].isin(cohort["patient_id"])].reset_index(drop=True)
     if both_classes:
         _check_classes(labels, study)
@@ -228,10 +228,15 @@ def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where
     return kept
 
 
-def _with_values(cohort: pd.DataFrame, table: pd.DataFrame, rules: Cohort) -> pd.DataFrame:
+def _with_values(cohort: pd.DataFrame, table: pd.DataFrame, rules: Cohort, flow: Flow) -> pd.DataFrame:
     """Add site and clinical columns of the label table."""
     columns = [*([rules.site_column] if rules.site_column else []), *rules.clinical]
     values = patient_values(table, rules.patient_column, columns)
+    mine = table[table[rules.patient_column].isin(cohort["patient_id"])]
+    for name in columns:  # an age may be that of each exam, so no error
+        several = mine[mine[name] != ""].groupby(rules.patient_column)[name].nunique()
+        for patient in several.index[several > 1]:
+            flow.leave_out("label table", f"rows of a patient differ in column {name}; the first counts", patient)
     site = values[rules.site_column] if rules.site_column else pd.Series(dtype=str)
     cohort.insert(2, "site", cohort["patient_id"].map(site))
     for name in rules.clinical:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scan2gene.cohorts.variants import UTF_16
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_cohort import Cohort, label_files
@@ -86,6 +87,8 @@ def read_table(
         raise
     except Exception as error:  # parsers raise many kinds
         raise CohortError(f"{path.name} is not a readable table: {error}") from error
+    if not any(cell.strip() for row in rows for cell in row):
+        raise CohortError(f"{path.name} is empty")
     depth = header_depth(rows, patient_column) if header_rows is None else header_rows
     width = max((j + 1 for row in rows[:depth] for j, cell in enumerate(row) if cell.strip()), default=0)
     if path.suffix.lower() in EXCEL:  # remarks beside a sheet's table are common and shift nothing
@@ -189,8 +192,23 @@ def _filled(cells: Sequence[str]) -> list[str]:
     return found
 
 
+def _decoded(path: Path) -> str:
+    """A text file in UTF-8, in UTF-16 (Excel's "Unicode text"), or in the code page of Western Windows."""
+    raw = path.read_bytes()
+    if raw.startswith(UTF_16):
+        text = raw.decode("utf-16")
+    else:
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = raw.decode("cp1252", errors="replace")
+    if "\0" in text:
+        raise CohortError(f"{path.name} is no text: save the table as CSV in UTF-8, or as .xlsx")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = _decoded(path)
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(("<<<<<<<", ">>>>>>>")):
             raise CohortError(f"{path.name}:{number} holds a merge-conflict marker; resolve the conflict first")

@@ -45,6 +45,7 @@ VARIANTS = {
     "Targeted_Region": False,
     "Fusion": False,
 }
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what a text in UTF-16 begins with
 _BY_SPELLING = {name.lower(): name for name in VARIANTS}
 
 # Sequence Ontology term of an annotated VCF -> the same in a MAF; most severe first. Frame shifts and in-frame
@@ -152,9 +153,10 @@ def open_text(path: Path) -> Iterator[TextIO]:
     """
     try:
         with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+            begin = raw.read(2)
+        packed, encoding = begin == b"\x1f\x8b", "utf-16" if begin in UTF_16 else "utf-8-sig"
         raw_or_packed = gzip.open if packed else open
-        with raw_or_packed(path, "rt", encoding="utf-8-sig", errors="replace") as stream:
+        with raw_or_packed(path, "rt", encoding=encoding, errors="replace") as stream:
             yield stream
     except FileNotFoundError:
         raise CohortError(f"there is no file {path}") from None

@@ -32,6 +32,17 @@ def test_complete_labelled_exams_are_kept(go):
     assert tuple(found.exclusions.columns) == EXCLUSION_COLUMNS
 
 
+def test_rows_of_a_patient_that_differ_in_site_or_age_are_told(go):
+    labels = LABELS + "P1,1,B,50\nP2,0,,62\nP2,0,B,61Y\n"
+    found = go(whole("P1", "P2"), labels=labels, site_column="site", clinical=["age"])
+    assert found.cohort["site"].tolist() == ["A", "B"]
+    why = {(r["patient_id"], r["reason"]) for r in found.exclusions.to_dict("records") if r["stage"] == "label table"}
+    assert why == {
+        ("P1", "rows of a patient differ in column site; the first counts"),
+        ("P2", "rows of a patient differ in column age; the first counts"),
+    }
+
+
 def test_everyone_left_out_has_a_reason(go):
     rows = [
         *whole("P1", "P2", "P9"),

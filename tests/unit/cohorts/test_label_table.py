@@ -96,3 +96,18 @@ def test_a_sheet_is_chosen_by_name_and_remarks_beside_it_shift_nothing(tmp_path)
     assert dict(zip(long["patient_id"], long["value"], strict=True)) == {"P1": 1, "P2": 0, "P3": 1}
     with pytest.raises(CohortError, match=r"sheets Notes, Labels; see cohort\.sheet"):
         read_label_table(tmp_path / "a.xlsx", "id")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_is_read_however_a_spreadsheet_saved_it(tmp_path, encoding):
+    path = tmp_path / "labels.csv"
+    path.write_bytes("Fall;Größe;IDH\r\n01;3,5;1\r\n1;2;0\r\n".encode(encoding))
+    found = read_label_table(path, "Fall")
+    assert found.to_dict("list") == {"Fall": ["01", "1"], "Größe": ["3,5", "2"], "IDH": ["1", "0"]}
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"", "is empty"), (b"\n,\n", "is empty"), (bytes(9), "is no text")])
+def test_a_file_that_holds_no_table_is_named(tmp_path, content, words):
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(CohortError, match=f"labels.csv {words}"):
+        read_label_table(tmp_path / "labels.csv", "patient_id")
