@@ -25,7 +25,7 @@ from scan2gene.core.errors import ScanError
 MAX_UNPACKED_BYTES = 2 << 30  # of one compressed file; no MRI volume is larger
 MAX_DEFLATE_RATIO = 1032  # deflate packs no tighter, and zeros nearly so tight: a mask may be mostly zeros
 MAX_ZIP_RATIO = 1000  # of members other than NIfTI: DICOM has headers, and its images stay below 100
-_HIDDEN_TYPES = (".tmp", ".part", ".crdownload")
+_UNFINISHED = (".part", ".partial", ".crdownload", ".download")  # what browsers and download programs call them
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def _walk(root: str) -> Iterator[Source]:
             continue
         below = []
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.endswith(_HIDDEN_TYPES):
+            if entry.name.startswith(".") or entry.name.endswith(".tmp"):
                 continue
             if entry.is_dir():
                 real = os.path.realpath(entry.path) if entry.is_symlink() else entry.path
@@ -149,6 +149,11 @@ def _file(path: str) -> Iterator[Source]:
         yield Source(path, 0, 0, trouble=f"cannot be read: {error.strerror}")
         return
     if not stat.S_ISREG(found.st_mode):  # a pipe or device would block
+        return
+    if path.lower().endswith(_UNFINISHED):
+        yield Source(
+            path, found.st_size, found.st_mtime_ns, trouble="an unfinished download: fetch it again, or delete it"
+        )
         return
     source = Source(path, found.st_size, found.st_mtime_ns)
     if source.name.endswith(".zip"):

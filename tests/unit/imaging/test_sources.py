@@ -208,6 +208,15 @@ def test_what_may_not_be_read_has_its_reason(write_series, tmp_path):
     assert "a slice is missing" in done.stdout
 
 
+def test_an_unfinished_download_has_its_reason(write_series):
+    folder = write_series()
+    for name in ("001.dcm.part", "whole.ZIP.crdownload", ".hidden.part", "half.tmp"):
+        (folder / name).write_bytes(b"half")
+    found = [(s.name, s.trouble) for s in find([folder]) if s.trouble]
+    assert [name for name, _ in found] == ["001.dcm.part", "whole.zip.crdownload"]
+    assert {why for _, why in found} == {"an unfinished download: fetch it again, or delete it"}
+
+
 def test_the_fingerprint_of_a_row_sees_its_own_files_only(write_series, tmp_path):
     folder = write_series()
     (row,) = index(folder).to_dict("records")
