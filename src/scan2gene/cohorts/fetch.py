@@ -73,6 +73,8 @@ def fetch_cohort(what: Wanted, folder: Path, endpoint: str = ENDPOINT) -> Fetche
     Raises:
         CohortError: No room, or the server cannot be reached; what came stays, and the same call goes on.
     """
+    if not endpoint.startswith(("http://", "https://")):
+        raise CohortError(f"--endpoint takes an address such as http://host:9000, got {endpoint!r}")
     record = _record(folder)
     todo = [row for row in what.series.to_dict("records") if not _is_whole(folder, row, record)]
     _check_room(folder, todo)
@@ -88,9 +90,10 @@ def fetch_cohort(what: Wanted, folder: Path, endpoint: str = ENDPOINT) -> Fetche
             if n % _EVERY == 0:
                 _write_record(folder, record)
     except NotDownloaded as stop:
-        host = urllib.parse.urlsplit(endpoint.format(bucket="the bucket")).netloc
+        host = urllib.parse.urlsplit(endpoint.replace("{bucket}.", "")).netloc
         raise CohortError(
-            f"{host} cannot be reached ({stop.reason}). {len(record)} series are whole; the same command goes on."
+            f"{host} cannot be reached ({stop.reason}). {len(record)} series are whole; with a network "
+            "the same command goes on."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -106,20 +106,23 @@ def wanted(name: str, patients: str = "", pattern: str | None = None, index: Pat
 def told(what: Wanted) -> list[str]:
     """What would be fetched: patients, series, files, size, and every licence with its source."""
     card, series = public_cohort(what.name), what.series
-    size = f"{what.size_bytes / 1e9:.1f} GB" if what.size_bytes >= 5e7 else f"{what.size_bytes / 1e6:.1f} MB"
     lines = [
         f"{what.name}: {card.title}",
         f"{series['PatientID'].nunique()} of {what.patients_there} patients, {len(series)} MR series, "
-        f"{what.files} files, {size}",
+        f"{what.files} files, {_size(what.size_bytes)}",
     ]
     for (licence, source), n in series.groupby(["license_short_name", "source_DOI"]).size().items():
         lines.append(f"licence {licence} for {n} series; cite https://doi.org/{source}")
     if card.series:
         own = series[described(series, card.series)]
         if 0 < len(own) < len(series):
-            share = own["series_size_MB"].sum() / 1e3
-            lines.append(f"its study file takes {len(own)} of these series, {share:.1f} GB: --series '{card.series}'")
+            share = _size(float(own["series_size_MB"].sum()) * 1e6)
+            lines.append(f"its study file takes {len(own)} of these series, {share}: --series '{card.series}'")
     return lines
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
 
 
 def described(series: pd.DataFrame, pattern: str) -> pd.Series:

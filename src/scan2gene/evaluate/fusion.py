@@ -86,8 +86,9 @@ def check_fusion(fusion: Sequence[Plugin], learned: Mapping[str, Callable[..., A
             if option not in valid:
                 raise StudyError(f"data.slices.fusion, {way.name}: option {unknown_name(option, valid)}")
     for way in fusion:
-        if way.name == "top_k" and int(way.options.get("k", 1)) < 1:
-            raise StudyError("data.slices.fusion, top_k: k must be 1 at least")
+        k = way.options.get("k", 1)
+        if way.name == "top_k" and not (isinstance(k, int) and k >= 1):
+            raise StudyError(f"data.slices.fusion, top_k: k is a whole number, 1 at least; got {k!r}")
 
 
 def fuse(way: Plugin, logits: np.ndarray, bags: np.ndarray) -> np.ndarray:

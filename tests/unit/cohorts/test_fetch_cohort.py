@@ -224,6 +224,11 @@ def test_a_broken_connection_goes_on_where_it_broke(server, exams, tmp_path):
     assert sorted(laid_out(tmp_path).values()) == sorted(exams[0].values())
 
 
+def test_an_endpoint_that_is_no_address_is_refused(exams, tmp_path):
+    with pytest.raises(CohortError, match=r"such as http://host:9000, got 'host:9000'"):
+        fetch_cohort(wanted("upenn-gbm", index=exams[1]), tmp_path, "host:9000")
+
+
 def test_a_server_that_goes_away_leaves_what_came_and_the_next_call_goes_on(server, exams, tmp_path):
     what = wanted("upenn-gbm", index=exams[1])
     third = sorted(k for k in exams[0] if what.series["series_aws_url"][2].split("/")[3] in k)

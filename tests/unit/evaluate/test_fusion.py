@@ -55,8 +55,9 @@ def test_k_is_an_option_and_others_are_refused():
         check_fusion([Plugin(name="avg")], {})
     with pytest.raises(StudyError, match="option 'n' is not known; valid: k"):
         check_fusion([Plugin(name="top_k", options={"n": 3})], {})
-    with pytest.raises(StudyError, match="k must be 1"):
-        check_fusion([Plugin(name="top_k", options={"k": 0})], {})
+    for k in (0, "three", 1.5):
+        with pytest.raises(StudyError, match=f"k is a whole number, 1 at least; got {k!r}"):
+            check_fusion([Plugin(name="top_k", options={"k": k})], {})
 
 
 def test_new_exams_are_fused_by_the_weights_that_were_learned():
