@@ -47,13 +47,22 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
             rest = np.flatnonzero(~test)
             # the seed moves with the fold, so validation sets differ from fold to fold
             inner_seed = seed + 1000 * number + 100 * repeat + fold + 1
-            fractions = [1 - split.validation_fraction, split.validation_fraction]
-            validation = rest[stratified_parts(own.to_numpy()[rest], fractions, inner_seed) == 1]
+            validation = rest[_validation(own.to_numpy()[rest], split.validation_fraction, inner_seed)]
             part = np.where(test, "test", "train").astype(object)
             part[validation] = "validation"
             rows += [(split.name, p, repeat, fold, q) for p, q in zip(inside, part, strict=True)]
             rows += [(split.name, p, repeat, fold, EXTERNAL) for p in patients if p in outside]
     return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def _validation(values: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Which rows choose epochs and thresholds; without one of them nothing can be trained."""
+    chosen = np.flatnonzero(stratified_parts(values, [1 - fraction, fraction], seed) == 1)
+    if len(chosen) or len(values) < 2:
+        return chosen
+    # of few patients, no class asks for half a one, and all would go to training
+    most = max(1, round(fraction * len(values)))
+    return np.random.default_rng(seed).choice(len(values), min(most, len(values) - 1), replace=False)
 
 
 def _outside(split: Split, cohort: pd.DataFrame, site: pd.Series) -> frozenset[str]:

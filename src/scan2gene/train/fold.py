@@ -158,9 +158,11 @@ def train_fold(
     known = ~np.isnan(targets).all(axis=1)
     train, validation = (np.flatnonzero((part == p) & known) for p in ("train", "validation"))
     if len(train) < 2 or len(validation) < 1:
+        people = [exams["patient_id"].iloc[rows].nunique() for rows in (train, validation)]
         raise CohortError(
-            f"split {fold['split']} fold {fold['fold']}: {len(train)} training and {len(validation)} validation exams "
-            "could be prepared; that is too few to train"
+            f"split {fold['split']} fold {fold['fold']}: of {people[0]} training and {people[1]} validation patients a "
+            "target is known and an exam could be prepared; that is too few to train. See split_table.csv and the "
+            "store's manifest.csv."
         )
     fit_harmonise(study, run, data, targets, train, folder)
     data = with_harmonised(study, run, data, folder)

@@ -176,6 +176,17 @@ def test_too_few_patients_are_refused(split, words):
         make_splits(cohort, labels, [split], 0)
 
 
+@pytest.mark.parametrize("n", [4, 6, 10])
+def test_no_fold_of_a_few_patients_lacks_training_or_validation(n):
+    cohort = pd.DataFrame({"patient_id": [f"P{i}" for i in range(n)], "site": "A"})
+    labels = pd.DataFrame(
+        {"patient_id": cohort["patient_id"], "side": "", "target": "IDH", "value": [0.0, 1.0] * (n // 2)}
+    )
+    for fraction in (0.05, 0.2):
+        made = make_splits(cohort, labels, [Split(name="cv", kind="kfold", folds=2, validation_fraction=fraction)], 0)
+        assert (made.groupby("fold")["part"].nunique() == 3).all()
+
+
 def test_leaving_sites_out_needs_a_site_of_everyone_and_two_of_them():
     cohort, labels = toy()
     with pytest.raises(CohortError, match="two sites"):
