@@ -191,8 +191,10 @@ def _explain(error: Any, lines: dict[tuple, int], path: Path, changed: dict[tupl
     while known not in lines:
         known = known[:-1]
     where = ".".join(str(part) for part in loc) or "study"
-    by_hand = next((c for place, c in changed.items() if place[: len(loc)] == loc or loc[: len(place)] == place), None)
-    head = f"--set {by_hand}: {where}" if by_hand else f"{path}:{lines[known]}: {where}"
+    exact = [c for place, c in changed.items() if loc[: len(place)] == place]
+    by_hand = exact[:1] or [c for place, c in changed.items() if place[: len(loc)] == loc]
+    set_here = ("one of " if len(by_hand) > 1 else "") + ", ".join(f"--set {c}" for c in by_hand)
+    head = f"{set_here}: {where}" if by_hand else f"{path}:{lines[known]}: {where}"
     if error["type"] == "extra_forbidden":
         return f"{head}: unknown key. {unknown_name(str(loc[-1]), _valid_keys(loc[:-1]))}"
     if error["type"] == "missing":

@@ -46,6 +46,8 @@ def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
             if get_origin(allowed[option]) is Literal and value not in get_args(allowed[option]):
                 known = unknown_name(str(value), get_args(allowed[option]))
                 raise StudyError(f"preprocess step {step.name}: {option} {known}")
+            if option in ("shape", "spacing_mm"):
+                _check_axes(step, option, free="None" in str(allowed[option]))
         missing = [o for o in options if parameters[o].default is inspect.Parameter.empty and o not in step.options]
         if missing:
             raise StudyError(f"preprocess step {step.name} needs the option {missing[0]!r}")
@@ -59,6 +61,20 @@ def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
                 f"preprocess step {step.name} would cut another box out of every role; name the role that decides, "
                 f"such as reference: {next(iter(roles))}"
             )
+
+
+def _check_axes(step: Plugin, option: str, free: bool) -> None:
+    """Refuse a shape or spacing that is not one number for each axis."""
+    value = step.options[option]
+    number = int if option == "shape" else (int, float)
+    three = isinstance(value, list | tuple) and len(value) == 3
+    if (value is None and free) or (
+        three and all((v is None and free) or (isinstance(v, number) and v > 0) for v in value)
+    ):
+        return
+    words = "three whole numbers above 0, one for each axis" if option == "shape" else "three lengths in mm above 0"
+    left = ", or null to leave an axis as it is" if free else ""
+    raise StudyError(f"preprocess step {step.name}: {option} takes {words}{left}; got {value!r}")
 
 
 def moves_voxels(step: Plugin) -> bool:

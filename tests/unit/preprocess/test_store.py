@@ -358,6 +358,9 @@ def test_every_role_is_cropped_to_the_mask_as_it_was_before_the_step():
         ({"name": "crop_to_mask", "options": {"mask": "maks"}}, "crop_to_mask: role 'maks'.*Did you mean 'mask'"),
         ({"name": "zscore", "options": {"nonzeros": True}}, "Did you mean 'nonzero'"),
         ({"name": "resample", "options": {"axes": "LAS"}}, "axes 'LAS' is not known; valid: acquisition, voxel, world"),
+        ({"name": "resize", "options": {"shape": [224]}}, "shape takes three whole numbers .*or null .*got .224"),
+        ({"name": "crop_or_pad", "options": {"shape": [64, 64, None]}}, "shape takes three whole numbers"),
+        ({"name": "resample", "options": {"spacing_mm": 1}}, "spacing_mm takes three lengths in mm above 0; got 1"),
         ({"name": "remove_background", "options": {"keep": "larges"}}, "keep 'larges'.*Did you mean 'large"),
     ],
 )
