@@ -250,13 +250,15 @@ def told(found: Plan) -> list[str]:
         else:
             lines.append(
                 f"  {cost.run:<16}{'x'.join(map(str, cost.grid))}, store {cost.disk_bytes / 1e9:.2f} GB, memory "
-                f"{cost.memory_bytes / 1e9:.1f} GB, {cost.fits} fits, {cost.epoch_seconds:.0f} s an epoch, "
-                f"{_span(cost.least_seconds)} to {_span(cost.most_seconds)} in all"
+                f"{cost.memory_bytes / 1e9:.1f} GB, {cost.fits} fits, {_span(cost.epoch_seconds)} an epoch, "
+                f"{' to '.join(dict.fromkeys(map(_span, (cost.least_seconds, cost.most_seconds))))} in all"
             )
     return [*lines, *(f"warning: {text}" for text in found.warnings)]
 
 
 def _span(seconds: float) -> str:
+    if seconds < 0.95:
+        return "less than 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

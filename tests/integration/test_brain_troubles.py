@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from contextlib import redirect_stdout
 from dataclasses import replace
 
@@ -90,7 +91,11 @@ def test_who_is_left_out_is_named_with_the_reason_and_counted(brains):
 def test_series_that_lie_twice_are_counted(brains):
     out, said, _ = brains
     assert "; 1 found in more than one place, counted once (n_copies)" in said
-    assert "1 series were found in more than one place" in (out / "report.html").read_text()
+    html = (out / "report.html").read_text()
+    assert "1 series were found in more than one place" in html
+    roles = re.search(r"image series of the cohort \((?:role|roles) ([^)]*)\)", html)[1].split(", ")
+    played = {c.removeprefix("role:") for c, known in pd.read_csv(out / "cohort.csv").notna().any().items() if known}
+    assert roles == [r for r in roles if r in played]  # of the recipe's twelve, those that occur
 
 
 def test_a_class_that_a_fold_lacks_is_told_before_training_and_in_the_report(brains):

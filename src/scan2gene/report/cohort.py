@@ -124,7 +124,9 @@ def scans(inputs: Inputs) -> dict[str, Any]:
     wide = inputs.wide_labels()
     lists = [_values(name, read(series), series, wide) for name, read in columns if len(series)]
     targets = list(wide.columns) if len(wide.columns) <= 2 else []  # more columns than fit beside the bars
-    return {"lists": [found for found in lists if found], "roles": roles, "n": len(series), "targets": targets}
+    there = set(used["variable"])  # a recipe names more sequences and planes than a cohort has
+    played = [role for role in roles if f"role:{role}" in there] or roles
+    return {"lists": [found for found in lists if found], "roles": played, "n": len(series), "targets": targets}
 
 
 def _values(name: str, values: pd.Series, series: pd.DataFrame, wide: pd.DataFrame) -> dict[str, Any] | None:

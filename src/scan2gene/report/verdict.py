@@ -73,8 +73,8 @@ def number(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """An interval as text."""
-    return f"{number(low)}–{number(high)}"
+    """An interval as text; beside a minus sign a dash would be read as another."""
+    return f"{number(low)}{' to ' if low < 0 else '–'}{number(high)}"
 
 
 def against_chance(auroc: Estimate) -> tuple[Kind, str]:

@@ -22,6 +22,7 @@ from scan2gene.report import results
 from scan2gene.report.figures import mean_roc, roc_points
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.page import SECTIONS, write_report
+from scan2gene.report.verdict import interval
 
 VOID = {"meta", "img", "br", "input", "line", "rect", "circle", "polyline", "polygon"}
 
@@ -152,7 +153,7 @@ def test_figures_are_those_of_the_metric_table(page, whole):
     rows = table[table["low"].notna()]
     assert len(rows) >= 8
     for row in rows.itertuples():
-        assert f"{row.value:.3f}" in text and f"{row.low:.3f}–{row.high:.3f}" in text
+        assert f"{row.value:.3f}" in text and interval(row.low, row.high) in text
     net = rows.query("run_id == 'net' and split == 'cv' and metric == 'auroc'").iloc[0]
     assert net["low"] > 0.5
     assert f"net is better than chance: AUROC {net['value']:.3f}" in text

@@ -11,6 +11,7 @@ from scan2gene.report.verdict import (
     against_baseline,
     against_chance,
     best_baseline,
+    interval,
     multiplicity,
     sentence,
     summary,
@@ -158,3 +159,8 @@ def test_beating_a_baseline_below_chance_is_no_merit():
     weak = Baseline("age", ("age",), 0.3)
     said = sentence("net", Scored(Estimate(0.55, 0.4, 0.7), 76, 30), weak)
     assert not said.beats_baseline
+
+
+def test_a_minus_sign_is_never_beside_a_dash():
+    assert (interval(0.1, 0.25), interval(-0.5, 0.1)) == ("0.100–0.250", "-0.500 to 0.100")
+    assert interval(-0.892, -0.125) == "-0.892 to -0.125"
