@@ -90,7 +90,8 @@ def test_the_metric_tables_are_metrics_csv(written):
     pd.testing.assert_frame_equal(mine, one.reset_index(drop=True), check_dtype=False)
     tex = (folder / "metrics-cv-idh.tex").read_text()
     for row in one[one["low"].notna()].itertuples():
-        assert f"{row.value:.3f} ({row.low:.3f}--{row.high:.3f})" in tex
+        between = " to " if row.low < 0 else "--"
+        assert f"{row.value:.3f} ({row.low:.3f}{between}{row.high:.3f})" in tex
     assert all(p.with_suffix(".tex").exists() for p in folder.glob("*.csv"))
 
 
