@@ -37,8 +37,16 @@ class Against:
     @property
     def beaten(self) -> bool:
         """Whether the network is shown to know more."""
-        known = self.difference.value is not None and self.p_difference is not None
-        return known and (self.difference.value or 0) > 0 and (self.p_difference or 0) < LEVEL
+        return self._told_apart and (self.difference.value or 0) > 0
+
+    @property
+    def better(self) -> bool:
+        """Whether it is shown to know more than the network."""
+        return self._told_apart and (self.difference.value or 0) < 0
+
+    @property
+    def _told_apart(self) -> bool:
+        return self.difference.value is not None and (1 if self.p_difference is None else self.p_difference) < LEVEL
 
 
 @dataclass(frozen=True)

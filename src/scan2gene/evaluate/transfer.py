@@ -25,6 +25,7 @@ from scan2gene.evaluate.evaluate import to_patients, with_decisions
 from scan2gene.evaluate.facts import CHANCE, LEVEL
 from scan2gene.evaluate.intervals import Estimate, interval_of, p_value
 from scan2gene.evaluate.paired import holm
+from scan2gene.evaluate.power import too_few
 from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.shortcuts import Figure, signed
 from scan2gene.evaluate.verdict_words import p_words
@@ -93,12 +94,20 @@ class Transfer:
     @property
     def lost(self) -> bool:
         """Whether it is shown to do worse outside, also as one of several that were looked at."""
-        return (self.drop.low or 0) > 0 and self.p_holm is not None and self.p_holm < LEVEL
+        shown = (self.drop.low or 0) > 0 and self.p_holm is not None and self.p_holm < LEVEL
+        return shown and not self.unjudged
 
     @property
     def holds(self) -> bool:
         """Whether it is above chance outside."""
-        return (self.outside.low or 0) > CHANCE
+        return (self.outside.low or 0) > CHANCE and not self.unjudged
+
+    @property
+    def unjudged(self) -> str:
+        """Why nothing is said of it outside, as a verdict would not; empty where something is."""
+        if self.outside.value is None:
+            return self.outside.reason
+        return too_few(self.positive[1], self.n[1] if self.units is None else self.units)
 
     def row(self) -> dict[str, Any]:
         """As a row of transfer.csv."""
@@ -271,8 +280,8 @@ def told(found: Transfer) -> str:
     unseen = ", which nothing was learned or chosen on," if found.kind == EXTERNAL else ""
     if found.adapted:
         unseen = ", of which ComBat saw the columns and no labels,"
-    if found.outside.value is None:
-        return f"At {where}{unseen} {found.target} cannot be estimated, because {found.outside.reason}."
+    if found.unjudged:
+        return f"At {where}{unseen} {found.target} cannot be estimated, because {found.unjudged}."
     above = "it stays above chance" if found.holds else "it is not shown to be above chance"
     sides = f" with {found.units} sides" if found.units not in (None, found.n[1]) else ""
     who = f"{found.n[1]} patients{sides}, {found.positive[1]} positive"

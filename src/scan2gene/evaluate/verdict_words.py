@@ -83,6 +83,8 @@ def _baselines(facts: Facts) -> list[str]:
             ours = "the network does better"
         elif baseline.difference.value is None:
             ours = f"whether the network does better cannot be estimated, because {baseline.difference.reason}"
+        elif baseline.better:
+            ours = "the network does worse"
         else:
             ours = "the network is not shown to do better"
         apart = baseline.difference

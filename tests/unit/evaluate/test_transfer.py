@@ -361,3 +361,16 @@ def test_what_cannot_be_kept_apart_is_refused():
 
 def replace_split(external: list[str]) -> Split:
     return SPLIT.model_copy(update={"external": external})
+
+
+def test_of_five_in_one_class_nothing_is_said():
+    good = Estimate(0.9, 0.8, 1.0)
+    found = Transfer("net", "cv", "gene", "the external site C", EXTERNAL, 3, good, good, good, Estimate(0.2, 0.1, 0.3),
+                     0.001, (80, 33), (40, 28), p_holm=0.001)  # fmt: skip
+    assert transfer.told(found).endswith(
+        "gene cannot be estimated, because 5 of 33 are negative, and below 6 a single one can move an AUROC by a fifth "
+        "or more."
+    )
+    assert not found.holds and not found.lost
+    enough = replace(found, positive=(40, 27))
+    assert enough.holds and enough.lost
