@@ -122,7 +122,7 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
     veil = open_veil(study, out)
     with exclusive(out), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
-        _refuse_another_split(shown, out, "splits" in study.model_fields_set)
+        _refuse_another_split(shown, out, "splits" in study.model_fields_set, looks=not record)
         sweep(out)
         if record or not (out / "study.json").exists():
             record_study(as_planned(study, out), out, veil)
@@ -224,13 +224,14 @@ def join_search(study: Study | str | Path, out: str | Path | None = None, change
     return search_trials(job)
 
 
-def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool) -> None:
+def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool, looks: bool) -> None:
     """Stop before anything is written when a run directory holds the split of another study.
 
     Args:
         now: The study that is to run.
         out: The run directory.
         splits: The study sets its splits; else they are planned, and the plan is kept.
+        looks: Nothing is decided: the scans and how they are read must be the same, and no more.
     """
     if not (out / "study.json").exists():
         return
@@ -240,11 +241,14 @@ def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool) -> None:
                        "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
     before["splits"] = [Split.model_validate(s).model_dump(mode="json") for s in before.get("splits", [])]
     keys = ("seed", "cohort", "targets", *(["splits"] if splits else []))
+    if looks:
+        keys = ("cohort",)
+        before, now = ({"cohort": study["cohort"] | {"exclude_file": None}} for study in (before, now))
     changed = [k for k in keys if before.get(k) != now[k]]
     if changed and (out / "split.csv").exists():
         raise RunError(
-            f"{out} holds a split that was made with another {' and '.join(changed)}, and a split is never changed "
-            "silently. Give another run directory with -o, or delete split.csv to split anew."
+            f"{out} holds a split that was made with other settings ({', '.join(changed)}), and a split is never "
+            "changed silently. Give another run directory with -o, or delete split.csv to split anew."
         )
 
 

@@ -73,6 +73,16 @@ def test_what_is_set_aside_is_left_out_and_not_replaced(study, tmp_path):
     assert (pd.read_csv(out / "exclusions.csv")["reason"] == "exclude file: motion").sum() == 2
 
 
+def test_a_cohort_that_is_split_can_still_be_looked_at(study, tmp_path):
+    out = scan2gene.run(study, tmp_path / "run", until="split", changes=["splits=[{name: cv, kind: kfold, folds: 3}]"])
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    exclude(study, "P003,,blurred\n")
+    assert len(data(qc(study, tmp_path / "sheet.html", out=out)[0])["exams"]) == 24
+    assert {p: p.read_bytes() for p in before} == before
+    with pytest.raises(RunError, match=r"made with other settings .cohort.*Give another run directory"):
+        scan2gene.run(study, out, until="split")
+
+
 def test_exams_set_aside_before_are_shown_as_such(study, tmp_path):
     exclude(study, "P002,,wrong sequence\nP999,,moved away\n")
     page, _ = qc(study, out=tmp_path / "run")
