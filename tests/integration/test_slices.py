@@ -143,6 +143,7 @@ def test_the_report_sets_slice_level_apart_and_shows_what_was_kept(finished):
         p.name for p in (out / "experiments" / "flat" / "plots").iterdir()
     }
     assert len(list((out / "store").glob("*/preview/kept-*.png"))) == 2
+    assert html.count("green frame: kept") == len(list((out / "report" / "figures").glob("slices-kept-*.svg"))) == 2
     (counts,) = (pd.read_csv(p) for p in (out / "store").glob("*/slices.csv"))
     assert (counts["slices"] - counts["kept"] == 2).all()  # the empty one at each end, in either plane
     assert len(counts) == 52

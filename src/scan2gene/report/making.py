@@ -17,6 +17,7 @@ from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.redaction import grouped
 
+KEPT = "kept-"  # what a store calls its pictures of kept slices, before the role
 PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
 EXAMPLE_BYTES = 700_000  # of all pictures of augmentation
 HARDLY_TRAINED = 3
@@ -32,13 +33,17 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
     for folder, names in by_folder.items():
         manifest = read_csv(folder / "manifest.csv")
         ready = manifest[manifest["status"] == "ok"]
-        pictures, left = [], 0
+        pictures, kept, left = [], [], 0
         for path in sorted((folder / "preview").glob("*.png")):
             if path.stat().st_size > room:
                 left += 1
                 continue
             room -= path.stat().st_size
-            pictures.append("data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii"))
+            uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+            if path.stem.startswith(KEPT):
+                kept.append((path.stem.removeprefix(KEPT), uri))
+            else:
+                pictures.append(uri)
         shapes = ready.groupby(["role", "shape", "spacing_mm"]).size().rename("n").reset_index()
         shapes = shapes.sort_values(["n", "role"], ascending=[False, True])
         stores.append(
@@ -52,6 +57,7 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
                 "n_shapes": len(shapes),
                 "notes": _step_notes(ready),
                 "pictures": pictures,
+                "kept": kept,
                 "not_embedded": left,
             }
         )
