@@ -64,6 +64,7 @@ def target_labels(
             if column not in table.columns:
                 raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
             part = table if about is None else table[about]
+            troubles += _twin_column(part, column, f"{source}, target {name}", source)
             values = part[column].map(canonical)
             meaning = _GENES if column == gene_column(name) else _beginnings(meant, values)
             wrong = values[~values.isin(meaning.keys())]
@@ -81,6 +82,21 @@ def target_labels(
     if troubles:
         raise CohortError("\n".join(troubles))
     return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
+
+
+def _twin_column(table: pd.DataFrame, column: str, what: str, source: str) -> list[str]:
+    """A second column of the same name, which reading calls `column.1`, must say the same."""
+    twin = f"{column}.1"
+    if twin not in table.columns:
+        return []
+    cells = table[[column, twin]].map(canonical)
+    differ = cells[(cells[column] != cells[twin]) & ~cells.isin(MISSING).any(axis=1)]
+    if differ.empty:
+        return []
+    return [
+        f"{what}: two columns are called {column}, and they differ in {len(differ)} row(s), first "
+        f"{place_of(source, differ.index[0])}. Rename or remove one."
+    ]
 
 
 def _meaning(name: str, target: Target) -> dict[str, int | None]:

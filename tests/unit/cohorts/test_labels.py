@@ -146,6 +146,14 @@ def test_contradicting_rows_are_all_listed_with_their_lines(read):
     assert all("patient P1" in line and "exclude.csv" in line for line in lines)
 
 
+def test_two_columns_of_one_name_must_say_the_same(read):
+    alike = read("id,IDH,age,IDH\nP1,1,50,1\nP2,0,60,wildtype\nP3,,1,1\n".replace("wildtype", "0.0"))
+    assert labels_of(alike, IDH=Target()) == {("P1", "IDH"): 1, ("P2", "IDH"): 0}
+    apart = read("id,IDH,IDH\nP1,1,1\nP2,0,1\nP3,1,0\n")
+    with pytest.raises(CohortError, match=r"called IDH, and they differ in 2 row\(s\), first labels\.csv:3\. Rename"):
+        labels_of(apart, IDH=Target())
+
+
 def test_rows_that_agree_are_one_label_from_the_first_known_line(read):
     long = target_labels(read("id,IDH\nP1,\nP1,1\nP1,1\n"), "id", {"IDH": Target()}, "labels.csv")
     assert long.to_dict("records") == [
