@@ -25,6 +25,6 @@ CARD = PublicCohort(
         "EGFR": {"genes": ["EGFR"]},
     },
     closed="its MR images are no longer open: a face can be made out of a head scan. The page says under Data Access "
-    "how an institution applies for them",
+    "how an institution applies for them. Who has them begins with: scan2gene new gbm-mutations",
     notes=("Without cohort.sequenced whoever has no row in the MAF is unknown, not wild type.",),
 )
