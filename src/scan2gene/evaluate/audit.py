@@ -11,7 +11,7 @@ import pandas as pd
 
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import EXTERNAL
-from scan2gene.evaluate.baselines import clinical_table, metadata_table, scored
+from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
 from scan2gene.evaluate.calibration import slope_and_intercept
 from scan2gene.evaluate.domain import Shift, differences, shifts
 from scan2gene.evaluate.embedding_map import scanners
@@ -193,7 +193,8 @@ def _names(study: Study, tables: Tables, split: str, networks: Sequence[str]) ->
 
 def group_columns(tables: Tables, clinical: pd.DataFrame) -> dict[str, pd.Series]:
     """Name -> group of each patient: what is clinically known, site and scanner."""
-    found = {str(c): grouped(clinical[c]) for c in clinical}
+    known = in_units(clinical)
+    found = {str(c): grouped(known[c]) for c in known}
     first = tables.cohort.drop_duplicates("patient_id")
     found["site"] = grouped(first.set_index("patient_id")["site"].astype(object))
     scanner = scanners(tables.cohort, tables.series).reindex(first["exam_id"])

@@ -14,6 +14,7 @@ import pandas as pd
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.sample import PERSON
 
+VOLUME = "lesion volume"
 FOLD = ["split", "repeat", "fold"]
 STRENGTH = 0.1  # inverse of the ridge penalty on standardised columns: many of them, few patients
 _FEWEST = 3  # patients of one word; rarer words share a column
@@ -79,9 +80,16 @@ def clinical_table(cohort: pd.DataFrame, series: pd.DataFrame, volume_mm3: pd.Se
     if "sex" not in known and "gender" not in known and "PatientSex" in rows:
         columns["sex"] = rows["PatientSex"].astype(str).str.upper().str[:1].map({"F": 0.0, "M": 1.0})
     if volume_mm3 is not None:
-        columns["lesion volume"] = np.log1p(volume_mm3.reindex(first.index).astype(float))
+        columns[VOLUME] = np.log1p(volume_mm3.reindex(first.index).astype(float))
     table = pd.DataFrame(columns, index=first.index)
     return table[[c for c in table if table[c].notna().any() and table[c].nunique() > 1]]
+
+
+def in_units(clinical: pd.DataFrame) -> pd.DataFrame:
+    """Clinical columns as a reader knows them: the lesion's volume in ml, not its logarithm, which regressions want."""
+    if VOLUME not in clinical:
+        return clinical
+    return clinical.assign(**{VOLUME: np.expm1(clinical[VOLUME]) / 1000}).rename(columns={VOLUME: f"{VOLUME} (ml)"})
 
 
 def scored(features: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, site: pd.Series) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import pandas as pd
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
-from scan2gene.evaluate.baselines import clinical_table, design, metadata_table, ridge_logistic
+from scan2gene.evaluate.baselines import clinical_table, design, in_units, metadata_table, ridge_logistic
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.sample import Sample
 from scan2gene.evaluate.shares import as_independent, newcombe
@@ -108,7 +108,8 @@ def shifts(
         found += [_label(one, target, labels, far) for target in study.targets]
         for kind, table in tables.items():
             own = table.reindex(far.index.intersection(table.index))
-            columns = [_column(one, kind, str(c), own[c], far, study) for c in own]
+            shown = in_units(own)
+            columns = [_column(one, kind, str(c), shown[c], far, study) for c in shown]
             if columns:
                 found.append(_together(one, kind, own, far, study))
             found += sorted(columns, key=_size, reverse=True)
