@@ -100,7 +100,7 @@ def test_planned_splits_are_kept_and_others_refused(tmp_path):
     scan2gene.run(study, out, until="split")
     assert pd.read_csv(out / "split.csv")["fold"].nunique() == 3  # six patients of the rarer class
     scan2gene.run(study, out, until="split")
-    with pytest.raises(RunError, match="other settings .splits."):
+    with pytest.raises(RunError, match=r"other settings \(splits\)"):
         scan2gene.run(study, out, until="split", changes=["splits=[{name: cv, kind: kfold, folds: 4}]"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -57,6 +57,7 @@ class Tables:
         volume_mm3: Of the lesion, by patient_id; None without masks.
         thresholds: thresholds.json.
         grey: Grey-value measures of prepared volumes, by patient_id; None where no site is external.
+        learned: From `learned.learned`.
     """
 
     cohort: pd.DataFrame
@@ -69,6 +70,7 @@ class Tables:
     volume_mm3: pd.Series | None = None
     thresholds: Sequence[dict[str, Any]] = ()
     grey: pd.DataFrame | None = None
+    learned: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
 
 
 def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> list[Figure]:
@@ -289,6 +291,7 @@ def _facts(
         erased_n=erased.n if erased else None,
         elsewhere=tuple(elsewhere), outside=tuple(_outside(best, *beyond)),
         slope=slope_and_intercept(rows["y_true"].to_numpy(float), p, patient)[0] if len(rows) else None,
+        learned=tables.learned.get((best.run, best.split, best.target)),
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
         leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
         suspicions=tuple(c.told for c in bad if c.name in SUSPICIONS), fewest=sample.fewest if sided else None,

@@ -100,6 +100,7 @@ class Facts:
         elsewhere: (sites never seen in training, AUROC, patients).
         outside: At external sites.
         slope: Calibration slope.
+        learned: AUROC on its own training patients at the epoch kept, median over fits; None where it was not recorded.
         gaps: Sentences about gaps between subgroups that chance does not explain.
         leaks: Sentences of leakage checks that found something certain.
         suspicions: Sentences of those that found something to look at.
@@ -123,6 +124,7 @@ class Facts:
     elsewhere: tuple[tuple[str, Estimate, int], ...] = ()
     outside: tuple[Outside, ...] = ()
     slope: Estimate | None = None
+    learned: float | None = None
     gaps: tuple[str, ...] = ()
     leaks: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()

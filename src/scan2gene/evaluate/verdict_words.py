@@ -13,6 +13,7 @@ from scan2gene.evaluate.shortcuts import percent, signed
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
 WORTH = 0.65  # the AUROC for which a sample size is named where nothing was shown
+LEARNED = 0.6  # AUROC in training, in passing, below which hardly anything was learned
 UNSURE = 3.0  # width of the interval of a calibration slope that says nothing
 MOST = 100_000  # patients; beyond, no number is named
 _Z = (1.959964, 0.841621)  # two-sided 5 %, power 80 %
@@ -27,6 +28,7 @@ def sentences(facts: Facts, kind: Kind, reads_scanner: bool) -> Iterator[str]:
         reads_scanner: Whether scan metadata alone do as well.
     """
     yield _meaning(facts, kind, reads_scanner)
+    yield from _learned(facts, kind)
     yield from facts.leaks
     yield _figures(facts, kind)
     if kind != "unknown":
@@ -53,6 +55,14 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
         "worse": "The answers go the wrong way: look whether positive and negative are swapped.",
         "better": f"The scans hold something about {facts.target}{beside}.",
     }.get(kind, "")
+
+
+def _learned(facts: Facts, kind: Kind) -> list[str]:
+    """A network that does not fit its own training patients says nothing about what the scans hold."""
+    if kind != "chance" or facts.learned is None or facts.learned >= LEARNED:
+        return []
+    return [f"{facts.run} hardly learned: even on its own training patients its AUROC was {facts.learned:.2f} at the "
+            "epoch kept. Train it longer or otherwise before anything is concluded."]  # fmt: skip
 
 
 def _figures(facts: Facts, kind: Kind) -> str:

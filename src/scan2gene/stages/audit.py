@@ -36,6 +36,7 @@ from scan2gene.evaluate.leakage import (
     twin_images,
 )
 from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
+from scan2gene.evaluate.learned import learned
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
@@ -49,6 +50,7 @@ def audit_run(job: Job) -> str:
     """Look for leakage and shortcuts, and judge every target."""
     inputs = [job.out / n for n in ("cohort.csv", "series.csv", "labels.csv", "split.csv", "predictions.parquet",
                                     VARIANTS, "embeddings.parquet", "thresholds.json")]  # fmt: skip
+    inputs += [job.out / "experiments" / one.name / "history.csv" for one in job.study.runs]
     inputs += [store / "manifest.csv" for _, (_, store) in run_stores(job)]
     key = stage_key(
         version=__version__, format=FORMAT, files=[file_hash(p) for p in inputs if p.exists()],
@@ -94,7 +96,7 @@ def _tables(job: Job) -> Tables:
         job.table("split.csv", SPLIT_COLUMNS), without_slices(parquet("predictions.parquet", PREDICTION_COLUMNS)),
         parquet(VARIANTS, PREDICTION_COLUMNS), parquet("embeddings.parquet", EMBEDDING_COLUMNS),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
-        json.loads((job.out / "thresholds.json").read_text(encoding="utf-8")), _grey(job),
+        json.loads((job.out / "thresholds.json").read_text(encoding="utf-8")), _grey(job), learned(_histories(job)),
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
 from scan2gene.evaluate.facts import Against, Facts, Outside
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
+from scan2gene.evaluate.learned import learned
 from scan2gene.evaluate.power import detectable_auroc, too_few
 from scan2gene.evaluate.verdict import HEADLINES, judge
 from scan2gene.evaluate.verdict_words import needed
@@ -59,6 +60,19 @@ def test_each_rule(facts, kind, headline):
     assert not any(word in " ".join(found.sentences).split() for word in ("nan", "None"))
 
 
+def test_what_was_learned_is_the_auroc_in_training_at_the_epoch_kept():
+    def history(*aurocs: float, best: int) -> pd.DataFrame:
+        rows = [{"epoch": n + 1, "best": int(n == best), "train_auroc": 0.1, "train_auroc:gene": a,
+                 "train_auroc:bad.L": a / 2, "train_auroc:bad.R": a / 4} for n, a in enumerate(aurocs)]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    fits = [history(0.5, 0.6, 0.9, best=1), history(0.5, 0.7, best=1), history(0.8, 0.9, best=0)]
+    found = learned(("net", {"split": "cv"}, table) for table in fits)
+    assert found == pytest.approx({("net", "cv", "gene"): 0.7, ("net", "cv", "bad"): 0.25})
+    old = pd.DataFrame({"epoch": [1], "best": [1], "validation_auroc": [0.6]})
+    assert learned([("net", {"split": "cv"}, old), ("net", {"split": "cv"}, old[:0])]) == {}
+
+
 def test_the_paragraph_says_what_a_reader_needs():
     facts = replace(
         CLEAR, erased=Estimate(0.55, 0.45, 0.65), left=0.17, slope=Estimate(0.4, 0.2, 0.6),
@@ -80,6 +94,10 @@ def test_the_paragraph_says_what_a_reader_needs():
     worse = " ".join(judge(replace(facts, metadata=behind)).sentences)
     assert "the network does worse (difference -0.200, -0.300 to -0.100, P = 0.002)" in worse
     chance = " ".join(judge(replace(facts, p=0.4)).sentences)
+    assert "hardly learned" not in chance and "hardly learned" not in text
+    lazy = judge(replace(facts, p=0.4, learned=0.524)).sentences
+    assert lazy[1].startswith(f"{facts.run} hardly learned: even on its own training patients its AUROC was 0.52")
+    assert "hardly learned" not in " ".join(judge(replace(facts, p=0.4, learned=0.8)).sentences)
     assert "For one of 0.65 about" in chance
     assert "calibration" not in chance
 
