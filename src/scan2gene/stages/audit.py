@@ -50,12 +50,13 @@ def audit_run(job: Job) -> str:
     """Look for leakage and shortcuts, and judge every target."""
     inputs = [job.out / n for n in ("cohort.csv", "series.csv", "labels.csv", "split.csv", "predictions.parquet",
                                     VARIANTS, "embeddings.parquet", "thresholds.json")]  # fmt: skip
-    inputs += [job.out / "experiments" / one.name / "history.csv" for one in job.study.runs]
     inputs += [store / "manifest.csv" for _, (_, store) in run_stores(job)]
     key = stage_key(
         version=__version__, format=FORMAT, files=[file_hash(p) for p in inputs if p.exists()],
         draws=job.study.evaluate.bootstrap, seed=job.study.seed,
         study=[r.model_dump(mode="json") for r in job.study.runs],
+        # not the files of histories, which have seconds
+        learned=[[*key, value] for key, value in sorted(learned(_histories(job)).items())],
     )  # fmt: skip
     files = [job.out / name for name in FILES]
     if not job.is_done("audit", key):
