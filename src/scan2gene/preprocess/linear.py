@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scan2gene.preprocess.spline import readable, run_bands, same_band
+from scan2gene.preprocess.spline import band_of, places, readable, run_bands, same_band
 
 TRUNCATE = 4.0  # standard deviations at which the Gaussian ends, as in scipy
 
@@ -50,9 +50,7 @@ def linear_band(size: int, count: int, factor: float) -> tuple[np.ndarray, np.nd
     """
     if size == count and factor == 1:
         return same_band(size)
-    where = np.clip((np.arange(count) + 0.5) * factor - 0.5, 0, size - 1)
-    base = np.minimum(np.floor(where), max(size - 2, 0)).astype(np.int64)
-    t = where - base
+    base, t = places(size, count, factor)
     sigma = max(0.0, (factor - 1) / 2)
     radius = int(TRUNCATE * sigma + 0.5)
     reach = np.arange(-radius, radius + 1)
@@ -63,8 +61,4 @@ def linear_band(size: int, count: int, factor: float) -> tuple[np.ndarray, np.nd
             # the edge value is repeated, for both the Gaussian and the last half voxel
             column = np.clip(np.minimum(base + neighbour, size - 1) + d, 0, size - 1)
             np.add.at(dense, (np.arange(count), column), weight * height)
-    width = -(-(2 * radius + 2) // 4) * 4
-    first = np.clip(base - radius, 0, max(size - width, 0))
-    columns = first[:, None] + np.arange(width)
-    weights = np.where(columns < size, np.take_along_axis(dense, np.minimum(columns, size - 1), axis=1), 0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32), first
+    return band_of(dense, base - radius, -(-(2 * radius + 2) // 4) * 4)

@@ -116,9 +116,7 @@ def spline_band(size: int, count: int, factor: float) -> tuple[np.ndarray, np.nd
         Weights (count, TAPS) float32 and the old voxel of each row's first weight (count,)
         int64. Weights beyond the last voxel are 0.
     """
-    where = np.clip((np.arange(count) + 0.5) * factor - 0.5, 0, size - 1)
-    base = np.minimum(np.floor(where), max(size - 2, 0)).astype(np.int64)
-    t = where - base
+    base, t = places(size, count, factor)
     basis = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6  # (4, count)
     reach = np.arange(-TAPS, TAPS + 1)
     response = -6 * POLE / (1 - POLE**2) * POLE ** np.abs(reach)  # of the prefilter to one voxel
@@ -127,8 +125,27 @@ def spline_band(size: int, count: int, factor: float) -> tuple[np.ndarray, np.nd
     for d, weight in enumerate(basis):
         for k, height in zip(reach, response, strict=True):
             np.add.at(dense, (rows, _mirrored(base - 1 + d + k, size)), weight * height)
-    first = np.clip(base - TAPS // 2 + 1, 0, max(size - TAPS, 0))
-    columns = first[:, None] + np.arange(TAPS)
+    return band_of(dense, base - TAPS // 2 + 1, TAPS)
+
+
+def places(size: int, count: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """The old voxel before each new one's centre (count,) int64, and how far beyond its centre that lies, 0 to 1."""
+    where = np.clip((np.arange(count) + 0.5) * factor - 0.5, 0, size - 1)
+    base = np.minimum(np.floor(where), max(size - 2, 0)).astype(np.int64)
+    return base, where - base
+
+
+def band_of(dense: np.ndarray, first: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a matrix holds in a band: weights (rows, width) float32, and the column of each row's first (rows,) int64.
+
+    Args:
+        dense: (rows, size).
+        first: (rows,) where each row's band should begin; it is moved inside.
+        width: Of the band; weights beyond the last column are 0.
+    """
+    size = dense.shape[1]
+    first = np.clip(first, 0, max(size - width, 0))
+    columns = first[:, None] + np.arange(width)
     weights = np.where(columns < size, np.take_along_axis(dense, np.minimum(columns, size - 1), axis=1), 0)
     weights /= weights.sum(axis=1, keepdims=True)  # a constant stays exactly that constant
     return weights.astype(np.float32), first
