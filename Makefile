@@ -7,7 +7,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: demo test fuzz kills lint bench results schema clean
+.PHONY: demo test test-slow fuzz kills lint bench results schema clean
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ demo: $(VENV)/.installed-all  ## the main job on a synthetic cohort
 # One thread per worker: two workers on two cores would else fight for them.
 test: $(VENV)/.installed-test  ## the whole suite
 	OMP_NUM_THREADS=1 ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: $(VENV)/.installed-test  ## large cases that the suite leaves out
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2
 
 fuzz: $(VENV)/.installed-test  ## 10,000 spoilt scans; the suite runs 300
 	SCAN2GENE_FUZZ=10000 $(BIN)/python -m pytest -n 2 tests/integration/test_fuzz.py
