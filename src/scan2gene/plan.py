@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import write_json
 from scan2gene.core.machine import available_memory
@@ -101,7 +102,7 @@ def plan(study: Study | str | Path, out: str | Path | None = None, changes: Sequ
     return Plan(
         targets,
         costs,
-        [*power_warnings(targets), *_cost_warnings(costs)],
+        [*contested(read_csv(folder / "roles.csv", ROLE_COLUMNS)), *power_warnings(targets), *_cost_warnings(costs)],
         [f"{key}: {value} ({why})" for key, value, why in choices(planned)],
     )
 

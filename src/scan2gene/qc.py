@@ -12,6 +12,8 @@ import pandas as pd
 
 from scan2gene.cohorts.label_table import read_text_table
 from scan2gene.cohorts.pseudonyms import open_veil
+from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
+from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, ScanError
 from scan2gene.core.files import write_text
 from scan2gene.core.study import Study, for_run
@@ -55,14 +57,17 @@ def qc(
     else:
         study = load_study(source)
         out = out or Path("runs") / study.name
-    exams, tiles, excluded, hide = _prepared(study, out) if prepared else _scans(study, out, source)
-    html, counts = write_sheet(study.name, exams, tiles, excluded, out / "qc", hide)
+    exams, tiles, excluded, hide, roles = _prepared(study, out) if prepared else _scans(study, out, source)
+    warnings = contested(roles)
+    for text in warnings:
+        say("", f"warning: {text}")
+    html, counts = write_sheet(study.name, exams, tiles, excluded, out / "qc", hide, warnings)
     page = page or out / ("qc-prepared.html" if prepared else "qc.html")
     write_text(page, html)
     return page, counts
 
 
-Sheet = tuple[list[Exam], list[Tile], pd.DataFrame, Callable[[str], str]]
+Sheet = tuple[list[Exam], list[Tile], pd.DataFrame, Callable[[str], str], pd.DataFrame]
 
 
 def _scans(study: Study, out: Path, source: Path) -> Sheet:
@@ -84,7 +89,7 @@ def _scans(study: Study, out: Path, source: Path) -> Sheet:
                 # the files behind a row; a scan that went meanwhile has none, and reading it says so
                 tiles.append(_tile(exam["exam_id"], role, rule.kind, identity, series, read, partial(_evidence, path)))
     exams = _exams(found.curated.cohort, found.curated.exclusions)
-    return exams, tiles, _excluded(study, found.shown_rows), found.hide
+    return exams, tiles, _excluded(study, found.shown_rows), found.hide, found.curated.roles
 
 
 def _prepared(study: Study, out: Path) -> Sheet:
@@ -112,7 +117,8 @@ def _prepared(study: Study, out: Path) -> Sheet:
     exams = _exams(cohort, read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS))
     # the settings of a run with pseudonyms name neither key nor exclude file, those of its study do
     veil = None if study.cohort.pseudonyms == HIDDEN else open_veil(study, out)
-    return exams, tiles, _excluded(study, veil.rows if veil else None), str
+    roles_taken = read_csv(out / "roles.csv", ROLE_COLUMNS)
+    return exams, tiles, _excluded(study, veil.rows if veil else None), str, roles_taken
 
 
 def _tile(

@@ -56,3 +56,16 @@ def test_the_shell_prints_it(study, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "smallest AUROC told from chance with 80 % power: 0.7" in out
     assert "light           8x8x8" in out
+
+
+def test_two_series_for_one_role_are_a_warning_in_every_verb(study, tmp_path, monkeypatch, capsys):
+    for folder in sorted((tmp_path / "scans").iterdir())[:12]:  # two equal series of 12 of 40 patients
+        (folder / "t1_again.nii.gz").write_bytes((folder / "t1.nii.gz").read_bytes())
+    scans, labels, run = tmp_path / "scans", tmp_path / "labels.csv", tmp_path / "run"
+    verbs = (("curate", study, "-o", run), ("plan", study, "-o", run), ("qc", study, "--run", run),
+             ("new", "--scans", scans, "--labels", labels, "-o", tmp_path / "new.yaml"))  # fmt: skip
+    for words in verbs:
+        assert shell(monkeypatch, *words) == ""
+        assert "role t1: several series fit in 12 of 40 exams" in capsys.readouterr().out, words
+    for page in (run / "qc.html", tmp_path / "new.yaml"):
+        assert "several series fit in 12 of 40 exams" in page.read_text()

@@ -40,19 +40,21 @@ def new(
     if path.exists():
         raise Scan2GeneError(f"{path} exists and is not overwritten. Name another file with -o.")
     if scans is not None:
-        from scan2gene.cohorts.draft import draft_study
+        from scan2gene.cohorts.draft import draft
 
         table = labels or scans / "participants.tsv"
         if labels is None and scans.is_dir() and not table.is_file():
             raise Scan2GeneError(f"{scans} is no BIDS folder with a participants.tsv: give --labels FILE as well")
-        text = draft_study(scans, table, path, target or ())
+        text, warnings = draft(scans, table, path, target or ())
         told = f"Read its comments, then: scan2gene curate {path}"
     else:
-        text = recipe_text(recipe or "")
+        text, warnings = recipe_text(recipe or ""), []
         told = f"Change the lines marked EDIT, then: scan2gene run {path}"
     schema = path.with_name(SCHEMA)
     path.write_text(f"# yaml-language-server: $schema={SCHEMA}\n{text}", encoding="utf-8")
     schema.write_text(_schema(), encoding="utf-8")
+    for warning in warnings:
+        typer.echo(f"warning: {warning}")
     typer.echo(f"{path} written, and {schema.name} beside it, with which editors complete and check. {told}")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from scan2gene.cohorts.curate import find_exams
+from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.genomics import GROUPS
 from scan2gene.cohorts.guess_columns import (
     TargetGuess,
@@ -19,22 +21,31 @@ from scan2gene.cohorts.guess_columns import (
 )
 from scan2gene.cohorts.guess_roles import MANDATORY, RARE, RoleGuess, literal
 from scan2gene.cohorts.label_table import sheets
-from scan2gene.cohorts.roles import found_in
+from scan2gene.cohorts.roles import contested, found_in
 from scan2gene.cohorts.seen import Seen, choose_targets, look
 from scan2gene.core.errors import CohortError
+from scan2gene.core.study_cohort import Cohort, Role
 
 MAX_ROLES, MAX_OTHERS = 4, 20
 _PROCEDURES = r"BIOPSY|LOCALI[SZ]ATION|WIRE|CLIP"
 
 
 def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> str:
-    """Text of a study file that `load_study` reads, comments included.
+    """Text of a study file that `load_study` reads, comments included; see `draft`."""
+    return draft(scans, labels, out, targets)[0]
+
+
+def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> tuple[str, list[str]]:
+    """Draft a study.
 
     Args:
         scans: Folder with DICOM or NIfTI.
         labels: CSV, TSV or Excel table, or a MAF.
         out: Where the file will lie; its paths are written relative to that folder.
         targets: Columns to predict; none: up to three are guessed.
+
+    Returns:
+        Text of a study file that `load_study` reads, comments included; and what a person must look at first.
 
     Raises:
         CohortError: No readable scan, no column with the scans' patients, no role, no target.
@@ -47,6 +58,7 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
     used = [g for g in roles if g.patients >= RARE * len(seen.scanned) or g is roles[0]]
     images = [g for g in used if g.kind == "intensity"][:MAX_ROLES]
     used = images + [g for g in used if g.kind == "label"][:1]
+    warnings = _contested(seen, used)
     names = ", ".join(t.column for t in chosen)
     lines = [
         f"# Drafted by `scan2gene new` from {seen.n_series} series and {len(seen.table)} label rows. What follows is",
@@ -60,7 +72,8 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
         "",
         "cohort:",
         *_cohort_lines(seen, scans, labels, out, [t.column for t in chosen]),
-        "  roles:                       # patterns on columns of series.csv; of several series that with most slices",
+        "  roles:                       # patterns on columns of series.csv",
+        *(f"    # WARNING: {text}" for text in warnings),
         *_role_lines(seen, used),
         "",
         "targets:                       # positive / negative among scanned patients",
@@ -69,7 +82,18 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
         "",
         *_open_lines(seen),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n", warnings
+
+
+def _contested(seen: Seen, used: list[RoleGuess]) -> list[str]:
+    """What decides between several series of an exam that fit one of the drafted roles."""
+    roles = {g.name: Role(match=dict([(g.column, g.pattern), *g.also]), kind=g.kind, optional=True) for g in used}
+    rules = Cohort(scans=["scans"], labels="labels", roles=roles, exclude=_exclude_rules(seen))
+    series = seen.series[seen.series["patient_id"].isin(seen.scanned)]
+    try:
+        return contested(find_exams(rules, series, Flow())[2])
+    except CohortError as error:
+        return [f"these roles make no exam: {error}"]
 
 
 def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: list[str]) -> list[str]:
@@ -133,21 +157,34 @@ def _patients_with_several_exams(seen: Seen) -> int:
     return int(dicom.groupby("patient_id")["exam_id"].nunique().gt(1).sum())
 
 
+def _exclude_rules(seen: Seen) -> dict[str, str]:
+    """Patterns of series that no study wants."""
+    rules = {}
+    if 0 < found_in(seen.series, "StudyDescription", _PROCEDURES, "exclude").sum() < len(seen.series):
+        rules["StudyDescription"] = _PROCEDURES
+    if 0 < _burned_in(seen) < len(seen.series):
+        rules["BurnedInAnnotation"] = "^YES$"
+    if seen.patients.exclude_path:
+        rules["path"] = seen.patients.exclude_path
+    return rules
+
+
+def _burned_in(seen: Seen) -> int:
+    marked = seen.series.get("BurnedInAnnotation", pd.Series(dtype=str)).astype(str).str.upper().eq("YES")
+    return int(marked.sum())
+
+
 def _exclude_lines(seen: Seen) -> list[str]:
     lines = []
     text = seen.series["StudyDescription"]
-    hit = found_in(seen.series, "StudyDescription", _PROCEDURES, "exclude")
-    rules = {}
-    if 0 < hit.sum() < len(hit):
+    rules = _exclude_rules(seen)
+    if "StudyDescription" in rules:
+        hit = found_in(seen.series, "StudyDescription", _PROCEDURES, "exclude")
         lines.append(f"  # {hit.sum()} series: " + _listed(f"{t!r}" for t in text[hit].unique()[:3]))
-        rules["StudyDescription"] = _PROCEDURES
-    marked = seen.series.get("BurnedInAnnotation", pd.Series(dtype=str)).astype(str).str.upper().eq("YES").sum()
-    if 0 < marked < len(hit):
-        lines.append(f"  # {marked} series with text burned into their pixels, which may be a name")
-        rules["BurnedInAnnotation"] = "^YES$"
-    if seen.patients.exclude_path:
+    if "BurnedInAnnotation" in rules:
+        lines.append(f"  # {_burned_in(seen)} series with text burned into their pixels, which may be a name")
+    if "path" in rules:
         lines.append("  # exams whose rows of the label table are not taken")
-        rules["path"] = seen.patients.exclude_path
     if rules:
         lines.append("  exclude: {" + ", ".join(f"{c}: {_single(p)}" for c, p in rules.items()) + "}")
     described = text[text != ""].value_counts()
@@ -159,12 +196,19 @@ def _exclude_lines(seen: Seen) -> list[str]:
 
 def _role_lines(seen: Seen, used: list[RoleGuess]) -> list[str]:
     lines = []
+    if any(guess.name == "post1" or guess.name == "phase1" for guess in used):
+        lines += [
+            "    # pre, post1, post2 ...: contrast phases in the order of their names or numbers. Check that this is",
+            "    # their order in time, and that they are no visits or maps. phase1, phase2 ...: nothing says which is",
+            "    # before contrast agent",
+        ]
     for guess in seen.roles:
         role = guess in used
         optional = guess.patients < MANDATORY * len(seen.scanned) and guess is not used[0]
         extra = (", kind: label" if guess.kind == "label" else "") + (", optional: true" if optional else "")
         told = f"{guess.patients} of {len(seen.scanned)} patients, {guess.series} series; {guess.why}"
-        text = f"{guess.name}: {{match: {{{guess.column}: {_single(guess.pattern)}}}{extra}}}   # {told}"
+        match = ", ".join(f"{c}: {_single(p)}" for c, p in ((guess.column, guess.pattern), *guess.also))
+        text = f"{guess.name}: {{match: {{{match}}}{extra}}}   # {told}"
         lines.append(f"    {'' if role else '# '}{text}")
     return lines
 

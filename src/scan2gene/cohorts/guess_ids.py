@@ -14,6 +14,10 @@ from scan2gene.cohorts.ids import near_ids
 _DELIMITER = r"[-_. ]"
 _MAX_PARTS = 6  # an id has at most so many parts between delimiters
 _MAX_SUFFIXES = 4
+_MAX_LEVELS = 4  # folders between the scan folder and a file, one of which may be called by the id
+_MAX_FORMS = 5  # of ids, by their number of parts
+_SHOWN = 5  # ids in a comment
+MEND_PATHS = "Give each patient's scans a folder called by the id, or write cohort.patient_pattern by hand"
 _ALONE = ("(?<![A-Za-z0-9])", "(?![A-Za-z0-9])")
 
 
@@ -91,8 +95,24 @@ def _exact(series: pd.DataFrame, below: Sequence[str], table: pd.DataFrame, colu
     where = "the headers' PatientID" if pattern is None else "the paths"
     if pattern and by_header >= 2:
         where = "the headers' PatientID and the paths of NIfTI files"
-    told = (f"{len(ids & listed)} of {len(ids)} scanned patients are in this table; ids come from {where}",)
-    return PatientGuess(column, pattern, None, None, len(ids & listed), len(ids), told, others)
+    told = [f"{len(ids & listed)} of {len(ids)} scanned patients are in this table; ids come from {where}"]
+    told += _lost(ids, listed)
+    lost = sum(not d and not _found(pattern, path) for path, d in zip(below, dicom, strict=True))
+    if lost:
+        told.append(f"{lost} NIfTI files have no patient: no one pattern finds the ids in all paths. {MEND_PATHS}")
+    return PatientGuess(column, pattern, None, None, len(ids & listed), len(ids), tuple(told), others)
+
+
+def _lost(ids: set[str], listed: set[str]) -> list[str]:
+    """Which scanned patients the table lacks, and what would have to be ignored to find them."""
+    missing = sorted(ids - listed)
+    if not missing:
+        return []
+    shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+    lines = [f"not in the table: {shown}"]
+    for scan, (label, what) in list(near_ids(missing, listed - ids).items())[:1]:
+        lines.append(f"the table has {label} where the scans have {scan}: only {what} would have to be ignored")
+    return lines
 
 
 def _by_stem(
@@ -160,22 +180,33 @@ def id_pattern(below: Sequence[str], wanted: Sequence[str], required: Sequence[b
         The simplest pattern that is right wherever the id is known, or None.
     """
     ids = sorted({i for i, r in zip(wanted, required, strict=True) if i and r})
-    inner = generalised(ids)
-    if inner is None:
+    if not ids:
         return None
-    tries = [f"({inner})", f"{_ALONE[0]}({inner}){_ALONE[1]}", f"/({inner})/", f"/({inner})[^/]*$"]
+    # counted from the file, not from the scan folder: `apply` may be given the folder of one patient alone
+    tries = [f"/([^/]+){'/[^/]+' * level}/[^/]*$" for level in range(_MAX_LEVELS)]
+    for inner in filter(None, (generalised(ids), _forms(ids))):
+        tries += [f"({inner})", f"{_ALONE[0]}({inner}){_ALONE[1]}", f"/({inner})/", f"/({inner})[^/]*$"]
+    tries += [f"^{'/[^/]+' * level}/([^/]+)/" for level in range(_MAX_LEVELS)]
     if all(re.search(rf"(^|[/_])sub-{re.escape(i)}([/_]|$)", p) for p, i in zip(below, wanted, strict=True) if i):
         tries = ["sub-([A-Za-z0-9]+)", *tries]
     if all(i.startswith("sub-") for i in ids):
         tries = ["(sub-[A-Za-z0-9]+)", *tries]
     for pattern in tries:
-        right = [
-            _found(pattern, path) in ((i,) if r else (i, "")) if i else True
-            for path, i, r in zip(below, wanted, required, strict=True)
-        ]
-        if all(right):
+        compiled = re.compile(pattern)
+        found = ((m[1] if (m := compiled.search(path)) else "") for path in below)
+        if all(f in ((i,) if r else (i, "")) for f, i, r in zip(found, wanted, required, strict=True) if i):
             return pattern
     return None
+
+
+def _forms(ids: Sequence[str]) -> str | None:
+    """Expressions of ids of a few forms, such as ACRIN-6698-102212 beside ISPY2-102011; the longest form first."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for identity in ids:
+        groups.setdefault(tuple(re.findall(_DELIMITER, identity)), []).append(identity)
+    if not 1 < len(groups) <= _MAX_FORMS:
+        return None
+    return "|".join(str(generalised(groups[form])) for form in sorted(groups, key=len, reverse=True))
 
 
 def generalised(ids: Sequence[str]) -> str | None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.cohorts.guess_phases import phases
+from scan2gene.imaging.sequence import TIME_POINT
+
 _MASK = {"mask", "masks", "seg", "segm", "segs", "segmentation", "segmentations", "dseg", "label", "labels", "labelsTr",
          "lesion", "roi", "rois", "tumor", "tumour", "tumormask", "contour"}  # fmt: skip
 _CONTRAST = {"c", "ce", "gd", "gad", "gado", "post", "contrast", "gadolinium", "postcontrast", "enhanced"}
@@ -41,6 +44,7 @@ class RoleGuess:
         patients: How many have it.
         series: How many series it picks.
         why: What was seen.
+        also: Further columns and patterns that must be found.
     """
 
     name: str
@@ -50,6 +54,7 @@ class RoleGuess:
     patients: int
     series: int
     why: str
+    also: tuple[tuple[str, str], ...] = ()
 
 
 def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[str]) -> list[RoleGuess]:
@@ -64,13 +69,57 @@ def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[s
     series = series[series["who"] != ""]
     named = {i: _name(row) for i, row in zip(series.index, series.to_dict("records"), strict=True)}
     series = series.assign(guess=pd.Series(named, dtype=object))
+    series, volumes = _with_phases(series)
     found = []
     for name, rows in series.groupby("guess"):
         if name:
-            found += _guess(str(name), rows, series)
+            found += _volume_phase(str(name), rows, series) if name in volumes else _guess(str(name), rows, series)
     if not any(g.kind == "intensity" for g in found):
         found += _anything(series)
-    return sorted(found, key=lambda g: (g.kind == "label", -g.patients, g.name))
+    return sorted(found, key=lambda g: (g.kind == "label", -g.patients, *_in_turn(g.name)))
+
+
+def _in_turn(name: str) -> tuple[str, int]:
+    """Order of names: pre, post1, post2, ... post10."""
+    phase = re.fullmatch(r"(post|phase)(\d+)", name)
+    return ("post", int(phase[2]) if phase else 0) if phase or name == "pre" else (name, 0)
+
+
+def _with_phases(series: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
+    """Series with the contrast phases as guesses of their own, and those phases that are volumes of one series."""
+    is_dicom = series["format"] == "dicom"
+    names = [_rest(path, who) for path, who in zip(series["path"], series["who"], strict=True)]
+    called = series["SeriesDescription"].where(is_dicom, pd.Series(names, series.index, dtype=object))
+    for group in (("dce",), ("t1", "t1c"), ("",)):
+        rows = series[series["guess"].isin(group)].assign(called=called)
+        if "" in group:
+            rows = rows[rows["format"] == "nifti"]
+        found, by_volume = phases(rows, lambda exam: bool(exam["guess"].duplicated().any()))
+        if (found != "").any() and not (by_volume and "" in group):
+            # what is told apart in no exam, such as a map made of the phases, is left without a role
+            return series.assign(guess=series["guess"].mask(series.index.isin(rows.index), found)), (
+                set(found) - {""} if by_volume else set()
+            )
+    return series, set()
+
+
+def _volume_phase(name: str, rows: pd.DataFrame, series: pd.DataFrame) -> list[RoleGuess]:
+    """A phase that is one of the volumes of a series: the series, and the number of the volume."""
+    parts = series[series["series_id"].map(_base).isin(set(rows["series_id"].map(_base)))]
+    numbers = sorted({str(i).removeprefix(_base(str(i)))[1:] for i in rows["series_id"]})
+    found = []
+    for guess in _guess(name, parts, series.assign(guess=series["guess"].where(~series.index.isin(parts.index), name))):
+        mine = rows if guess.column in ("sequence", "path") else rows[rows["format"] == "dicom"]
+        volume = ("series_id", f"[/#]{numbers[0]}$" if len(numbers) == 1 else f"[/#](?:{'|'.join(numbers)})$")
+        why = f"{guess.why}; volume {', '.join(numbers)} in the scanner's order"
+        found.append(
+            RoleGuess(name, guess.column, guess.pattern, "intensity", mine["who"].nunique(), len(mine), why, (volume,))
+        )
+    return found[:1]
+
+
+def _base(series_id: str) -> str:
+    return re.sub(r"[/#]\d+$", "", series_id)
 
 
 def sequence_of(row: Mapping[str, Any], role: str) -> str:
@@ -87,13 +136,14 @@ def _name(row: dict) -> str:
     if known:
         return known
     if row["format"] == "nifti":
-        return _by_name(row["below"])
+        return _by_name(row["below"], counted=TIME_POINT in str(row.get("sequence_rule")))
     text = f"{row['SeriesDescription']} {row.get('ProtocolName', '')}".lower()
     return next((name for name, pattern in _DESCRIBED if re.search(pattern, text)), "")
 
 
-def _by_name(path: str) -> str:
-    tokens = _tokens(path)
+def _by_name(path: str, counted: bool = False) -> str:
+    """Role that a path's words tell; `counted`: t1 and t2 in it are time points."""
+    tokens = _tokens(path) - ({"t1", "t2"} if counted else set())
     for name in ("t1c", "flair", "adc", "dwi", "dce", "swi", "t1", "t2"):
         if tokens & set(_NAMED[name]):
             return "t1c" if name == "t1" and tokens & _CONTRAST else name
@@ -214,6 +264,7 @@ def _anything(series: pd.DataFrame) -> list[RoleGuess]:
         rivals = pd.concat([others, nifti.drop(mine.index)])
         picked = _by_path(mine, rivals, rivals)
         role = re.sub(r"[^A-Za-z0-9]+", "-", str(name)).strip("-") if shared.nunique() > 1 else "image"
+        role = f"image-{role}" if role[:1].isdigit() else role  # _0000, _0001: channels, or phases
         if picked:
             found.append(
                 RoleGuess(role or "image", *picked[:2], "intensity", mine["who"].nunique(), len(mine), picked[2])

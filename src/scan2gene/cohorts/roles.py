@@ -15,6 +15,8 @@ from scan2gene.core.study_cohort import Role
 
 # These hold one of a few words, so a pattern must match the whole: T1 is not T1c.
 WHOLE_COLUMNS = ("sequence", "plane", "format")
+ONLY = "the only series that fits"
+_DECIDED = {"most slices": "most slices", "smallest voxels": "smallest voxels", "first path": "first path alone"}
 ROLE_COLUMNS = ("patient_id", "exam_id", "role", "series_id", "taken", "reason")
 
 
@@ -75,7 +77,7 @@ def ranked(candidates: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     keys.sort(key=lambda key: (-key[0], *key[1:]))
     best, others = keys[0], keys[1:]
     if not others:
-        return [(best[3], "the only series that fits")]
+        return [(best[3], ONLY)]
     of = f" of {len(keys)} series that fit"
     if best[0] > others[0][0]:
         why = f"most slices ({best[0]}){of}"
@@ -84,6 +86,30 @@ def ranked(candidates: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     else:
         why = f"first path{of}; alike in slices ({best[0]}) and voxel size"
     return [(best[3], why), *[(other[3], _why_not(other, best)) for other in others]]
+
+
+def contested(roles: pd.DataFrame) -> list[str]:
+    """Sentences on roles that several series of an exam fit: something decides that the study does not ask for.
+
+    Args:
+        roles: Columns `ROLE_COLUMNS`, as `build_exams` gives or roles.csv holds them.
+
+    Returns:
+        One for each such role, with the number of exams by what decided.
+    """
+    taken = roles[roles["taken"].astype(str) == "1"]
+    told = []
+    for role, rows in taken.groupby("role", sort=False):
+        several = rows[rows["reason"] != ONLY]
+        counts = [(words, int(several["reason"].str.startswith(why).sum())) for why, words in _DECIDED.items()]
+        if len(several):
+            by = ", ".join(f"{words} in {n}" for words, n in counts if n)
+            told.append(
+                f"role {role}: several series fit in {len(several)} of {len(rows)} exams, and which is taken was "
+                f"decided by {by}. Contrast phases or repeated scans may be mixed: see roles.csv, and make the "
+                "pattern of the role match one series of an exam"
+            )
+    return told
 
 
 def _why_not(other: tuple, best: tuple) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from scan2gene.cohorts.curate import below_roots, with_patients
 from scan2gene.cohorts.genomics import gene_table
 from scan2gene.cohorts.guess_columns import TargetGuess, guess_target, guess_targets
-from scan2gene.cohorts.guess_ids import PatientGuess, guess_patients
+from scan2gene.cohorts.guess_ids import MEND_PATHS, PatientGuess, guess_patients
 from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
 from scan2gene.cohorts.label_table import read_table, sheets
 from scan2gene.cohorts.maf import is_maf
@@ -58,6 +58,7 @@ def look(scans: Path, labels: Path, wanted: Sequence[str] = ()) -> Seen:
     Raises:
         CohortError: No readable scan, or no column with the scans' patients.
     """
+    scans = scans.resolve()  # patterns begin at the scan folder, as those of a loaded study do
     found = index([scans]).fillna("")
     series = found[found["status"] == "ok"].reset_index(drop=True)
     if series.empty:
@@ -78,6 +79,11 @@ def look(scans: Path, labels: Path, wanted: Sequence[str] = ()) -> Seen:
             f"columns are {', '.join(c for c in table.columns[:12] if c)}."
         )
     patients, table, sheet = best
+    if not patients.found:
+        raise CohortError(
+            f"column {patients.column} of {labels.name} holds ids that stand in the paths of scans, such as "
+            f"{below[0].partition('#')[0]!r}, but no one pattern finds the id in every path. {MEND_PATHS}."
+        )
     series = with_patients(series, patients.patient_pattern, [str(scans)])
     listed = table[patients.column]
     if patients.label_id_pattern:

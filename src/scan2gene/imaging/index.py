@@ -24,7 +24,7 @@ from scan2gene.imaging import dicom, nifti
 from scan2gene.imaging.frame import Frame
 from scan2gene.imaging.frames import read_frames
 from scan2gene.imaging.progress import Progress
-from scan2gene.imaging.sequence import recognise
+from scan2gene.imaging.sequence import TIME_POINT, recognise, without_time_points
 from scan2gene.imaging.sources import Source, find
 from scan2gene.imaging.stacks import Stack, grid, stacks
 from scan2gene.imaging.tags import KEYWORDS, Header
@@ -82,6 +82,7 @@ def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None 
         next(bar, None)
         for uid, one in series.items():
             rows += _dicom_rows(uid, one)
+    _mend_time_points(rows)
     table = pd.DataFrame(rows, columns=list(SERIES_COLUMNS))
     saved.remove()
     return table.sort_values(["path", "series_id"], kind="stable", ignore_index=True)
@@ -291,6 +292,26 @@ def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
             row |= {"status": "rejected", "reason": _reason(error)}
         rows.append(row)
     return rows
+
+
+def _mend_time_points(rows: list[dict[str, Any]]) -> None:
+    """Recognise again, without the number, what is called t0, t1, t2 beside each other."""
+    named = [_place_and_name(row) for row in rows]
+    cut = without_time_points(named)
+    for row, key in zip(rows, named, strict=True):
+        if key in cut:
+            is_dicom = row["format"] == "dicom"
+            header = {k: row[k] for k in KEYWORDS} | {"SeriesDescription": cut[key]} if is_dicom else {}
+            sequence, rule = recognise(header, "" if is_dicom else cut[key] or "-")
+            row |= {"sequence": sequence, "sequence_rule": f"{rule}; the number in '{key[1]}' {TIME_POINT}"}
+
+
+def _place_and_name(row: dict[str, Any]) -> tuple[str, str]:
+    """What files or series lie beside each other, and what they are called."""
+    if row["format"] == "dicom":
+        return row["exam_id"], row["SeriesDescription"]
+    path = Path(row["path"])
+    return str(path.parent), path.name.split(".")[0]
 
 
 def _common_folder(folders: list[str]) -> str:

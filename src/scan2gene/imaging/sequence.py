@@ -7,7 +7,7 @@ nothing. The rule is kept beside the answer, so that a reader can disagree.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 SEQUENCES = ("T1", "T1c", "T2", "FLAIR", "DWI", "ADC", "DCE", "other")
 
@@ -42,6 +42,49 @@ _NATIVE = _words(r"pre\w* non.?con\w* no.?contrast without\w* wo w/o nativ\w* un
 LONG_TR_MS, LONG_TE_MS = 2000.0, 60.0  # beyond both, spin echoes are T2-weighted
 SHORT_TR_MS, SHORT_TE_MS = 1000.0, 30.0  # below both, T1-weighted
 FLAIR_TI_MS = 1500.0  # inversion times that null fluid; fat is nulled below 300 ms
+
+TIME_POINT = "counts time points"  # said by the rule of a series that is called t0, t1 ...
+_TIME_POINT = re.compile(r"(?<![a-z0-9])t(\d{1,2})(?![a-z0-9])", re.IGNORECASE)
+
+
+def without_time_points(names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Names that differ from others of their folder or exam by a time point alone, without it.
+
+    t0, t1, t2 beside each other are contrast phases or visits and no weighting; t1 and t2 without t0 or t3 are
+    T1 and T2.
+
+    Args:
+        names: (folder or exam, name of a file or series).
+
+    Returns:
+        The names that hold a time point -> the rest of the name, which may be empty.
+    """
+    marks = [(key, mark) for key in dict.fromkeys(names) for mark in _TIME_POINT.finditer(key[1])]
+    numbers: dict[tuple[str, str], set[str]] = {}
+    for key, mark in marks:
+        numbers.setdefault(_family(key, mark), set()).add(mark[1])
+    of_name: dict[str, list[bool]] = {}
+    for (_, name), held in numbers.items():
+        of_name.setdefault(name, []).append(_is_counted(held))
+    # an exam that lacks its t0 is named as the others are
+    counted = {name for name, held in of_name.items() if 2 * sum(held) > len(held)}
+    cut: dict[tuple[str, str], str] = {}
+    for key, mark in reversed(marks):  # the last of a name first, so that the places of the others hold
+        family = _family(key, mark)
+        if family[1] in counted or _is_counted(numbers[family]):
+            rest = cut.get(key, key[1])
+            cut[key] = rest[: mark.start()] + rest[mark.end() :]
+    return cut
+
+
+def _family(key: tuple[str, str], mark: re.Match[str]) -> tuple[str, str]:
+    return key[0], f"{key[1][: mark.start()]}t#{key[1][mark.end() :]}".lower()
+
+
+def _is_counted(numbers: set[str]) -> bool:
+    """Whether t0, t1, t2 and the like count something: T0 and T3 are no weightings, nor is t01."""
+    values = {int(n) for n in numbers}
+    return len(values) > 1 and (not values <= {1, 2} or any(n.startswith("0") for n in numbers))
 
 
 def recognise(header: Mapping[str, str], name: str = "") -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.power import power_warnings
 from scan2gene.report.inputs import Inputs
@@ -23,6 +24,8 @@ def planned(inputs: Inputs) -> dict[str, Any]:
         table[numbers] = table[numbers].apply(pd.to_numeric)
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         warnings = list(power_warnings(table))
+    if (inputs.out / "roles.csv").exists():
+        warnings = [*(f"{t}." for t in contested(read_csv(inputs.out / "roles.csv", ROLE_COLUMNS))), *warnings]
     return {"choices": chosen, "power": rows, "warnings": warnings}
 
 

@@ -8,7 +8,7 @@ import hashlib
 import importlib.resources
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,13 @@ class Exam:
 
 
 def write_sheet(
-    title: str, exams: Iterable[Exam], tiles: list[Tile], excluded: pd.DataFrame, kept: Path, hide: Callable[[str], str]
+    title: str,
+    exams: Iterable[Exam],
+    tiles: list[Tile],
+    excluded: pd.DataFrame,
+    kept: Path,
+    hide: Callable[[str], str],
+    warnings: Sequence[str] = (),
 ) -> tuple[str, dict[str, int]]:
     """The page.
 
@@ -81,6 +87,7 @@ def write_sheet(
         excluded: Rows of an exclude file: patient_id, series_id, reason.
         kept: Folder in which pictures wait for the next sheet.
         hide: Takes out of a reason what must not be shown.
+        warnings: Sentences at the top of the page.
 
     Returns:
         HTML text without links to anything outside it, and how many volumes have each flag.
@@ -95,7 +102,7 @@ def write_sheet(
     exams = list(exams)
     cards = [_card(exam, shown.get(exam.exam_id, [])) for exam in exams]
     counts = {name: sum(name in found for found in flags) for name in FLAGS}
-    return _page(title, cards, counts, excluded_rows(exams, excluded)), counts
+    return _page(title, cards, counts, excluded_rows(exams, excluded), warnings), counts
 
 
 def _looks(tiles: list[Tile], limit: int, kept: Path, hide: Callable[[str], str]) -> list[Look | str]:
@@ -175,7 +182,13 @@ def _card(exam: Exam, tiles: list[dict[str, Any]]) -> dict[str, Any]:
     return {"exam": exam, "tiles": tiles, "flags": [f for f in FLAGS if any(f in tile["flags"] for tile in tiles)]}
 
 
-def _page(title: str, cards: list[dict[str, Any]], counts: dict[str, int], rows: list[dict[str, Any]]) -> str:
+def _page(
+    title: str,
+    cards: list[dict[str, Any]],
+    counts: dict[str, int],
+    rows: list[dict[str, Any]],
+    warnings: Sequence[str],
+) -> str:
     import jinja2
 
     script, template = (_source(name) for name in ("qc.js", "qc.html.j2"))
@@ -192,6 +205,7 @@ def _page(title: str, cards: list[dict[str, Any]], counts: dict[str, int], rows:
         title=title,
         cards=cards,
         counts=counts,
+        warnings=warnings,
         meanings=FLAGS,
         reasons=REASONS,
         # "<" would end the block that holds it

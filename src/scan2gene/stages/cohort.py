@@ -11,6 +11,7 @@ from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
 from scan2gene.cohorts.pseudonyms import Veil, shown_study
+from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.cohorts.split import class_table, make_splits, one_class_parts
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
@@ -76,7 +77,8 @@ def curate_cohort(job: Job) -> str:
     left = len(job.table("exclusions.csv"))
     people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
     guess = f"; {NO_LIST}" if rules.mutations and not (rules.sequenced or rules.sequenced_column) else ""
-    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv{guess}"
+    warnings = "".join(f"\n{'':<11}warning: {text}" for text in contested(job.table("roles.csv", ROLE_COLUMNS)))
+    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv{guess}{warnings}"
 
 
 def record_study(study: Study, out: Path, veil: Veil | None) -> None:

@@ -153,6 +153,43 @@ def test_upenns_follow_ups_do_not_count_a_patient_twice(tmp_path, shared_data):
     assert "Survival" not in yaml.safe_dump(study.model_dump())
 
 
+def test_ids_of_two_forms_are_those_of_the_folders(tmp_path, shared_data):
+    source = shared_data / "breast_dce_phases"
+    table = read_table(source / "labels.csv")
+    few = table.groupby([table["patient_id"].str[:5], "HR"]).head(4)["patient_id"]
+    for patient in few:
+        shutil.copytree(source / "images" / patient, tmp_path / "scans" / patient)
+    _, found, _ = draft(tmp_path, tmp_path / "scans", source / "labels.csv")
+    assert set(found.cohort["patient_id"]) == set(few)
+    assert few.str[:4].nunique() == 2  # ACRIN-6698-102212 and ISPY2-102011
+    roles = found.cohort.filter(like="role:").apply(lambda column: column.str.rpartition("/")[2].unique().tolist())
+    assert {r: [n] for r, (n,) in roles.items()} == {
+        "role:pre": ["t0.nii.gz"], "role:post1": ["t1.nii.gz"], "role:post2": ["t2.nii.gz"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "layout", ["{0}/t1.nii", "{0}/anat/t1.nii", "{0}_t1.nii", "all/x_{0}_t1.nii", "site/{0}/{0}_2020_t1.nii.gz"]
+)
+def test_ids_of_several_forms_are_found_wherever_they_stand(layout):
+    ids = ["ACRIN-6698-102212", "ACRIN-6698-3", "ISPY2-102011", "ISPY2-99", "007", "X_Y_1", "Mueller 3"]
+    below = ["/" + layout.format(i) for i in ids]
+    pattern = id_pattern(below, ids, [True] * len(ids))
+    assert pattern is not None
+    assert [re.search(pattern, path)[1] for path in below] == ids
+
+
+def test_ids_that_no_pattern_finds_are_said_to_be_the_trouble(tmp_path):
+    rows = []
+    for n in range(6):  # the id is now the folder, now a part of the file's name
+        name = f"P{n}/t1.nii" if n % 2 else f"x/P{n}/P7{n}_t1.nii" if n else "P0_P72_t1.nii"
+        write_nifti(tmp_path / "scans" / name)
+        rows.append({"id": f"P{n}" if n else "P72", "idh": n % 2})
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(CohortError, match=r"column id .* no one pattern"):
+        draft_study(tmp_path / "scans", tmp_path / "labels.csv", tmp_path / "s.yaml", ["idh"])
+
+
 def test_header_ids_that_the_table_has_with_a_suffix():
     series = pd.DataFrame({"patient_id": ["P1", "P2", "P3"], "format": "dicom"})
     table = pd.DataFrame({"id": ["P1_11", "P2_11", "P2_21", "P3_11"], "x": "0"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from toy import ROLES, reasons, scan, whole
 
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.cohorts.lesions import lesion_mm3
+from scan2gene.cohorts.roles import contested
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_cohort import Cohort
 from scan2gene.imaging.index import read_volume
@@ -113,6 +116,22 @@ def test_the_choice_of_a_series_is_told_with_its_reason(go, one, two, taken, why
     assert reasons(found)[f"1.P1.T1 {lost}/0"].startswith("not taken as t1: ")
     only = found.roles[found.roles["role"] == "flair"]
     assert set(only["reason"]) == {"the only series that fits"}
+
+
+def test_what_decides_between_series_of_a_role_is_counted(go):
+    grid = {"spacing_i_mm": "1", "spacing_j_mm": "1", "spacing_k_mm": "1"}
+    apart = [{"shape": "9x9x30"}, {"spacing_k_mm": "0.5"}, {}, {}]  # the second series of each patient
+    patients = [f"P{n}" for n in range(1, 5)]
+    rows = [row for row in whole("P5") if row["SeriesDescription"] == "T1 SE"]
+    rows += [scan(p, f"T1c {n}", **(grid | (own if n else {}))) for p, own in zip(patients, apart, strict=True)
+             for n in range(2)]  # fmt: skip
+    labels = "patient_id,IDH\n" + "".join(f"P{n},{n % 2}\n" for n in range(1, 6))
+    found = go(rows, labels, roles={"t1": {"match": {"SeriesDescription": "t1"}}})
+    (sentence,) = contested(found.roles)
+    assert sentence.startswith("role t1: ")
+    assert re.findall(r"\d+", sentence.replace("t1", "")) == ["4", "5", "1", "1", "2"]  # slices, voxels, path
+    assert contested(found.roles.astype(str)) == [sentence]  # as roles.csv holds them
+    assert contested(go(whole("P1", "P2")).roles) == []
 
 
 def test_a_sequence_is_matched_as_a_whole(go):

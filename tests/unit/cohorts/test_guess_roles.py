@@ -10,6 +10,8 @@ from toy import scan
 
 from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
 from scan2gene.cohorts.roles import found_in
+from scan2gene.imaging.index import index
+from scan2gene.imaging.sequence import recognise
 
 PATIENTS = ("P1", "P2", "P3")
 
@@ -19,7 +21,8 @@ def guessed(rows: list[dict[str, str]]) -> dict[str, RoleGuess]:
     below = [row["path"].removeprefix("/scans") for row in rows]
     found = {g.name: g for g in guess_roles(series, below, series["patient_id"].tolist())}
     for guess in found.values():  # what is said to be picked is picked, by the means that curation uses
-        assert found_in(series, guess.column, guess.pattern, "role").sum() == guess.series
+        matches = [found_in(series, c, p, "role") for c, p in ((guess.column, guess.pattern), *guess.also)]
+        assert pd.concat(matches, axis=1).all(axis=1).sum() == guess.series
     return found
 
 
@@ -62,7 +65,7 @@ def test_descriptions(descriptions, roles):
         (["{}-t1n.nii.gz", "{}-t1c.nii.gz", "{}-t2f.nii.gz", "{}-t2w.nii.gz"], "{0}/", {"t1", "t1c", "flair", "t2"}),
         (["imagesTr/{}.nii.gz", "labelsTr/{}.nii.gz"], "", {"image", "mask"}),
         (["a/{}_brain.nii.gz"], "", {"image"}),
-        (["pre.nii.gz", "post_1.nii.gz", "post_2.nii.gz"], "{}/", {"pre", "post-1", "post-2"}),
+        (["pre.nii.gz", "post_1.nii.gz", "post_2.nii.gz"], "{}/", {"pre", "post1", "post2"}),
         (["{}.nii", "{}_second.nii"], "", {"image", "second"}),
     ],
 )
@@ -70,6 +73,40 @@ def test_file_names(names, folder, roles):
     found = guessed([row for name in names for row in nifti(name, folder)])
     assert set(found) == roles
     assert all(not re.search("P[123]", g.pattern) for g in found.values())
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "roles"),
+    [
+        (["ax dyn pre", "ax dyn 1st pass", "ax dyn 2nd pass", "ax t1 tse +c"], ["pre", "post1", "post2", "t1c"]),
+        (["t1_fl3d pre", "t1_fl3d post 1", "t1_fl3d post 2"], ["pre", "post1", "post2"]),
+        (["dyn pre", "dyn 1st"], ["pre", "post1"]),
+        (["DCE pre", "DCE early", "DCE late"], ["pre", "post1", "post2"]),
+        (["Ph1/AX VIBRANT", "Ph2/AX VIBRANT"], ["phase1", "phase2"]),  # which is before contrast agent, none says
+        (["AX T1", "AX T1 POST", "COR T1 POST"], ["t1", "t1c"]),  # two planes are no phases
+        (["T1 PRE", "T1 POST"], ["t1", "t1c"]),
+    ],
+)
+def test_contrast_phases_are_roles_of_their_own(descriptions, roles):
+    rows = [scan(p, d, sequence=recognise({"SeriesDescription": d})[0]) for p in PATIENTS for d in descriptions]
+    assert list(guessed(rows)) == roles
+
+
+def test_phases_of_real_exams(shared_data):
+    exam = index(shared_data / "breast_dce_bilateral_dicom").fillna("")
+    found = guessed(exam[exam["status"] == "ok"].to_dict("records"))
+    assert {n: g.pattern for n, g in found.items() if n != "t1c"} == {
+        "pre": "^(?:ax dyn pre)$",
+        "post1": "^(?:ax dyn 1st pass)$",
+        "post2": "^(?:ax dyn 2nd pass)$",
+        "post3": "^(?:ax dyn 3rd pass)$",
+    }
+    exam = index(shared_data / "breast_dce_dicom").fillna("")  # three volumes of one series, and maps made of them
+    exam = exam[exam["status"] == "ok"].reset_index(drop=True)
+    found = guessed(exam.to_dict("records"))
+    assert {n: g.also for n, g in found.items()} == {
+        "pre": (("series_id", "[/#]0$"),), "post1": (("series_id", "[/#]1$"),), "post2": (("series_id", "[/#]2$"),),
+    }  # fmt: skip
 
 
 def test_nothing_that_tells_is_no_role():

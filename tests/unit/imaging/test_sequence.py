@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scan2gene.imaging.index import index
-from scan2gene.imaging.sequence import SEQUENCES, recognise
+from scan2gene.imaging.sequence import SEQUENCES, recognise, without_time_points
 
 NAMES = {
     "T1": "AX T1|t1_se_tra|SAG T1 FLAIR|Ax T1 FSE pre|3D T1 MPRAGE|t1_mprage_sag_p2_iso|T1 W/O|AX T1 PRE GD|T1COR|BRAVO"
@@ -66,3 +66,29 @@ def test_a_real_glioblastoma_exam(shared_data):
 def test_79_real_glioma_patients(shared_data):
     table = index(shared_data / "tcga_lgg" / "images")
     assert table["sequence"].value_counts().to_dict() == {"FLAIR": 79, "other": 79, "T1": 74, "T1c": 71}
+
+
+@pytest.mark.parametrize(
+    ("names", "rest"),
+    [
+        (["t0", "t1", "t2"], {"t0": "", "t1": "", "t2": ""}),
+        (["t1", "t2", "t2_flair", "t1c"], {}),  # T1 and T2
+        (["p_t1", "p_t2", "p_t3"], {"p_t1": "p_", "p_t2": "p_", "p_t3": "p_"}),
+        (["T0_t1", "T0_t2", "T1_t1", "T1_t2"], {"T0_t1": "_t1", "T0_t2": "_t2", "T1_t1": "_t1", "T1_t2": "_t2"}),
+    ],
+)
+def test_numbered_time_points_are_no_weightings(names, rest):
+    assert without_time_points([("exam", n) for n in names]) == {("exam", n): r for n, r in rest.items()}
+
+
+def test_an_exam_that_lacks_its_first_phase_is_named_as_the_others():
+    names = [(f"P{n}", f"t{k}") for n in range(5) for k in (range(3) if n else (1, 2))]
+    assert set(without_time_points(names)) == set(names)
+
+
+def test_three_phases_of_real_patients_are_no_t1_and_t2(shared_data):
+    folders = sorted((shared_data / "breast_dce_phases" / "images").iterdir())[:3]
+    table = index(folders)
+    assert len(table) == 9
+    assert set(table["sequence"]) == {"other"}
+    assert table["sequence_rule"].str.contains("time points").all()
