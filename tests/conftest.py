@@ -26,9 +26,18 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+@pytest.fixture(autouse=True, scope="session")
+def maps_by_pca() -> Iterator[None]:
+    """Small runs map embeddings by PCA: UMAP compiles for ten seconds in every process, and tests of its own use it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scan2gene.evaluate.embedding_map.UMAP_EXAMS", 10**6)
+        yield
+
+
 @pytest.fixture(scope="module")
 def no_pictures() -> Iterator[None]:
     """Runs of the module draw no previews: half a second each, and other modules look at them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scan2gene.preprocess.preview.write_previews", lambda *_: [])
+        for name in ("write_previews", "write_step_pictures"):
+            patch.setattr(f"scan2gene.preprocess.preview.{name}", lambda *_: [])
         yield

@@ -97,6 +97,19 @@ def test_the_report_shows_what_augmentation_does(out):
     assert (out / "report" / "figures" / "augmentation-resnet10-random.svg").exists()
 
 
+def test_the_report_shows_equalisation_and_background_removal(out):
+    pictures = {p.stem: p for p in (out / "store").rglob("preview/step-*.png")}
+    assert sorted(pictures) == ["step-5-equalise", "step-6-remove_background"]
+    page = (out / "report.html").read_text()
+    assert all(base64.b64encode(p.read_bytes()).decode() in page for p in pictures.values())
+    assert len(list((out / "report" / "figures").glob("step-*.svg"))) == 2
+
+
+def test_the_recipe_shows_grad_cam_pp_of_both_kinds_of_positives():
+    settings = Study.model_validate(yaml.safe_load(recipe_text("breast-brca"))).explain
+    assert settings.methods[0].name == "grad_cam_pp" and settings.exams  # the report shows the first
+
+
 def test_the_page_of_results_is_written_from_a_run(out):
     text = brca_rows.page(out, 60)
     assert "| resnet10-medicalnet | medicalnet-resnet10 (synthetic) |" in text

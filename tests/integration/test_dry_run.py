@@ -27,6 +27,29 @@ def test_a_dry_run_names_the_work_and_writes_nothing(tmp_path):
     assert list(changed) == list(STAGES)
 
 
+def test_a_finished_run_takes_up_umap_when_it_has_come(tmp_path, monkeypatch):
+    study, out = nifti_study(tmp_path, train={"epochs": 1}), tmp_path / "run"
+    monkeypatch.setattr("scan2gene.stages.predict.preferred", lambda: "PCA")
+    run(study, out, until="predict")
+    before = (out / "predictions.parquet").stat().st_mtime_ns
+    assert dry_run(study, out)["predict"] == "done"
+    monkeypatch.setattr("scan2gene.stages.predict.preferred", lambda: "UMAP")
+    assert dry_run(study, out)["predict"] == "to do"
+    run(study, out, until="predict")
+    assert (out / "predictions.parquet").stat().st_mtime_ns == before  # nothing but the map was made again
+    monkeypatch.setattr("scan2gene.stages.predict.preferred", lambda: "PCA")
+    assert dry_run(study, out)["predict"] == "done"  # where it is gone, the better map stays
+
+
+@pytest.mark.slow  # UMAP compiles for ten seconds
+def test_the_page_names_umap(tmp_path, monkeypatch):
+    monkeypatch.setattr("scan2gene.evaluate.embedding_map.UMAP_EXAMS", 15)
+    study, out = nifti_study(tmp_path, explain={"exams": 0}), tmp_path / "run"
+    run(study, out)
+    assert "in two dimensions by UMAP" in (out / "report.html").read_text()
+    assert "UMAP" in (out / "embedding_map.csv").read_text()
+
+
 def test_the_shell_sets_keys(tmp_path, monkeypatch, capsys):
     study, out = nifti_study(tmp_path), tmp_path / "run"
     assert shell(monkeypatch, "train", study, "-o", out, "--set", "train.epochs=1", "--set", "data.batch_size=3") == ""

@@ -39,6 +39,11 @@ class Placed:
     explained: float | None = None
 
 
+def preferred() -> str:
+    """UMAP where umap-learn is installed, else PCA; fewer than `UMAP_EXAMS` exams are placed by PCA all the same."""
+    return "UMAP" if importlib.util.find_spec("umap") else "PCA"
+
+
 def placed(embeddings: np.ndarray, seed: int, method: str = "") -> Placed:
     """Two dimensions of N embeddings: UMAP where umap-learn is installed, else PCA.
 
@@ -52,7 +57,7 @@ def placed(embeddings: np.ndarray, seed: int, method: str = "") -> Placed:
     spread = embeddings.std(axis=0)
     values = ((embeddings - embeddings.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(float)
     if not method:
-        method = "UMAP" if importlib.util.find_spec("umap") and len(values) >= UMAP_EXAMS else "PCA"
+        method = preferred() if len(values) >= UMAP_EXAMS else "PCA"
     if method == "UMAP":
         import warnings
 

@@ -45,6 +45,8 @@ MAP_COLUMNS = (
 )  # fmt: skip
 RANDOMISED_COLUMNS = ("run_id", "split", "target", "method", "exam_id", "step", "correlation")
 BACKGROUND = 16  # training exams that `gradient_shap` compares with
+EMPTY = "the map is empty"  # the report looks for these words
+BY_THRESHOLD = ", which the threshold chose although the probability lies on the other side of 0.5"
 CHECKED = 4  # exams of a fit and target on which the layers are randomised
 
 
@@ -150,8 +152,19 @@ def _one(fit: Fit, row: dict[str, Any], method: Plugin, out: Path, folder: Path)
         elif any(array.any() for array in arrays.values()):
             made["reason"] = f"the lesion is not in the prepared field{' of this side' if row['side'] else ''}"
     if not any(array.any() for array in arrays.values()):
-        made["reason"] = "the map is empty: nothing in the layer speaks for this class"
+        made["reason"] = empty_reason(row)
     return _written(fit, made, arrays, lesion, out, folder) if row["picked"] else (made, [])
+
+
+def empty_reason(row: Mapping[str, Any]) -> str:
+    """Why a map is all 0; begins with `EMPTY`.
+
+    A logit is a bias and what the places of the layer add to it. A threshold that is not 0.5 may choose the class
+    against which the logit speaks, and then often every place does.
+    """
+    against = (float(row["prob"]) >= 0.5) != (row["class"] == "positive")
+    why = "no place of the layer speaks for this class"
+    return f"{EMPTY}: {why}{BY_THRESHOLD if against else ''}"
 
 
 def _written(

@@ -18,8 +18,10 @@ def grad_cam_pp(asked: Asked, *, layer: str | None = None) -> Tensor:
 
     Args:
         asked: The question.
-        layer: Whose activations; default: the model's `cam_layer`. They should be behind
-            a ReLU; where a channel's sum is negative it is taken as 0.
+        layer: Whose activations; default: the model's `cam_layer`. The paper's are behind a
+            ReLU. Those of a transformer may be negative, and weights that are never negative
+            would then give an empty map: a channel that is negative somewhere counts from its
+            smallest value in the field.
 
     Returns:
         (B, *S) on the input's voxels, high = speaks for the class.
@@ -28,7 +30,8 @@ def grad_cam_pp(asked: Asked, *, layer: str | None = None) -> Tensor:
     """
     found, gradient, grid = activations(asked, layer)
     ones = [1] * (found.ndim - 2)
-    total = found.flatten(2).sum(2).clamp_min(0).reshape(*found.shape[:2], *ones)
+    found = found - found.flatten(2).amin(2).clamp_max(0).reshape(*found.shape[:2], *ones)
+    total = found.flatten(2).sum(2).reshape(*found.shape[:2], *ones)
     rising = gradient.clamp_min(0)
     weights = (rising / (2 + total * rising)).flatten(2).sum(2).reshape(*found.shape[:2], *ones)
     maps = (found * weights).sum(1).clamp_min(0)

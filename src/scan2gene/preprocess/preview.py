@@ -1,4 +1,4 @@
-"""Pictures of what preprocessing did: middle slices and histograms, before and after."""
+"""Pictures of what preprocessing did: middle slices and histograms, before and after all steps and single ones."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ import pandas as pd
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.geometry import reoriented
+from scan2gene.core.section import Plugin
+from scan2gene.core.study_cohort import Role
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti
+from scan2gene.preprocess.recipe import apply_recipe, roles_of_steps
 
 EXAMS = 3
+STEP_EXAMS = 2  # of a picture of a single step
+STEP = "step-"  # what such a picture is called, before the number and name of the step
+# Steps whose effect a reader must see: they change what is bright, or take voxels away.
+PICTURED = ("equalise", "remove_background", "apply_mask", "nyul")
 
 
 def write_previews(
@@ -42,6 +49,56 @@ def write_previews(
         _draw(path, pairs)
         written.append(path)
     return written
+
+
+def write_step_pictures(
+    store: Path, manifest: pd.DataFrame, cohort: pd.DataFrame, paths: Mapping[str, str], roles: Mapping[str, Role],
+    shown: Sequence[str], recipe: Sequence[Plugin],
+) -> list[Path]:  # fmt: skip
+    """One PNG per step of `PICTURED` in `store/preview/`: slices and histograms of some exams, before and after it.
+
+    Pictures carry no patient id. Steps are repeated on the scan; a store keeps no volume between two steps.
+
+    Args:
+        store: The store of the recipe.
+        manifest: Its manifest.
+        cohort: cohort.csv's rows.
+        paths: series_id -> path.
+        roles: The study's roles.
+        shown: Roles of kind intensity; the first that an exam has is shown.
+        recipe: Steps in order.
+    """
+    numbers = [n for n, step in enumerate(recipe) if step.name in PICTURED]
+    if not numbers:
+        return []
+    ready = set(manifest.loc[manifest["status"] == "ok", ["exam_id", "role"]].itertuples(index=False, name=None))
+    pairs: dict[int, list[tuple[str, Volume, Volume]]] = {n: [] for n in numbers}
+    for exam in cohort.to_dict("records"):
+        role = next((r for r in shown if (exam["exam_id"], r) in ready), None)
+        if role is None or len(pairs[numbers[0]]) == STEP_EXAMS:
+            continue
+        needed = {role, *roles_of_steps(recipe)}
+        try:
+            sources = {r: str(exam[f"role:{r}"]) for r in needed if isinstance(exam.get(f"role:{r}"), str)}
+            states = _states({r: read_volume(paths[s], roles[r].kind) for r, s in sources.items()}, recipe, numbers)
+        except (Scan2GeneError, OSError):
+            continue
+        for n, (before, after) in states.items():
+            pairs[n].append((role, before[role], after[role]))
+    written = []
+    for n in (n for n in numbers if pairs[n]):
+        written.append(store / "preview" / f"{STEP}{n + 1}-{recipe[n].name}.png")
+        _draw(written[-1], pairs[n])
+    return written
+
+
+def _states(
+    volumes: Mapping[str, Volume], recipe: Sequence[Plugin], numbers: Sequence[int]
+) -> dict[int, tuple[dict[str, Volume], dict[str, Volume]]]:
+    """Number of a step -> the exam's volumes before and after it."""
+    lengths = {length for n in numbers for length in (n, n + 1)}
+    after = {length: apply_recipe(volumes, recipe[:length]) for length in lengths}  # a step may look at earlier ones
+    return {n: (after[n], after[n + 1]) for n in numbers}
 
 
 def _draw(path: Path, pairs: list[tuple[str, Volume, Volume]]) -> None:

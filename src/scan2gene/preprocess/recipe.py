@@ -82,6 +82,12 @@ def moves_voxels(step: Plugin) -> bool:
     return step.name in GEOMETRIC or bool(step.options.get("crop"))
 
 
+def roles_of_steps(recipe: Sequence[Plugin]) -> list[str]:
+    """Roles that the steps name as their mask or reference."""
+    named = [step.options.get(option) for step in recipe for option in ROLE_OPTIONS]
+    return list(dict.fromkeys(str(role) for role in named if role is not None))
+
+
 def _lacks_reference(step: Plugin) -> bool:
     """True for a step that finds its box in each picture it is given, unless a role is named."""
     takes = "reference" in inspect.signature(STEPS[step.name]).parameters

@@ -13,6 +13,7 @@ import pandas as pd
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.report import figures
 from scan2gene.report.inputs import Inputs
+from scan2gene.report.redaction import shared_words, without_names
 
 MAX_ROWS = 12
 _MEASURES = (
@@ -38,9 +39,10 @@ def _studies(inputs: Inputs) -> list[dict[str, Any]]:
     if exams.empty or "exam_id" not in exams.columns:
         return []
     exams = exams.drop_duplicates("exam_id")
-    text = _words(exams["StudyDescription"].map(inputs.hide, na_action="ignore"))
+    text = exams["StudyDescription"].map(inputs.hide, na_action="ignore")
+    shared = shared_words(text, exams["patient_id"])
     # what stands in one header only may name a person
-    text = text.mask(text.map(text.value_counts()) == 1, "descriptions of one exam each")
+    text = _words(without_names(text, "descriptions of one exam each, which may hold a name", shared))
     kept = exams["exam_id"].isin(inputs.cohort["exam_id"])
     table = kept.groupby(text).agg(["size", "sum"]).sort_values("size", ascending=False)
     rows = [{"text": t, "found": int(n), "kept": int(k), "share": n / table["size"].max()}

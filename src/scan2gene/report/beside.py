@@ -53,6 +53,9 @@ def figures(page: dict[str, Any]) -> dict[str, str]:
         for number, uri in enumerate(store["pictures"], 1):
             title = f"Example exam {number} before and after preprocessing, recipe {store['id']}"
             found.append((f"preprocessing-{store['id']}-{number}", picture(uri, *_png_size(uri), title)))
+        for number, step, uri in store["step_pictures"]:
+            title = f"Before and after {step.replace('_', ' ')}, recipe {store['id']}"
+            found.append((f"step-{store['id']}-{number}-{step}", picture(uri, *_png_size(uri), title)))
         for role, uri in store["kept"]:
             title = f"Slices that were kept of {role}, recipe {store['id']}"
             found.append((f"slices-kept-{store['id']}-{role}", picture(uri, *_png_size(uri), title)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scan2gene.core.tables import EXTERNAL, PARTS
 from scan2gene.imaging.index import copied_series
 from scan2gene.report import figures, flow
 from scan2gene.report.inputs import Inputs, split_text
-from scan2gene.report.redaction import grouped
+from scan2gene.report.redaction import grouped, shared_words, without_names
 
 CLASSES = (("positive", 1.0), ("negative", 0.0), ("unknown", None))
 MAX_REASONS = 12
@@ -59,17 +59,58 @@ def _is_class(values: pd.Series, value: float | None) -> pd.Series:
 
 
 def _class_by_part(inputs: Inputs, table: pd.DataFrame, split: str) -> dict[str, Any]:
-    """Patients per target, class and part; a range where the folds differ."""
-    rows = []
+    """Patients and volumes per target, class and part, with totals; a range where the folds differ."""
+    rows, totals = [], {}
     mine = table[table["split"] == split]
     parts = (*PARTS, *([EXTERNAL] if EXTERNAL in mine and (mine[EXTERNAL].astype(int) > 0).any() else []))
-    mine = mine.assign(target=mine["target"] + mine["unit"].map({"side": " (sides)", "patient": ""}))
-    for (target, name), folds in mine.groupby(["target", "class"], sort=False):
-        cells = [_range(folds[part]) for part in parts]
-        if any(c != "0" for c in cells) or name != "unknown":
-            rows.append({"target": target, "class": name, "cells": cells, "all": _range(folds["all"])})
+    volumes = _volumes(inputs, split, parts)
+    columns = [*parts, "all"]
+    for (target, unit), of_target in mine.groupby(["target", "unit"], sort=False):
+        shown = target + {"side": " (sides)", "patient": ""}[unit]
+        counted = volumes[target] if unit == "patient" else None  # a volume shows both sides
+        for name, folds in of_target.groupby("class", sort=False):
+            row = _part_row(shown, name, folds[columns], counted[name] if counted else None)
+            if any(c != "0" for c in row["cells"]) or name != "unknown":
+                rows.append(row)
+        known = of_target[of_target["class"] != "unknown"]
+        together = known.groupby(["repeat", "fold"])[columns].sum()
+        both = counted["positive"] + counted["negative"] if counted else None
+        totals[shown] = _part_row(shown, "both classes", together, both)
     return {"split": split, "what": split_text(inputs.study, split), "folds": len(inputs.folds(split)), "rows": rows,
-            "parts": parts}  # fmt: skip
+            "totals": totals, "parts": parts}  # fmt: skip
+
+
+def _part_row(target: str, name: str, counts: pd.DataFrame, volumes: pd.DataFrame | None) -> dict[str, Any]:
+    *cells, every = (_range(counts[c]) for c in counts)
+    *held, in_all = ["" for _ in counts] if volumes is None else [_range(volumes[c]) for c in counts]
+    return {"target": target, "class": name, "cells": cells, "all": every, "volumes": held, "all_volumes": in_all}
+
+
+def _volumes(inputs: Inputs, split: str, parts: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+    """Target -> class -> volumes that networks see, a row per fold, a column per part and for all of them."""
+    roles = [f"role:{role}" for role in _seen_roles(inputs)]
+    held = inputs.cohort[["patient_id"]].assign(n=inputs.cohort[roles].notna().sum(axis=1))
+    number = held.groupby("patient_id")["n"].sum()
+    wide = inputs.wide_labels()
+    folds = [members for _, members in inputs.split[inputs.split["split"] == split].groupby(["repeat", "fold"])]
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for target in wide.columns:
+        found[target] = {}
+        for name, value in CLASSES:
+            hit = number[_is_class(wide[target], value).reindex(number.index, fill_value=value is None)]
+            rows = [
+                {p: int(hit.reindex(members.loc[members["part"] == p, "patient_id"].unique()).sum()) for p in parts}
+                | {"all": int(hit.reindex(members["patient_id"].unique()).sum())}
+                for members in folds
+            ]
+            found[target][name] = pd.DataFrame(rows, columns=[*parts, "all"])
+    return found
+
+
+def _seen_roles(inputs: Inputs) -> list[str]:
+    """Roles that one network at least sees."""
+    views = [for_run(inputs.study, run) for run in inputs.study.runs]
+    return list(dict.fromkeys(role for view in views for role in input_roles(view)))
 
 
 def _range(counts: pd.Series) -> str:
@@ -107,8 +148,7 @@ def _exclusions(inputs: Inputs) -> list[dict[str, Any]]:
 
 def scans(inputs: Inputs) -> dict[str, Any]:
     """What the images that networks see are like: one list of values per non-empty column."""
-    views = [for_run(inputs.study, run) for run in inputs.study.runs]
-    roles = list(dict.fromkeys(role for view in views for role in input_roles(view)))
+    roles = _seen_roles(inputs)
     used = inputs.cohort.melt("patient_id", [f"role:{r}" for r in roles], value_name="series_id").dropna()
     series = used.merge(inputs.series.drop(columns="patient_id"), on="series_id", how="inner")
     columns: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
@@ -119,7 +159,7 @@ def scans(inputs: Inputs) -> dict[str, Any]:
         ("Orientation of the voxel axes", lambda s: s["orientation"]),
         ("Manufacturer", lambda s: s["Manufacturer"]),
         ("Field strength (T)", lambda s: _binned(s["MagneticFieldStrength"])),
-        ("Study description", lambda s: _free_text(s["StudyDescription"], inputs)),
+        ("Study description", lambda s: _free_text(s, inputs)),
     ]
     wide = inputs.wide_labels()
     lists = [_values(name, read(series), series, wide) for name, read in columns if len(series)]
@@ -179,8 +219,7 @@ def _binned(column: pd.Series) -> pd.Series:
     return pd.Series(text, column.index, dtype=object).where(numbers.notna())
 
 
-def _free_text(column: pd.Series, inputs: Inputs) -> pd.Series:
-    """Descriptions seen more than once; what stands in one header only may name a person."""
-    text = column.map(inputs.hide, na_action="ignore")
-    once = text.map(text.value_counts()) == 1
-    return text.mask(once, "in one series only") if once.sum() else text
+def _free_text(series: pd.DataFrame, inputs: Inputs) -> pd.Series:
+    """Study descriptions; what stands in one header only is shown where no word of it can be a name."""
+    text = series["StudyDescription"].map(inputs.hide, na_action="ignore")
+    return without_names(text, "in one series only", shared_words(text, series["patient_id"]))

@@ -32,10 +32,11 @@ def embedding_maps(inputs: Inputs) -> list[dict[str, Any]]:
     made, room = [], PAGE_BYTES
     for (run, split), rows in table.groupby(["run_id", "split"], sort=False):
         shown = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(POINTS, len(rows))).astype(int))]
-        drawn = {name: _figure(shown, groups, f"Embeddings of {run}, split {split}, by {name}")
+        method = rows["method"].iloc[0]
+        drawn = {name: _figure(shown, groups, f"{method} of the embeddings of {run}, split {split}, by {name}")
                  for name, groups in _colourings(inputs, shown).items()}  # fmt: skip
         room -= sum(map(len, drawn.values()))
-        made.append({"run": run, "split": split, "method": rows["method"].iloc[0], "n": len(rows), "figures": drawn,
+        made.append({"run": run, "split": split, "method": method, "n": len(rows), "figures": drawn,
                      "shown": room >= 0})  # fmt: skip
     return made
 

@@ -19,6 +19,8 @@ from scan2gene.report.overlay import strip
 MAP_BYTES = 1_800_000  # of all strips; base64 adds a third, and the page stays below 15 MB
 SIZES = ((24, 150), (48, 110), (math.inf, 80))  # up to so many strips, so many pixels a slice
 KINDS = {"TP": "True positive", "FP": "False positive", "TN": "True negative", "FN": "False negative"}
+EMPTY = "the map is empty"  # how the reason of such a map begins
+BY_THRESHOLD = "the probability lies on the other side of 0.5"  # in the reason, where the class is due to that
 METHODS = {
     "grad_cam": "Grad-CAM",
     "grad_cam_pp": "Grad-CAM++",
@@ -52,14 +54,26 @@ def looking(inputs: Inputs) -> dict[str, Any]:
         "legend": _legend(),
         "scores": _scores(scores),
         "checks": _checks(scores),
-        "empty": int(maps["reason"].fillna("").str.startswith("the map is empty").sum()),
-        "n_maps": len(maps),
+        "empty": _empty(maps),
         "has_mask": bool(maps["mask"].notna().any()),
         "of_slices": _of_slices(inputs, list(dict.fromkeys(maps["run_id"]))),
         "tested_by": "each by a network that knows other slices of that patient"
         if {s.name for s in inputs.study.splits if s.unit == "slice"} & set(maps["split"])
         else "each by the network that never saw that patient",
     }
+
+
+def _empty(maps: pd.DataFrame) -> list[dict[str, Any]]:
+    """Methods with empty maps: how many of how many, and of how many the threshold alone chose the class."""
+    reason = maps["reason"].fillna("")
+    empty = reason.str.startswith(EMPTY)
+    table = maps.assign(empty=empty, against=empty & reason.str.contains(BY_THRESHOLD, regex=False))
+    counts = table.groupby("method", sort=False).agg(n=("empty", "size"), empty=("empty", "sum"), a=("against", "sum"))
+    return [
+        {"method": METHODS[row.Index], "n": int(row.n), "empty": int(row.empty), "against": int(row.a)}
+        for row in counts.itertuples()
+        if row.empty
+    ]
 
 
 def _of_slices(inputs: Inputs, runs: list[str]) -> str:
@@ -112,7 +126,7 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
         "role": row["role"],
         "energy": None if pd.isna(row["energy"]) else float(row["energy"]),
         "fraction": None if pd.isna(row["lesion_fraction"]) else float(row["lesion_fraction"]),
-        "empty": reason.startswith("the map is empty"),
+        "empty": reason if reason.startswith(EMPTY) else "",
         "has_mask": isinstance(row["mask"], str),
     }
 

@@ -13,6 +13,7 @@ from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.tables import read_csv
 from scan2gene.preprocess.notes import SEPARATOR
+from scan2gene.preprocess.preview import STEP
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.redaction import grouped
@@ -33,7 +34,7 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
     for folder, names in by_folder.items():
         manifest = read_csv(folder / "manifest.csv")
         ready = manifest[manifest["status"] == "ok"]
-        pictures, kept, left = [], [], 0
+        pictures, kept, steps, left = [], [], [], 0
         for path in sorted((folder / "preview").glob("*.png")):
             if path.stat().st_size > room:
                 left += 1
@@ -42,6 +43,9 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
             uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
             if path.stem.startswith(KEPT):
                 kept.append((path.stem.removeprefix(KEPT), uri))
+            elif path.stem.startswith(STEP):
+                number, _, name = path.stem.removeprefix(STEP).partition("-")
+                steps.append((int(number), name, uri))
             else:
                 pictures.append(uri)
         shapes = ready.groupby(["role", "shape", "spacing_mm"]).size().rename("n").reset_index()
@@ -58,6 +62,7 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
                 "notes": _step_notes(ready),
                 "pictures": pictures,
                 "kept": kept,
+                "step_pictures": sorted(steps),
                 "not_embedded": left,
             }
         )

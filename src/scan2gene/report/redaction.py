@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -18,6 +18,23 @@ _PART = r"[^\s'\"<>|:;,()]"
 _PATH = re.compile(rf"(?<![\w.>])(?:[A-Za-z]:[\\/]|\\\\|~?/)(?:{_PART}+[\\/])+{_PART}+")
 # from whole words down to the pieces of a file name such as P001_t1c.nii
 _TOKENS = [re.compile(p) for p in (r"[^\s'\":;,()\[\]/\\]+", r"[\w^-]+", r"[A-Za-z0-9^-]+")]
+_WORDS = re.compile(r"[^\W\d_]+|\d+")
+# Words of which descriptions are made and that name nobody, so that one of a single exam may be shown.
+_RADIOLOGY = frozenset(
+    _WORDS.findall(
+        """mr mri mra mrt irm rm ct pet us t tesla breast breasts mamma mammae mama sein brust brain head neck spine
+        cervical thoracic lumbar chest abdomen liver kidney pelvis prostate cardiac heart knee hip shoulder hippocampus
+        pituitary orbit orbits skull schaedel schädel cerebral crane crâne bilateral bilat unilateral left right l r lt
+        rt both biopsy bx biopsie guided guidance vacuum needle localization localisation marker clip screening
+        diagnostic staging follow up followup baseline post pre op preop postop intraoperative surgical planning
+        stereotactic stealth navigation therapy radiotherapy research protocol study exam examination routine limited
+        complete abbreviated fast repeat outside consult second opinion with without w wo o and or of for in the to mit
+        ohne und avec sans et con sin y e contrast kontrast contraste gad gadolinium gd km iv cad dce dwi dti adc flair
+        spectroscopy perfusion functional fmri diffusion angio angiography venography dynamic axial coronal sagittal ax
+        cor sag d high low resolution implant implants silicone tumor tumour glioma glioblastoma gbm mass lesion cancer
+        carcinoma epilepsy stroke ms trauma pediatric adult visit scan imaging"""
+    )
+)
 _LONE_NUMBER = re.compile(r"(?<![\w/.-])\d+(?:\.\d+)?(?![\w/])")
 
 
@@ -76,6 +93,32 @@ def _telling(identity: str) -> bool:
     plain = identity.isdigit() and not identity.startswith("0")
     mixed = any(c.isdigit() for c in identity) and any(c.isalpha() for c in identity)
     return len(identity) >= 4 or (not plain and len(identity) >= 2 and (mixed or identity.startswith("0")))
+
+
+def without_names(text: pd.Series, instead: str, shared: Collection[str] = ()) -> pd.Series:
+    """Descriptions fit to be shown: those that one row alone has only where none of their words can be a name.
+
+    Args:
+        text: Of each exam or series; null where there is none.
+        instead: What stands for the others.
+        shared: More words that are no names.
+    """
+    once = text.map(text.value_counts()) == 1
+    known = _RADIOLOGY.union(shared)
+    named = text.map(
+        lambda t: not all(w in known or (w.isdigit() and len(w) < 3) for w in _words(t)), na_action="ignore"
+    )
+    return text.mask(once & named.eq(True), instead)
+
+
+def _words(text: str) -> list[str]:
+    return _WORDS.findall(text.lower())
+
+
+def shared_words(text: pd.Series, patients: pd.Series) -> set[str]:
+    """Words of descriptions that three patients or more have."""
+    several = text.map(patients.groupby(text).nunique()) > 2
+    return {word for t in text[several].dropna().unique() for word in _words(t)}
 
 
 def grouped(reasons: Iterable[tuple[Any, int]], hide: Redaction) -> list[tuple[str, int]]:

@@ -139,9 +139,14 @@ def _cohort(cohort: dict[str, Any]) -> list[Table]:
     analysed = pd.DataFrame(cohort["analysed"], columns=list(ANALYSED))
     found.append(Table("analysed", "Tested patients: label unknown, not predicted, analysed", analysed))
     for part in cohort["parts"]:
-        rows = [[r["target"], r["class"], *r["cells"], r["all"]] for r in part["rows"]]
-        names = ("target", "class", "training", *part["parts"][1:], "all")
-        found.append(_table(f"classes-{part['split']}", f"Patients by class and part, {part['split']}", rows, names))
+        every = [*part["rows"], *part["totals"].values()]
+        rows = [[r["target"], r["class"], "patients", *r["cells"], r["all"]] for r in every]
+        rows += [
+            [r["target"], r["class"], "volumes", *r["volumes"], r["all_volumes"]] for r in every if r["all_volumes"]
+        ]
+        names = ("target", "class", "unit", "training", *part["parts"][1:], "all")
+        caption = f"Patients and volumes by class and part, {part['split']}"
+        found.append(_table(f"classes-{part['split']}", caption, rows, names))
     if cohort["sites"]:
         rows = [
             [site["site"], target, *counts]

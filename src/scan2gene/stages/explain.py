@@ -17,6 +17,8 @@ from scan2gene.core.study import for_run
 from scan2gene.core.tables import write_csv
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
 
+FORMAT = 2  # to be raised when a method's maps change
+
 
 def explain_runs(job: Job) -> str:
     """Maps of where each network looks, a stamp per fit; which exams are shown follows from the predictions."""
@@ -82,7 +84,13 @@ def _explain_fit(job: Job, work: tuple, rows: pd.DataFrame, mask: str | None, fo
     slices = view.data.slices
     fused = {"slices": slices.model_dump()} if slices else {}  # decides maps, and no fit
     wanted = stage_key(
-        version=__version__, fit=key, rows=rows.to_csv(), explain=settings.model_dump(), mask=mask, **fused
+        version=__version__,
+        format=FORMAT,
+        fit=key,
+        rows=rows.to_csv(),
+        explain=settings.model_dump(),
+        mask=mask,
+        **fused,
     )
     if job.is_done(stage, wanted):
         return

@@ -18,6 +18,7 @@ from scan2gene.core.files import file_hash
 from scan2gene.core.outputs import output_names, output_values
 from scan2gene.core.rundir import is_done, mark_done, stage_key
 from scan2gene.core.study import Study, candidate, candidates, for_run, input_roles
+from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, read_csv
 
@@ -65,16 +66,27 @@ class Job:
         return self.table("series.csv").set_index("series_id")["path"].to_dict()
 
 
-def stores(job: Job) -> list[tuple[Study, Path]]:
-    """Each different preprocessing once, those that a search tries too."""
+def stores(job: Job) -> list[tuple[Study, Path, dict[str, Role]]]:
+    """Each different preprocessing once, those that a search tries too, with the roles that its runs read."""
     from scan2gene.preprocess.recipe import recipe_hash
 
-    found = {store.name: (view, store) for _, (view, store) in run_stores(job)}
+    views = [(view, store) for _, (view, store) in run_stores(job)]
     for one in job.study.runs:
         for steps in one.search.over.get("preprocess", []) if one.search else []:
             view = for_run(job.study, candidate(one, {"preprocess": steps}))
-            found.setdefault(recipe_hash(view.preprocess), (view, job.out / "store" / recipe_hash(view.preprocess)))
-    return list(found.values())
+            views.append((view, job.out / "store" / recipe_hash(view.preprocess)))
+    found: dict[str, tuple[Study, Path, set[str]]] = {}
+    for view, store in views:
+        found.setdefault(store.name, (view, store, set()))[2].update(roles_read(view))
+    return [(v, s, {n: r for n, r in v.cohort.roles.items() if n in read}) for v, s, read in found.values()]
+
+
+def roles_read(view: Study) -> list[str]:
+    """Roles that a run needs prepared: what its network sees, what its steps name, and masks, which audits read."""
+    from scan2gene.preprocess.recipe import roles_of_steps
+
+    needed = {*input_roles(view), *roles_of_steps(view.preprocess)}
+    return [n for n, role in view.cohort.roles.items() if n in needed or role.kind == "label"]
 
 
 def run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:

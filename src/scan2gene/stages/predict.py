@@ -9,17 +9,22 @@ import pandas as pd
 
 from scan2gene import __version__
 from scan2gene.cohorts.split import parts_of
+from scan2gene.core.console import say
+from scan2gene.core.files import file_hash
 from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import is_done, mark_done, stage_key
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
-from scan2gene.evaluate.embedding_map import agreement_table, embedding_map
+from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
 from scan2gene.stages.job import Job, folds, run_data
 from scan2gene.stages.variants import FORMAT, altered_fold, altered_key, write_variants
+
+MAP_STAGE = "embedding-map"
+MAP_FORMAT = 1  # to be raised when maps or agreement change
 
 
 def predict_runs(job: Job) -> str:
@@ -47,20 +52,37 @@ def predict_runs(job: Job) -> str:
         weighed = _write_weights(job.out, folders, weights, job.study)
         embedded = (f / "embeddings.parquet" for f in folders)
         write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
-        files = [target, features, *weighed, *_mapped(job, features), write_variants(job, altered)]
-        job.done("predict", key, files)
+        job.done("predict", key, [target, features, *weighed, write_variants(job, altered)])
+    _map_embeddings(job, features)
     table = pd.read_parquet(target, columns=["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
 
 
-def _mapped(job: Job, features: Path) -> list[Path]:
-    """Write where exams lie in the space of a network, and whether neighbours share label, site or scanner."""
+def _map_embeddings(job: Job, features: Path) -> None:
+    """Write where exams lie in the space of a network, and whether neighbours share label, site or scanner.
+
+    A map by PCA is made anew when UMAP has come; one by UMAP stays where UMAP is gone.
+    """
+    names = ("cohort.csv", "series.csv", "labels.csv")
+    inputs = {n: file_hash(p) for n, p in [("features", features), *((n, job.out / n) for n in names)]}
+
+    def key(method: str) -> str:
+        return stage_key(version=__version__, format=MAP_FORMAT, method=method, seed=job.study.seed, **inputs)
+
+    if is_done(job.out, MAP_STAGE, key("UMAP")) or job.is_done(MAP_STAGE, key(preferred())):
+        return
     seen, cohort, series = pd.read_parquet(features), job.table("cohort.csv"), job.table("series.csv")
     labels = job.table("labels.csv", LABEL_COLUMNS)
     files = [job.out / "embedding_map.csv", job.out / "embedding_agreement.csv"]
-    write_csv(files[0], stamped(embedding_map(seen, cohort, series, job.study.seed), job.study))
+    mapped = embedding_map(seen, cohort, series, job.study.seed)
+    write_csv(files[0], stamped(mapped, job.study))
     write_csv(files[1], stamped(agreement_table(seen, cohort, labels, series), job.study))
-    return files
+    mark_done(job.out, MAP_STAGE, key(preferred()), files)
+    job.worked = True
+    methods = " and ".join(sorted(set(mapped["method"])))
+    if methods:
+        hint = "" if preferred() == "UMAP" else "; pip install umap-learn and run again for UMAP"
+        say("", f"  embeddings mapped by {methods}{hint}")
 
 
 def _fusion_key(*views: Study) -> dict[str, Any]:

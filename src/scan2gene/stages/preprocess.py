@@ -5,32 +5,35 @@ from __future__ import annotations
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash
 from scan2gene.core.rundir import read_stamp, stage_key
-from scan2gene.core.study import input_roles
 from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.stages.job import Job, stores
 
 
 def preprocess_exams(job: Job) -> str:
-    """Write each store that a run reads."""
+    """Write each store that a run reads, of the roles that it reads."""
     from scan2gene.preprocess.kept import kept_counts, write_kept
-    from scan2gene.preprocess.preview import write_previews
+    from scan2gene.preprocess.preview import PICTURED, write_previews, write_step_pictures
     from scan2gene.preprocess.store import build_store
 
     cohort = job.table("cohort.csv")
     paths = job.paths()
     index_stamp = read_stamp(job.out, "index") or {}
     told = []
-    for view, store in stores(job):
+    for view, store, roles in stores(job):
+        steps = view.preprocess
+        pictured = [step.name for step in steps if step.name in PICTURED]
         key = stage_key(
             cohort=file_hash(job.out / "cohort.csv"), scans=index_stamp.get("key"), recipe=store.name,
-            roles={n: r.model_dump() for n, r in view.cohort.roles.items()},
+            roles={n: r.model_dump() for n, r in roles.items()}, **({"pictured": pictured} if pictured else {}),
         )  # fmt: skip
         stage = f"preprocess/{store.name}"
         if not job.is_done(stage, key):
-            manifest = build_store(store, cohort, paths, view.cohort.roles, view.preprocess, job.veil or str)
-            pictures = write_previews(store, manifest, cohort, paths, input_roles(view))
-            pictures += write_kept(store, cohort, paths, input_roles(view), view.preprocess)
-            counts = kept_counts(manifest, cohort, job.table("series.csv"), input_roles(view), view.preprocess)
+            manifest = build_store(store, cohort, paths, roles, steps, job.veil or str)
+            shown = [name for name, role in roles.items() if role.kind == "intensity"]
+            pictures = write_previews(store, manifest, cohort, paths, shown)
+            pictures += write_step_pictures(store, manifest, cohort, paths, roles, shown, steps)
+            pictures += write_kept(store, cohort, paths, shown, steps)
+            counts = kept_counts(manifest, cohort, job.table("series.csv"), shown, steps)
             if len(counts):
                 write_csv(store / "slices.csv", counts)
                 pictures.append(store / "slices.csv")

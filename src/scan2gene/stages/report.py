@@ -8,7 +8,7 @@ from scan2gene.core.files import file_hash, write_text
 from scan2gene.core.rundir import stage_key
 from scan2gene.stages.job import Job, run_stores
 
-FORMAT = 2  # to be raised when the page or what lies beside it changes
+FORMAT = 3  # to be raised when the page or what lies beside it changes
 
 
 def write_report(job: Job) -> str:

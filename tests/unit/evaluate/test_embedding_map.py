@@ -22,10 +22,8 @@ def test_pca_is_scikit_learn_s():
     assert found.explained == pytest.approx(oracle.explained_variance_ratio_.sum())
 
 
-@pytest.mark.parametrize("method", ["PCA", "UMAP"])
+@pytest.mark.parametrize("method", ["PCA", pytest.param("UMAP", marks=pytest.mark.slow)])
 def test_clusters_stay_apart_and_a_seed_repeats(method):
-    if method == "UMAP":
-        pytest.importorskip("umap", reason="the extra `maps` is no part of the suite: compiling it takes a minute")
     rng = np.random.default_rng(1)
     group = np.repeat([0, 1, 2], 20)
     values = rng.normal(size=(60, 10)) + 12 * np.eye(10)[group]

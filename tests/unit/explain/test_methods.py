@@ -86,6 +86,26 @@ def test_grad_cam_pp_follows_the_papers_formula_where_gradients_differ(axes):
     assert expected.amax() > 0
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_grad_cam_pp_of_a_layer_without_relu_finds_the_place(sign):
+    """A transformer's activations may all be negative; the weights, which are not, would leave nothing of the map."""
+    model, x = small(3)
+    model.body = torch.nn.Sequential(model.body[0])
+    with torch.no_grad():
+        model.body[0].bias.fill_(-100)
+        model.body[0].weight.zero_()
+        model.body[0].weight[:, :, 1, 1, 1] = torch.eye(6, 4, dtype=torch.float64)
+        model.head.weight.fill_(sign)
+        x[:] = 0
+    model.first = torch.nn.Conv3d(2, 4, 1, bias=False).double()
+    with torch.no_grad():
+        model.first.weight.fill_(1.0)
+        x[:, :, 4, 6, 10] = 1
+    found = METHODS["grad_cam_pp"](ask(model, x, 1, sign))
+    assert (found.flatten(1).argmax(1) == found[0].flatten().argmax()).all() and found.amax() > 0
+    assert found[0, 4, 6, 10] == found[0].amax() and (found[0] > 0).sum() == 1
+
+
 def test_integrated_gradients_equal_captum_and_are_complete(axes, sign):
     model, x = small(axes)
     asked = ask(model, x, 1, sign)

@@ -19,7 +19,7 @@ SAGITTAL, AXIAL = "-0.0\\1.0\\0.0\\-0.0\\-0.0\\-1.0", "1.0\\4.897e-12\\0.0\\-4.8
 
 @pytest.fixture
 def inputs(tmp_path):
-    """The fake run's cohort, its series as DICOM, and seven exams that are not in it."""
+    """The fake run's cohort, its series as DICOM, and nine exams that are not in it."""
     study, out, stores = write_run(tmp_path)
     found = read_inputs(study, out, stores)
     series = found.series.assign(
@@ -27,8 +27,9 @@ def inputs(tmp_path):
         ImageOrientationPatient=[SAGITTAL] * 10 + [AXIAL] * 20 + ["1\\0\\0\\0\\1\\0"] * 9 + ["what"],
         plane=["sagittal"] * 10 + ["axial"] * 30, SliceThickness=[2.0] * 30 + [np.nan] * 10,
     )  # fmt: skip
-    more = series.head(7).assign(exam_id=[f"x{n}" for n in range(7)], series_id=[f"x{n}" for n in range(7)])
-    more["StudyDescription"] = [EVIL] * 3 + [None, None, "MR of Jane Roe", "MR of John Roe"]
+    more = series.head(9).assign(exam_id=[f"x{n}" for n in range(9)], series_id=[f"x{n}" for n in range(9)])
+    alone = ["MR of Jane Roe", "MR of John Roe", "MR BREAST BIOPSY LEFT", "MRI breast 1976"]
+    more["StudyDescription"] = [EVIL] * 3 + [None, None, *alone]
     return replace(found, series=pd.concat([series, more], ignore_index=True))
 
 
@@ -38,7 +39,8 @@ def test_exams_are_counted_before_and_after_selection(inputs):
         "MR BREAST BILATERAL": (40, 40),
         EVIL: (3, 0),
         "not given": (2, 0),
-        "descriptions of one exam each": (2, 0),
+        "MR BREAST BIOPSY LEFT": (1, 0),
+        "descriptions of one exam each, which may hold a name": (3, 0),  # a year may be one of birth
     }
 
 

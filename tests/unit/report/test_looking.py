@@ -141,3 +141,16 @@ def test_without_maps_the_page_says_why(tmp_path):
     assert "No maps were made" in _section(write_report(study, out, stores))
     off = study.model_copy(update={"explain": study.explain.model_copy(update={"exams": 0})})
     assert "switched off" in _section(write_report(off, out, stores))
+
+
+def test_empty_maps_are_counted_by_method_and_reason():
+    from scan2gene.explain.fit import empty_reason
+
+    reasons = [
+        empty_reason({"prob": 0.52, "class": "negative"}),  # the logit speaks for the other class
+        empty_reason({"prob": 0.48, "class": "negative"}),
+        None,
+        None,
+    ]
+    maps = pd.DataFrame({"method": ["hires_cam"] * 3 + ["grad_cam_pp"], "reason": reasons})
+    assert looking._empty(maps) == [{"method": "HiResCAM", "n": 3, "empty": 2, "against": 1}]

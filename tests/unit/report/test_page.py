@@ -17,11 +17,12 @@ from fake_run import EVIL, PATIENTS, write_run
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.study import Study
+from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.metrics import auroc
 from scan2gene.report import results
 from scan2gene.report.figures import mean_roc, roc_points
 from scan2gene.report.inputs import read_inputs
-from scan2gene.report.page import SECTIONS, write_report
+from scan2gene.report.page import SECTIONS, make_report, write_report
 from scan2gene.report.verdict import interval
 
 VOID = {"meta", "img", "br", "input", "line", "rect", "circle", "polyline", "polygon"}
@@ -208,7 +209,21 @@ def test_patients_of_a_fold_with_one_class_are_said_not_to_count(page):
 
 def test_class_counts_by_part(page):
     # cv, idh positive: 25 patients, 12 or 13 of them tested in each fold
-    assert re.search(r"idh positive \S+ \S+ 12–13 ", flat(page))
+    assert re.search(r"idh positive .{,50} 12–13 ?12–13 volumes", flat(page))
+
+
+def test_volumes_are_counted_beside_patients_with_totals(whole):
+    study, out, stores = whole
+    table = make_report(study, out, stores).tables["classes-cv"].csv
+    table = table[table["target"] == "idh"].set_index(["class", "unit"])["all"]
+    cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv")
+    known = labels[(labels["target"] == "idh") & labels["value"].notna()].set_index("patient_id")["value"].astype(float)
+    roles = [c for c in cohort if c.startswith("role:")]
+    held = cohort.set_index("patient_id")[roles].notna().sum(axis=1).groupby(level=0).sum()
+    for name, patients in (("positive", known.index[known == 1]), ("negative", known.index[known == 0]),
+                           ("both classes", known.index)):  # fmt: skip
+        assert table[name, "patients"] == str(len(patients))
+        assert table[name, "volumes"] == str(held[patients].sum())
 
 
 def test_training_notes(page):
