@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from scan2gene.cohorts.curate import find_exams
+from scan2gene.cohorts.draft_targets import several_classes, target_lines, target_warnings
+from scan2gene.cohorts.draft_text import listed, one_line, scalar, single, slug
 from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.genomics import GROUPS
 from scan2gene.cohorts.guess_columns import (
-    TargetGuess,
     date_columns,
     guess_age,
     guess_sex,
@@ -26,7 +25,7 @@ from scan2gene.cohorts.seen import Seen, choose_targets, look
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_cohort import Cohort, Role
 
-MAX_ROLES, MAX_OTHERS = 4, 20
+MAX_ROLES = 4
 _PROCEDURES = r"BIOPSY|LOCALI[SZ]ATION|WIRE|CLIP"
 
 
@@ -58,7 +57,8 @@ def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> 
     used = [g for g in roles if g.patients >= RARE * len(seen.scanned) or g is roles[0]]
     images = [g for g in used if g.kind == "intensity"][:MAX_ROLES]
     used = images + [g for g in used if g.kind == "label"][:1]
-    warnings = _contested(seen, used)
+    contests = _contested(seen, used)
+    classes = several_classes(seen, [*chosen, *others])
     names = ", ".join(t.column for t in chosen)
     lines = [
         f"# Drafted by `scan2gene new` from {seen.n_series} series and {len(seen.table)} label rows. What follows is",
@@ -66,23 +66,22 @@ def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> 
         f"#   scan2gene curate {out.name}     who is in, who is not and why",
         f"#   scan2gene plan {out.name}       what these patients can show, and what it will cost",
         f"#   scan2gene run {out.name}",
-        f"name: {_slug(out.stem)}",
-        f"question: {_quoted(f'Can {names} be predicted from {_listed(g.name for g in images)} MRI?')}",
+        f"name: {scalar(slug(out.stem))}",
+        f"question: {scalar(f'Can {names} be predicted from {listed(g.name for g in images)} MRI?')}",
         "seed: 2026",
         "",
         "cohort:",
-        *_cohort_lines(seen, scans, labels, out, [t.column for t in chosen]),
+        *_cohort_lines(seen, scans, labels, out, [c for t in chosen for c in t.sides or (t.column,)]),
         "  roles:                       # patterns on columns of series.csv",
-        *(f"    # WARNING: {text}" for text in warnings),
+        *(f"    # WARNING: {text}" for text in contests),
         *_role_lines(seen, used),
         "",
         "targets:                       # positive / negative among scanned patients",
-        *[_target_line(t, seen.mutations) for t in chosen],
-        *_other_targets(others, seen.mutations),
+        *target_lines(seen, chosen, others, classes),
         "",
         *_open_lines(seen),
     ]
-    return "\n".join(lines) + "\n", warnings
+    return "\n".join(map(one_line, lines)) + "\n", [*contests, *target_warnings(chosen, classes)]
 
 
 def _contested(seen: Seen, used: list[RoleGuess]) -> list[str]:
@@ -99,25 +98,25 @@ def _contested(seen: Seen, used: list[RoleGuess]) -> list[str]:
 def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: list[str]) -> list[str]:
     guess = seen.patients
     lines = [
-        f"  scans: [{_quoted(_relative(scans, out))}]",
-        f"  {'mutations' if seen.mutations else 'labels'}: {_quoted(_relative(labels, out))}",
+        f"  scans: [{scalar(_relative(scans, out))}]",
+        f"  {'mutations' if seen.mutations else 'labels'}: {scalar(_relative(labels, out))}",
     ]
     if seen.mutations:
         lines.append("  # sequenced: cases_sequenced.txt   # ids of all who were sequenced; else who has a row counts")
     if seen.sheet:
-        lines.append(f"  sheet: {_quoted(seen.sheet)}                 # of {_listed(sheets(labels))}")
+        lines.append(f"  sheet: {scalar(seen.sheet)}                 # of {listed(sheets(labels))}")
     lines += [f"  # {line}" for line in guess.told]
     if guess.others:
         lines.append("  # other columns with ids of scans: " + ", ".join(f"{c} ({n})" for c, n in guess.others))
-    lines.append(f"  patient_column: {_quoted(guess.column)}")
+    lines.append(f"  patient_column: {scalar(guess.column)}")
     if guess.label_id_pattern:
-        lines.append(f"  label_id_pattern: {_single(guess.label_id_pattern)}   # group 1, in a cell of the table")
+        lines.append(f"  label_id_pattern: {single(guess.label_id_pattern)}   # group 1, in a cell of the table")
     if guess.patient_pattern:
-        lines.append(f"  patient_pattern: {_single(guess.patient_pattern)}   # group 1, in the path of a scan")
+        lines.append(f"  patient_pattern: {single(guess.patient_pattern)}   # group 1, in the path of a scan")
     site = guess_site(seen.table, guess.column, seen.scanned)
     if site:
         told = ", ".join(f"{k} {v}" for k, v in list(site[1].items())[:6])
-        lines.append(f"  site_column: {_quoted(site[0])}   # {told}{' and others' if len(site[1]) > 6 else ''}")
+        lines.append(f"  site_column: {scalar(site[0])}   # {told}{' and others' if len(site[1]) > 6 else ''}")
     else:
         lines.append("  # site_column: hospital      # no column was recognised as an institution")
     lines += _clinical_lines(seen, targets)
@@ -129,8 +128,8 @@ def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: lis
         )
     dated = [c for c in date_columns(seen.table) if c not in targets][:6]
     if dated:
-        lines.append(f"  # dates: {{reference_column: {_quoted(dated[0])}, window_days: [-90, 0]}}")
-        lines.append(f"  #   columns with dates or days: {_listed(dated)}")
+        lines.append(f"  # dates: {{reference_column: {scalar(dated[0])}, window_days: [-90, 0]}}")
+        lines.append(f"  #   columns with dates or days: {listed(dated)}")
     if any(g.kind == "label" for g in seen.roles):
         lines.append("  # min_lesion: {role: mask, volume_mm3: 100}")
     lines.append("  # exclude_file: exclude.csv  # patient_id or series_id, and reason")
@@ -143,10 +142,10 @@ def _clinical_lines(seen: Seen, targets: list[str]) -> list[str]:
     columns = [c for c in (age, sex) if c and c not in targets]
     lines = [f"  # {remark}" for remark in [*remarks, why] if remark]
     if unknown:
-        cells = ", ".join(map(_single, unknown))
+        cells = listed(map(single, unknown))
         lines.append(f"  unknown: [{cells}]   # cells of {age} that are no numbers: 'not known', wherever they stand")
     if columns:
-        named = ", ".join(map(_quoted, columns))
+        named = ", ".join(map(scalar, columns))
         return [*lines, f"  clinical: [{named}]   # known before the scan; add no column that was not"]
     return [*lines, "  # clinical: [age]            # no column of ages in numbers was found"]
 
@@ -180,17 +179,17 @@ def _exclude_lines(seen: Seen) -> list[str]:
     rules = _exclude_rules(seen)
     if "StudyDescription" in rules:
         hit = found_in(seen.series, "StudyDescription", _PROCEDURES, "exclude")
-        lines.append(f"  # {hit.sum()} series: " + _listed(f"{t!r}" for t in text[hit].unique()[:3]))
+        lines.append(f"  # {hit.sum()} series: " + listed(f"{t!r}" for t in text[hit].unique()[:3]))
     if "BurnedInAnnotation" in rules:
         lines.append(f"  # {_burned_in(seen)} series with text burned into their pixels, which may be a name")
     if "path" in rules:
         lines.append("  # exams whose rows of the label table are not taken")
     if rules:
-        lines.append("  exclude: {" + ", ".join(f"{c}: {_single(p)}" for c, p in rules.items()) + "}")
+        lines.append("  exclude: {" + ", ".join(f"{c}: {single(p)}" for c, p in rules.items()) + "}")
     described = text[text != ""].value_counts()
     if len(described) > 1:
         told = "; ".join(f"{n} x {t!r}" for t, n in described.head(5).items())
-        lines.append(f"  # include: {{StudyDescription: {_single(literal(str(described.index[0])))}}}   # {told}")
+        lines.append(f"  # include: {{StudyDescription: {single(literal(str(described.index[0])))}}}   # {told}")
     return lines
 
 
@@ -207,35 +206,10 @@ def _role_lines(seen: Seen, used: list[RoleGuess]) -> list[str]:
         optional = guess.patients < MANDATORY * len(seen.scanned) and guess is not used[0]
         extra = (", kind: label" if guess.kind == "label" else "") + (", optional: true" if optional else "")
         told = f"{guess.patients} of {len(seen.scanned)} patients, {guess.series} series; {guess.why}"
-        match = ", ".join(f"{c}: {_single(p)}" for c, p in ((guess.column, guess.pattern), *guess.also))
-        text = f"{guess.name}: {{match: {{{match}}}{extra}}}   # {told}"
+        match = ", ".join(f"{c}: {single(p)}" for c, p in ((guess.column, guess.pattern), *guess.also))
+        text = f"{scalar(guess.name)}: {{match: {{{match}}}{extra}}}   # {told}"
         lines.append(f"    {'' if role else '# '}{text}")
     return lines
-
-
-def _target_line(target: TargetGuess, mutations: bool = False) -> str:
-    name = _slug(target.column)
-    doubt = "".join(f"; {d}" for d in target.doubts)
-    if mutations:
-        genes = _listed(map(_quoted, GROUPS.get(target.column, (target.column,))))
-        return f"  {name}: {{genes: [{genes}]}}   # {target.counts[0]} / {target.counts[1]}{doubt}"
-    column = f"column: {_quoted(target.column)}, " if name != target.column else ""
-    unknown = f", unknown: [{', '.join(map(_quoted, target.unknown))}]" if target.unknown else ""
-    classes = (("positive", target.positive), ("negative", target.negative))
-    values = ", ".join(f"{name}: [{', '.join(map(_quoted, cells))}]" for name, cells in classes)
-    return f"  {name}: {{{column}{values}{unknown}}}   # {target.counts[0]} / {target.counts[1]}{doubt}"
-
-
-def _other_targets(others: list[TargetGuess], mutations: bool) -> list[str]:
-    if not others:
-        return []
-    shown = [f"  # {_target_line(t, mutations).strip()}" for t in others[:MAX_OTHERS]]
-    left = len(others) - len(shown)
-    return [
-        "  # other columns with two classes:",
-        *shown,
-        *([f"  # and {left} more: {_listed(t.column for t in others[MAX_OTHERS:])}"] if left else []),
-    ]
 
 
 def _open_lines(seen: Seen) -> list[str]:
@@ -254,24 +228,3 @@ def _open_lines(seen: Seen) -> list[str]:
 
 def _relative(path: Path, out: Path) -> str:
     return Path(os.path.relpath(path.resolve(), out.resolve().parent)).as_posix()
-
-
-def _slug(text: str) -> str:
-    """A name that a study file accepts."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.") or "study"
-
-
-def _quoted(text: str) -> str:
-    """A YAML scalar, quoted where a bare word would be read as something else."""
-    number = re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text)
-    word = re.fullmatch(r"[A-Za-z][A-Za-z0-9_/ ().+-]*[A-Za-z0-9)]|[A-Za-z]", text)
-    truth = text.lower() in {"yes", "no", "on", "off", "true", "false", "y", "n", "null"}
-    return text if number or (word and not truth) else _single(text)
-
-
-def _single(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _listed(names: object) -> str:
-    return ", ".join(str(n) for n in names)  # type: ignore[attr-defined]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from scan2gene.cohorts.draft_text import unique
 from scan2gene.cohorts.guess_phases import phases
 from scan2gene.imaging.sequence import TIME_POINT
 
@@ -76,7 +77,8 @@ def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[s
             found += _volume_phase(str(name), rows, series) if name in volumes else _guess(str(name), rows, series)
     if not any(g.kind == "intensity" for g in found):
         found += _anything(series)
-    return sorted(found, key=lambda g: (g.kind == "label", -g.patients, *_in_turn(g.name)))
+    found.sort(key=lambda g: (g.kind == "label", -g.patients, *_in_turn(g.name)))
+    return [replace(g, name=name) for g, name in zip(found, unique(g.name for g in found), strict=True)]
 
 
 def _in_turn(name: str) -> tuple[str, int]:

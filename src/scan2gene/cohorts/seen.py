@@ -10,16 +10,25 @@ import pandas as pd
 
 from scan2gene.cohorts.curate import below_roots, with_patients
 from scan2gene.cohorts.genomics import gene_table
-from scan2gene.cohorts.guess_columns import TargetGuess, guess_target, guess_targets
+from scan2gene.cohorts.guess_columns import (
+    DESCRIBES,
+    TargetGuess,
+    class_columns,
+    guess_target,
+    guess_targets,
+    one_class,
+)
 from scan2gene.cohorts.guess_ids import MEND_PATHS, PatientGuess, guess_patients
 from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
 from scan2gene.cohorts.label_table import read_table, sheets
+from scan2gene.cohorts.labels import MISSING, canonical
 from scan2gene.cohorts.maf import is_maf
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.imaging.index import index
 
 MAX_TARGETS = 3  # predicted without being asked for
+_SHOWN = 8  # columns that a message describes
 
 
 @dataclass(frozen=True)
@@ -99,25 +108,80 @@ def look(scans: Path, labels: Path, wanted: Sequence[str] = ()) -> Seen:
 def choose_targets(seen: Seen, wanted: Sequence[str]) -> tuple[list[TargetGuess], list[TargetGuess]]:
     """Columns to predict, and the other columns with two classes.
 
+    Args:
+        seen: What was found.
+        wanted: Columns, names of pairs of sides, or "COLUMN=CLASS" for one class against the others.
+
     Raises:
-        CohortError: A wanted column does not exist or has not two classes, or nothing has.
+        CohortError: A wanted column does not exist or has not two classes, or nothing can be drafted by itself.
     """
-    column = seen.patients.column
-    found = guess_targets(seen.table, column, seen.scanned)
+    found = guess_targets(seen.table, seen.patients.column, seen.scanned)
     if wanted:
-        rows = seen.table[seen.table[column].isin(seen.scanned)]
-        chosen = []
-        for name in wanted:
-            if name not in seen.table.columns:
-                raise CohortError(f"--target {unknown_name(name, [c for c in seen.table.columns if c])}")
-            guess = guess_target(rows, column, name)
-            if guess is None:
-                values = ", ".join(f"{v!r} {n}" for v, n in rows[name].value_counts().head(6).items())
-                raise CohortError(f"--target {name} has not two classes among scanned patients: {values}")
-            chosen.append(guess)
+        chosen = [_wanted(seen, name, found) for name in wanted]
     else:
-        # a person must choose an outcome or a description; without any other column the best of them stands in
-        chosen = [t for t in found if not t.doubts][:MAX_TARGETS] or found[:1]
+        # a person must choose an outcome; without any other column the best of them stands in. Sex, age, site or
+        # scanner are never what is meant.
+        chosen = [t for t in found if not t.doubts][:MAX_TARGETS]
+        chosen = chosen or [t for t in found if DESCRIBES not in t.doubts][:1]
     if not chosen:
-        raise CohortError("no column of the label table has two classes among scanned patients; name one with --target")
-    return chosen, [t for t in found if t.column not in {c.column for c in chosen}]
+        raise CohortError(_nothing_to_draft(seen, found))
+    taken = {(c.column, c.sides) for c in chosen}
+    return chosen, [t for t in found if (t.column, t.sides) not in taken]
+
+
+def _wanted(seen: Seen, name: str, found: Sequence[TargetGuess]) -> TargetGuess:
+    """The target of one --target."""
+    column, rows = seen.patients.column, seen.table[seen.table[seen.patients.column].isin(seen.scanned)]
+    columns = [c for c in seen.table.columns if c]
+    pair = next((t for t in found if t.sides and t.column == name), None)
+    if pair and name not in columns:
+        return pair
+    holder, mark, value = name.rpartition("=")
+    if name not in columns and mark and holder in columns:
+        one = one_class(rows, column, holder, value)
+        if one is None:
+            classes = _counted(rows[holder])
+            raise CohortError(f"--target {name}: not a class of {holder} among scanned patients: {classes}")
+        return one
+    if name not in columns:
+        raise CohortError(f"--target {unknown_name(name, columns)}")
+    guess = guess_target(rows, column, name)
+    if guess is not None:
+        return guess
+    known = rows.loc[~rows[name].map(canonical).isin(MISSING), name]
+    if known.empty:
+        patients = f"all {len(seen.scanned)} scanned patients in the table"
+        raise CohortError(f"--target {name}: the column is empty for {patients}")
+    several = known.map(canonical).nunique() > 2
+    mend = f". One class against the others: --target '{name}={known.value_counts().index[-1]}'" if several else ""
+    raise CohortError(f"--target {name} has not two classes among scanned patients: {_counted(known)}{mend}")
+
+
+def _counted(values: pd.Series) -> str:
+    return ", ".join(f"{v!r} {n}" for v, n in values.value_counts().head(6).items())
+
+
+def _nothing_to_draft(seen: Seen, found: Sequence[TargetGuess]) -> str:
+    """Why no column is drafted as a target, what columns there are and how to choose one."""
+    classes = class_columns(seen.table, seen.patients.column, seen.scanned)
+    parts = []
+    if found:
+        told = ", ".join(f"{t.column} ({', '.join((*t.positive, *t.negative))})" for t in found[:_SHOWN])
+        parts.append(f"two classes, but they describe patient or scan: {told}")
+    if classes:
+        told = "; ".join(f"{c.column} ({', '.join(f'{v} {n}' for v, n in c.counts.items())})" for c in classes[:_SHOWN])
+        parts.append(f"3 to 20 classes: {told}")
+    named = {c for t in found for c in t.sides or (t.column,)} | {c.column for c in classes} | {seen.patients.column}
+    others = [c for c in seen.table.columns if c and c not in named]
+    if others:
+        more = f" and {len(others) - 12} more" if len(others) > 12 else ""
+        parts.append(
+            f"without two to twenty classes among these {len(seen.scanned)} patients: {', '.join(others[:12])}{more}"
+        )
+    best = next((c for c in classes if not c.doubts), classes[0] if classes else None)
+    against = (
+        f", or one class against the others with --target '{best.column}={next(iter(best.counts))}'" if best else ""
+    )
+    told = ". ".join(f"{p[0].upper()}{p[1:]}" for p in parts)
+    told = told or f"The table has no column but {seen.patients.column}"
+    return f"no column is drafted as a target by itself. {told}. Choose one with --target COLUMN{against}."
