@@ -19,7 +19,7 @@ from scan2gene.evaluate.audit import adapting_runs
 from scan2gene.evaluate.domain import Shift, differences, shifts
 from scan2gene.evaluate.ensemble import ENSEMBLE
 from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.leakage import threshold
+from scan2gene.evaluate.leakage import same_picture
 from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.evaluate.transfer import Transfer, told, transfers
 from scan2gene.new_exams import Applied, apply, settings_of
@@ -122,7 +122,7 @@ def _twins(run_dir: Path, settings: Study, out: Path, applied: Applied) -> set[s
         pair = [(folder, read_csv(folder / "manifest.csv")) for folder in folders]
         kept = [folder / "prints" / f"{store}.npz" for folder in (run_dir, out)]
         pairs = twins_across(pair, input_roles(view), kept)
-        alike = pairs[pairs["likeness"] >= threshold(pairs["likeness"].to_numpy(float))]
+        alike = pairs[same_picture(pairs)]
         for one, two in alike[["one", "two"]].itertuples(index=False, name=None):
             if {one[:2], two[:2]} == {OURS, THEIRS}:
                 found.add((one if one.startswith(THEIRS) else two)[2:])

@@ -19,6 +19,10 @@ Status = Literal["clean", "found", "unknown"]
 CASE_COLUMNS = ("check", "split", "repeat", "fold", "one", "part_one", "two", "part_two", "what")
 FOLD = ["split", "repeat", "fold"]
 LIKENESS = 0.87  # of two volumes; 424 volumes of different patients stay below 0.86, their altered copies above
+HIGHEST = 0.92  # level in any cohort: even hippocampi cut out along their masks are less alike between patients
+APART = 0.08  # above what either patient has in common with any other; between different patients 0.06 at most
+APART_FROM = 0.80  # a pair that stands apart counts from here
+FEWEST = 10  # patients from which a cohort says what is usual in it
 _LARGEST_GROUP = 6  # ids with one stem: more are numbered patients, not visits of one
 
 # What a file or id is called when it is a visit, or an altered copy, of something else.
@@ -144,8 +148,7 @@ def twin_images(pairs: pd.DataFrame | None, parts: Parts, compared: int, why: st
     if pairs is None:
         return Check(name, "unknown", f"Images were not compared: {why}.")
     cases = []
-    level = threshold(pairs["likeness"].to_numpy(float))
-    for row in pairs[pairs["likeness"] >= level].sort_values("likeness", ascending=False).to_dict("records"):
+    for row in pairs[same_picture(pairs)].sort_values("likeness", ascending=False).to_dict("records"):
         where = parts.apart(row["one"], row["two"])
         kind = "identical" if row["likeness"] > 0.9999 and not row["flip"] else "nearly identical"
         mirrored = f", mirrored along {row['flip']}" if row["flip"] else ""
@@ -157,20 +160,62 @@ def twin_images(pairs: pd.DataFrame | None, parts: Parts, compared: int, why: st
     )  # fmt: skip
 
 
-def threshold(likeness: np.ndarray) -> float:
-    """The likeness from which two images are called the same picture.
+def same_picture(pairs: pd.DataFrame) -> np.ndarray:
+    """Which pairs of patients have the same picture, role by role.
 
-    `LIKENESS`, or more where the images of a cohort are all alike: the nearest of any two
-    different patients are far out of what is usual there.
+    A pair has it from `level` on, and from `APART_FROM` where it is clearly more alike than either of the two is to
+    anybody else: noise, a turn or a crop lowers the likeness of a copy, but not to what is usual between patients.
 
     Args:
-        likeness: Of the nearest of all patients.
+        pairs: one, two (patients), role, likeness; the most alike ones of each patient.
+
+    Returns:
+        (len(pairs),) bool.
     """
-    if len(likeness) < 10:
+    found = np.zeros(len(pairs), bool)
+    for places in pairs.reset_index(drop=True).groupby("role", sort=False).indices.values():
+        own = pairs.iloc[places]
+        likeness = own["likeness"].to_numpy(float)
+        apart = (likeness >= APART_FROM) & (_above_others(own) >= APART)
+        found[places] = apart | (likeness >= level(own[~apart]))
+    return found
+
+
+def level(pairs: pd.DataFrame) -> float:
+    """The likeness from which two images of one role are called the same picture.
+
+    `LIKENESS`, or more where the images of a cohort are all alike: four spreads above the middle of what each
+    patient has in common with the nearest other. Pairs above `HIGHEST` are copies in any cohort and say nothing of what
+    is usual; the spread is that of the tighter half, which neither copies nor unlike images widen.
+
+    Args:
+        pairs: As for `same_picture`.
+    """
+    usual = pairs[pairs["likeness"].astype(float) < HIGHEST]
+    ends = pd.concat([usual[[who, "likeness"]].set_axis(["patient", "likeness"], axis=1) for who in ("one", "two")])
+    nearest = ends.astype({"likeness": float}).groupby("patient")["likeness"].max().to_numpy()
+    if len(nearest) < FEWEST:
         return LIKENESS
-    middle = float(np.median(likeness))
-    spread = 1.4826 * float(np.median(np.abs(likeness - middle)))
-    return min(max(LIKENESS, middle + 4 * spread), 0.999)
+    lower, middle, upper = np.quantile(nearest, [0.25, 0.5, 0.75])
+    spread = min(middle - lower, upper - middle) / 0.6745  # quartiles of a normal law
+    return float(np.clip(middle + 4 * spread, LIKENESS, HIGHEST))
+
+
+def _above_others(pairs: pd.DataFrame) -> np.ndarray:
+    """How much more alike each pair is than any other pair of either of its patients; 0 among a few patients."""
+    likeness = pairs["likeness"].to_numpy(float)
+    _, ends = np.unique(pairs[["one", "two"]].to_numpy(str), return_inverse=True)
+    ends = ends.reshape(-1, 2)
+    if ends.max(initial=0) + 1 < FEWEST:
+        return np.zeros(len(pairs))
+    order = np.argsort(-np.repeat(likeness, 2), kind="stable")
+    best = pd.DataFrame({"patient": ends.ravel()[order], "likeness": np.repeat(likeness, 2)[order]})
+    first, second = (best.groupby("patient")["likeness"].nth(n) for n in (0, 1))
+    tops = np.zeros((2, ends.max() + 1))
+    for row, values in zip(tops, (first, second), strict=True):
+        row[best.loc[values.index, "patient"]] = values
+    others = np.where(likeness[:, None] >= tops[0][ends], tops[1][ends], tops[0][ends])
+    return likeness - others.max(axis=1)
 
 
 def one_person(patients: Iterable[str], parts: Parts) -> Check:

@@ -98,10 +98,13 @@ def candidates(
             rows = slice(start, start + 512)
             close = np.abs(ours[rows] @ theirs.T)
             close[names[rows, None] == names[None, :]] = -1
-            best = np.argsort(-close, axis=1, kind="stable")[:, :few]
-            for one, row in enumerate(best, start):
-                found |= {(min(one, int(two)), max(one, int(two)), flip): None for two in row
-                          if close[one - start, two] > 0}  # fmt: skip
+            every = np.arange(len(close))
+            for _ in range(min(few, close.shape[1])):  # the nearest, then the next: no row is sorted
+                best = close.argmax(axis=1)
+                near = close[every, best] > 0
+                found |= {(min(one, two), max(one, two), flip): None
+                          for one, two in zip((every[near] + start).tolist(), best[near].tolist(), strict=True)}  # fmt: skip
+                close[every, best] = -1
     return list(found)
 
 

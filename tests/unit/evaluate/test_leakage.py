@@ -11,12 +11,13 @@ from scan2gene.evaluate.leakage import (
     Parts,
     case_table,
     copies_before_split,
+    level,
     one_person,
     patients_apart,
     predictions_follow,
+    same_picture,
     shared_files,
     stem,
-    threshold,
     twin_images,
 )
 from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
@@ -97,10 +98,42 @@ def test_twin_images_are_found_above_the_threshold_only():
     assert twin_images(None, Parts(_split()), 0, "none was prepared").status == "unknown"
 
 
-def test_where_all_images_are_alike_only_what_stands_out_is_called_a_twin():
-    assert threshold(np.full(30, 0.95)) == pytest.approx(0.95)
-    assert threshold(np.random.default_rng(0).normal(0.9, 0.01, 500)) > 0.93
-    assert threshold(np.random.default_rng(0).normal(0.7, 0.03, 500)) == 0.87
+def _nearest(likeness: np.ndarray) -> pd.DataFrame:
+    """Pairs in which each patient has one other."""
+    return pd.DataFrame({"role": "t1", "one": [f"A{n}" for n in range(len(likeness))], "flip": "",
+                         "two": [f"B{n}" for n in range(len(likeness))], "likeness": likeness})  # fmt: skip
+
+
+def test_the_level_of_a_twin_follows_the_cohort_within_bounds():
+    rng = np.random.default_rng(0)
+    assert level(_nearest(rng.normal(0.7, 0.03, 500))) == 0.87
+    assert 0.87 < level(_nearest(rng.normal(0.84, 0.01, 500))) < 0.9
+    assert level(_nearest(rng.normal(0.9, 0.02, 500))) == 0.92
+    assert level(_nearest(rng.normal(0.9, 0.01, 4))) == 0.87  # eight patients do not say what is usual
+    usual = _nearest(rng.normal(0.74, 0.03, 100))
+    copies = _nearest(rng.normal(0.95, 0.02, 60)).assign(one=lambda t: "C" + t["one"], two=lambda t: "C" + t["two"])
+    assert level(pd.concat([usual, copies])) < 0.89  # copies do not hide each other
+
+
+def test_many_candidates_that_are_unlike_do_not_raise_the_level():
+    rng = np.random.default_rng(0)
+    ids = [f"P{n:03d}" for n in range(60)]
+    near = _nearest(rng.normal(0.76, 0.02, 30)).assign(one=ids[::2], two=ids[1::2])
+    far = pd.DataFrame([(a, b) for a in ids for b in rng.choice(ids, 5) if a < b], columns=["one", "two"])
+    far = far.assign(role="t1", flip="", likeness=rng.uniform(0.3, 0.7, len(far)))
+    assert level(pd.concat([near, far])) == 0.87
+
+
+def test_a_copy_far_above_all_else_is_a_twin_and_roles_are_judged_apart():
+    rng = np.random.default_rng(0)
+    ids = [f"P{n:03d}" for n in range(40)]
+    usual = pd.DataFrame([(a, b) for n, a in enumerate(ids) for b in ids[n + 1 : n + 6]], columns=["one", "two"])
+    usual = usual.assign(role="t1", flip="", likeness=rng.uniform(0.6, 0.74, len(usual)))
+    usual.loc[0, "likeness"] = 0.84
+    assert same_picture(usual).tolist() == [True] + [False] * (len(usual) - 1)
+    alike = usual.assign(role="t2", likeness=rng.uniform(0.8, 0.84, len(usual)))  # a role in which all are alike
+    assert same_picture(pd.concat([usual, alike])).sum() == 1
+    assert not same_picture(usual.head(0)).any()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rotate, shift, zoom
 
-from scan2gene.evaluate.leakage import LIKENESS
+from scan2gene.evaluate.leakage import LIKENESS, same_picture
 from scan2gene.imaging.twins import GRID, likeness, print_of
 from scan2gene.preprocess.prints import pairs_of
 
@@ -79,3 +79,72 @@ def test_real_scans_of_different_patients_are_no_twins_and_their_copies_are(shar
     found = pairs_of(np.stack(prints + copies), names + [f"copy{n}" for n in range(6)])
     twins = found[found["likeness"] >= LIKENESS]
     assert {tuple(sorted(p)) for p in twins[["one", "two"]].to_numpy()} == {(f"P{n}", f"copy{n}") for n in range(6)}
+
+
+def _trimmed(a: np.ndarray, share: float = 0.03) -> np.ndarray:
+    cut = [max(1, round(share * n)) for n in a.shape]
+    return a[tuple(slice(c, n - c) for c, n in zip(cut, a.shape, strict=True))]
+
+
+def _turned(a: np.ndarray, degrees: float) -> np.ndarray:
+    return rotate(a, degrees, (0, 1), reshape=False, order=1, mode="nearest")
+
+
+def _noisy(a: np.ndarray, share: float) -> np.ndarray:
+    return a + np.random.default_rng(1).normal(0, share * np.ptp(a), a.shape)
+
+
+DISGUISES = {
+    "noise of 3 %": lambda a: _noisy(a, 0.03),
+    "turned by 5 degrees": lambda a: _turned(a, 5),
+    "cropped by 3 %": _trimmed,
+    "shifted by 3 %": lambda a: shift(a, [0.03 * n for n in a.shape], order=1, mode="nearest"),
+    "mirrored": lambda a: a[::-1],
+    "gamma": lambda a: (a - a.min()) ** 1.7,
+    "brighter": lambda a: np.clip(1.3 * a + 20, 0, np.percentile(a, 99.5)),
+    "coarser": lambda a: zoom(a, (0.7, 0.7, 0.7), order=1),
+    "finer": lambda a: zoom(a, (1.3, 1.3, 1.2), order=1),
+    "mirrored, cropped and gamma": lambda a: (_trimmed(a, 0.02)[::-1] - a.min()) ** 1.3,
+    "turned and noisy": lambda a: _noisy(_turned(a, 3), 0.02),
+}
+REAL = {"flair": "tcga_lgg/images/*/flair.nii.gz", "t1": "tcga_lgg/images/*/t1.nii.gz",
+        "t1c": "tcga_lgg/images/*/t1c.nii.gz", "hippocampus": "msd_hippocampus/images/*.nii.gz"}  # fmt: skip
+
+
+def _real(shared_data, name: str, number: int | None = None) -> list[np.ndarray]:
+    files = sorted(shared_data.glob(REAL[name]))[:number]
+    return [np.asarray(nib.load(f).dataobj).astype(np.float32) for f in files]
+
+
+def _twins(volumes: list[np.ndarray], copies: dict[int, np.ndarray]) -> tuple[set[int], int]:
+    """Patients whose copy is found, and how many other pairs are taken for one picture."""
+    prints = np.stack([print_of(v) for v in [*volumes, *copies.values()]])
+    pairs = pairs_of(prints, [f"P{n}" for n in range(len(volumes))] + [f"C{n}" for n in copies]).assign(role="x")
+    found = pairs[same_picture(pairs)]
+    right = (found["one"].str[0] != found["two"].str[0]) & (found["one"].str[1:] == found["two"].str[1:])
+    return set(found.loc[right, "one"].str[1:].astype(int)), int((~right).sum())
+
+
+@pytest.mark.parametrize("copied", [[3, 8], list(range(12))], ids=["two", "all"])
+def test_copies_among_real_scans_are_found_however_many_there_are(shared_data, copied):
+    volumes, ways = _real(shared_data, "hippocampus", 12), list(DISGUISES.values())
+    found, wrong = _twins(volumes, {n: ways[n % 3](volumes[n]) for n in copied})
+    assert (found, wrong) == (set(copied), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_no_patient_of_a_whole_real_cohort_is_a_twin_of_another(shared_data, name):
+    assert _twins(_real(shared_data, name), {}) == (set(), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", DISGUISES)
+@pytest.mark.parametrize("name", ["flair", "hippocampus"])
+def test_disguised_copies_are_found_in_whole_real_cohorts(shared_data, name, what):
+    volumes = _real(shared_data, name, 79)
+    few = np.random.default_rng(3).permutation(len(volumes))
+    for copied in (few[:1], few[:5], few):
+        found, wrong = _twins(volumes, {int(n): DISGUISES[what](volumes[n]) for n in copied})
+        assert wrong == 0
+        assert len(found) >= (len(copied) if len(copied) <= 5 else 0.9 * len(copied))
