@@ -102,8 +102,8 @@ def candidates(
             for _ in range(min(few, close.shape[1])):  # the nearest, then the next: no row is sorted
                 best = close.argmax(axis=1)
                 near = close[every, best] > 0
-                found |= {(min(one, two), max(one, two), flip): None
-                          for one, two in zip((every[near] + start).tolist(), best[near].tolist(), strict=True)}  # fmt: skip
+                rows_best = zip((every[near] + start).tolist(), best[near].tolist(), strict=True)
+                found |= {(min(one, two), max(one, two), flip): None for one, two in rows_best}
                 close[every, best] = -1
     return list(found)
 
