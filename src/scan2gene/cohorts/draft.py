@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> 
         "",
         *_open_lines(seen),
     ]
-    return "\n".join(map(one_line, lines)) + "\n", [*contests, *target_warnings(chosen, classes)]
+    lost = seen.patients.told if seen.patients.found < seen.patients.scanned else ()
+    return "\n".join(map(one_line, lines)) + "\n", [*lost, *contests, *target_warnings(chosen, classes)]
 
 
 def _contested(seen: Seen, used: list[RoleGuess]) -> list[str]:
@@ -201,6 +203,8 @@ def _role_lines(seen: Seen, used: list[RoleGuess]) -> list[str]:
             "    # their order in time, and that they are no visits or maps. phase1, phase2 ...: nothing says which is",
             "    # before contrast agent",
         ]
+    if any(re.match(r"image-\d", guess.name) for guess in used):
+        lines.append("    # numbered files: sequences, or contrast phases (then 0000 is the one before contrast agent)")
     for guess in seen.roles:
         role = guess in used
         optional = guess.patients < MANDATORY * len(seen.scanned) and guess is not used[0]

@@ -16,6 +16,7 @@ _MAX_PARTS = 6  # an id has at most so many parts between delimiters
 _MAX_SUFFIXES = 4
 _MAX_LEVELS = 4  # folders between the scan folder and a file, one of which may be called by the id
 _MAX_FORMS = 5  # of ids, by their number of parts
+_NEAR_SHARE = 0.3  # of the ids must differ in little, before a message says so
 _SHOWN = 5  # ids in a comment
 MEND_PATHS = "Give each patient's scans a folder called by the id, or write cohort.patient_pattern by hand"
 _ALONE = ("(?<![A-Za-z0-9])", "(?![A-Za-z0-9])")
@@ -113,6 +114,22 @@ def _lost(ids: set[str], listed: set[str]) -> list[str]:
     for scan, (label, what) in list(near_ids(missing, listed - ids).items())[:1]:
         lines.append(f"the table has {label} where the scans have {scan}: only {what} would have to be ignored")
     return lines
+
+
+def near_column(series: pd.DataFrame, below: Sequence[str], table: pd.DataFrame) -> str:
+    """A sentence on the column whose ids nearly are those of the scans; empty where there is none."""
+    scanned = {span.partition(".")[0] for path in below for span in _spans(path)} | set(series["patient_id"]) - {""}
+    listed = {c: set(table[c]) - {""} for c in table.columns if c}
+    near = {c: near_ids(scanned, ids) for c, ids in listed.items()}
+    column = max(near, key=lambda c: len(near[c]), default="")
+    if not column or len(near[column]) < max(2, _NEAR_SHARE * min(len(listed[column]), len(below))):
+        return ""
+    scan, (label, what) = next(iter(near[column].items()))
+    return (
+        f" Column {column} has {len(near[column])} ids that differ from those of scans in {what} alone, such as "
+        f"{label!r} and {scan!r}: write them alike, or take the id out of both with cohort.patient_pattern and "
+        "cohort.label_id_pattern."
+    )
 
 
 def _by_stem(

@@ -12,7 +12,7 @@ import pandas as pd
 
 from scan2gene.cohorts.draft_text import unique
 from scan2gene.cohorts.guess_phases import phases
-from scan2gene.imaging.sequence import TIME_POINT
+from scan2gene.imaging.sequence import TIME_POINT, without_time_points
 
 _MASK = {"mask", "masks", "seg", "segm", "segs", "segmentation", "segmentations", "dseg", "label", "labels", "labelsTr",
          "lesion", "roi", "rois", "tumor", "tumour", "tumormask", "contour"}  # fmt: skip
@@ -67,7 +67,7 @@ def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[s
         patients: Whose they are; empty where not known.
     """
     series = series.assign(below=list(below), who=list(patients))
-    series = series[series["who"] != ""]
+    series = _with_folders(series[series["who"] != ""])
     named = {i: _name(row) for i, row in zip(series.index, series.to_dict("records"), strict=True)}
     series = series.assign(guess=pd.Series(named, dtype=object))
     series, volumes = _with_phases(series)
@@ -81,6 +81,24 @@ def guess_roles(series: pd.DataFrame, below: Sequence[str], patients: Sequence[s
     return [replace(g, name=name) for g, name in zip(found, unique(g.name for g in found), strict=True)]
 
 
+def _with_folders(series: pd.DataFrame) -> pd.DataFrame:
+    """The series with `flat`: the name of a folder that holds one file kind of many patients, which then are one exam.
+
+    Folders t0, t1, t2 beside each other count time points, as files do.
+    """
+    folders = series["below"].map(lambda path: path.rpartition("/")[0])
+    many = (series["format"] == "nifti") & (series["who"].groupby(folders).transform("nunique") > 1)
+    named = [(f.rpartition("/")[0], f.rpartition("/")[2]) for f in folders]
+    cut = without_time_points(dict.fromkeys(named))
+    counted = pd.Series([n in cut for n in named], series.index, dtype=bool)
+    rules = series.get("sequence_rule", pd.Series("", index=series.index)).astype(str)
+    return series.assign(
+        flat=folders.str.rpartition("/")[2].where(many, ""),
+        exam_id=series["exam_id"].where(~many, folders.str.rpartition("/")[0]),
+        sequence_rule=rules.where(~counted, rules + f"; its folder {TIME_POINT}"),
+    )
+
+
 def _in_turn(name: str) -> tuple[str, int]:
     """Order of names: pre, post1, post2, ... post10."""
     phase = re.fullmatch(r"(post|phase)(\d+)", name)
@@ -90,7 +108,8 @@ def _in_turn(name: str) -> tuple[str, int]:
 def _with_phases(series: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
     """Series with the contrast phases as guesses of their own, and those phases that are volumes of one series."""
     is_dicom = series["format"] == "dicom"
-    names = [_rest(path, who) for path, who in zip(series["path"], series["who"], strict=True)]
+    whose = zip(series["flat"], series["path"], series["who"], strict=True)
+    names = [f"{flat} {_rest(path, who)}" for flat, path, who in whose]
     called = series["SeriesDescription"].where(is_dicom, pd.Series(names, series.index, dtype=object))
     for group in (("dce",), ("t1", "t1c"), ("",)):
         rows = series[series["guess"].isin(group)].assign(called=called)
@@ -154,8 +173,8 @@ def _by_name(path: str, counted: bool = False) -> str:
 
 def _tokens(path: str) -> set[str]:
     """Words of a file's name and of its folder's, lower case."""
-    last = path.split("/")[-2:]
-    return {w for part in last for w in re.split(r"[^a-z0-9]+", re.sub(r"\.nii(\.gz)?$", "", part.lower()))} - {""}
+    last = [re.sub(r"\.nii(\.gz)?(#\d+)?$", "", part.lower()) for part in path.split("/")[-2:]]
+    return {word for part in last for word in re.split(r"[^a-z0-9]+", part)} - {""}
 
 
 def _guess(name: str, rows: pd.DataFrame, series: pd.DataFrame) -> list[RoleGuess]:
@@ -230,7 +249,7 @@ def _endings(rows: pd.DataFrame, parts: int) -> str | None:
 
 def _rest(path: str, who: str) -> str:
     """What a file's name says beside whose it is; begins with / where it is the whole name."""
-    name = re.sub(r"\.nii(\.gz)?$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
+    name = re.sub(r"\.nii(\.gz)?(#\d+)?$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
     return name.rpartition(who)[2] if who in name else "/" + name
 
 

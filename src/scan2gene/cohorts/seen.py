@@ -18,7 +18,7 @@ from scan2gene.cohorts.guess_columns import (
     guess_targets,
     one_class,
 )
-from scan2gene.cohorts.guess_ids import MEND_PATHS, PatientGuess, guess_patients
+from scan2gene.cohorts.guess_ids import MEND_PATHS, PatientGuess, guess_patients, near_column
 from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
 from scan2gene.cohorts.label_table import read_table, sheets
 from scan2gene.cohorts.labels import MISSING, canonical
@@ -85,7 +85,7 @@ def look(scans: Path, labels: Path, wanted: Sequence[str] = ()) -> Seen:
         raise CohortError(
             f"no column of {labels.name} holds ids of two scanned patients, neither in headers nor in paths. Scans "
             f"look like {below[0].partition('#')[0]!r} with PatientID {series['patient_id'].iloc[0]!r}; the table's "
-            f"columns are {', '.join(c for c in table.columns[:12] if c)}."
+            f"columns are {', '.join(c for c in table.columns[:12] if c)}.{near_column(series, below, table)}"
         )
     patients, table, sheet = best
     if not patients.found:

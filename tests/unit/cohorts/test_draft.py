@@ -190,6 +190,19 @@ def test_ids_that_no_pattern_finds_are_said_to_be_the_trouble(tmp_path):
         draft_study(tmp_path / "scans", tmp_path / "labels.csv", tmp_path / "s.yaml", ["idh"])
 
 
+@pytest.mark.parametrize("name", ["P{}/t1.nii", "P{}_t1.nii"])
+def test_ids_that_differ_in_zeros_are_said_to(tmp_path, name):
+    for n in range(12):
+        write_nifti(tmp_path / "scans" / name.format(f"{n:02d}"))
+    labels = pd.DataFrame({"id": [f"P{n}" for n in range(12)], "idh": [n % 2 for n in range(12)]})
+    labels.head(10).to_csv(tmp_path / "none.csv", index=False)
+    with pytest.raises(CohortError, match=r"Column id has 10 ids .* zeros"):
+        draft_study(tmp_path / "scans", tmp_path / "none.csv", tmp_path / "s.yaml")
+    labels.to_csv(tmp_path / "some.csv", index=False)
+    text = draft_study(tmp_path / "scans", tmp_path / "some.csv", tmp_path / "s.yaml")
+    assert "# 2 of 12 scanned patients" in text and "zeros in front of a number" in text
+
+
 def test_header_ids_that_the_table_has_with_a_suffix():
     series = pd.DataFrame({"patient_id": ["P1", "P2", "P3"], "format": "dicom"})
     table = pd.DataFrame({"id": ["P1_11", "P2_11", "P2_21", "P3_11"], "x": "0"})

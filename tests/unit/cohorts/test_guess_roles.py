@@ -28,7 +28,10 @@ def guessed(rows: list[dict[str, str]]) -> dict[str, RoleGuess]:
 
 def nifti(name: str, folder: str = "") -> list[dict[str, str]]:
     paths = [(p, f"/scans/{folder.format(p)}{name.format(p)}") for p in PATIENTS]
-    return [scan(p, "", format="nifti", path=path, series_id=path) for p, path in paths]
+    return [
+        scan(p, "", format="nifti", path=path, series_id=path, exam_id=path.rpartition("/")[0],
+             told_apart_by=f"volume={path.partition('#')[2]}" if "#" in path else "") for p, path in paths
+    ]  # fmt: skip
 
 
 def test_the_sequence_column_is_preferred_and_serves_both_formats():
@@ -67,6 +70,13 @@ def test_descriptions(descriptions, roles):
         (["a/{}_brain.nii.gz"], "", {"image"}),
         (["pre.nii.gz", "post_1.nii.gz", "post_2.nii.gz"], "{}/", {"pre", "post1", "post2"}),
         (["{}.nii", "{}_second.nii"], "", {"image", "second"}),
+        (["{}_0000.nii", "{}_0001.nii"], "", {"image-0000", "image-0001"}),
+        (["{}_pre.nii", "{}_post1.nii", "{}_mask.nii"], "", {"pre", "post1", "mask"}),
+        (["t0/{}.nii", "t1/{}.nii", "t2/{}.nii"], "", {"pre", "post1", "post2"}),
+        (["pre/{}.nii", "post1/{}.nii", "masks/{}.nii"], "", {"pre", "post1", "mask"}),
+        (["t1/{}.nii", "t2/{}.nii", "flair/{}.nii"], "", {"t1", "t2", "flair"}),
+        ([f"dce.nii.gz#{n}" for n in range(3)], "{}/", {"pre", "post1", "post2"}),
+        ([f"scan.nii.gz#{n}" for n in range(3)], "{}/", {"image"}),  # volumes of what, nobody says
     ],
 )
 def test_file_names(names, folder, roles):
