@@ -38,13 +38,19 @@ def study(folder: Path) -> Path:
     write_brain_cohort(folder, PATIENTS, EFFECT, seed=SEED, troubles=True)
     values = yaml.safe_load(recipe_text("gbm-mutations"))
     values["cohort"] |= {"scans": [str(RAW)], "labels": str(WIDE)}
-    values["preprocess"][2]["options"] = {"shape": [SIDE, SIDE, None]}
+    square = {"name": "resize", "options": {"shape": [SIDE, SIDE, None]}}
+    values["preprocess"][2] = square
     values["splits"] = [{"name": "cv", "kind": "kfold", "folds": FOLDS}]
     values["data"]["slices"]["per_patient"] = PER_PATIENT
     values["train"] |= {"epochs": EPOCHS, "learning_rate": 0.001}
     values["explain"] = {"exams": 0}  # hours on a processor for ten networks
     for run in values["runs"]:
         run["model"] = {"name": run["model"]["name"], "options": SMALL.get(run["name"], {})}
+        if run["name"].startswith("AlexNet2D"):
+            run["model"]["options"] = SMALL["AlexNet2D"]
+        if "slices" not in run.get("data", {}) and "preprocess" in run:
+            run["preprocess"][2] = square
+            continue
         for step in run.get("preprocess", []):
             step["options"] = VOLUME.get(step["name"], step.get("options", {}))
     path = folder / "study.yaml"

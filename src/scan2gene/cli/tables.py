@@ -39,6 +39,7 @@ def print_results(folder: Path) -> None:
     from rich.table import Table
 
     from scan2gene.core.tables import read_csv
+    from scan2gene.evaluate.means import MEAN
     from scan2gene.evaluate.power import too_few
 
     metrics = read_csv(folder / "metrics.csv")
@@ -50,11 +51,13 @@ def print_results(folder: Path) -> None:
     table = Table("run", "split", "target", "patients", "positive", "AUROC", "95 % interval")
     said: set[str] = set()  # ten networks share their reasons
     for row in metrics[metrics["metric"] == "auroc"].itertuples():
-        few = too_few(int(row.n_positive), int(row.n_units))  # as the report's answer judges it
+        mean = row.target == MEAN
+        few = "" if mean else too_few(int(row.n_positive), int(row.n_units))  # as the report's answer judges it
         value = "cannot be estimated" if few or row.value != row.value else f"{row.value:.3f}"
         between = few or (f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason))
         between, said = "as above" if few and few in said else between, said | {few}
-        table.add_row(row.run_id, row.split, row.target, f"{row.n:.0f}", f"{row.n_positive:.0f}", value, between)
+        positive = "" if mean else f"{row.n_positive:.0f}"
+        table.add_row(row.run_id, row.split, row.target, f"{row.n:.0f}", positive, value, between)
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     typer.echo(f"Report: {folder / 'report.html'}")
 

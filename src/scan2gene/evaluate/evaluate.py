@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from scan2gene.core.errors import RunError
 from scan2gene.core.tables import COMPARISON_COLUMNS, EXTERNAL, METRIC_COLUMNS
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.means import MEAN, counted, mean_over_targets
 from scan2gene.evaluate.metrics import METRICS, auroc
 from scan2gene.evaluate.paired import compare_with_best
 from scan2gene.evaluate.sample import PERSON, Sample
@@ -24,12 +26,16 @@ SLICE_LEVEL = "slice level"  # variant of figures on single slices, which are no
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` gives: metrics, a threshold per fold and target, results by run, the best against others."""
+    """What `evaluate` gives: metrics, a threshold per fold and target, results by run, the best against others.
+
+    `means` has rows as `metrics`, over all targets of a run that has several.
+    """
 
     metrics: pd.DataFrame
     thresholds: list[dict[str, Any]]
     results: dict[str, Any]
     comparisons: pd.DataFrame
+    means: pd.DataFrame
 
 
 def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: int) -> Evaluation:
@@ -53,22 +59,24 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
     results: dict[str, Any] = {}
     tested = patients[patients["part"] == "test"]
     decided = with_decisions(tested, thresholds)
+    of_run: dict[tuple[str, str, str], dict[str, tuple[Sample, dict[str, int]]]] = {}
     plain: dict[tuple[str, str], dict[str, tuple[Sample, dict[str, Estimate]]]] = {}
     for (run, name, variant, target), table in tested.groupby(["run_id", "split", "variant", "target"]):
         scored = decided.loc[table.index].dropna(subset=["y_true", "prob"])
         sample = Sample(scored)
         found = _score(sample, draws, seed)
         units = scored.drop_duplicates([*PERSON, "unit_id"])
-        counted = {
+        numbers = {
             "n": units["patient_id"].nunique(),
             "n_units": len(units),
             "n_positive": int(units["y_true"].sum()),
             "n_failed": int((table["status"] != "ok").sum()),
         }
-        base = {"run_id": run, "split": name, "variant": variant, "target": target, **counted}
+        of_run.setdefault((str(run), str(name), str(variant)), {})[str(target)] = sample, numbers
+        base = {"run_id": run, "split": name, "variant": variant, "target": target, **numbers}
         for metric, figure in found.items():
             rows.append({**base, "metric": metric, **vars(figure)})
-        result = {**counted, "metrics": {m: vars(f) for m, f in found.items()}, "auroc_by_fold": _by_fold(scored)}
+        result = {**numbers, "metrics": {m: vars(f) for m, f in found.items()}, "auroc_by_fold": _by_fold(scored)}
         place = results.setdefault(str(run), {}).setdefault(str(name), {}).setdefault(str(target), {})
         if variant == "original":
             place.update(result)
@@ -83,7 +91,22 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
         )
     ]
     metrics = pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
-    return Evaluation(metrics, thresholds, results, pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS)))
+    means = pd.DataFrame(_means(of_run, draws, seed), columns=list(METRIC_COLUMNS))
+    return Evaluation(metrics, thresholds, results, pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS)), means)
+
+
+def _means(
+    of_run: Mapping[tuple[str, str, str], Mapping[str, tuple[Sample, dict[str, int]]]], draws: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of metrics.csv over all targets of each run, split and variant that has several."""
+    for (run, split, variant), targets in of_run.items():
+        if len(targets) < 2 or variant == SLICE_LEVEL:
+            continue
+        samples = {target: sample for target, (sample, _) in targets.items()}
+        base = {"run_id": run, "split": split, "variant": variant, "target": MEAN}
+        base |= counted(samples, [counts for _, counts in targets.values()])
+        for metric, figure in mean_over_targets(samples, draws, seed).items():
+            yield {**base, "metric": metric, **vars(figure)}
 
 
 def check_complete(predictions: pd.DataFrame, split: pd.DataFrame) -> None:

@@ -104,6 +104,15 @@ def brier(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     return _ratio((weights * (y_score - y_true) ** 2).sum(axis=-1), weights.sum(axis=-1))
 
 
+def log_loss(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
+    """Mean binary cross-entropy of probability and truth, which training minimises; lower is better."""
+    weights = _weights(y_true, weights)
+    tiny = np.finfo(float).eps
+    prob = np.clip(y_score.astype(float), tiny, 1 - tiny)
+    losses = -np.where(y_true == 1, np.log(prob), np.log1p(-prob))
+    return _ratio((weights * losses).sum(axis=-1), weights.sum(axis=-1))
+
+
 def accuracy(y_true: Array, y_score: Array, weights: Array | None = None) -> Any:
     """Share of right decisions; `y_score` holds decisions 0 or 1, as below."""
     return OF_CELLS["accuracy"](*cells(y_true, y_score, weights))
@@ -171,6 +180,7 @@ METRICS: dict[str, tuple[Callable[..., Any], str]] = {
     "average_precision": (average_precision, "prob"),
     "sensitivity_at_90_specificity": (sensitivity_at_specificity, "prob"),
     "brier": (brier, "prob"),
+    "log_loss": (log_loss, "prob"),
     "accuracy": (accuracy, "decision"),
     "balanced_accuracy": (balanced_accuracy, "decision"),
     "precision": (precision, "decision"),
@@ -180,7 +190,7 @@ METRICS: dict[str, tuple[Callable[..., Any], str]] = {
     "specificity": (specificity, "decision"),
     "mcc": (mcc, "decision"),
 }
-SHARES = frozenset(METRICS) - {"brier", "mcc"}  # from 0 to 1, and 1 where no case is wrong
+SHARES = frozenset(METRICS) - {"brier", "log_loss", "mcc"}  # from 0 to 1, and 1 where no case is wrong
 WITHIN_FOLD = frozenset({"auroc", "sensitivity_at_90_specificity"})  # these compare scores of one network only
 
 

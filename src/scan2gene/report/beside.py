@@ -43,6 +43,7 @@ class Report:
 def figures(page: dict[str, Any]) -> dict[str, str]:
     """Every drawn figure of the page by the name of its file."""
     found = [(f"auroc-{split}", svg) for split, svg in page["forests"]]
+    found += [(f"comparison-{a['split']}", a["figure"]) for a in page["across"]]
     found += [(f"{kind}-{split}-{target}-{run}", svg) for run, kind, split, target, svg in _of_panels(page)]
     found += page["use"]["figures"]
     found += [(f"convergence-{t['split']}-{t['run']}", t["svg"]) for t in page["training"] if t["svg"]]
@@ -86,6 +87,9 @@ def plots(page: dict[str, Any]) -> dict[str, dict[str, str]]:
         for kind, svg in (("convergence", t["svg"]), ("accuracy", t["accuracy"])):
             if svg:
                 found.setdefault(t["run"], []).append((f"{kind}-{t['split']}", svg))
+    for a in page["across"]:
+        for run, svg in a["by_run"].items():
+            found.setdefault(run, []).append((f"comparison-{a['split']}", svg))
     for run, kind, split, target, svg in _of_panels(page):
         found.setdefault(run, []).append((f"{kind}-{split}-{target}", svg))
     for c in page["cases"]:

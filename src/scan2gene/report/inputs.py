@@ -22,6 +22,7 @@ from scan2gene.core.tables import (
     SPLIT_COLUMNS,
     read_csv,
 )
+from scan2gene.evaluate.means import MEAN
 from scan2gene.report.redaction import Redaction, redaction
 
 _PREDICTION_COLUMNS = [
@@ -47,6 +48,7 @@ class Inputs:
     split: pd.DataFrame
     predictions: pd.DataFrame
     metrics: pd.DataFrame
+    means: pd.DataFrame  # rows of metrics.csv over all targets of a run
     comparisons: pd.DataFrame
     thresholds: list[dict[str, Any]]
     results: dict[str, Any]
@@ -84,6 +86,8 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
     exclusions = read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS)
     if not (out / "predictions.parquet").exists():
         raise RunError(f"predictions.parquet is missing in {out.name}. Run the stage predict first.")
+    metrics = read_csv(out / "metrics.csv", METRIC_COLUMNS)
+    over_targets = metrics["target"] == MEAN
     predictions = pd.read_parquet(out / "predictions.parquet", columns=_PREDICTION_COLUMNS)
     return Inputs(
         study=study,
@@ -96,14 +100,23 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         flow=_read_json(out / "flow.json"),
         split=read_csv(out / "split.csv", SPLIT_COLUMNS),
         predictions=_original(predictions),
-        metrics=read_csv(out / "metrics.csv", METRIC_COLUMNS),
+        metrics=metrics[~over_targets],
+        means=metrics[over_targets],
         comparisons=read_csv(out / "comparisons.csv", COMPARISON_COLUMNS),
         thresholds=[row for row in _read_json(out / "thresholds.json") if row.get("variant", ORIGINAL) == ORIGINAL],
-        results=_read_json(out / "results.json"),
+        results=_without_means(_read_json(out / "results.json")),
         called=_read_json(out / "called.json") if (out / "called.json").exists() else {},
         stamps=[_read_json(p) for p in sorted((out / "stages").glob("*.json"))],
         hide=redaction(study, out, (series, cohort, labels, exclusions)),
     )
+
+
+def _without_means(results: dict[str, Any]) -> dict[str, Any]:
+    """Results by run, split and target, without the means over targets."""
+    return {
+        run: {split: {t: r for t, r in targets.items() if t != MEAN} for split, targets in splits.items()}
+        for run, splits in results.items()
+    }
 
 
 def _original(table: pd.DataFrame) -> pd.DataFrame:

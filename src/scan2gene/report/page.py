@@ -14,6 +14,7 @@ from typing import Any
 from scan2gene.core.leakage import stamp_of
 from scan2gene.core.study import Study, for_run
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
+from scan2gene.report.across import across
 from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
 from scan2gene.report.characteristics import characteristics
@@ -77,6 +78,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         "outside": outside(inputs),
         "metrics": results.metrics(inputs, found),
         "models": models_table.models(inputs, found),
+        "across": across(inputs),
         "forests": results.forests(inputs, found),
         "panels": panels.panels(inputs, found),
         "use": use(inputs),

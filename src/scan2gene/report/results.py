@@ -24,6 +24,7 @@ METRIC_NAMES = {
     "average_precision": ("Average precision", "see prevalence"),
     "sensitivity_at_90_specificity": ("Sensitivity", "at 90 % specificity"),
     "brier": ("Brier score", "lower is better"),
+    "log_loss": ("Loss", "cross-entropy, lower is better"),
     "accuracy": ("Accuracy", ""),
     "balanced_accuracy": ("Balanced accuracy", "chance 0.5"),
     "precision": ("Precision", "PPV"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,9 @@ from scan2gene.core.started import started
 from scan2gene.core.study import Study, for_run, is_leaky, study_hash
 from scan2gene.core.tables import SPLIT_COLUMNS, without_slices, write_csv
 from scan2gene.stages.job import Job
+
+if TYPE_CHECKING:
+    from scan2gene.evaluate.evaluate import Evaluation
 
 
 def evaluate_runs(job: Job) -> str:
@@ -47,13 +51,14 @@ def evaluate_runs(job: Job) -> str:
                 found.results[run][name][target]["optimism"] = row
         tables = probability_tables(exams, found.thresholds, settings.prevalence, settings.bootstrap, job.study.seed)
         tables["evidence"] = _evidence(job, found.results, split, exams)
+        _add_means(found)
         if is_leaky(job.study):
             for row in found.thresholds:
                 row["leaky"] = LEAKY
             for result in (r for run in found.results.values() for split in run.values() for r in split.values()):
                 result["leaky"] = LEAKY
         files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json", "comparisons.csv")]
-        write_csv(files[0], stamped(found.metrics, job.study))
+        write_csv(files[0], stamped(pd.concat([found.metrics, found.means], ignore_index=True), job.study))
         write_json(files[1], found.thresholds)
         write_json(files[2], found.results)
         write_csv(files[3], stamped(found.comparisons, job.study))
@@ -68,6 +73,26 @@ def evaluate_runs(job: Job) -> str:
         job.done("evaluate", key, files)
     metrics = job.table("metrics.csv")
     return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
+
+
+def _add_means(found: Evaluation) -> None:
+    """Put the means over targets beside the targets in the results."""
+    from scan2gene.evaluate.means import MEAN
+
+    for (run, split, variant), rows in found.means.groupby(["run_id", "split", "variant"], sort=False):
+        place = found.results[str(run)][str(split)]
+        row = rows.iloc[0]
+        figures = rows.set_index("metric")[["value", "low", "high", "reason"]]
+        result: dict = {"targets": [t for t in place if t != MEAN], **{c: int(row[c]) for c in ("n", "n_failed")}}
+        result["metrics"] = {
+            m: {k: None if v is None or v != v else v for k, v in f.items()}
+            for m, f in figures.to_dict("index").items()
+        }
+        mine = place.setdefault(MEAN, {})
+        if variant == "original":
+            mine.update(result)
+        else:
+            mine.setdefault("variants", {})[str(variant)] = result
 
 
 def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:

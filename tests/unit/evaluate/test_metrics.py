@@ -45,6 +45,7 @@ ORACLES = {
     "auroc": lambda y, s, w: sk.roc_auc_score(y, s, sample_weight=w),
     "average_precision": lambda y, s, w: sk.average_precision_score(y, s, sample_weight=w),
     "brier": lambda y, s, w: sk.brier_score_loss(y, s, sample_weight=w),
+    "log_loss": lambda y, s, w: sk.log_loss(y, s, sample_weight=w, labels=[0, 1]),
     "accuracy": lambda y, s, w: sk.accuracy_score(y, s, sample_weight=w),
     "precision": lambda y, s, w: sk.precision_score(y, s, sample_weight=w, zero_division=np.nan),
     "npv": lambda y, s, w: sk.precision_score(1 - y, 1 - s, sample_weight=w, zero_division=np.nan),

@@ -17,7 +17,8 @@ from fake_run import EVIL, PATIENTS, write_run
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.study import Study
-from scan2gene.core.tables import read_csv
+from scan2gene.core.tables import read_csv, write_csv
+from scan2gene.evaluate.means import MEAN
 from scan2gene.evaluate.metrics import auroc
 from scan2gene.report import results
 from scan2gene.report.figures import mean_roc, roc_points
@@ -224,6 +225,22 @@ def test_volumes_are_counted_beside_patients_with_totals(whole):
                            ("both classes", known.index)):  # fmt: skip
         assert table[name, "patients"] == str(len(patients))
         assert table[name, "volumes"] == str(held[patients].sum())
+
+
+def test_runs_are_compared_by_means_over_targets_in_their_plots(whole):
+    study, out, stores = whole
+    metrics = pd.read_csv(out / "metrics.csv")
+    one = metrics[(metrics["target"] == "idh") & metrics["metric"].isin(["accuracy", "auroc", "log_loss"])]
+    metrics = pd.concat([metrics[metrics["target"] != MEAN], one.assign(target=MEAN)])
+    write_csv(out / "metrics.csv", metrics)
+    report = make_report(study, out, stores)
+    value = {m: one[(one["metric"] == m) & (one["split"] == "cv")]["value"] for m in ("accuracy", "log_loss")}
+    for run in ("net", "broken"):
+        drawn = str(report.plots[run]["comparison-cv"])
+        assert all(f"{v:.3f}" in drawn for column in value.values() for v in column)
+        assert drawn.count('font-weight="600">' + run) == 1
+    assert report.plots["net"]["comparison-cv"] != report.plots["broken"]["comparison-cv"]
+    assert set(report.tables["metrics"].csv["target"]) == {"idh", "rare"}  # the page's tables are of targets
 
 
 def test_training_notes(page):
