@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import Scan2GeneError
-from scan2gene.core.geometry import bounding_box
+from scan2gene.core.geometry import THIN, bounding_box
 from scan2gene.core.machine import available_memory, has_gpu
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, input_roles
@@ -27,7 +27,6 @@ from scan2gene.preprocess.resample import like
 SAMPLED = 12  # exams that are opened to measure bodies and lesions
 VOXELS = {"cpu": 150_000, "gpu": 1_500_000}  # of a grid: a step of the light CNN takes about a second
 LESION_SHARE = 0.25  # of these voxels for the neighbourhood of a lesion
-THIN = 0.3  # a field of view thinner than this share of its width is not believed
 LESION_MARGIN_MM = 10.0
 ENCLOSED = 0.9  # of the exams whose body, or lesion, fits the grid whole
 SLICE_SIZE, SLICE_BATCH = 224, 32  # pixels along both sides, and slices, of the GBM study

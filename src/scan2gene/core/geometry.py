@@ -15,6 +15,7 @@ from scan2gene.core.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 OBLIQUE_DEGREES = 30.0  # a slice normal further than this from every axis is called oblique
+THIN = 0.3  # a field thinner than this share of its widest side is a slab, or its slice spacing is not true
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scan2gene.core.errors import StudyError
+from scan2gene.core.geometry import THIN
 from scan2gene.core.outputs import mirrored
 from scan2gene.core.section import Plugin, unknown_name
 from scan2gene.data.draws import Draws
@@ -54,10 +55,28 @@ def augment(batch: Batch, steps: Sequence[Plugin], seed: int, epoch: int, sample
     flat = batch.images.ndim == 4
     if flat:
         batch = replace(batch, images=batch.images[:, :, None])
+    elif batch.images.ndim == 5:
+        batch = replace(batch, spacing_mm=safe_spacing(batch.images.shape[:1:-1], batch.spacing_mm))
     for number, step in enumerate(steps):
         draws = Draws(seed, epoch, samples, number, batch.images.device)
         batch = AUGMENTATIONS[step.name](batch, draws, **step.options)
     return replace(batch, images=batch.images[:, :, 0]) if flat else batch
+
+
+def safe_spacing(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Voxel size (i, j, k) in mm to turn, bend and move by; a thin field counts as thick as it is wide.
+
+    A turn by 10 degrees at the spacing of a file whose slice spacing is wrong, or in a thin slab,
+    would carry most of the field out of its slices.
+
+    Args:
+        shape: Voxels along i, j, k.
+        spacing_mm: As stored.
+    """
+    field = [n * s for n, s in zip(shape, spacing_mm, strict=True)]
+    wide = max(field)
+    i, j, k = (wide / n if f < THIN * wide else s for n, s, f in zip(shape, spacing_mm, field, strict=True))
+    return float(i), float(j), float(k)
 
 
 def check_augmentation(steps: Sequence[Plugin], targets: Sequence[str]) -> None:
@@ -145,7 +164,7 @@ def affine(
     """Turn about all three axes, scale, shear and move, about the centre of the field, trilinear.
 
     Args:
-        batch: Its spacing makes the turn rigid where voxels are not cubes.
+        batch: Its spacing makes the turn rigid where voxels are not cubes; see `safe_spacing` for thin fields.
         draws: The samples' streams.
         rotation_degrees: Largest angle about each axis.
         scale: Each axis is multiplied by up to 1 +- this.

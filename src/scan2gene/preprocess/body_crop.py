@@ -10,14 +10,11 @@ from scan2gene.core.volume import Volume
 from scan2gene.preprocess.remove_background import body
 from scan2gene.preprocess.resample import like
 
-BRIGHT = 99.0  # percentile; vessels and artefacts above it do not decide what is air
-
 
 def body_crop(volume: Volume, *, reference: Volume | None = None, margin_voxels: int = 4) -> Volume:
     """Cut out the box around the body; air inside the box stays as it is.
 
-    The body is the largest 26-connected component above Otsu's threshold, taken after voxels
-    brighter than the 99th percentile are lowered to it.
+    The body is the largest 26-connected component above the noise of the air (see `foreground`).
 
     Args:
         volume: Array (I, J, K).
@@ -29,12 +26,8 @@ def body_crop(volume: Volume, *, reference: Volume | None = None, margin_voxels:
         ScanError: There is no body, or it lies outside this volume.
     """
     shown = volume if reference is None else reference
-    inside = like(body(shown.with_array(np.minimum(shown.array, _bright(shown.array)))), volume).array
+    inside = like(body(shown), volume).array
     if not inside.any():
         raise ScanError("the body of the reference lies outside this volume's field")
     low, high = bounding_box(inside)
     return cropped(volume, np.maximum(low - margin_voxels, 0), np.minimum(high + margin_voxels, volume.shape))
-
-
-def _bright(array: np.ndarray) -> np.generic:
-    return np.percentile(array, BRIGHT).astype(array.dtype)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from scan2gene.core.geometry import checked_shape, cropped
 from scan2gene.core.volume import Volume
+from scan2gene.preprocess.foreground import foreground
+from scan2gene.preprocess.notes import note
+
+CUT_OFF = re.compile(r"crop_or_pad: (\d+\.\d+) % of the body cut off")
 
 
 def crop_or_pad(volume: Volume, *, shape: Sequence[int]) -> Volume:
     """Cut or fill around the centre to a fixed shape; voxels keep their place in the patient.
+
+    The manifest notes the share of the body that is cut off, if any.
 
     Args:
         volume: Array (I, J, K).
@@ -24,4 +31,10 @@ def crop_or_pad(volume: Volume, *, shape: Sequence[int]) -> Volume:
     new = checked_shape(shape)
     start = (np.asarray(volume.shape) - new) // 2
     fill = 0.0 if volume.kind == "label" else float(volume.array.min())
+    if volume.kind == "intensity" and (start > 0).any():
+        inside = foreground(volume.array)
+        kept = inside[tuple(slice(max(a, 0), a + n) for a, n in zip(start, new, strict=True))]
+        share = 100 * (1 - kept.sum() / max(inside.sum(), 1))
+        if share >= 0.1:
+            note(f"crop_or_pad: {share:.1f} % of the body cut off")
     return cropped(volume, start, start + new, fill)

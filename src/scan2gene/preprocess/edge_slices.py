@@ -8,7 +8,7 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
-from scan2gene.preprocess.remove_background import otsu
+from scan2gene.preprocess.foreground import above_noise
 
 Rule = Literal["foreground", "middle"]
 GROUPS = 3  # of the study's k-means
@@ -22,7 +22,7 @@ def edge_slices(volume: Volume, *, rule: Rule = "foreground", least: float = 0.2
     Args:
         volume: Array (I, J, K), k the slice axis, as after `reorient` with `axes: acquisition`.
         rule: "foreground" keeps the range from the first to the last slice whose share of pixels
-            above Otsu's threshold of the series is at least `least` of the largest such share;
+            above the noise of the air is at least `least` of the largest such share;
             nothing inside that range is lost. "middle" is the rule of the GBM study: the share
             of pixels at or below the slice's own 5th percentile, k-means with three groups on
             that number, the group with the middle centre is kept, wherever its slices lie.
@@ -47,9 +47,7 @@ def kept_slices(volume: Volume, *, rule: Rule = "foreground", least: float = 0.2
         raise ScanError(f"edge_slices: rule must be 'foreground' or 'middle', got {rule!r}")
     if rule == "middle":
         return _middle_group(dark_shares(volume.array))
-    array = volume.array
-    level = otsu(array, float(array.min()), float(array.max()))
-    share = (array > level).mean(axis=(0, 1))
+    share = above_noise(volume.array).mean(axis=(0, 1))
     enough = np.flatnonzero(share >= least * share.max())
     return np.arange(enough[0], enough[-1] + 1)
 

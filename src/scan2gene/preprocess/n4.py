@@ -9,7 +9,7 @@ import numpy as np
 from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import to_sitk
 from scan2gene.core.volume import Volume
-from scan2gene.preprocess.remove_background import otsu
+from scan2gene.preprocess.foreground import above_noise
 from scan2gene.preprocess.resample import like
 
 SMALLEST = 8  # voxels along an axis that shrinking leaves
@@ -25,7 +25,7 @@ def n4(
 
     Args:
         volume: Array (I, J, K), values of 0 and above; lower ones are shifted up.
-        mask: Tissue that the field is fitted to; default: voxels above Otsu's threshold. In a
+        mask: Tissue that the field is fitted to; default: voxels above the noise of the air. In a
             study file: the name of the role.
         shrink: Voxels per fitted voxel, along each axis; fewer where an axis is short.
         iterations: At most so many per level; each level doubles the field's resolution.
@@ -42,9 +42,7 @@ def n4(
 
     array = volume.array.astype(np.float32)
     array -= min(float(array.min()), 0.0)
-    inside = array > otsu(array, float(array.min()), float(array.max()))
-    if mask is not None:
-        inside = (like(mask, volume).array > 0) & (array > 0)
+    inside = (above_noise(array) if mask is None else like(mask, volume).array > 0) & (array > 0)
     factors = [max(1, min(shrink, n // SMALLEST)) for n in volume.shape]
     image = to_sitk(volume.with_array(array))
     small = sitk.Shrink(image, factors)

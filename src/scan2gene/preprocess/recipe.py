@@ -22,6 +22,7 @@ from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess import GEOMETRIC, STEPS
 
 ROLE_OPTIONS = ("mask", "reference")
+NEED_NOISE = ("remove_background", "body_crop", "edge_slices", "n4")  # they tell the body from the noise of the air
 # Words of a message and the writing of tables move no voxel.
 _NO_VOXELS = tuple(f"scan2gene.core.{name}" for name in ("errors", "console", "files", "tables", "study")) + tuple(
     f"scan2gene.imaging.{name}" for name in ("sequence", "progress")
@@ -34,6 +35,7 @@ def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
     Raises:
         StudyError: With the valid names.
     """
+    equalised = False
     for step in recipe:
         if step.name not in STEPS:
             raise StudyError(f"preprocess step {unknown_name(step.name, STEPS)}")
@@ -48,6 +50,13 @@ def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
                 raise StudyError(f"preprocess step {step.name}: {option} {known}")
             if option in ("shape", "spacing_mm"):
                 _check_axes(step, option, free="None" in str(allowed[option]))
+        if equalised and _looks_for_air(step):
+            raise StudyError(
+                f"preprocess: {step.name} stands after equalise, which makes the noise of the air as bright as tissue: "
+                f"the body is not found. Put {step.name} before it, and let equalise count the body only: "
+                "{name: equalise, options: {body: true}}"
+            )
+        equalised |= step.name == "equalise"
         missing = [o for o in options if parameters[o].default is inspect.Parameter.empty and o not in step.options]
         if missing:
             raise StudyError(f"preprocess step {step.name} needs the option {missing[0]!r}")
@@ -86,6 +95,15 @@ def roles_of_steps(recipe: Sequence[Plugin]) -> list[str]:
     """Roles that the steps name as their mask or reference."""
     named = [step.options.get(option) for step in recipe for option in ROLE_OPTIONS]
     return list(dict.fromkeys(str(role) for role in named if role is not None))
+
+
+def _looks_for_air(step: Plugin) -> bool:
+    """True for a step that tells the body from the noise of the air."""
+    return step.name in NEED_NOISE and not (
+        step.options.get("threshold") is not None
+        or step.options.get("mask") is not None
+        or step.options.get("rule") == "middle"
+    )
 
 
 def _lacks_reference(step: Plugin) -> bool:

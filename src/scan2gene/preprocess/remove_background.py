@@ -1,4 +1,4 @@
-"""Body out of air, by connected components."""
+"""The body, and everything outside it to the background."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import bounding_box, cropped
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.components import large_components
+from scan2gene.preprocess.foreground import above_noise, filled
 from scan2gene.preprocess.grey import histogram
 from scan2gene.preprocess.resample import like
 
@@ -20,7 +21,7 @@ LEVELS = 256  # grey levels that Otsu's threshold tells apart
 def remove_background(
     volume: Volume,
     *,
-    threshold: float | None = None,
+    threshold: float | Literal["otsu"] | None = None,
     keep: Keep = "largest",
     min_voxels: int = 1000,
     crop: bool = False,
@@ -30,8 +31,10 @@ def remove_background(
 
     Args:
         volume: Array (I, J, K). A mask is cropped only, its voxels are left alone.
-        threshold: Share of the intensity range above which a voxel counts as body,
-            0 to 1; None takes Otsu's threshold.
+        threshold: None finds what is brighter than the noise of the air, and fills holes (see
+            `foreground`); it needs intensities as they were acquired, or scaled, so it stands
+            before `equalise`. A number from 0 to 1 is the share of the intensity range above
+            which a voxel counts as body; "otsu" is Otsu's threshold, which loses dark tissue.
         keep: "largest" keeps the largest 26-connected component, "large" every one of
             at least `min_voxels`.
         min_voxels: Smallest component that "large" keeps.
@@ -53,13 +56,22 @@ def remove_background(
     return cropped(volume, *bounding_box(inside.array)) if crop else volume
 
 
-def body(volume: Volume, threshold: float | None = None, keep: Keep = "largest", min_voxels: int = 1000) -> Volume:
+def body(
+    volume: Volume,
+    threshold: float | Literal["otsu"] | None = None,
+    keep: Keep = "largest",
+    min_voxels: int = 1000,
+) -> Volume:
     """The body as a label volume of 0 and 1; arguments and errors as in `remove_background`."""
     if keep not in ("largest", "large"):
         raise ScanError(f"keep must be 'largest' or 'large', got {keep!r}")
-    low, high = float(volume.array.min()), float(volume.array.max())
-    level = otsu(volume.array, low, high) if threshold is None else low + threshold * (high - low)
-    inside = large_components(volume.array > level, None if keep == "largest" else min_voxels)
+    smallest = None if keep == "largest" else min_voxels
+    if threshold is None:
+        inside = filled(large_components(above_noise(volume.array), smallest))
+    else:
+        low, high = float(volume.array.min()), float(volume.array.max())
+        level = otsu(volume.array, low, high) if threshold == "otsu" else low + threshold * (high - low)
+        inside = large_components(volume.array > level, smallest)
     if not inside.any():
         raise ScanError("background removal left nothing: no component is bright and large enough")
     return Volume(inside.view(np.uint8), volume.affine, "label")

@@ -72,8 +72,6 @@ REFERENCES: dict[str, dict[str, str]] = {
                              "IEEE Transactions on Medical Imaging", 2010, "29", "1310--1320"),
     "Tomasi1998": _talk("Tomasi, C and Manduchi, R", "Bilateral filtering for gray and color images",
                         "International Conference on Computer Vision", 1998, "839--846"),
-    "Otsu1979": _article("Otsu, N", "A threshold selection method from gray-level histograms",
-                         "IEEE Transactions on Systems, Man, and Cybernetics", 1979, "9", "62--66"),
     "Nyul2000": _article("Ny{\\'u}l, L G and Udupa, J K and Zhang, X", "New variants of a method of {MRI} scale "
                          "standardization", "IEEE Transactions on Medical Imaging", 2000, "19", "143--150"),
     # networks

@@ -57,7 +57,9 @@ def _denoise(o: Options) -> str:
 
 
 def _remove_background(o: Options) -> str:
-    level = "Otsu's threshold" if o["threshold"] is None else f"{o['threshold']:g} of the intensity range"
+    level = {None: "the noise of the air, holes filled", "otsu": "Otsu's threshold"}.get(
+        o["threshold"], f"{o['threshold']} of the intensity range"
+    )
     kept = "the largest component" if o["keep"] == "largest" else f"components of {o['min_voxels']} voxels and more"
     crop = ", and cropped to it" if o["crop"] else ""
     return f"blanked outside the body ({kept} above {level}){crop}"
@@ -101,10 +103,13 @@ WORDS: dict[str, tuple[Callable[[Options], str], tuple[str, ...]]] = {
     "skull_strip": (_skull_strip, ()),
     "n4": (_n4, ("Tustison2010",)),
     "denoise": (_denoise, ("Tomasi1998",)),
-    "equalise": (lambda o: f"equalised in their histogram ({o['bins']} levels)", ()),
-    "remove_background": (_remove_background, ("Otsu1979",)),
+    "equalise": (
+        lambda o: f"equalised in their histogram ({o['bins']} levels{', of the body' if o['body'] else ''})",
+        (),
+    ),
+    "remove_background": (_remove_background, ()),
     "apply_mask": (lambda o: f"blanked outside {mask_named(o['mask'])}", ()),
-    "body_crop": (lambda o: f"cropped to the body with a margin of {o['margin_voxels']} voxels", ("Otsu1979",)),
+    "body_crop": (lambda o: f"cropped to the body with a margin of {o['margin_voxels']} voxels", ()),
     "crop_or_pad": (lambda o: f"cropped or padded to {times(o['shape'])} voxels", ()),
     "crop_to_mask": (_crop_to_mask, ()),
     "clip_percentile": (lambda o: f"clipped to the percentiles {o['low']:g} and {o['high']:g}{_over(o)}", ()),

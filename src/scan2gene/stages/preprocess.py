@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pandas as pd
+
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash
 from scan2gene.core.rundir import read_stamp, stage_key
+from scan2gene.core.section import Plugin
 from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.stages.job import Job, stores
+
+CUT_WORTH_WARNING = 1.0  # per cent of a body
+CUT_EXAMS = 0.1  # share of the exams that may lose that much
 
 
 def preprocess_exams(job: Job) -> str:
@@ -40,6 +48,26 @@ def preprocess_exams(job: Job) -> str:
                 say("", f"  {store.name}: {counts['kept'].sum()} of {counts['slices'].sum()} slices kept (slices.csv)")
             volumes = [store / f for f in manifest["file"].dropna() if f]
             job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
-        status = read_csv(store / "manifest.csv")["status"].value_counts()
+        manifest = read_csv(store / "manifest.csv")
+        if warning := cut_off(manifest, steps):
+            say("", f"  warning: {store.name}: {warning}")
+        status = manifest["status"].value_counts()
         told.append(f"{store.name}: {status.get('ok', 0)} volumes, {status.get('failed', 0)} failed")
     return "; ".join(told) or "no network, nothing to prepare"
+
+
+def cut_off(manifest: pd.DataFrame, steps: Sequence[Plugin]) -> str:
+    """A warning where the recipe's grid does not hold nine in ten bodies, else nothing."""
+    if "note" not in manifest:  # a store of an older version
+        return ""
+    from scan2gene.preprocess.crop_or_pad import CUT_OFF
+
+    share = manifest["note"].fillna("").str.extract(CUT_OFF.pattern)[0].astype(float).groupby(manifest["exam_id"]).max()
+    cut = share[share >= CUT_WORTH_WARNING]
+    if len(cut) <= CUT_EXAMS * len(share):
+        return ""
+    shape = next((s.options["shape"] for s in steps if s.name == "crop_or_pad"), "")
+    return (
+        f"crop_or_pad with shape {shape} cuts off {CUT_WORTH_WARNING:g} % of the body or more in {len(cut)} of "
+        f"{len(share)} exams, at most {cut.max():.0f} %. Give it more voxels, or resample to larger ones."
+    )

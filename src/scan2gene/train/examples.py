@@ -13,7 +13,7 @@ from scan2gene.core.files import atomic_path
 from scan2gene.core.geometry import reoriented
 from scan2gene.core.section import Plugin
 from scan2gene.core.volume import Volume
-from scan2gene.data.augment import Batch, augment
+from scan2gene.data.augment import Batch, augment, safe_spacing
 from scan2gene.data.cohort import CohortTensors, to_input
 
 DRAWS = 5
@@ -79,7 +79,7 @@ def _slice(volume: Volume, low: float, high: float) -> np.ndarray:
     from PIL import Image
 
     standing = reoriented(volume, "LPS")
-    i, j, _ = standing.spacing_mm
+    i, j, _ = safe_spacing(standing.shape, standing.spacing_mm)
     grey = np.clip((standing.array[:, :, standing.shape[2] // 2].T - low) / max(high - low, 1e-6), 0, 1)
     height = max(1, round(WIDTH * grey.shape[0] * j / (grey.shape[1] * i)))
     return np.asarray(Image.fromarray((grey * 255).astype(np.uint8)).resize((WIDTH, height), Image.Resampling.BILINEAR))

@@ -187,6 +187,22 @@ def test_affine_turns_rigidly_where_voxels_are_not_cubes():
     np.testing.assert_allclose(axes, before, rtol=0.05)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("name", ["affine", "elastic"])
+def test_slices_of_a_field_too_thin_to_be_true_stay_in_it(axis, name):
+    """24 slices whose file says 1 mm and which are 5 mm apart: 10 degrees at 1 mm would move most out of the field."""
+    shape, spacing = [96, 96, 96], [2.5, 2.5, 2.5]
+    shape[axis], spacing[axis] = 24, 1.0
+    along = torch.arange(24.0).view([24 if a == 2 - axis else 1 for a in range(3)]).expand(shape[::-1])
+    sample = Batch(along[None, None].contiguous(), torch.zeros(1, 0), (), tuple(spacing))
+    options = {"affine": {"rotation_degrees": 10, "scale": 0.0}, "elastic": {"amplitude_mm": 4}}[name]
+    moved = torch.zeros(())
+    for epoch in range(1, 9):
+        out = augment(sample, [Plugin(name=name, options=options)], 0, epoch, [0]).images
+        moved = torch.maximum(moved, (out - sample.images).abs().max())
+    assert 0.2 < moved < 24 / 4  # slices at the very corner
+
+
 @pytest.mark.parametrize("name", ["noise", "rician_noise"])
 def test_noise_has_the_stated_size(name):
     images = torch.full((200, 1, 8, 16, 16), 0.75)

@@ -23,6 +23,7 @@ from scan2gene.preprocess import recipe
 from scan2gene.preprocess.preview import write_previews
 from scan2gene.preprocess.recipe import apply_recipe, check_recipe, recipe_hash
 from scan2gene.preprocess.store import MANIFEST_COLUMNS, build_store
+from scan2gene.stages.preprocess import cut_off
 
 ROLES = {
     "t1": Role(match={"path": "t1"}),
@@ -100,6 +101,23 @@ def test_the_stored_volume_is_the_recipe_applied(cohort):
         stored = nib.load(cohort.store / manifest.loc[("P3", role), "file"])
         np.testing.assert_array_equal(np.asarray(stored.dataobj), expected.array)
         np.testing.assert_allclose(stored.affine, expected.affine, atol=1e-5)
+
+
+def test_the_share_of_the_body_that_a_grid_cuts_off_is_noted_and_warned_of(cohort):
+    """Bodies of 10 x 12 x 10 voxels in noise; a grid of 8 voxels along i keeps 8 of 10."""
+    rng = np.random.default_rng(2)
+    for patient in ("P1", "P2", "P3"):
+        array = rng.normal(20, 3, (16, 15, 14)).astype(np.float32)
+        array[3:13, 1:13, 2:12] += 400
+        save(cohort.store.parent / "scans" / patient / "t1.nii", array)
+    roles = {"t1": ROLES["t1"]}
+    for steps in ([], [Plugin(name="remove_background")], [Plugin(name="resample", options={"spacing_mm": [1, 1, 2]})]):
+        recipe = [*steps, Plugin(name="crop_or_pad", options={"shape": [8, 16, 16]})]
+        manifest = cohort.build(recipe, roles)
+        assert manifest["note"].str.extract(r"(\d+\.\d) % of the body").astype(float)[0].between(19, 21).all()
+        assert all(word in cut_off(manifest, recipe) for word in ("3 of 3", "20 %", "[8, 16, 16]"))
+    whole = cohort.build([Plugin(name="crop_or_pad", options={"shape": [10, 16, 16]})], roles)
+    assert (whole["note"] == "").all() and cut_off(whole, recipe) == ""
 
 
 def test_a_second_build_recomputes_nothing(cohort):
