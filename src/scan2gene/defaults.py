@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.cohorts.odd_series import unlike
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.geometry import THIN, bounding_box
 from scan2gene.core.machine import available_memory, has_gpu
@@ -48,6 +49,7 @@ class Fingerprint:
         body: Voxel counts x spacing of the body's box, mm, that encloses nine in ten exams.
         lesion: The same of the first mask, None without one.
         believed: False when the slice spacing in the files cannot be true.
+        outliers: Opened exams that do not count, as their field is unlike all others.
     """
 
     exams: int
@@ -56,6 +58,7 @@ class Fingerprint:
     body: tuple[float, float, float]
     lesion: tuple[float, float, float] | None
     believed: bool
+    outliers: int = 0
 
 
 def left_open(study: Study) -> list[str]:
@@ -145,6 +148,7 @@ def _fingerprint(
     """Open some exams, evenly over the cohort, and measure them."""
     role = reference_role(study)
     mask = next((n for n, r in study.cohort.roles.items() if r.kind == "label"), None)
+    marked = study.cohort.roles[mask].threshold if mask else None
     having = cohort[cohort[f"role:{role}"].notna()]
     rows = having.iloc[np.unique(np.linspace(0, len(having) - 1, min(SAMPLED, len(having))).astype(int))]
     measured, lesions, trouble = [], [], "no exam has it"
@@ -156,7 +160,7 @@ def _fingerprint(
             body = apply_recipe({role: upright}, [Plugin(name="body_crop", options={"reference": role})])[role]
             measured.append((upright.spacing_mm, upright.shape, body.shape))
             if mask and isinstance(exam[f"role:{mask}"], str):
-                lesion = like(read_volume(paths[exam[f"role:{mask}"]], "label"), upright).array > 0
+                lesion = like(read_volume(paths[exam[f"role:{mask}"]], "label", marked), upright).array > 0
                 if lesion.any():
                     low, high = bounding_box(lesion)
                     lesions.append((high - low) * np.asarray(upright.spacing_mm))
@@ -165,11 +169,14 @@ def _fingerprint(
     if not measured:
         raise Scan2GeneError(f"no exam could be opened to choose a grid: {hide(trouble)}. Set preprocess in the study.")
     spacings, shapes, bodies = (np.array(column, float) for column in zip(*measured, strict=True))
+    odd = unlike(np.sort(shapes * spacings, axis=1))
+    spacings, shapes, bodies = spacings[~odd], shapes[~odd], bodies[~odd]
     field = np.median(shapes * spacings, axis=0)
     around = None if not lesions else _triple(np.quantile(lesions, ENCLOSED, axis=0) + 2 * LESION_MARGIN_MM)
     return Fingerprint(
-        len(measured), _triple(np.median(spacings, axis=0)), _triple(field),
+        len(spacings), _triple(np.median(spacings, axis=0)), _triple(field),
         _triple(np.quantile(bodies * spacings, ENCLOSED, axis=0)), around, bool(field.min() >= THIN * field.max()),
+        int(odd.sum()),
     )  # fmt: skip
 
 
@@ -194,6 +201,8 @@ def _whole(study: Study, found: Fingerprint, voxels: int) -> tuple[list[dict[str
             f"the field of view, {field} mm, is too thin to be true, so the spacing in the files is not believed and "
             f"every field is stretched to {size} voxels"
         )
+    if found.outliers:
+        why += f"; {found.outliers} of the exams opened have a field of view unlike all others and do not count"
     return [*steps, *_end()], why, shape
 
 

@@ -145,7 +145,7 @@ def _one_exam(view: Study, cohort: pd.DataFrame, paths: dict[str, str]) -> dict[
     for exam in cohort.head(5).to_dict("records"):
         try:
             volumes = {
-                r: read_volume(paths[exam[f"role:{r}"]], roles[r].kind)
+                r: read_volume(paths[exam[f"role:{r}"]], roles[r].kind, roles[r].threshold)
                 for r in roles
                 if isinstance(exam[f"role:{r}"], str)
             }

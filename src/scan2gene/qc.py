@@ -85,7 +85,7 @@ def _scans(study: Study, out: Path, source: Path) -> Sheet:
             identity = exam[f"role:{role}"]
             if isinstance(identity, str):
                 path = found.paths[identity]
-                read = partial(read_volume, path, rule.kind)
+                read = partial(read_volume, path, rule.kind, rule.threshold)
                 # the files behind a row; a scan that went meanwhile has none, and reading it says so
                 tiles.append(_tile(exam["exam_id"], role, rule.kind, identity, series, read, partial(_evidence, path)))
     exams = _exams(found.curated.cohort, found.curated.exclusions)

@@ -113,3 +113,24 @@ def test_a_grid_spans_the_extent_within_its_voxels(extent, spacing, voxels):
     assert (np.abs(np.array(new) * shape - extent)[wide] <= np.array(new)[wide] * (MULTIPLE / 2) + 1e-6).all()
     if (np.array(extent) / new > 3 * MULTIPLE).all():
         assert np.prod(shape) < 2 * voxels
+
+
+def test_an_odd_voxel_size_decides_no_plan_and_is_named(tmp_path, capsys):
+    """One exam 5 times too large: no size that is impossible, but unlike all others."""
+    study = nifti_study(tmp_path)
+    paths = sorted((tmp_path / "scans").rglob("*.nii.gz"))
+    rng = np.random.default_rng(1)
+    for n, path in enumerate(paths):
+        array = rng.normal(5, 1, (32, 30, 20)).clip(0).astype(np.float32)
+        array[6:26, 8:22, 4:16] += 200
+        scale = 5 if n == 0 else 1
+        nib.save(nib.Nifti1Image(array, np.diag([-2.0 * scale, -2.0 * scale, 3.0 * scale, 1.0])), path)
+    plans = []
+    for name in ("with", "without"):
+        plans.append(_planned(scan2gene.run(_open(study), tmp_path / name, until="plan"))["fingerprint"])
+        paths[0].unlink(missing_ok=True)
+    assert plans[0]["outliers"] == 1
+    for key in ("spacing", "field", "body"):
+        assert plans[0][key] == pytest.approx(plans[1][key], rel=0.1)
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "warning" in line and "field of view" in line]
+    assert len(warnings) == 1

@@ -12,7 +12,7 @@ from scan2gene.core.errors import Scan2GeneError
 
 
 def index(
-    scans: Annotated[list[Path], typer.Argument(help="Folders or files with DICOM or NIfTI.")],
+    scans: Annotated[list[Path], typer.Argument(help="Folders or files with DICOM, NIfTI, NRRD ...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Table to write.")] = Path("series.csv"),
 ) -> None:
     """List every series below some folders, rejects with their reason."""
@@ -30,6 +30,8 @@ def index(
         typer.echo(f"rejected  {row.path}: {row.reason}")
     if len(bad) > LINES:
         typer.echo(f"rejected  {len(bad) - LINES} more; column reason of {out} has them")
+    for note, count in table.loc[table["note"] != "", "note"].value_counts().items():
+        typer.echo(f"note      {count} series: {note} (column note of {out})")
     if len(bad) < len(table):
         print_kinds(table[table["status"] == "ok"])
     typer.echo(f"{len(table)} series, {len(table) - len(bad)} ok; written to {out}")

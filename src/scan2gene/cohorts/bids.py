@@ -105,7 +105,7 @@ def export_bids(
         chosen = {r: rows[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
         for role, stem in _stems(chosen, roles).items():
             try:
-                _write_series(unfinished, (who, when), stem, chosen[role], roles[role]["kind"])
+                _write_series(unfinished, (who, when), stem, chosen[role], roles[role])
                 written += 1
             except (ScanError, GeometryError, OSError) as error:
                 failed.append((exam["patient_id"], role, hide(str(error))))
@@ -159,8 +159,9 @@ def _stems(chosen: Mapping[str, dict[str, Any]], roles: Mapping[str, Any]) -> di
     return stems
 
 
-def _write_series(root: Path, whose: tuple[str, str], stem: str, row: dict[str, Any], kind: str) -> None:
-    volume = read_volume(row["path"], kind)
+def _write_series(root: Path, whose: tuple[str, str], stem: str, row: dict[str, Any], rule: dict[str, Any]) -> None:
+    kind = rule["kind"]
+    volume = read_volume(row["path"], kind, rule.get("threshold"))
     if volume.array.ndim != 3:
         raise ScanError("colour images have no place in BIDS")
     if kind == "label":

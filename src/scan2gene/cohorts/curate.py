@@ -82,7 +82,7 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
     where = "in the label table" if rules.labels else "among the sequenced"
     exams = _labelled(exams, labels, set(table[rules.patient_column]), where, flow)
     exams = in_time(exams, table, rules, source, flow)
-    exams = large_enough(exams, paths, rules.min_lesion, flow)
+    exams = large_enough(exams, paths, rules.min_lesion, flow, rules.mask_threshold)
     exams = one_exam(exams, rules, flow)
     flow.step("patients", exams["patient_id"].nunique(), "patients")
     cohort = _with_values(exams.reset_index(drop=True), table, rules, flow)

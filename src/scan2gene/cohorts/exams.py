@@ -99,8 +99,8 @@ def _grouped(rows: Iterable[Row], *columns: str) -> dict[tuple, list[Row]]:
 
 
 def _join(rows: list[Row], roles: Mapping[str, Role]) -> dict[tuple[str, str], str]:
-    """Give NIfTI files, which know no exam, its id; why a mask found none: (patient, exam) -> reason."""
-    nifti = [row for row in rows if row["format"] == "nifti"]
+    """Give NIfTI and like files, which know no exam, its id; why a mask found none: (patient, exam) -> reason."""
+    nifti = [row for row in rows if row["format"] != "dicom"]
     for row in nifti:
         named = _BIDS_NAME.search(row["path"])  # tells subject and session, whatever folder it lies in
         row["exam_id"] = named[1] if named else row["exam_id"]

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.imaging.frames import read_dataset
-from scan2gene.imaging.nifti import is_nifti
 from scan2gene.imaging.sources import Source, find
+from scan2gene.imaging.volume_files import is_volume_file
 
 # Who is in the picture, who sent, made and read it ...
 NAMES = (
@@ -37,7 +37,7 @@ def persons_by_series(scans: Iterable[str]) -> pd.DataFrame:
         Columns `names` and `numbers`: the different values, joined by a backslash as in
         DICOM; the index is SeriesInstanceUID.
     """
-    files = [source for source in find(scans) if not is_nifti(source.path)]
+    files = [source for source in find(scans) if not is_volume_file(source.path)]
     found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for uid, *values in pool.map(_persons, files):

@@ -62,7 +62,7 @@ def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
     exams = pd.DataFrame(columns=["patient_id", "exam_id", *[f"role:{r}" for r in rules.roles]])
     try:
         _, exams, _ = find_exams(rules, series, flow)
-        exams = large_enough(exams, paths, rules.min_lesion, flow)
+        exams = large_enough(exams, paths, rules.min_lesion, flow, rules.mask_threshold)
     except CohortError:
         if not flow.steps or flow.steps[-1]["kept"]:  # not for want of exams: the rules are wrong
             if key:

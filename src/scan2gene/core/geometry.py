@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scan2gene.core.errors import GeometryError
+from scan2gene.core.limits import check_memory
 from scan2gene.core.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -105,6 +106,7 @@ def cropped(volume: Volume, start: np.ndarray, stop: np.ndarray, fill: float = 0
     start, stop = np.asarray(start, int), np.asarray(stop, int)
     if (stop <= start).any():
         raise GeometryError(f"the crop is empty: from {start.tolist()} to {stop.tolist()}")
+    check_memory(stop - start, volume.array.dtype.itemsize, "crop or pad")
     low, high = np.maximum(start, 0), np.minimum(stop, volume.shape)
     array = np.full(tuple(stop - start), fill, dtype=volume.array.dtype)
     if (high > low).all():

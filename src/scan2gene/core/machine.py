@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 from pathlib import Path
 
 
@@ -14,7 +15,7 @@ def has_gpu() -> bool:
 
 
 def available_memory() -> int:
-    """Bytes that can be taken without pushing others out; a container's limit counts."""
+    """Bytes that can be taken without pushing others out; limits of a container and of the process count."""
     free = _meminfo()
     for limit, used in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -24,7 +25,19 @@ def available_memory() -> int:
             free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
         except (OSError, ValueError):  # no such file, or the word "max"
             continue
-    return max(free, 0)
+    return max(min(free, _address_space()), 0)
+
+
+def _address_space() -> int:
+    """Bytes that `ulimit -v` leaves to this process; without such a limit, more than any machine has."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (ImportError, OSError, ValueError):  # not on this system
+        return sys.maxsize
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - used
 
 
 def _meminfo() -> int:

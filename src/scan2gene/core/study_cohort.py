@@ -16,9 +16,20 @@ class Role(Section):
     kind: Literal["intensity", "label"] = Field(
         "intensity", description="label: a mask, resampled by nearest neighbour"
     )
+    threshold: float | None = Field(
+        None,
+        description="of kind label: voxels above it are marked, for probabilities and soft edges; without it, a mask "
+        "whose values are not whole is refused",
+    )
     optional: bool = Field(
         False, description="an exam without this role is kept; its channel is zero and marked absent"
     )
+
+    @model_validator(mode="after")
+    def _of_a_mask(self) -> Role:
+        if self.threshold is not None and self.kind != "label":
+            raise ValueError("threshold goes with kind: label")
+        return self
 
 
 class Dates(Section):
@@ -173,6 +184,11 @@ class Cohort(Section):
                     f"min_lesion.role: {unknown_name(self.min_lesion.role, masks)} It takes a kind: label."
                 )
         return self
+
+    @property
+    def mask_threshold(self) -> float | None:
+        """Threshold of the role that `min_lesion` measures."""
+        return self.roles[self.min_lesion.role].threshold if self.min_lesion else None
 
 
 def label_files(cohort: Cohort) -> list[str]:

@@ -16,7 +16,7 @@ MAX_COMPRESSION = 1000  # lossless codecs reach this on empty slices only
 _DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
 # Enhanced MR, legacy converted enhanced MR, enhanced CT: they may hold one frame.
 ENHANCED = frozenset(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("4.1", "4.4", "2.1"))
-_SUFFIXES = (".dcm", ".ima", ".dicom", ".dcm.gz", ".ima.gz")
+SUFFIXES = (".dcm", ".ima", ".dicom", ".dcm.gz", ".ima.gz")
 
 
 def read_frames(source: Source) -> tuple[Header, list[Frame]] | None:
@@ -35,7 +35,7 @@ def read_frames(source: Source) -> tuple[Header, list[Frame]] | None:
 
 def _frames(source: Source) -> tuple[Header, list[Frame]] | None:
     head = source.read(HEAD_BYTES)
-    named = source.name.endswith(_SUFFIXES)
+    named = source.name.endswith(SUFFIXES)
     if head[128:132] != b"DICM" and not named and not _bare(head):
         return None
     if not head:

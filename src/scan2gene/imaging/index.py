@@ -19,10 +19,12 @@ import pandas as pd
 from scan2gene.core.console import track
 from scan2gene.core.errors import GeometryError, ScanError
 from scan2gene.core.geometry import axis_codes, plane
+from scan2gene.core.limits import check_plausible
 from scan2gene.core.volume import Volume
-from scan2gene.imaging import dicom, nifti
+from scan2gene.imaging import dicom, volume_files
 from scan2gene.imaging.frame import Frame
-from scan2gene.imaging.frames import read_frames
+from scan2gene.imaging.frames import SUFFIXES, read_frames
+from scan2gene.imaging.nifti import label_array
 from scan2gene.imaging.progress import Progress
 from scan2gene.imaging.sequence import TIME_POINT, recognise, without_time_points
 from scan2gene.imaging.sources import Source, find
@@ -32,7 +34,7 @@ from scan2gene.imaging.tags import KEYWORDS, Header
 SERIES_COLUMNS = (
     "series_id", "path", "format", "patient_id", "exam_id", *KEYWORDS, "ImageOrientationPatient", "n_files", "n_copies",
     "shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation", "plane", "told_apart_by", "sequence",
-    "sequence_rule", "burned_in", "status", "reason",
+    "sequence_rule", "burned_in", "status", "reason", "note",
 )  # fmt: skip
 _BATCH, _CHUNK = 16, 512  # files a thread takes at once; files between two saves
 _THREADS = 4  # waiting for a disk or network share is what they overlap
@@ -48,7 +50,7 @@ class _Series:
 
 
 def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None = None) -> pd.DataFrame:
-    """Find every DICOM series and NIfTI volume, zip archives included.
+    """Find every DICOM series and every volume of other formats that are read, zip archives included.
 
     Args:
         paths: A folder or file, or several.
@@ -57,7 +59,8 @@ def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None 
 
     Returns:
         One row per 3D volume, columns `SERIES_COLUMNS`, sorted by path. `status` is "ok"
-        or "rejected", then `reason` says why. `read_volume(row.path)` opens that row.
+        or "rejected", then `reason` says why; `note` says what is odd about a volume that is read.
+        `read_volume(row.path)` opens that row.
 
     Raises:
         ScanError: A path does not exist.
@@ -103,24 +106,31 @@ def _read_chunk(chunk: list[Source], saved: Progress, pool: ThreadPoolExecutor) 
 
 
 def _read_source(source: Source) -> Found:
-    """Header and frames of a DICOM file, rows of a NIfTI or of a file that cannot be read, None of others."""
+    """Header and frames of a DICOM file, rows of other volumes or of a file that cannot be read, None of others."""
     try:
         if source.trouble:
             raise ScanError(source.trouble)
-        if nifti.is_nifti(source.path):
-            return _nifti_rows(source)
-        return read_frames(source)
+        if volume_files.is_volume_file(source.path):
+            return _file_rows(source)
+        if source.name.endswith(SUFFIXES) and (why := volume_files.pointer(source)):
+            raise ScanError(why)
+        found = None if source.name.endswith(volume_files.UNREAD) else read_frames(source)
+        if found is None and (why := volume_files.unread(source)):
+            raise ScanError(why)
+        return found
     except Exception as error:  # one bad file never stops an index
         return [_row(series_id=source.path, path=source.path, n_files=1, status="rejected", reason=_reason(error))]
 
 
-def read_volume(path: str | Path, kind: str = "intensity") -> Volume:
-    """Open one row of the index, or a NIfTI file, or a folder that holds one DICOM volume.
+def read_volume(path: str | Path, kind: str = "intensity", threshold: float | None = None) -> Volume:
+    """Open one row of the index, or a NIfTI, NRRD, MetaImage, MGH or Analyze file, or a folder with one DICOM volume.
 
     Args:
         path: `series.csv`'s path: a NIfTI file, `file.nii.gz#3` for volume 3 of a 4D
             NIfTI, or `folder#SeriesInstanceUID/0`. A folder may lie in a zip archive.
         kind: "intensity", or "label" for a mask (integers kept).
+        threshold: Of a mask: voxels above it are 1, all others 0. Without it, values that are
+            not whole are refused.
 
     Returns:
         Volume; intensities are float32 with DICOM's or NIfTI's rescale applied.
@@ -129,9 +139,9 @@ def read_volume(path: str | Path, kind: str = "intensity") -> Volume:
         ScanError: Nothing there, more than one volume, or not a regular readable one.
     """
     location, wanted, number = _parts(path)
-    if nifti.is_nifti(location):
+    if volume_files.is_volume_file(location):
         (source,) = _sources_at(location)
-        return nifti.read_nifti(source, "label" if kind == "label" else "intensity", number)
+        return volume_files.read_volume_file(source, "label" if kind == "label" else "intensity", number, threshold)
     volumes = {(uid, n): stack for uid, parts in _stacks_at(location).items() for n, stack in enumerate(parts)}
     if wanted is None:
         good = {key: stack for key, stack in volumes.items() if _is_regular(stack)} or volumes
@@ -146,7 +156,7 @@ def read_volume(path: str | Path, kind: str = "intensity") -> Volume:
         stack = volumes[wanted, number or 0]
     volume = dicom.read_stack(stack)
     if kind == "label":
-        return Volume(nifti.label_array(volume.array), volume.affine, "label")
+        return Volume(label_array(volume.array, threshold), volume.affine, "label")
     return volume
 
 
@@ -170,7 +180,7 @@ def _parts(path: str | Path) -> tuple[str, str | None, int | None]:
     location, mark, rest = text.rpartition("#")
     if not mark or Path(text).exists():
         return text, None, None
-    if nifti.is_nifti(location) and rest.isdigit():
+    if volume_files.is_volume_file(location) and rest.isdigit():
         return location, None, int(rest)
     uid, slash, number = rest.rpartition("/")
     return (location, uid, int(number)) if slash and number.isdigit() else (text, None, None)
@@ -187,7 +197,7 @@ def fingerprint(paths: Iterable[str | Path]) -> list[tuple[str, int, int]]:
     for path in paths:
         location, uid, number = _parts(path)
         if uid is None:
-            found += find([location])
+            found += find([location, *volume_files.companions(location)])
         else:
             parts = stacks_at(location).get(uid, [])
             frames = parts[number or 0].frames if (number or 0) < len(parts) else []
@@ -212,7 +222,7 @@ def _read_stacks(sources: tuple[Source, ...]) -> dict[str, list[Stack]]:
     trouble: ScanError | None = None
     for source in sources:
         try:
-            found = None if nifti.is_nifti(source.path) else read_frames(source)
+            found = None if volume_files.is_volume_file(source.path) else read_frames(source)
         except ScanError as error:  # a bad neighbour in a folder is the index's business, not this series'
             trouble = error
             continue
@@ -241,18 +251,26 @@ def _geometry_columns(shape: tuple[int, ...], affine: np.ndarray) -> dict[str, A
     }
 
 
-def _nifti_rows(source: Source) -> list[dict[str, Any]]:
+def _file_rows(source: Source) -> list[dict[str, Any]]:
     """One row per 3D volume of a file, which is read to its end: only so is a cut noticed now."""
-    shape, affine, count = nifti.check_nifti(source)
+    form, geometry, count, note = volume_files.format_of(source.path), {}, 1, ""
+    status, reason = "ok", ""
+    try:
+        held = volume_files.check(source)
+        geometry, count, note = _geometry_columns(held.shape, held.affine), held.count, held.note
+        check_plausible(held.shape, [geometry[f"spacing_{axis}_mm"] for axis in "ijk"])
+    except Exception as error:  # its format and geometry are shown all the same
+        status, reason = "rejected", _reason(error)
     sequence, rule = recognise({}, name=Path(source.path).name.split(".")[0])
     rows = []
     for number in range(count):
         name = f"{source.path}#{number}" if count > 1 else source.path
         row = _row(
-            series_id=name, path=name, format="nifti", exam_id=source.folder, n_files=1, n_copies=0,
-            told_apart_by=f"volume={number}" if count > 1 else "", sequence=sequence, sequence_rule=rule, status="ok",
+            series_id=name, path=name, format=form, exam_id=source.folder, n_files=1, n_copies=0, note=note,
+            told_apart_by=f"volume={number}" if count > 1 else "", sequence=sequence, sequence_rule=rule,
+            status=status, reason=reason,
         )  # fmt: skip
-        rows.append(row | _geometry_columns(shape, affine))
+        rows.append(row | geometry)
     return rows
 
 
@@ -286,6 +304,7 @@ def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
         try:
             _, shape, affine = grid(stack)
             row |= _geometry_columns(shape, affine)
+            check_plausible(shape, [row[f"spacing_{axis}_mm"] for axis in "ijk"])
             if row["Modality"] not in ("MR", ""):
                 raise ScanError(f"modality {row['Modality']} is not MR")
         except Exception as error:  # headers hold anything

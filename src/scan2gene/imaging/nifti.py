@@ -1,10 +1,11 @@
-"""NIfTI in and out."""
+"""NIfTI in and out; Analyze pairs and FreeSurfer's MGH, which nibabel reads too, in."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,59 @@ import numpy as np
 from scan2gene.core.errors import ScanError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.volume import Kind, Volume
+from scan2gene.imaging.header_geometry import affine_mm, odd_geometry
 from scan2gene.imaging.sources import MAX_DEFLATE_RATIO, MAX_UNPACKED_BYTES, Source
 from scan2gene.imaging.stacks import MIN_SLICES
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+MGH_SUFFIXES = (".mgh", ".mgz")
+PAIR_SUFFIX = ".img"  # of voxels; the header lies beside it as .hdr
+GZIP = b"\x1f\x8b"
 _CHECKED_BYTES = 64 << 20  # of a 4D file, checked at once
 _DAMAGED = "not a readable NIfTI file: damaged or cut short ({})"
+_WHOLE = 1e-3  # what a mask value may miss a whole number by: a slope is stored in 32 bits
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a file holds.
+
+    Args:
+        shape: Voxels along i, j, k.
+        affine: (4, 4) RAS+ mm.
+        count: Number of volumes.
+        note: What a user should know about it; empty where nothing is odd.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    count: int = 1
+    note: str = ""
 
 
 def is_nifti(path: str | Path) -> bool:
-    """True for names that end in .nii or .nii.gz."""
+    """True for names that end in .nii or .nii.gz, whatever the case."""
     return str(path).lower().endswith(NIFTI_SUFFIXES)
 
 
-def read_nifti(path: str | Path | Source, kind: Kind = "intensity", number: int | None = None) -> Volume:
+def read_nifti(
+    path: str | Path | Source, kind: Kind = "intensity", number: int | None = None, threshold: float | None = None
+) -> Volume:
     """Read one 3D volume: array (I, J, K) float32 (labels keep integers), slope and intercept applied.
 
     Args:
         path: The file, or a `Source`, which may lie in a zip archive.
         kind: "intensity" or "label".
         number: Volume of a 4D file.
+        threshold: Of a label: voxels above it are 1, all others 0.
+
+    Returns:
+        The volume, its affine in mm whatever the header's unit.
 
     Raises:
-        ScanError: Not a NIfTI, cut short, not 3D, with values that are not finite, or a
-            label outside 0 to 255.
+        ScanError: Not a NIfTI, cut short, not 3D, with values that are complex or not finite,
+            or a label that is not whole or outside 0 to 255.
     """
     image = _loaded(path)
     shape = _volume_shape(image, path)
@@ -50,19 +80,17 @@ def read_nifti(path: str | Path | Source, kind: Kind = "intensity", number: int 
         raise ScanError(_DAMAGED.format(type(error).__name__)) from error
     array = array.reshape(shape[:3])
     if array.dtype.names:  # RGB(A) is stored as a structure; channels become the last axis
+        if kind == "label":
+            raise ScanError("a colour image, which is no mask")
         colours = np.stack([array[n] for n in array.dtype.names], axis=-1).astype(np.float32)
-        return Volume(colours, image.affine)
-    if not np.isfinite(array).all():
-        raise ScanError("voxels that are not finite numbers")
-    array = label_array(array) if kind == "label" else array.astype(np.float32)
-    return Volume(array, image.affine, kind)
+        return Volume(colours, affine_mm(image))
+    check_values(array)
+    array = label_array(array, threshold) if kind == "label" else array.astype(np.float32)
+    return Volume(array, affine_mm(image), kind)
 
 
-def check_nifti(source: Source) -> tuple[tuple[int, int, int], np.ndarray, int]:
+def check_nifti(source: Source) -> Checked:
     """Read a file to its end, volume by volume, and keep nothing.
-
-    Returns:
-        Shape (I, J, K), affine (4, 4) RAS+, number of volumes.
 
     Raises:
         ScanError: As `read_nifti`, and for an affine that places nothing.
@@ -71,36 +99,87 @@ def check_nifti(source: Source) -> tuple[tuple[int, int, int], np.ndarray, int]:
     shape = _volume_shape(image, source)
     count = shape[3] if len(shape) == 4 else 1
     step = max(1, _CHECKED_BYTES // max(1, int(np.prod(shape[:3])) * 8))
+    ends: list[float] = []
     for begin in range(0, count, step):
         try:
             part = np.asanyarray(image.dataobj if len(shape) == 3 else image.dataobj[..., begin : begin + step])
         except Exception as error:
             raise ScanError(_DAMAGED.format(type(error).__name__)) from error
-        if not part.dtype.names and not np.isfinite(part).all():
-            raise ScanError("voxels that are not finite numbers")
+        if not part.dtype.names:
+            ends += check_values(part)
     i, j, k = shape[:3]
-    if min(i, j, k) < MIN_SLICES:
+    check_shape((i, j, k))
+    affine = affine_mm(image)
+    Volume(np.empty((1, 1, 1), np.uint8), affine)  # checks the affine
+    return Checked((i, j, k), affine, count, "; ".join([*odd_geometry(image, affine), *constant(ends)]))
+
+
+def check_shape(shape: tuple[int, int, int]) -> None:
+    """Refuse what is no volume."""
+    if min(shape) < MIN_SLICES:
+        i, j, k = shape
         raise ScanError(f"shape {i}x{j}x{k}; a volume needs at least {MIN_SLICES} voxels along each axis")
-    Volume(np.empty((1, 1, 1), np.uint8), image.affine)  # checks the affine
-    return (i, j, k), image.affine, count
+
+
+def constant(ends: list[float]) -> list[str]:
+    """A note where the smallest and largest values of all parts are one value: nothing is marked, or nothing seen."""
+    return [f"every voxel is {ends[0]:g}"] if ends and min(ends) == max(ends) else []
+
+
+def check_values(array: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest value.
+
+    Raises:
+        ScanError: Values that are complex, not finite, or beyond what float32 holds.
+    """
+    if array.dtype.kind == "c":
+        raise ScanError("complex values, of which one part would be lost: write the magnitude to a file of its own")
+    low, high = float(array.min()), float(array.max())  # a NaN shows in both
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ScanError("voxels that are not finite numbers")
+    if max(-low, high) > _FLOAT32_MAX:
+        raise ScanError(f"values up to {max(-low, high):.3g}, beyond 32-bit numbers: is the slope in the header right?")
+    return low, high
 
 
 def _loaded(path: str | Path | Source) -> Any:
     import nibabel as nib
+    from nibabel.spatialimages import HeaderDataError
 
+    file = path.path if isinstance(path, Source) else str(path)
     try:
         if isinstance(path, Source) and path.archive:
-            data = path.read()
-            if path.name.endswith(".gz"):
-                with gzip.open(io.BytesIO(data)) as stream:
-                    data = stream.read(MAX_UNPACKED_BYTES)
-            kind = nib.Nifti2Image if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
-            return kind.from_bytes(data)
-        return nib.load(path.path if isinstance(path, Source) else path)
+            return _from_bytes(path.read(), file)
+        # nibabel goes by the name: its case must be one throughout, and what it says of packing must be true
+        if file.lower().endswith(PAIR_SUFFIX) or (
+            file.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)) and _is_gzip(file) == file.endswith("gz")
+        ):
+            return nib.load(file)
+        return _from_bytes(Path(file).read_bytes(), file)
     except ScanError:
         raise
+    except HeaderDataError as error:  # tells which field, and nothing of a patient
+        raise ScanError(f"not a readable NIfTI file: {error}") from error
     except Exception as error:  # nibabel, zlib and OS each raise their own
         raise ScanError(_DAMAGED.format(type(error).__name__)) from error
+
+
+def _is_gzip(file: str | Path) -> bool:
+    with Path(file).open("rb") as stream:
+        return stream.read(2) == GZIP
+
+
+def _from_bytes(data: bytes, name: str) -> Any:
+    """An image from a file's bytes, unpacked where they are packed, whatever the name says."""
+    import nibabel as nib
+
+    if data[:2] == GZIP:
+        with gzip.open(io.BytesIO(data)) as stream:
+            data = stream.read(MAX_UNPACKED_BYTES)
+    if name.lower().endswith(MGH_SUFFIXES):
+        return nib.MGHImage.from_bytes(data)
+    kind = nib.Nifti2Image if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
+    return kind.from_bytes(data)
 
 
 def _volume_shape(image: Any, path: str | Path | Source) -> tuple[int, ...]:
@@ -115,22 +194,44 @@ def _volume_shape(image: Any, path: str | Path | Source) -> tuple[int, ...]:
         shape = shape[:-1]
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise ScanError(f"expected 3D or 4D, found shape {shape}")
-    size = path.size if isinstance(path, Source) else Path(path).stat().st_size
-    packed = str(path.path if isinstance(path, Source) else path).lower().endswith(".gz")
-    if math.prod(shape) * image.get_data_dtype().itemsize > size * (MAX_DEFLATE_RATIO if packed else 1):
-        raise ScanError(_DAMAGED.format("more voxels than the file holds"))
+    check_size(math.prod(shape) * image.get_data_dtype().itemsize, path)
     return shape
 
 
-def label_array(array: np.ndarray) -> np.ndarray:
-    """Whole numbers as uint8.
+def check_size(need: int, path: str | Path | Source) -> None:
+    """Refuse a header that asks for more bytes than a file of this size can hold, before they are taken."""
+    size = path.size if isinstance(path, Source) else Path(path).stat().st_size
+    archived = isinstance(path, Source) and bool(path.archive)
+    if need > size and not archived and not _is_gzip(path.path if isinstance(path, Source) else path):
+        raise ScanError(_DAMAGED.format("more voxels than the file holds"))
+    if need > size * MAX_DEFLATE_RATIO:
+        raise ScanError(_DAMAGED.format("more voxels than the file holds"))
+
+
+def label_array(array: np.ndarray, threshold: float | None = None) -> np.ndarray:
+    """Mask values as uint8.
+
+    Args:
+        array: Of any real type.
+        threshold: Voxels above it become 1, all others 0; for probabilities and soft edges.
 
     Raises:
-        ScanError: A value outside 0 to 255, which would turn into another label.
+        ScanError: A value that is not whole, and so would turn into another label or vanish,
+            or outside 0 to 255.
     """
+    if threshold is not None:
+        return (array > threshold).astype(np.uint8)
     labels = np.rint(array)
-    if labels.min() < 0 or labels.max() > 255:
-        raise ScanError(f"mask values run from {labels.min():g} to {labels.max():g}; they must be whole, 0 to 255")
+    low, high = float(array.min()), float(array.max())
+    apart = np.abs(array - labels) if array.dtype.kind == "f" else np.zeros(1)
+    if apart.max() > _WHOLE:
+        example = float(array.ravel()[int(apart.argmax())])
+        raise ScanError(
+            f"mask values must be whole, 0 to 255; found {example:.3g} among values from {low:.3g} to {high:.3g}: "
+            "write the mask with whole numbers, or give its role a threshold, above which a voxel is marked"
+        )
+    if low < -_WHOLE or high > 255 + _WHOLE:
+        raise ScanError(f"mask values run from {low:g} to {high:g}; they must be whole, 0 to 255")
     return labels.astype(np.uint8)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from scan2gene.imaging.frame import Frame
 from scan2gene.imaging.sources import Source
 
-_VERSION = 2  # of what is kept; another one is not read
+_VERSION = 3  # of what is kept; another one is not read
 
 
 class Progress:

@@ -146,7 +146,7 @@ def _file(path: str) -> Iterator[Source]:
     try:
         found = Path(path).stat()
     except OSError as error:
-        yield Source(path, 0, 0, trouble=f"cannot be read: {error.strerror}")
+        yield Source(path, 0, 0, trouble=_lost_link(path) or f"cannot be read: {error.strerror}")
         return
     if not stat.S_ISREG(found.st_mode):  # a pipe or device would block
         return
@@ -160,6 +160,12 @@ def _file(path: str) -> Iterator[Source]:
         yield from _members(source)
     else:
         yield source
+
+
+def _lost_link(path: str) -> str:
+    """Words for a link of git-annex (DataLad, OpenNeuro) whose file was not fetched; empty for any other."""
+    annexed = Path(path).is_symlink() and "annex/objects" in str(Path(path).readlink()).replace("\\", "/")
+    return "a link of git-annex, its content is not here: git annex get (or datalad get)" if annexed else ""
 
 
 @functools.lru_cache(maxsize=4)

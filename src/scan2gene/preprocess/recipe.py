@@ -24,9 +24,9 @@ from scan2gene.preprocess import GEOMETRIC, STEPS
 ROLE_OPTIONS = ("mask", "reference")
 NEED_NOISE = ("remove_background", "body_crop", "edge_slices", "n4")  # they tell the body from the noise of the air
 # Words of a message and the writing of tables move no voxel.
-_NO_VOXELS = tuple(f"scan2gene.core.{name}" for name in ("errors", "console", "files", "tables", "study")) + tuple(
-    f"scan2gene.imaging.{name}" for name in ("sequence", "progress")
-)
+_NO_VOXELS = tuple(
+    f"scan2gene.core.{name}" for name in ("errors", "console", "files", "tables", "study", "limits", "machine")
+) + tuple(f"scan2gene.imaging.{name}" for name in ("sequence", "progress"))
 
 
 def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:

@@ -10,10 +10,12 @@ import numpy as np
 
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.geometry import axis_map, checked_shape, to_sitk
+from scan2gene.core.limits import check_memory
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.linear import resample_linear
 from scan2gene.preprocess.spline import resample_spline
 
+BYTES_PER_VOXEL = 12  # of a result: float32 with the copies on the way to it
 ROUNDING = 1e-4  # of a direction cosine; over a field of 300 mm it is 0.03 mm
 
 
@@ -50,7 +52,9 @@ def resample(
         return onto(volume, *_straight_grid(volume, new))
     old = np.asarray(volume.spacing_mm)
     # halves go up, and rounding noise in the affine must not decide about a slice
-    shape = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6)).astype(int)
+    size = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6))
+    check_memory(size, BYTES_PER_VOXEL, f"resample from {_mm(old)} to {_mm(new)} mm")
+    shape = size.astype(int)
     if volume.kind == "label":
         return _nearest(volume, shape, new / old)
     dtype = volume.array.dtype if np.issubdtype(volume.array.dtype, np.integer) else np.float32
@@ -102,7 +106,9 @@ def _straight_grid(volume: Volume, spacing: np.ndarray) -> tuple[np.ndarray, np.
     for axis, (world, sign) in enumerate(axis_map(volume.affine)):
         affine[world, axis] = sign * spacing[axis]
     extent = np.abs(affine[:3, :3].T / spacing[:, None]) @ np.ptp(places, axis=0)
-    shape = np.maximum(1, np.ceil(extent / spacing - 1e-6)).astype(int)
+    size = np.maximum(1, np.ceil(extent / spacing - 1e-6))
+    check_memory(size, BYTES_PER_VOXEL, f"straighten to {_mm(spacing)} mm")
+    shape = size.astype(int)
     middle = (places.min(axis=0) + places.max(axis=0)) / 2
     affine[:3, 3] = middle - affine[:3, :3] @ ((shape - 1) / 2)
     return shape, affine
@@ -126,6 +132,7 @@ def resize(volume: Volume, *, shape: Sequence[int | None]) -> Volume:
     """
     free = [n if size is None else size for size, n in zip(shape, volume.shape, strict=False)]
     new = checked_shape(free if len(shape) == 3 else list(shape))  # type: ignore[arg-type]  # which it refuses
+    check_memory(new, BYTES_PER_VOXEL, "resize")
     factor = np.asarray(volume.shape) / new
     if volume.kind == "label":
         return _nearest(volume, new, factor)
@@ -153,6 +160,7 @@ def onto(volume: Volume, shape: np.ndarray, affine: np.ndarray) -> Volume:
     """
     import SimpleITK as sitk
 
+    check_memory(shape, BYTES_PER_VOXEL, "resample onto another grid")
     labels = volume.kind == "label"
     grid = to_sitk(Volume(np.zeros(tuple(int(n) for n in shape), np.uint8), affine))
     low, high = (0.0, 255.0) if labels else (float(volume.array.min()), float(volume.array.max()))
@@ -182,6 +190,10 @@ def _widened(affine: np.ndarray, factor: np.ndarray) -> np.ndarray:
     wide[:3, :3] = affine[:3, :3] * factor
     wide[:3, 3] += affine[:3, :3] @ ((factor - 1) / 2)
     return wide
+
+
+def _mm(spacing: np.ndarray) -> str:
+    return " x ".join(f"{v:.4g}" for v in spacing)
 
 
 def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

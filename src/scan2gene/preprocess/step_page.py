@@ -64,7 +64,8 @@ def preview_page(exam: str, study: Path | None = None, run: str | None = None, r
             raise StudyError(f"--role {given}: expected name=path; role {unknown_name(name, view.cohort.roles)}")
         paths[name] = path
     check_recipe(view.preprocess, view.cohort.roles)
-    return step_page({r: read_volume(p, view.cohort.roles[r].kind) for r, p in paths.items()}, view.preprocess)
+    rules = view.cohort.roles
+    return step_page({r: read_volume(p, rules[r].kind, rules[r].threshold) for r, p in paths.items()}, view.preprocess)
 
 
 def step_page(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> str:

@@ -24,7 +24,7 @@ from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import nifti
 from scan2gene.imaging.index import fingerprint, read_volume
-from scan2gene.preprocess.notes import SEPARATOR, collected
+from scan2gene.preprocess.notes import SEPARATOR, collected, note
 from scan2gene.preprocess.recipe import apply_recipe, recipe_hash
 from scan2gene.preprocess.threads import cpus
 
@@ -32,6 +32,7 @@ MANIFEST_COLUMNS = (
     "patient_id", "exam_id", "role", "file", "shape", "spacing_mm", "dtype", "checksum", "status", "reason",
     "note",
 )  # fmt: skip
+NO_MARK = "no voxel is marked"  # of a note about a mask
 _COMMENT = 6  # code of a NIfTI header extension that is plain text
 
 
@@ -99,7 +100,7 @@ def _one_exam(
     base = {"patient_id": exam["patient_id"], "exam_id": exam["exam_id"]}
     sources = {r: paths[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
     try:
-        evidence = [(r, roles[r].kind, fingerprint([p])) for r, p in sources.items()]
+        evidence = [(r, roles[r].kind, roles[r].threshold, fingerprint([p])) for r, p in sources.items()]
         key = value_hash([recipe_id, evidence])[:8]
         files = {r: folder / f"{_slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
         if all(is_whole(f) for f in files.values()):
@@ -108,6 +109,7 @@ def _one_exam(
         optional = [r for r in sources if roles[r].optional]
         with collected() as notes:  # no name holds the scans meanwhile
             prepared = apply_recipe(_read_roles(sources, roles, lost), recipe, optional, lost)
+            _note_lost_marks(prepared)
         for role, volume in prepared.items():
             _write(volume, files[role], SEPARATOR.join(notes))
         rows = [base | _described(role, files[role]) for role in prepared]
@@ -124,12 +126,14 @@ def _read_roles(sources: Mapping[str, str], roles: Mapping[str, Role], lost: dic
     volumes = {}
     for role, path in sources.items():
         try:
-            volume = read_volume(path, roles[role].kind)
+            volume = read_volume(path, roles[role].kind, roles[role].threshold)
             low, high = float(volume.array.min()), float(volume.array.max())
             if not np.isfinite([low, high]).all():  # a NaN shows in both
                 raise ScanError(f"{role}: voxels that are not finite numbers")
             if volume.kind == "intensity" and low == high:
                 raise ScanError(f"{role}: every voxel has the same value")
+            if volume.kind == "label" and not high:
+                note(f"{role}: {NO_MARK} in the file")
             volumes[role] = volume
         except Scan2GeneError as error:
             if not roles[role].optional:
@@ -138,11 +142,17 @@ def _read_roles(sources: Mapping[str, str], roles: Mapping[str, Role], lost: dic
     return volumes
 
 
-def _write(volume: Volume, file: Path, note: str) -> None:
+def _note_lost_marks(prepared: Mapping[str, Volume]) -> None:
+    for role, volume in prepared.items():
+        if volume.kind == "label" and not volume.array.any():
+            note(f"{role}: {NO_MARK} on the prepared grid")
+
+
+def _write(volume: Volume, file: Path, text: str) -> None:
     stored = volume if volume.array.dtype == np.uint8 else volume.with_array(volume.array.astype(np.float32))
     try:
-        if note:
-            _write_with_note(stored, file, note)
+        if text:
+            _write_with_note(stored, file, text)
         else:
             nifti.write_nifti(stored, file)
     except OSError as error:
@@ -152,13 +162,13 @@ def _write(volume: Volume, file: Path, note: str) -> None:
         ) from error
 
 
-def _write_with_note(volume: Volume, file: Path, note: str) -> None:
+def _write_with_note(volume: Volume, file: Path, text: str) -> None:
     """The note lies in the file itself, as a comment: a run that was killed before its manifest still has it."""
     import nibabel as nib
 
     image = nib.Nifti1Image(volume.array, volume.affine)
     image.header.set_xyzt_units("mm")
-    image.header.extensions.append(nib.nifti1.Nifti1Extension(_COMMENT, note.encode()))
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(_COMMENT, text.encode()))
     with atomic_path(file) as temporary:
         nib.save(image, temporary)
 

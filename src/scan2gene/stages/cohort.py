@@ -10,9 +10,11 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
+from scan2gene.cohorts.odd_series import odd_series
 from scan2gene.cohorts.pseudonyms import Veil, shown_study
 from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.cohorts.split import class_table, make_splits, one_class_parts
+from scan2gene.core.console import say
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.leakage import LEAKY, stamped
@@ -75,6 +77,8 @@ def curate_cohort(job: Job) -> str:
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
     left = len(job.table("exclusions.csv"))
+    for line in odd_series(cohort, job.table("series.csv")):
+        say("", f"  warning: {line}")
     people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
     guess = f"; {NO_LIST}" if rules.mutations and not (rules.sequenced or rules.sequenced_column) else ""
     warnings = "".join(f"\n{'':<11}warning: {text}" for text in contested(job.table("roles.csv", ROLE_COLUMNS)))

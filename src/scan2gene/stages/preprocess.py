@@ -21,7 +21,7 @@ def preprocess_exams(job: Job) -> str:
     """Write each store that a run reads, of the roles that it reads."""
     from scan2gene.preprocess.kept import kept_counts, write_kept
     from scan2gene.preprocess.preview import PICTURED, write_previews, write_step_pictures
-    from scan2gene.preprocess.store import build_store
+    from scan2gene.preprocess.store import NO_MARK, build_store
 
     cohort = job.table("cohort.csv")
     paths = job.paths()
@@ -51,6 +51,9 @@ def preprocess_exams(job: Job) -> str:
         manifest = read_csv(store / "manifest.csv")
         if warning := cut_off(manifest, steps):
             say("", f"  warning: {store.name}: {warning}")
+        empty = manifest.loc[manifest["note"].fillna("").str.contains(NO_MARK), "exam_id"].nunique()
+        if empty:
+            say("", f"  {store.name}: a mask without a marked voxel in {empty} exams (column note of manifest.csv)")
         status = manifest["status"].value_counts()
         told.append(f"{store.name}: {status.get('ok', 0)} volumes, {status.get('failed', 0)} failed")
     return "; ".join(told) or "no network, nothing to prepare"

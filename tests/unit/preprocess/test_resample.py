@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.volume import Volume
+from scan2gene.preprocess import STEPS
 from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import like, resample, resize, slice_axis
 
@@ -252,3 +255,28 @@ def test_like_brings_a_mask_to_another_grid_and_is_zero_outside():
     expected[known] = inside[tuple(where[:, known])]
     assert 0 < (expected > 0).sum() < known.sum() < expected.size
     np.testing.assert_array_equal(result.array, expected)
+
+
+@pytest.mark.parametrize("kind", ["intensity", "label"])
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        ("resample", {"spacing_mm": (0.001, 0.001, 0.001)}),
+        ("resample", {"spacing_mm": (1e-200, 1, 1)}),
+        ("resample", {"spacing_mm": (0.001, 0.001, 0.001), "straighten": True}),
+        ("resize", {"shape": (100_000, 100_000, 100)}),
+        ("crop_or_pad", {"shape": (100_000, 100_000, 100)}),
+        ("match_grid", {}),
+    ],
+)
+def test_a_result_larger_than_memory_is_refused_before_it_is_made(step, options, kind):
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", 20, degrees=True).as_matrix()
+    volume = Volume(np.arange(512, dtype=np.uint8).reshape(8, 8, 8), turn, kind)
+    if step == "match_grid":
+        options = {"reference": Volume(np.broadcast_to(np.uint8(0), (10_000, 10_000, 1_000)), np.eye(4))}
+    tracemalloc.start()
+    with pytest.raises(GeometryError, match="GB"):
+        STEPS[step](volume, **options)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()

@@ -454,3 +454,34 @@ def test_previews_are_three_pictures_without_a_name(cohort):
         assert content.startswith(b"\x89PNG\r\n")
         assert b"SECRET" not in content
     assert len({p.read_bytes() for p in written}) == 2  # the first and the third show one patient's scans
+
+
+def test_a_mask_without_a_mark_is_noted(cohort):
+    mask = cohort.store.parent / "scans" / "P3" / "mask.nii"
+    save(mask, np.zeros((16, 15, 14), np.uint8))
+    recipe = [Plugin(name="min_max_uint8"), Plugin(name="resize", options={"shape": [8, 8, 6]})]
+    notes = cohort.build(recipe).set_index(["patient_id", "role"])["note"]
+    assert "mask: no voxel is marked" in notes["P3", "mask"]
+    assert not notes["P1", "mask"]
+
+
+def test_marks_lost_on_the_way_are_noted(cohort):
+    mask = np.zeros((16, 15, 14), np.uint8)
+    mask[0, 0, 0] = 1
+    save(cohort.store.parent / "scans" / "P3" / "mask.nii", mask)
+    notes = cohort.build([Plugin(name="crop_or_pad", options={"shape": [8, 8, 6]})]).set_index("patient_id")["note"]
+    assert all("prepared grid" in note for note in notes["P3"])
+    assert not any(notes["P1"])
+
+
+def test_a_soft_mask_fails_its_exam_unless_a_threshold_is_stated(cohort):
+    for patient in ("P1", "P2", "P3"):
+        file = cohort.store.parent / "scans" / patient / "mask.nii"
+        save(file, (nib.load(file).get_fdata() * 0.45).astype(np.float32))
+    manifest = cohort.build()
+    assert set(manifest["status"]) == {"failed"}
+    assert manifest["reason"].str.contains("whole").all()
+    at = {"t1": ROLES["t1"], "flair": ROLES["flair"], "mask": Role(match={}, kind="label", threshold=0.4)}
+    assert set(cohort.build(roles=at)["status"]) == {"ok"}
+    with pytest.raises(ValueError, match="threshold"):
+        Role(match={}, threshold=0.4)
