@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import scan2gene
+from scan2gene.cohorts.guess_roles import guess_roles
 from tests.integration.road import edit, nifti_study, shell
 
 
@@ -30,7 +31,8 @@ def test_bad_exams_are_set_aside_and_the_cohort_goes_on(tmp_path):
     labels.to_csv(tmp_path / "labels.csv", index=False)
     out = scan2gene.run(study, tmp_path / "run")
     left = pd.read_csv(out / "exclusions.csv", keep_default_na=False)
-    assert left["reason"].str.contains("not a readable NIfTI").sum() == 2
+    assert left["reason"].str.contains("not a readable NIfTI").sum() == 1
+    assert left["reason"].str.contains("an empty file").sum() == 1
     assert left["reason"].str.contains("not a readable DICOM").sum() == 1
     assert left.loc[left["patient_id"] == "P777", "reason"].tolist() == ["labelled patient without a usable scan"]
     table = pd.read_parquet(out / "predictions.parquet").set_index("patient_id")
@@ -156,7 +158,7 @@ def test_an_index_says_what_series_are_called_and_does_not_drown_in_rejects(tmp_
     said = capsys.readouterr().out
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in said.splitlines() if "│" in line]
     assert cells == [["25", "FLAIR", "axial", "nifti", "*_[flair].nii.gz"], ["5", "T1", "axial", "nifti", "t1.nii.gz"]]
-    assert said.count("not a readable NIfTI") == 20
+    assert said.count("an empty file") == 20
     assert "rejected  5 more" in said
     assert "55 series, 30 ok" in said
 
@@ -305,3 +307,34 @@ def test_a_new_study_names_the_schema_beside_it(tmp_path, monkeypatch):
     schema = tmp_path / first.partition("$schema=")[2]
     keys = json.loads(schema.read_text())["properties"]
     assert {"cohort", "targets", "runs"} <= set(keys)
+
+
+def test_masks_in_a_format_that_is_not_read_are_counted_where_their_role_is_missed(monkeypatch, tmp_path, capsys):
+    study = nifti_study(tmp_path, 6)
+    for exam in (tmp_path / "scans").iterdir():
+        (exam / "lesion.mnc").write_bytes(b"\x89HDF\r\n" + bytes(100))
+    cohort = yaml.safe_load(study.read_text())["cohort"]
+    cohort["roles"]["mask"] = {"match": {"path": "lesion"}, "kind": "label"}
+    edit(study, cohort=cohort)
+    message = shell(monkeypatch, "curate", study, "-o", tmp_path / "run")
+    assert "6 x .mnc files are not read" in message
+    assert "6 x .mnc files are not read" in capsys.readouterr().out
+
+
+def test_masks_as_nrrd_are_drafted_and_curated(tmp_path):
+    import SimpleITK as sitk
+
+    study = nifti_study(tmp_path, 6)
+    for exam in sorted((tmp_path / "scans").iterdir()):
+        mask = sitk.GetImageFromArray(np.ones((10, 12, 12), np.uint8))
+        mask.SetDirection([-1, 0, 0, 0, -1, 0, 0, 0, 1])
+        sitk.WriteImage(mask, str(exam / "lesion.seg.nrrd"))
+    cohort = yaml.safe_load(study.read_text())["cohort"]
+    series = scan2gene.index(tmp_path / "scans")
+    whose = [p.split("/")[-2] for p in series["path"]]
+    guesses = {g.name: g for g in guess_roles(series, list(series["path"]), whose)}
+    assert guesses["mask"].kind == "label"
+    cohort["roles"]["mask"] = {"match": {guesses["mask"].column: guesses["mask"].pattern}, "kind": "label"}
+    edit(study, cohort=cohort)
+    manifest = pd.read_csv(next((scan2gene.run(study, tmp_path / "run", until="preprocess") / "store").glob("*/man*")))
+    assert (manifest["status"] == "ok").sum() == 12

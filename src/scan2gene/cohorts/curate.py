@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.cohorts.dates import in_time, one_exam
-from scan2gene.cohorts.exams import build_exams, one_day
+from scan2gene.cohorts.exams import READABLE, build_exams, one_day
 from scan2gene.cohorts.flow import Flow, counts
 from scan2gene.cohorts.genomics import with_mutations
 from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap
@@ -111,7 +111,7 @@ def find_exams(rules: Cohort, series: pd.DataFrame, flow: Flow) -> tuple[pd.Data
         raise CohortError("there is no DICOM or NIfTI file below cohort.scans")
     flow.step("series found", len(series), "series")
     series = found = with_patients(series.fillna(""), rules.patient_pattern, rules.scans)
-    series = _narrow(series, _readable(series, rules.patient_pattern), "readable, regular volumes", flow)
+    series = _narrow(series, _readable(series, rules.patient_pattern), READABLE, flow)
     series = _narrow(series, _selected(series, rules), "selected by the study", flow)
     fits = role_fits(series, rules.roles)
     series = _narrow(series, _without_role(series, rules, fits.any(axis=1)), "with a role", flow)

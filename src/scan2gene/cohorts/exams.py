@@ -17,6 +17,7 @@ from scan2gene.core.study_cohort import Role
 
 _BIDS_NAME = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)_[^/]+$")
 Row = dict[str, Any]  # of the series index, with its role
+READABLE = "readable, regular volumes"  # the step before
 _GRID = ["shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation"]
 _DATES = ("StudyDate", "SeriesDate", "AcquisitionDate")
 
@@ -60,9 +61,13 @@ def build_exams(series: pd.DataFrame, roles: Mapping[str, Role], flow: Flow) -> 
     flow.step("complete exams", len(rows), "exams", pd.Series(lacking, dtype=str))
     if not rows:
         why = "; ".join(f"{n} x {reason}" for reason, n in flow.steps[-1]["left_out"].items())
+        unread: dict[str, int] = next(
+            (s["left_out"] for s in flow.steps if s["step"] == READABLE and s["left_out"]), {}
+        )
+        lost = f" Files left out: {'; '.join(f'{n} x {r}' for r, n in list(unread.items())[:3])}." if unread else ""
         raise CohortError(
-            f"no exam has every required role. {why}. Look at series.csv and mend the patterns under cohort.roles. "
-            "The NIfTI files of one exam must lie in one folder."
+            f"no exam has every required role. {why}.{lost} Look at series.csv and mend the patterns under "
+            "cohort.roles. The NIfTI files of one exam must lie in one folder."
         )
     exams = pd.DataFrame(rows)
     told = pd.DataFrame(chosen, columns=list(ROLE_COLUMNS))

@@ -29,6 +29,9 @@ _DESCRIBED = (
     ("t2", r"t2"),
 )  # fmt: skip
 _SEQUENCES = {"T1": "t1", "T1c": "t1c", "T2": "t2", "FLAIR": "flair", "DWI": "dwi", "ADC": "adc", "DCE": "dce"}
+_SUFFIX = re.compile(
+    r"\.(nii|nrrd|nhdr|mha|mhd|mgh|mgz|img)(?:\.gz)?(?:#\d+)?$", re.IGNORECASE
+)  # of files that are no DICOM
 _ENUMERATED = 6  # more descriptions than this are not listed one by one
 MANDATORY, RARE = 0.95, 0.3  # share of exams: below the first a role is optional, below the second it is a comment
 
@@ -114,7 +117,7 @@ def _with_phases(series: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
     for group in (("dce",), ("t1", "t1c"), ("",)):
         rows = series[series["guess"].isin(group)].assign(called=called)
         if "" in group:
-            rows = rows[rows["format"] == "nifti"]
+            rows = rows[rows["format"] != "dicom"]
         found, by_volume = phases(rows, lambda exam: bool(exam["guess"].duplicated().any()))
         if (found != "").any() and not (by_volume and "" in group):
             # what is told apart in no exam, such as a map made of the phases, is left without a role
@@ -151,12 +154,12 @@ def sequence_of(row: Mapping[str, Any], role: str) -> str:
 
 def _name(row: dict) -> str:
     """Role of one series; empty where nothing tells."""
-    if row["format"] == "nifti" and _tokens(row["below"]) & {m.lower() for m in _MASK}:
+    if row["format"] != "dicom" and _tokens(row["below"]) & {m.lower() for m in _MASK}:
         return "mask"
     known = _SEQUENCES.get(str(row.get("sequence") or ""))
     if known:
         return known
-    if row["format"] == "nifti":
+    if row["format"] != "dicom":
         return _by_name(row["below"], counted=TIME_POINT in str(row.get("sequence_rule")))
     text = f"{row['SeriesDescription']} {row.get('ProtocolName', '')}".lower()
     return next((name for name, pattern in _DESCRIBED if re.search(pattern, text)), "")
@@ -173,8 +176,8 @@ def _by_name(path: str, counted: bool = False) -> str:
 
 def _tokens(path: str) -> set[str]:
     """Words of a file's name and of its folder's, lower case."""
-    last = [re.sub(r"\.nii(\.gz)?(#\d+)?$", "", part.lower()) for part in path.split("/")[-2:]]
-    return {word for part in last for word in re.split(r"[^a-z0-9]+", part)} - {""}
+    last = path.split("/")[-2:]
+    return {w for part in last for w in re.split(r"[^a-z0-9]+", _SUFFIX.sub("", part.lower()))} - {""}
 
 
 def _guess(name: str, rows: pd.DataFrame, series: pd.DataFrame) -> list[RoleGuess]:
@@ -185,9 +188,9 @@ def _guess(name: str, rows: pd.DataFrame, series: pd.DataFrame) -> list[RoleGues
     if whole:
         return [RoleGuess(name, *whole[:2], kind, rows["who"].nunique(), len(rows), whole[2])]
     found: list[RoleGuess] = []
-    for form, own in rows.groupby("format"):
+    for form, own in rows.groupby(rows["format"].where(rows["format"] == "dicom", "file")):
         rivals = others[others["guess"] != ""]
-        picked = _by_path(own, rivals, others) if form == "nifti" else _by_description(own, others)
+        picked = _by_path(own, rivals, others) if form == "file" else _by_description(own, others)
         if picked:
             column, pattern, why = picked
             unique = name if not found else f"{name}-{form}"
@@ -224,7 +227,7 @@ def _by_path(rows: pd.DataFrame, rivals: pd.DataFrame, others: pd.DataFrame) -> 
     for against in (others, rivals):
         short, longer = _endings(rows, 1), _endings(rows, 2)
         if short is None:  # the names say only whose they are
-            tries = [_folders(rows), r"\.nii", _but(r"\.nii", against)]
+            tries = [_folders(rows), _suffix(rows), _but(_suffix(rows), against)]
         elif longer and re.search(r"[-_./ ]\d+[-_./ ]", longer):  # a lone number is a visit; others have another
             tries = [short, _but(short, against), longer, _folders(rows), _endings(rows, 9)]
         else:
@@ -244,12 +247,19 @@ def _endings(rows: pd.DataFrame, parts: int) -> str | None:
     if "" in ends or len(ends) > _ENUMERATED:
         return None
     words = sorted(literal(e) for e in ends)
-    return (words[0] if len(words) == 1 else f"(?:{'|'.join(words)})") + r"\.nii"
+    return (words[0] if len(words) == 1 else f"(?:{'|'.join(words)})") + _suffix(rows)
+
+
+def _suffix(rows: pd.DataFrame) -> str:
+    """Pattern of the suffixes, without what packs them."""
+    found = (_SUFFIX.search(path) for path in rows["below"])
+    words = sorted({match[1].lower() for match in found if match})
+    return r"\." + (words[0] if len(words) == 1 else f"(?:{'|'.join(words)})")
 
 
 def _rest(path: str, who: str) -> str:
     """What a file's name says beside whose it is; begins with / where it is the whole name."""
-    name = re.sub(r"\.nii(\.gz)?(#\d+)?$", "", path.rpartition("/")[2], flags=re.IGNORECASE)
+    name = _SUFFIX.sub("", path.rpartition("/")[2])
     return name.rpartition(who)[2] if who in name else "/" + name
 
 
@@ -270,7 +280,7 @@ def _folders(rows: pd.DataFrame) -> str | None:
 def _anything(series: pd.DataFrame) -> list[RoleGuess]:
     """No sequence is known: a role per name that patients share, or `image` where there is one."""
     rows, others = series[series["guess"] == ""], series[series["guess"] != ""]
-    dicom, nifti = (rows[rows["format"] == form] for form in ("dicom", "nifti"))
+    dicom, nifti = (rows[(rows["format"] == "dicom") == is_dicom] for is_dicom in (True, False))
     if len(dicom):
         common = dicom.groupby("SeriesDescription")["who"].nunique().idxmax()
         rest = dicom[dicom["SeriesDescription"] != common]
@@ -291,7 +301,7 @@ def _anything(series: pd.DataFrame) -> list[RoleGuess]:
                 RoleGuess(role or "image", *picked[:2], "intensity", mine["who"].nunique(), len(mine), picked[2])
             )
     if not found and len(nifti):
-        picked = _by_path(nifti, others, others) or ("path", r"\.nii", "every NIfTI file")
+        picked = _by_path(nifti, others, others) or ("path", _suffix(nifti), "every file")
         found = [RoleGuess("image", *picked[:2], "intensity", nifti["who"].nunique(), len(nifti), picked[2])]
     return found
 

@@ -302,6 +302,8 @@ def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
             "sequence_rule": rule,
         }
         try:
+            if row["Modality"] == "SEG":
+                raise ScanError("a DICOM segmentation (SEG), which is not read: write it as a NIfTI or NRRD mask")
             _, shape, affine = grid(stack)
             row |= _geometry_columns(shape, affine)
             check_plausible(shape, [row[f"spacing_{axis}_mm"] for axis in "ijk"])

@@ -29,6 +29,8 @@ from scan2gene.evaluate.power import power_table
 from scan2gene.imaging.index import copied_series, fingerprint, index
 from scan2gene.stages.job import Job, ToDo
 
+_REASONS = 3  # of rejected series that are shown, the most frequent ones; series.csv has them all
+
 
 def index_scans(job: Job) -> str:
     """Write series.csv; what a terminal shows of it."""
@@ -48,7 +50,9 @@ def index_scans(job: Job) -> str:
     table = job.table("series.csv")
     status, copies = table["status"].value_counts(), copied_series(table)
     twice = f"; {copies} found in more than one place, counted once (n_copies)" if copies else ""
-    return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected{twice}"
+    reasons = table.loc[table["status"] != "ok", "reason"].value_counts().head(_REASONS)
+    why = f" ({'; '.join(f'{n} x {reason}' for reason, n in reasons.items())})" if len(reasons) else ""
+    return f"{status.sum()} series: {status.get('ok', 0)} ok, {status.get('rejected', 0)} rejected{why}{twice}"
 
 
 def curate_cohort(job: Job) -> str:

@@ -241,3 +241,10 @@ def test_what_is_written_is_read_whatever_the_case(tmp_path):
     volume = read_volume(_nrrd(tmp_path / "a.nrrd"))
     write_nifti(volume, tmp_path / "b.nii.gz")
     np.testing.assert_allclose(read_volume(tmp_path / "b.nii.gz").affine, volume.affine, atol=1e-5)
+
+
+def test_a_dicom_segmentation_says_that_it_is_not_read(shared_data):
+    rows = index(shared_data / "breast_dce_dicom")
+    (reason,) = rows.loc[rows["Modality"] == "SEG", "reason"]
+    assert "segmentation" in reason
+    assert "NIfTI" in reason
