@@ -80,7 +80,11 @@ def write_step_pictures(
         needed = {role, *roles_of_steps(recipe)}
         try:
             sources = {r: str(exam[f"role:{r}"]) for r in needed if isinstance(exam.get(f"role:{r}"), str)}
-            states = _states({r: read_volume(paths[s], roles[r].kind) for r, s in sources.items()}, recipe, numbers)
+            states = _states(
+                {r: read_volume(paths[s], roles[r].kind, roles[r].threshold) for r, s in sources.items()},
+                recipe,
+                numbers,
+            )
         except (Scan2GeneError, OSError):
             continue
         for n, (before, after) in states.items():
