@@ -90,7 +90,7 @@ def _with_folders(series: pd.DataFrame) -> pd.DataFrame:
     Folders t0, t1, t2 beside each other count time points, as files do.
     """
     folders = series["below"].map(lambda path: path.rpartition("/")[0])
-    many = (series["format"] == "nifti") & (series["who"].groupby(folders).transform("nunique") > 1)
+    many = (series["format"] != "dicom") & (series["who"].groupby(folders).transform("nunique") > 1)
     named = [(f.rpartition("/")[0], f.rpartition("/")[2]) for f in folders]
     cut = without_time_points(dict.fromkeys(named))
     counted = pd.Series([n in cut for n in named], series.index, dtype=bool)
