@@ -74,13 +74,10 @@ def test_upenns_follow_up_rows_are_not_counted_twice(shared_data):
     assert Counter(r["IDH1"] for r in before) == {"Wildtype": 499, "NOS/NEC": 96, "Mutated": 16}
 
 
-def test_every_table_of_the_shared_data_is_accounted_for(shared_data):
-    there = {
-        str(path.relative_to(shared_data))
-        for path in shared_data.rglob("*")
-        if path.suffix in (".csv", ".tsv", ".xlsx", ".maf", ".vcf") and "pyradiomics_baseline" not in path.parts
-    }
-    assert there == {row[0] for row in COUNTED} | {file for _, file, _ in BY_HAND} | set(OTHERS)
+def test_every_table_that_a_test_names_is_there(shared_data):
+    named = {row[0] for row in COUNTED} | {file for _, file, _ in BY_HAND} | set(OTHERS)
+    assert len(named) > 15
+    assert not [file for file in sorted(named) if not (shared_data / file).is_file()]
 
 
 def test_what_is_available_is_no_label_but_can_be_counted(shared_data):
