@@ -1,7 +1,7 @@
 """Pixels of DICOM frames to volumes.
 
 Uncompressed little-endian files are read directly, everything else by pydicom and its
-decoders. DICOM's LPS becomes RAS+ in `stacks.grid`, nowhere else.
+decoders. DICOM's LPS becomes RAS+ in `grid.grid`, nowhere else.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.frame import Frame
 from scan2gene.imaging.frames import ENHANCED, read_dataset
+from scan2gene.imaging.grid import Stack, grid
 from scan2gene.imaging.sources import Source
-from scan2gene.imaging.stacks import Stack, grid
 from scan2gene.imaging.tags import NATIVE, Header, scan
 
 # Samples per pixel and photometric interpretation that need no conversion; ARGB is retired and still met.

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.imaging.sources import Source
-from scan2gene.imaging.tags import Header, numbers
+from scan2gene.imaging.tags import KEYWORDS, Header, numbers, numbers_of
 
 # What may tell apart volumes that share their slice positions, in the order in which it is asked.
 MARKS = (
     "ImageType", "EchoTime", "InversionTime", "DiffusionBValue", "DiffusionGradientOrientation", "SequenceName",
     "TemporalPositionIdentifier", "TriggerTime", "AcquisitionNumber", "AcquisitionTime", "DimensionIndexValues",
+    "RepetitionTime", "FlipAngle", "ContrastBolusAgent", "ScanningSequence",
 )  # fmt: skip
+# What a frame keeps of its header, in this order, so that every volume gets the values of its own files.
+KEPT = (*KEYWORDS, "SOPClassUID", "SamplesPerPixel", "PatientBirthDate")
 TIMES = frozenset({"TriggerTime", "AcquisitionNumber", "AcquisitionTime"})  # may count otherwise than by volumes
+_KEPT_AT = {keyword: n for n, keyword in enumerate(KEPT)}
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
 
 
@@ -36,8 +42,10 @@ class Frame:
         spacing: (mm between rows, mm between columns).
         order: InstanceNumber and `number`, for what nothing else tells apart.
         marks: One text per entry of `MARKS`.
+        header: One text per entry of `KEPT`; frames of one series share the tuple.
         tiles: Tiles along a row of the mosaic; 0 when it is none.
         trouble: Why it has no place; empty when it has.
+        damage: Why its pixels cannot be read, although its header can; empty when nothing is known against them.
     """
 
     source: Source
@@ -51,15 +59,21 @@ class Frame:
     spacing: tuple[float, ...]
     order: tuple[float, int]
     marks: tuple[str, ...]
+    header: tuple[str, ...] = ("",) * len(KEPT)
     tiles: int = 0
     trouble: str = ""
+    damage: str = ""
+
+    def said(self, keyword: str) -> str:
+        """Its header's text of one of `KEPT`."""
+        return self.header[_KEPT_AT[keyword]]
 
 
 def whole(text: str | None) -> int:
     """A header's whole number; 0 when there is none."""
     try:
         return int(float(text)) if text else 0
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
 
 
@@ -77,6 +91,24 @@ def samples_of(header: Header) -> int:
 def marks_of(header: Header) -> tuple[str, ...]:
     """What a classic header says of `MARKS`."""
     return tuple(header.get(mark, "") for mark in MARKS)
+
+
+def kept_of(header: Header) -> tuple[str, ...]:
+    """What a header says of `KEPT`; equal ones are one object, since a series repeats them for every slice."""
+    return _shared(tuple([header.get(word, "") for word in KEPT]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(values: tuple[str, ...]) -> tuple[str, ...]:
+    return values
+
+
+@functools.lru_cache(maxsize=4096)
+def birth_mark(date: str) -> str:
+    """What stands for a birth date, so that two can be compared and none is kept; empty where it is not known."""
+    digits = date.replace(".", "").replace("-", "")
+    plausible = len(digits) == 8 and digits.isdigit() and digits[:4] > "1850" and digits != "19000101"  # a placeholder
+    return hashlib.sha256(digits.encode()).hexdigest()[:16] if plausible else ""
 
 
 def order_of(header: Header) -> float:
@@ -110,9 +142,21 @@ def classic_frame(source: Source, header: Header) -> Frame:
         *placed(header, trouble),
         (order_of(header), 0),
         marks_of(header),
+        kept_of(header),
         0,
         trouble,
     )
+
+
+def damaged_frame(source: Source, header: Header, damage: str) -> Frame:
+    """The frame of a file whose header can be read and whose image cannot; placed where its header says."""
+    try:
+        if whole(header.get("NumberOfFrames")) > 1:
+            raise ScanError(damage)
+        return replace(classic_frame(source, header), damage=damage)
+    except ScanError:
+        bare = {k: v for k, v in header.items() if k not in _PLACE[:3]}
+        return replace(classic_frame(source, bare), trouble=damage, damage=damage)
 
 
 def placed(header: Header, trouble: str) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
@@ -123,8 +167,13 @@ def placed(header: Header, trouble: str) -> tuple[tuple[float, ...], tuple[float
     """
     if trouble:
         return (), (), ()
-    position = tuple(float(v) for v in header["ImagePositionPatient"].split("\\"))  # differs per slice: not cached
-    return _checked(position, numbers(header["ImageOrientationPatient"]), numbers(header["PixelSpacing"]))
+    try:
+        position = tuple(float(v) for v in header["ImagePositionPatient"].split("\\"))  # differs per slice: not cached
+        return _checked(position, numbers(header["ImageOrientationPatient"]), numbers(header["PixelSpacing"]))
+    except ValueError:
+        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+            numbers_of(header, keyword)
+        raise
 
 
 def _checked(

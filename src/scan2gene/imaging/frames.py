@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from scan2gene.core.errors import ScanError
-from scan2gene.imaging.frame import Frame, classic_frame, whole
+from scan2gene.imaging.frame import Frame, birth_mark, classic_frame, damaged_frame, whole
 from scan2gene.imaging.multiframe import enhanced_frames, enhanced_header, mosaic_frames
 from scan2gene.imaging.sources import Source, as_stream
 from scan2gene.imaging.tags import NATIVE, Header, of_dataset, scan
@@ -16,27 +16,41 @@ MAX_COMPRESSION = 1000  # lossless codecs reach this on empty slices only
 _DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
 # Enhanced MR, legacy converted enhanced MR, enhanced CT: they may hold one frame.
 ENHANCED = frozenset(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("4.1", "4.4", "2.1"))
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"  # SOP class of a classic MR image
 SUFFIXES = (".dcm", ".ima", ".dicom", ".dcm.gz", ".ima.gz")
+
+
+class BlankFileError(ScanError):
+    """A file without content that is not named like DICOM: a slice whose copy failed, or no scan at all."""
 
 
 def read_frames(source: Source) -> tuple[Header, list[Frame]] | None:
     """Header and frames of one file, its pixels unread; None when it is no DICOM image file by any sign.
 
+    Of a file whose header can be read and whose image cannot, the frame says so (`Frame.damage`).
+
     Raises:
-        ScanError: It looks or is named like DICOM but cannot be read.
+        ScanError: It looks or is named like DICOM but its header cannot be read.
     """
     try:
         return _frames(source)
     except ScanError:
         raise
-    except Exception as error:  # headers hold anything; what they hold is not repeated, it may be a name
-        raise ScanError(f"unreadable ({type(error).__name__})") from None
+    except Exception as error:
+        raise ScanError(_unreadable(error)) from None
+
+
+def _unreadable(error: Exception) -> str:
+    """Words for a foreign error; what the header holds is not repeated, it may be a name."""
+    return f"unreadable ({type(error).__name__})"
 
 
 def _frames(source: Source) -> tuple[Header, list[Frame]] | None:
     head = source.read(HEAD_BYTES)
     named = source.name.endswith(SUFFIXES)
     if head[128:132] != b"DICM" and not named and not _bare(head):
+        if not head.strip(b"\0"):
+            raise BlankFileError("a file without content")
         return None
     if not head:
         raise ScanError("an empty file")
@@ -51,10 +65,23 @@ def _frames(source: Source) -> tuple[Header, list[Frame]] | None:
         return None
     if not header.get("SOPInstanceUID") and not header.get("SeriesInstanceUID"):
         raise ScanError("a DICOM file without image identifiers")
-    _refuse_cut_short(source, header)
+    if header.get("PatientBirthDate"):
+        header["PatientBirthDate"] = birth_mark(header["PatientBirthDate"])
+    try:
+        _refuse_cut_short(source, header)
+        return _frames_of(source, header)
+    except Exception as error:  # headers hold anything
+        if not header.get("SeriesInstanceUID"):
+            raise
+        why = str(error) if isinstance(error, ScanError) else _unreadable(error)
+        return header, [damaged_frame(source, header, why)]
+
+
+def _frames_of(source: Source, header: Header) -> tuple[Header, list[Frame]]:
     if whole(header.get("NumberOfFrames")) > 1 or header.get("SOPClassUID") in ENHANCED:
         dataset = read_dataset(source)
-        return enhanced_header(header, dataset), enhanced_frames(source, header, dataset)
+        header = enhanced_header(header, dataset)
+        return header, enhanced_frames(source, header, dataset)
     if "MOSAIC" in header.get("ImageType", "").split("\\"):
         return header, mosaic_frames(source, header, read_dataset(source))
     return header, [classic_frame(source, header)]
@@ -105,6 +132,8 @@ def _refuse_cut_short(source: Source, header: Header) -> None:
 
     Also a guard against a damaged header that asks for more memory than there is.
     """
+    if header.get("SOPClassUID") == MR_IMAGE and not header.get("BitsAllocated"):
+        raise ScanError("cut short: its header ends before it describes the image")
     samples = 1
     for keyword in ("NumberOfFrames", "SamplesPerPixel"):
         samples *= max(whole(header.get(keyword)), 1)

@@ -3,50 +3,44 @@
 from __future__ import annotations
 
 import functools
-import os
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scan2gene.core.console import track
-from scan2gene.core.errors import GeometryError, ScanError
-from scan2gene.core.geometry import axis_codes, plane
+from scan2gene.core.errors import ScanError
 from scan2gene.core.limits import check_plausible
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import dicom, volume_files
 from scan2gene.imaging.frame import Frame
-from scan2gene.imaging.frames import SUFFIXES, read_frames
+from scan2gene.imaging.frames import SUFFIXES, BlankFileError, read_frames
+from scan2gene.imaging.grid import Stack, grid
+from scan2gene.imaging.lost import lost_files
 from scan2gene.imaging.nifti import label_array
 from scan2gene.imaging.progress import Progress
+from scan2gene.imaging.rows import (
+    SERIES_COLUMNS,
+    Row,
+    dicom_rows,
+    geometry_columns,
+    index_row,
+    number_births,
+    reason_of,
+    say_one_uid_per_slice,
+    unread_row,
+)
 from scan2gene.imaging.sequence import TIME_POINT, recognise, without_time_points
 from scan2gene.imaging.sources import Source, find
-from scan2gene.imaging.stacks import Stack, grid, stacks
+from scan2gene.imaging.stacks import stacks
 from scan2gene.imaging.tags import KEYWORDS, Header
 
-SERIES_COLUMNS = (
-    "series_id", "path", "format", "patient_id", "exam_id", *KEYWORDS, "ImageOrientationPatient", "n_files", "n_copies",
-    "shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation", "plane", "told_apart_by", "sequence",
-    "sequence_rule", "burned_in", "status", "reason", "note",
-)  # fmt: skip
 _BATCH, _CHUNK = 16, 512  # files a thread takes at once; files between two saves
 _THREADS = 4  # waiting for a disk or network share is what they overlap
-_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-
-
-@dataclass
-class _Series:
-    """What the index keeps of one series while it reads: one header, and a small frame per image."""
-
-    header: Header
-    frames: list[Frame] = field(default_factory=list)
 
 
 def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None = None) -> pd.DataFrame:
@@ -68,8 +62,9 @@ def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None 
     # folders may overlap: a file counts once
     found_at = {Path(s.path).absolute(): s for s in find([paths] if isinstance(paths, str | Path) else paths)}
     sources = list(found_at.values())
-    rows: list[dict[str, Any]] = []
-    series: dict[str, _Series] = {}
+    rows: list[Row] = []
+    series: dict[str, list[Frame]] = defaultdict(list)
+    unread: dict[Source, Row] = {}  # with its row, empty where a blank file may be no scan at all
     with Progress(progress) as saved, ThreadPoolExecutor(_THREADS) as pool:
         bar = iter(track(range(len(sources)), "index", len(sources)))
         for begin in range(0, len(sources), _CHUNK):
@@ -78,20 +73,40 @@ def index(paths: str | Path | Iterable[str | Path], progress: str | Path | None 
                 next(bar)
                 if isinstance(found, list):
                     rows += found
+                    if not volume_files.is_volume_file(source.path):
+                        unread[source] = found[0] if found else {}
                 elif found is not None:
                     header, frames = found
-                    uid = _series_of(source, header)
-                    series.setdefault(uid, _Series(header)).frames.extend(frames)
+                    series[_series_of(source, header)] += frames
         next(bar, None)
-        for uid, one in series.items():
-            rows += _dicom_rows(uid, one)
+        rows += _all_dicom_rows(series, unread)
     _mend_time_points(rows)
     table = pd.DataFrame(rows, columns=list(SERIES_COLUMNS))
     saved.remove()
     return table.sort_values(["path", "series_id"], kind="stable", ignore_index=True)
 
 
-Found = tuple[Header, list[Frame]] | list[dict[str, Any]] | None
+def _all_dicom_rows(series: dict[str, list[Frame]], unread: dict[Source, Row]) -> list[Row]:
+    """Rows of all series; the rows of unreadable files learn whose they may be."""
+    lost = lost_files(unread, {uid: [f.source for f in frames] for uid, frames in series.items()})
+    rows: list[Row] = []
+    single: list[tuple[Row, Frame]] = []
+    for uid, frames in series.items():
+        made, alone = dicom_rows(uid, frames, sum(uid in uids for uids in lost.values()))
+        rows += made
+        single += alone
+    say_one_uid_per_slice(single)
+    number_births(rows)
+    for source, uids in lost.items():
+        if uids and unread[source]:
+            exams = {frame.exam for uid in uids for frame in series[uid]}
+            patients = {patient for patient, _ in exams}
+            unread[source]["patient_id"] = patients.pop() if len(patients) == 1 else ""
+            unread[source]["exam_id"] = exams.pop()[1] if len(exams) == 1 else ""
+    return rows
+
+
+Found = tuple[Header, list[Frame]] | list[Row] | None
 
 
 def _read_chunk(chunk: list[Source], saved: Progress, pool: ThreadPoolExecutor) -> Iterator[Found]:
@@ -106,7 +121,10 @@ def _read_chunk(chunk: list[Source], saved: Progress, pool: ThreadPoolExecutor) 
 
 
 def _read_source(source: Source) -> Found:
-    """Header and frames of a DICOM file, rows of other volumes or of a file that cannot be read, None of others."""
+    """Header and frames of a DICOM file, rows of other volumes or of a file that cannot be read, None of others.
+
+    No row of a file without content: it is of interest only among the slices of a series.
+    """
     try:
         if source.trouble:
             raise ScanError(source.trouble)
@@ -118,8 +136,11 @@ def _read_source(source: Source) -> Found:
         if found is None and (why := volume_files.unread(source)):
             raise ScanError(why)
         return found
+    except BlankFileError:
+        why = volume_files.unread(source)
+        return [unread_row(source, why)] if why else []
     except Exception as error:  # one bad file never stops an index
-        return [_row(series_id=source.path, path=source.path, n_files=1, status="rejected", reason=_reason(error))]
+        return [unread_row(source, reason_of(error))]
 
 
 def read_volume(path: str | Path, kind: str = "intensity", threshold: float | None = None) -> Volume:
@@ -219,53 +240,39 @@ def _stacks_at(location: str) -> dict[str, list[Stack]]:
 @functools.lru_cache(maxsize=16)
 def _read_stacks(sources: tuple[Source, ...]) -> dict[str, list[Stack]]:
     series: dict[str, list[Frame]] = defaultdict(list)
+    unread: list[Source] = []
     trouble: ScanError | None = None
     for source in sources:
         try:
             found = None if volume_files.is_volume_file(source.path) else read_frames(source)
-        except ScanError as error:  # a bad neighbour in a folder is the index's business, not this series'
-            trouble = error
+        except ScanError as error:  # the index's business, unless it may be a slice of a series here
+            trouble = trouble if isinstance(error, BlankFileError) else error
+            unread.append(source)
             continue
         if found is not None:
             header, frames = found
             series[_series_of(source, header)] += frames
     if trouble is not None and not series:
         raise trouble
-    return {uid: stacks(frames) for uid, frames in series.items()}
+    lost = lost_files(unread, {uid: [f.source for f in frames] for uid, frames in series.items()})
+    return {uid: stacks(frames, sum(uid in uids for uids in lost.values())) for uid, frames in series.items()}
 
 
-# -- rows -------------------------------------------------------------------------------
-
-
-def _row(**values: Any) -> dict[str, Any]:
-    return dict.fromkeys(SERIES_COLUMNS, "") | values
-
-
-def _geometry_columns(shape: tuple[int, ...], affine: np.ndarray) -> dict[str, Any]:
-    spacing = np.linalg.norm(affine[:3, :3], axis=0).round(4)
-    return {
-        "shape": "x".join(str(n) for n in shape),
-        **{f"spacing_{axis}_mm": float(v) for axis, v in zip("ijk", spacing, strict=True)},
-        "orientation": axis_codes(affine),
-        "plane": plane(affine),
-    }
-
-
-def _file_rows(source: Source) -> list[dict[str, Any]]:
+def _file_rows(source: Source) -> list[Row]:
     """One row per 3D volume of a file, which is read to its end: only so is a cut noticed now."""
     form, geometry, count, note = volume_files.format_of(source.path), {}, 1, ""
     status, reason = "ok", ""
     try:
         held = volume_files.check(source)
-        geometry, count, note = _geometry_columns(held.shape, held.affine), held.count, held.note
+        geometry, count, note = geometry_columns(held.shape, held.affine), held.count, held.note
         check_plausible(held.shape, [geometry[f"spacing_{axis}_mm"] for axis in "ijk"])
     except Exception as error:  # its format and geometry are shown all the same
-        status, reason = "rejected", _reason(error)
+        status, reason = "rejected", reason_of(error)
     sequence, rule = recognise({}, name=Path(source.path).name.split(".")[0])
     rows = []
     for number in range(count):
         name = f"{source.path}#{number}" if count > 1 else source.path
-        row = _row(
+        row = index_row(
             series_id=name, path=name, format=form, exam_id=source.folder, n_files=1, n_copies=0, note=note,
             told_apart_by=f"volume={number}" if count > 1 else "", sequence=sequence, sequence_rule=rule,
             status=status, reason=reason,
@@ -274,48 +281,7 @@ def _file_rows(source: Source) -> list[dict[str, Any]]:
     return rows
 
 
-def _dicom_rows(uid: str, series: _Series) -> list[dict[str, Any]]:
-    header = series.header
-    parts = stacks(series.frames)
-    folder = _common_folder([frame.source.folder for stack in parts for frame in stack.frames])  # copies left aside
-    base = _row(
-        format="dicom",
-        patient_id=header.get("PatientID", ""),
-        exam_id=header.get("StudyInstanceUID", "") or folder,
-        burned_in=_burned_in(header),
-        status="ok",
-        **{k: header.get(k, "") for k in KEYWORDS},
-    )
-    rows = []
-    for number, stack in enumerate(parts):
-        marks = dict(mark.split("=", 1) for mark in stack.apart.split("; ") if mark)
-        own = base | {k: v for k, v in marks.items() if k in KEYWORDS}
-        sequence, rule = recognise(header | own)
-        row = own | {
-            "series_id": f"{uid}/{number}",
-            "path": f"{folder}#{uid}/{number}",
-            "ImageOrientationPatient": "\\".join(f"{v:g}" for v in stack.frames[0].orientation),
-            "n_files": len({frame.source for frame in stack.frames}),
-            "n_copies": stack.copies,
-            "told_apart_by": stack.apart,
-            "sequence": sequence,
-            "sequence_rule": rule,
-        }
-        try:
-            if row["Modality"] == "SEG":
-                raise ScanError("a DICOM segmentation (SEG), which is not read: write it as a NIfTI or NRRD mask")
-            _, shape, affine = grid(stack)
-            row |= _geometry_columns(shape, affine)
-            check_plausible(shape, [row[f"spacing_{axis}_mm"] for axis in "ijk"])
-            if row["Modality"] not in ("MR", ""):
-                raise ScanError(f"modality {row['Modality']} is not MR")
-        except Exception as error:  # headers hold anything
-            row |= {"status": "rejected", "reason": _reason(error)}
-        rows.append(row)
-    return rows
-
-
-def _mend_time_points(rows: list[dict[str, Any]]) -> None:
+def _mend_time_points(rows: list[Row]) -> None:
     """Recognise again, without the number, what is called t0, t1, t2 beside each other."""
     named = [_place_and_name(row) for row in rows]
     cut = without_time_points(named)
@@ -327,34 +293,12 @@ def _mend_time_points(rows: list[dict[str, Any]]) -> None:
             row |= {"sequence": sequence, "sequence_rule": f"{rule}; the number in '{key[1]}' {TIME_POINT}"}
 
 
-def _place_and_name(row: dict[str, Any]) -> tuple[str, str]:
+def _place_and_name(row: Row) -> tuple[str, str]:
     """What files or series lie beside each other, and what they are called."""
     if row["format"] == "dicom":
         return row["exam_id"], row["SeriesDescription"]
     path = Path(row["path"])
     return str(path.parent), path.name.split(".")[0]
-
-
-def _common_folder(folders: list[str]) -> str:
-    """What all lie below; absolute where some are relative to where we are and some are not."""
-    try:
-        return os.path.commonpath(folders)
-    except ValueError:
-        return os.path.commonpath([Path(folder).absolute() for folder in folders])
-
-
-def _burned_in(header: Header) -> str:
-    """Whether names may be painted into the pixels: "yes" by the header, "possible" for captured screens."""
-    said = header.get("BurnedInAnnotation", "").upper()
-    if said in ("YES", "NO"):
-        return "yes" if said == "YES" else ""
-    captured = header.get("SOPClassUID", "").startswith(_SECONDARY_CAPTURE)
-    return "possible" if captured or header.get("SamplesPerPixel") not in (None, "", "1") else ""
-
-
-def _reason(error: Exception) -> str:
-    """Our own messages as they are; of foreign ones only the kind, since they may quote the header."""
-    return str(error) if isinstance(error, ScanError | GeometryError) else f"unreadable ({type(error).__name__})"
 
 
 def copied_series(table: pd.DataFrame) -> int:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from scan2gene.core.errors import ScanError
-from scan2gene.imaging.frame import Frame, classic_frame, exam_of, order_of, placed, samples_of, whole
+from scan2gene.imaging.frame import Frame, classic_frame, exam_of, kept_of, order_of, placed, samples_of, whole
 from scan2gene.imaging.sources import Source
-from scan2gene.imaging.tags import KEYWORDS, Header, numbers, plain
+from scan2gene.imaging.tags import KEYWORDS, Header, numbers_of, plain
 
 _IN_STACK = frozenset({0x00209057, 0x00200032})  # dimensions that count slices: InStackPositionNumber, position
-_CLASSIC = {"EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime"}  # keywords as classic files have them
+# Keywords as classic files have them.
+_CLASSIC = {"EffectiveEchoTime": "EchoTime", "InversionTimes": "InversionTime"}
+_TIMING = "MRTimingAndRelatedParametersSequence"
 
 
 # -- enhanced multi-frame ---------------------------------------------------------------
@@ -31,6 +33,7 @@ def enhanced_frames(source: Source, header: Header, dataset: Any) -> list[Frame]
         trouble, count = "a multi-frame file that does not say where each frame lies", 1  # a damaged count is endless
     elif not whole(header.get("Rows")) or not whole(header.get("Columns")):
         trouble = "a multi-frame file without pixels"
+    kept = kept_of(header)
     dimensions = [item.get("DimensionIndexPointer") for item in dataset.get("DimensionIndexSequence") or []]
     frames = []
     for number in range(count):
@@ -57,6 +60,10 @@ def enhanced_frames(source: Source, header: Header, dataset: Any) -> list[Frame]
             value("FrameContentSequence", "FrameAcquisitionNumber"),
             value("FrameContentSequence", "FrameAcquisitionDateTime")[8:],  # the time of YYYYMMDDHHMMSS
             _index_of_volume(value("FrameContentSequence", "DimensionIndexValues"), dimensions),
+            value(_TIMING, "RepetitionTime") or header.get("RepetitionTime", ""),
+            value(_TIMING, "FlipAngle") or header.get("FlipAngle", ""),
+            header.get("ContrastBolusAgent", ""),
+            header.get("ScanningSequence", ""),
         )
         size = (whole(header.get("Columns")), whole(header.get("Rows")))
         frames.append(
@@ -70,6 +77,7 @@ def enhanced_frames(source: Source, header: Header, dataset: Any) -> list[Frame]
                 *placed(place, lost),
                 (order_of(header), number),
                 marks,
+                kept,
                 0,
                 lost,
             )
@@ -112,6 +120,8 @@ def enhanced_header(header: Header, dataset: Any) -> Header:
                     keyword = _CLASSIC.get(one.keyword, one.keyword)
                     if keyword in KEYWORDS and one.VR != "SQ":
                         found.setdefault(keyword, plain(one.value))
+    if dataset.get("EchoPlanarPulseSequence") == "YES":  # the enhanced form of ScanningSequence EP
+        found.setdefault("ScanningSequence", "EP")
     return header | {k: v for k, v in found.items() if v and not header.get(k)}
 
 
@@ -134,7 +144,7 @@ def mosaic_frames(source: Source, header: Header, dataset: Any) -> list[Frame]:
         raise ScanError("a Siemens mosaic without the private header that says how many slices it holds")
     tile = (size[0] // across, size[1] // across)
     frame = classic_frame(source, header)
-    step = numbers(header.get("SpacingBetweenSlices", "")) or numbers(header.get("SliceThickness", ""))
+    step = numbers_of(header, "SpacingBetweenSlices") or numbers_of(header, "SliceThickness")
     if frame.trouble or not step:
         raise ScanError(frame.trouble or "a Siemens mosaic without SpacingBetweenSlices")
     row, column = np.array(frame.orientation[:3]), np.array(frame.orientation[3:])

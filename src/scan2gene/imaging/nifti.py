@@ -14,9 +14,9 @@ import numpy as np
 from scan2gene.core.errors import ScanError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.volume import Kind, Volume
+from scan2gene.imaging.grid import MIN_SLICES
 from scan2gene.imaging.header_geometry import affine_mm, odd_geometry
 from scan2gene.imaging.sources import MAX_DEFLATE_RATIO, MAX_UNPACKED_BYTES, Source
-from scan2gene.imaging.stacks import MIN_SLICES
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MGH_SUFFIXES = (".mgh", ".mgz")

@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scan2gene.imaging.frame import Frame
+from scan2gene.imaging.frame import Frame, kept_of
 from scan2gene.imaging.sources import Source
 
-_VERSION = 3  # of what is kept; another one is not read
+_VERSION = 4  # of what is kept; another one is not read
+_KEPT = [name for name in Frame.__slots__ if name not in ("source", "header")]  # `header` repeats the file's header
 
 
 class Progress:
@@ -92,15 +93,15 @@ def _encoded(found: Any) -> Any:
     if not isinstance(found, tuple):
         return found
     header, frames = found
-    return {"header": header, "frames": [[getattr(f, name) for name in Frame.__slots__[1:]] for f in frames]}
+    return {"header": header, "frames": [[getattr(f, name) for name in _KEPT] for f in frames]}
 
 
 def _decoded(stored: Any, source: Source) -> Any:
     if not isinstance(stored, dict):
         return stored
-    names = Frame.__slots__[1:]
+    kept = kept_of(stored["header"])
     frames = []
     for values in stored["frames"]:
-        own: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in zip(names, values, strict=True)}
-        frames.append(Frame(source, **own))
+        own: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in zip(_KEPT, values, strict=True)}
+        frames.append(Frame(source, header=kept, **own))
     return stored["header"], frames

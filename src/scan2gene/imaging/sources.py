@@ -25,7 +25,7 @@ from scan2gene.core.errors import ScanError
 MAX_UNPACKED_BYTES = 2 << 30  # of one compressed file; no MRI volume is larger
 MAX_DEFLATE_RATIO = 1032  # deflate packs no tighter, and zeros nearly so tight: a mask may be mostly zeros
 MAX_ZIP_RATIO = 1000  # of members other than NIfTI: DICOM has headers, and its images stay below 100
-_UNFINISHED = (".part", ".partial", ".crdownload", ".download")  # what browsers and download programs call them
+UNFINISHED = (".part", ".partial", ".crdownload", ".download")  # what browsers and download programs call them
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _file(path: str) -> Iterator[Source]:
         return
     if not stat.S_ISREG(found.st_mode):  # a pipe or device would block
         return
-    if path.lower().endswith(_UNFINISHED):
+    if path.lower().endswith(UNFINISHED):
         yield Source(
             path, found.st_size, found.st_mtime_ns, trouble="an unfinished download: fetch it again, or delete it"
         )

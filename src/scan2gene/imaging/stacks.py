@@ -5,71 +5,79 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from scan2gene.core.errors import ScanError
-from scan2gene.core.geometry import LPS_TO_RAS
 from scan2gene.imaging.frame import MARKS, TIMES, Frame
+from scan2gene.imaging.grid import MIN_SLICES, ORIENTATION_TOLERANCE, SPACING_TOLERANCE_MM, Stack, grid
 from scan2gene.imaging.tags import KEYWORDS
 
-MIN_SLICES = 3
-ORIENTATION_TOLERANCE = 1e-3  # largest difference of a direction cosine within one volume
-SPACING_TOLERANCE_MM = 0.05  # slice gaps may differ from their median by this, or by 2 %, whichever is larger
-SPACING_TOLERANCE = 0.02
 PIXEL_TOLERANCE_MM = 1e-3  # of the pixel spacing within one volume
-TILT_TOLERANCE_MM = 0.1  # sideways shift from slice to slice, as of a tilted gantry
-MISSING_SLICE = 1.5  # a gap of so many typical ones is a missing slice
 PROJECTIONS = frozenset({"MIP", "MAXIP", "MINIP", "MNIP", "PROJECTION IMAGE", "VOLREN"})  # values of ImageType
+# Files that differ in one of these are of different series, whatever their SeriesInstanceUID says.
+SERIES_WORDS = ("Modality", "SeriesNumber", "SeriesDescription", "ProtocolName")
+# So are stacks of slices that differ in one of these; a stray slice that does makes its stack doubtful.
+_PARAMETERS = ("EchoTime", "InversionTime", "FlipAngle", "ContrastBolusAgent", "ScanningSequence")
+_MAY_VARY = ("RepetitionTime", "SequenceName")  # from slice to slice, as with a trigger
+_PARAMETER_TOLERANCE = 0.03  # of a number, within one volume
+_FREE_TEXT = frozenset({"SeriesDescription", "ProtocolName", "ContrastBolusAgent"})
+_SHOWN = 5  # how many ids a reason quotes
 _DIRECTIONALITY = ("DIRECTIONAL", "BMATRIX", "ISOTROPIC", "NONE")  # defined terms of enhanced files
 
 
-@dataclass(frozen=True)
-class Stack:
-    """The frames of one volume.
-
-    Args:
-        frames: In any order; `grid` orders them.
-        apart: What tells this volume from the others of its series, such as "EchoTime=90".
-        copies: Repeated files that were left aside.
-        trouble: Why these frames make no volume, known before the grid is tried.
-    """
-
-    frames: list[Frame]
-    apart: str = ""
-    copies: int = 0
-    trouble: str = ""
-
-
-def stacks(frames: Sequence[Frame]) -> list[Stack]:
+def stacks(frames: Sequence[Frame], lost: int = 0) -> list[Stack]:
     """Divide one series into volumes.
 
     Frames of another size, pixel spacing or orientation are another volume, and so are
-    projections kept beside their volume. Frames that share their positions are divided by
+    projections kept beside their volume, and files of another series that share the
+    SeriesInstanceUID (`SERIES_WORDS`). Frames that share their positions are divided by
     the mark that does so best (`MARKS`), else by the order in which the scanner numbered
     them. Repeated files count once.
+
+    Args:
+        frames: Of all files with one SeriesInstanceUID.
+        lost: Files whose header cannot be read and that may be slices of this series.
 
     Returns:
         At least one; ordered by instance number, whatever the files are called.
     """
-    unique, copies = _without_copies(frames)
-    if len({f.exam for f in frames}) > 1:
-        return [Stack(unique, "", copies, "files of several patients or studies share this SeriesInstanceUID")]
-    placed = [f for f in unique if not f.trouble]
+    unique, copies = _without_copies(sorted(frames, key=_order))
+    exams = {f.exam for f in unique}
+    if len(exams) > 1:
+        return [Stack(unique, "", copies, _of_several(sorted({patient for patient, _ in exams})))]
+    parts = [_with_damage(part) for part in _volumes([f for f in unique if not f.trouble])]
+    parts = [_lacking(part, unique, lost) for part in parts if part.frames]
+    for trouble in dict.fromkeys(f.trouble for f in unique if f.trouble and not f.damage):
+        parts.append(Stack([f for f in unique if f.trouble == trouble], trouble=trouble))
+    if not parts:
+        return [Stack([], copies=copies, damaged=unique, lost=lost)]
+    parts.sort(key=lambda part: (min(_rank(f) for f in part.frames), bool(part.trouble)))
+    names = _told_apart([part.frames for part in parts])
+    return [replace(part, apart=name, copies=copies) for part, name in zip(parts, names, strict=True)]
+
+
+def _of_several(patients: list[str]) -> str:
+    who = ", ".join(patients[:_SHOWN]) + (f" and {len(patients) - _SHOWN} more" if len(patients) > _SHOWN else "")
+    named = f": {who}" if len(patients) > 1 else ""
+    return f"files of several patients or studies share this SeriesInstanceUID{named}"
+
+
+def _volumes(placed: list[Frame]) -> list[Stack]:
+    """Volumes of frames that have a place, and what is left over, with the trouble."""
     groups: list[list[Frame]] = []
     strays: list[list[Frame]] = []
     for group in _by_geometry(placed):
         (groups if len(group) >= MIN_SLICES else strays).append(group)
-    parts = [part for group in groups for part in _divided(group)]
-    parts = [Stack(p.frames, trouble=p.trouble) for p in parts]
-    if strays:
-        parts.append(_strays([f for group in strays for f in group], alone=not groups and len(strays) == 1))
-    for trouble in dict.fromkeys(f.trouble for f in unique if f.trouble):
-        parts.append(Stack([f for f in unique if f.trouble == trouble], trouble=trouble))
-    parts.sort(key=lambda part: (min(_rank(f) for f in part.frames), bool(part.trouble)))
-    names = _told_apart([part.frames for part in parts])
-    return [Stack(p.frames, name, copies, p.trouble) for p, name in zip(parts, names, strict=True)]
+    parts = []
+    for part in (part for group in groups for part in _by_series(group)):
+        parts += [part] if part.trouble else _divided(part.frames)
+    odd = [f for group in strays for f in group if not f.damage]
+    if odd:
+        parts.append(_strays(odd, alone=not groups and len(strays) == 1))
+    return parts
 
 
 def _strays(frames: list[Frame], alone: bool) -> Stack:
@@ -82,20 +90,81 @@ def _strays(frames: list[Frame], alone: bool) -> Stack:
     return Stack(frames, trouble=f"{len(frames)} slice(s) {what}: no {MIN_SLICES} of them share a grid")
 
 
+def _with_damage(part: Stack) -> Stack:
+    intact = [f for f in part.frames if not f.damage]
+    return replace(part, frames=intact, damaged=[f for f in part.frames if f.damage])
+
+
+def _lacking(part: Stack, everything: list[Frame], lost: int) -> Stack:
+    """A volume, with the slices of its series that have no place."""
+    if part.trouble:
+        return part
+    like = part.frames[0]
+    placeless = [f for f in everything if f.trouble and _may_belong(f, like)]
+    return replace(part, damaged=[*part.damaged, *placeless], lost=lost)
+
+
+def _may_belong(lost: Frame, like: Frame) -> bool:
+    """Whether an image without a place may be a slice of the volume of another: nothing in its header differs."""
+    if not lost.damage and lost.said("SOPClassUID") != like.said("SOPClassUID"):
+        return False  # a captured screen kept beside the volume
+    values = [(lost.said(word), like.said(word)) for word in SERIES_WORDS]
+    values.append((lost.marks[0], like.marks[0]))  # ImageType
+    same = all(mine in (theirs, "") if lost.damage else mine == theirs for mine, theirs in values)
+    return same and 0 not in like.size and (lost.size == like.size or (bool(lost.damage) and 0 in lost.size))
+
+
+def _by_series(frames: list[Frame]) -> list[Stack]:
+    """Frames of one geometry by the words that tell one series from another."""
+    kinds: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        kinds[tuple([frame.said(word) for word in SERIES_WORDS])].append(frame)
+    if len(kinds) == 1:
+        return [Stack(frames)]
+    place = dict(zip(map(id, frames), _places(frames), strict=True))
+    large = [kind for kind in kinds.values() if len(kind) >= MIN_SLICES]
+    few = [f for kind in kinds.values() if len(kind) < MIN_SLICES for f in kind]
+    taken = {place[id(f)] for kind in large for f in kind}
+    words = [word for n, word in enumerate(SERIES_WORDS) if len({kind[n] for kind in kinds}) > 1]
+    if not all(place[id(f)] in taken for f in few):  # they may be slices of the others
+        return [Stack(frames, trouble=_mixed(words))]
+    parts = [Stack(kind) for kind in large]
+    if few:
+        parts.append(Stack(few, trouble=f"{len(few)} slice(s) with another {' and '.join(words)} than the volume"))
+    return parts
+
+
+def _mixed(words: Sequence[str]) -> str:
+    return (
+        f"its slices differ in {', '.join(words)}: files of several series seem to share this SeriesInstanceUID, "
+        "and which belongs to which cannot be told"
+    )
+
+
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
-    """Frames without repeated files, and the number of those: an image identifier counts once per place."""
+    """Frames without repeated files, and the number of those: an image identifier counts once per place.
+
+    Of a damaged file and its intact copy the intact one is kept.
+    """
     at: dict[tuple[str, int], set[tuple[float, ...]]] = defaultdict(set)
     for frame in frames:
-        at[frame.instance, frame.number].add(frame.position)
+        if not frame.damage:
+            at[frame.instance, frame.number].add(frame.position)
     seen: set[tuple] = set()
     unique: list[Frame] = []
-    for frame in frames:
-        key = (frame.instance, frame.number, frame.position, frame.order, frame.marks)
+    for frame in sorted(frames, key=lambda frame: bool(frame.damage)):
+        places = at[frame.instance, frame.number]
+        key = (frame.instance, frame.number, frame.position, frame.order, frame.marks, *map(frame.said, SERIES_WORDS))
+        if frame.damage:
+            repeated = len(places) == 1 and (not frame.position or frame.position in places)
+        else:
+            repeated = len(places) == 1 and key in seen
         # An identifier that some anonymiser wrote into different slices tells nothing about copies.
-        if not frame.instance or len(at[frame.instance, frame.number]) > 1 or key not in seen:
+        if not frame.instance or not repeated:
             unique.append(frame)
         seen.add(key)
     kept = {frame.source for frame in unique}
+    unique.sort(key=_order)
     return unique, len({frame.source for frame in frames} - kept)
 
 
@@ -133,7 +202,7 @@ def _divided(frames: list[Frame]) -> list[Stack]:
     counts = Counter(places)
     most = max(counts.values())
     if most == 1:
-        return [Stack(frames)]
+        return _by_parameters(frames)
     even = min(counts.values()) == most
     best: dict[str, list[int]] = {}
     least = (True, len(frames) - len(counts))  # whether parts lack positions; frames too many
@@ -155,6 +224,56 @@ def _divided(frames: list[Frame]) -> list[Stack]:
     if best:
         return [stack for part in best.values() for stack in _divided([frames[n] for n in part])]
     return _by_number(frames, places, even)
+
+
+def _by_parameters(frames: list[Frame]) -> list[Stack]:
+    """Frames of different places by what was set at the scanner: each part is a volume of its own."""
+    kinds = _by_levels(frames, _PARAMETERS)
+    if len(kinds) > 1 and min(map(len, kinds)) < MIN_SLICES:
+        return [Stack(frames, trouble=_mixed([word for word in _PARAMETERS if len(_by_levels(frames, [word])) > 1]))]
+    parts = []
+    for kind in kinds:
+        finer = _by_levels(kind, _MAY_VARY)
+        parts += [Stack(part) for part in (finer if all(map(_is_regular, finer)) else [kind])]
+    return parts
+
+
+def _by_levels(frames: list[Frame], words: Sequence[str]) -> list[list[Frame]]:
+    """Frames by the values of some keywords; numbers that differ little are one value."""
+    level = {word: _levels({_value(f, word) for f in frames}) for word in words}
+    kinds: dict[tuple, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        kinds[tuple([level[word][_value(frame, word)] for word in words])].append(frame)
+    return list(kinds.values())
+
+
+def _value(frame: Frame, word: str) -> str:
+    return frame.marks[MARKS.index(word)] if word in MARKS else frame.said(word)
+
+
+def _levels(values: set[str]) -> dict[str, object]:
+    """For each text the value that it stands for."""
+    level: dict[str, object] = {text: text for text in values}
+    if len(values) < 2:
+        return level
+    found: list[tuple[float, str]] = []
+    for text in values:
+        with suppress(ValueError):
+            found.append((float(text), text))
+    last = first = 0.0
+    for n, (number, text) in enumerate(sorted(found)):
+        if n == 0 or number - last > _PARAMETER_TOLERANCE * abs(number):
+            first = number
+        level[text], last = first, number
+    return level
+
+
+def _is_regular(frames: list[Frame]) -> bool:
+    try:
+        grid(Stack(frames))
+    except ScanError:
+        return False
+    return True
 
 
 def _by_number(frames: list[Frame], places: list[int], even: bool) -> list[Stack]:
@@ -195,6 +314,11 @@ def _places(frames: list[Frame]) -> list[int]:
     return place.tolist()
 
 
+def _order(frame: Frame) -> tuple:
+    """What frames are sorted by; nothing of it hangs on file names."""
+    return (*_rank(frame), frame.header, frame.position, frame.instance)
+
+
 def _rank(frame: Frame) -> tuple[float, int, tuple[str, ...]]:
     return (*frame.order, frame.marks)
 
@@ -203,69 +327,18 @@ def _told_apart(parts: list[list[Frame]]) -> list[str]:
     """For each part, the marks that all of its frames share and that differ between parts."""
     if len(parts) == 1:
         return [""]
-    values = [[{f.marks[m] for f in part} for m in range(len(MARKS))] for part in parts]
-    telling = [m for m in range(len(MARKS)) if len({frozenset(v[m]) for v in values}) > 1]
-    return [
-        "; ".join(f"{MARKS[m]}={text}" for m in telling if len(v[m]) == 1 and (text := _shown(MARKS[m], *v[m])))
-        for v in values
-    ]
+    words = [*MARKS, *SERIES_WORDS]
+    values = [[{_value(f, word) for f in part} for word in words] for part in parts]
+    telling = [n for n in range(len(words)) if len({frozenset(v[n]) for v in values}) > 1]
+    return ["; ".join(filter(None, (_shown(words[n], v[n]) for n in telling))) for v in values]
 
 
-def _shown(mark: str, text: str) -> str:
-    """A mark as the index shows it; no text where a number belongs, for it may be a name."""
-    known = mark in KEYWORDS or text in _DIRECTIONALITY
-    return text if known or re.fullmatch(r"[-+0-9.eE\\]*", text) else ""
-
-
-def grid(stack: Stack) -> tuple[list[Frame], tuple[int, int, int], np.ndarray]:
-    """Order and place of the frames of one volume.
-
-    Returns:
-        The frames from first to last slice; shape (I, J, K) = columns, rows, slices;
-        affine (4, 4) voxel index -> RAS+ mm.
-
-    Raises:
-        ScanError: Not a regular stack: few slices, repeated or missing positions, tilt.
-    """
-    if stack.trouble:
-        raise ScanError(stack.trouble)
-    frames = stack.frames
-    if len(frames) < MIN_SLICES:
-        raise ScanError(f"only {len(frames)} slice(s); a volume needs at least {MIN_SLICES}")
-    row, column = np.array(frames[0].orientation[:3]), np.array(frames[0].orientation[3:])
-    lengths = np.linalg.norm([row, column], axis=1)
-    if abs(row @ column) > ORIENTATION_TOLERANCE or np.abs(lengths - 1).max() > 0.01:
-        raise ScanError("the row and column directions are not perpendicular unit vectors")
-    normal = np.cross(row, column)
-    positions = np.array([f.position for f in frames])  # (N, 3)
-    order = np.argsort(positions @ normal, kind="stable")
-    positions = positions[order]
-    step = _slice_step(positions, normal)
-    row_mm, column_mm = frames[0].spacing  # between rows, between columns
-    affine = np.eye(4)
-    affine[:3, 0] = row * column_mm
-    affine[:3, 1] = column * row_mm
-    affine[:3, 2] = step
-    affine[:3, 3] = positions[0]
-    return [frames[n] for n in order], (*frames[0].size, len(frames)), LPS_TO_RAS @ affine
-
-
-def _slice_step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Vector (3,) from a slice to the next, in mm; refuses irregular stacks."""
-    gaps = np.diff(positions @ normal)
-    typical = float(np.median(gaps))
-    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE * typical)
-    if typical <= SPACING_TOLERANCE_MM or gaps.min() <= SPACING_TOLERANCE_MM:
-        raise ScanError("several slices at one position: repeated files, or a 4D series")
-    if gaps.max() > MISSING_SLICE * typical:
-        raise ScanError(f"a slice is missing: a gap of {gaps.max():.2f} mm among slices {typical:.2f} mm apart")
-    if np.abs(gaps - typical).max() > tolerance:
-        raise ScanError(f"unequal slice spacing, {gaps.min():.2f} to {gaps.max():.2f} mm")
-    step = (positions[-1] - positions[0]) / (len(positions) - 1)
-    sideways = float(np.linalg.norm(step - (step @ normal) * normal))
-    if sideways > TILT_TOLERANCE_MM:
-        raise ScanError(f"slices are sheared by {sideways:.2f} mm from one to the next, as of a tilted gantry")
-    off = np.abs(positions - positions[0] - np.outer(np.arange(len(positions)), step)).max()
-    if off > max(tolerance, TILT_TOLERANCE_MM):
-        raise ScanError(f"a slice lies {off:.2f} mm beside the line of the others")
-    return step
+def _shown(word: str, texts: set[str]) -> str:
+    """A mark as the index shows it: of free text the keyword; no text where a number belongs, for it may be a name."""
+    (text, *more) = texts
+    if more or not text:
+        return ""
+    if word in _FREE_TEXT:
+        return word
+    known = word in KEYWORDS or text in _DIRECTIONALITY
+    return f"{word}={text}" if known or re.fullmatch(r"[-+0-9.eE\\]*", text) else ""

@@ -22,14 +22,15 @@ KEYWORDS = (
     "ManufacturerModelName", "MagneticFieldStrength", "StudyDate", "SeriesDate", "AcquisitionDate", "PatientSex",
     "PatientAge", "BodyPartExamined", "SliceThickness", "SpacingBetweenSlices", "ContrastBolusAgent",
     "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImageType", "BitsStored", "BurnedInAnnotation",
-    "SeriesNumber",
+    "SeriesNumber", "ScanningSequence",
 )  # fmt: skip
-# What places a slice and tells volumes of one series apart.
+# What places a slice and tells volumes of one series apart, and persons of one id (`frame.birth_mark`).
 PLACING = (
     "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID",
     "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "AcquisitionNumber",
     "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation",
+    "PatientBirthDate",
 )  # fmt: skip
 # What decodes uncompressed pixels.
 PIXELS = (
@@ -231,3 +232,17 @@ def numbers(text: str) -> tuple[float, ...]:
         ValueError: It holds something else.
     """
     return tuple(float(part) for part in text.split("\\")) if text else ()
+
+
+def numbers_of(header: Header, keyword: str) -> tuple[float, ...]:
+    """Numbers of one element; empty where it is missing.
+
+    Raises:
+        ScanError: It holds something else, which is not repeated: it may be a name.
+    """
+    text = header.get(keyword, "")
+    try:
+        return numbers(text)
+    except ValueError:
+        comma = " (it has a comma; DICOM writes a decimal point, and a backslash between values)" if "," in text else ""
+        raise ScanError(f"{keyword} is no number{comma}") from None
