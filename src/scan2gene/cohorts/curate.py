@@ -17,6 +17,7 @@ from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap
 from scan2gene.cohorts.label_table import read_labels, read_text_table
 from scan2gene.cohorts.labels import clinical_numbers, patient_values, row_sides, target_labels, without_unknown
 from scan2gene.cohorts.lesions import large_enough
+from scan2gene.cohorts.persons import two_persons
 from scan2gene.cohorts.roles import found_in, role_fits
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
@@ -113,6 +114,9 @@ def find_exams(rules: Cohort, series: pd.DataFrame, flow: Flow) -> tuple[pd.Data
     series = found = with_patients(series.fillna(""), rules.patient_pattern, rules.scans)
     series = _narrow(series, _readable(series, rules.patient_pattern), READABLE, flow)
     series = _narrow(series, _selected(series, rules), "selected by the study", flow)
+    shared = two_persons(series, rules.same_person)
+    if shared.ne("").any():
+        series = _narrow(series, shared, "one person per patient id", flow)
     fits = role_fits(series, rules.roles)
     series = _narrow(series, _without_role(series, rules, fits.any(axis=1)), "with a role", flow)
     series = series.assign(role=fits.idxmax(axis=1)[series.index])

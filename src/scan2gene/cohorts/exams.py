@@ -65,10 +65,10 @@ def build_exams(series: pd.DataFrame, roles: Mapping[str, Role], flow: Flow) -> 
             (s["left_out"] for s in flow.steps if s["step"] == READABLE and s["left_out"]), {}
         )
         lost = f" Files left out: {'; '.join(f'{n} x {r}' for r, n in list(unread.items())[:3])}." if unread else ""
-        raise CohortError(
-            f"no exam has every required role. {why}.{lost} Look at series.csv and mend the patterns under "
-            "cohort.roles. The NIfTI files of one exam must lie in one folder."
-        )
+        hint = "Look at series.csv and mend the patterns under cohort.roles."
+        if any(row["format"] != "dicom" for row in members):
+            hint += " The NIfTI files of one exam must lie in one folder."
+        raise CohortError(f"no exam has every required role. {why}.{lost} {hint}")
     exams = pd.DataFrame(rows)
     told = pd.DataFrame(chosen, columns=list(ROLE_COLUMNS))
     # several patients' NIfTI files may lie in one folder; an exam id names one patient's exam

@@ -1,4 +1,4 @@
-"""Names and numbers of persons in DICOM headers: read so that they can be kept out of everything."""
+"""Persons in DICOM headers: names and numbers to keep out of everything, and two persons under one id."""
 
 from __future__ import annotations
 
@@ -25,6 +25,34 @@ NUMBERS = (
     "PatientID", "OtherPatientIDs", "AccessionNumber", "AdmissionID", "MedicalRecordLocator", "PatientBirthDate",
     "PatientTelephoneNumbers", "PatientAddress",
 )  # fmt: skip
+
+
+def two_persons(series: pd.DataFrame, same_person: Iterable[str] = ()) -> pd.Series:
+    """Why series are left out whose patient id seems to be that of two persons; empty where it is not.
+
+    Args:
+        series: The index, patients filled in.
+        same_person: Ids that are known to be of one person.
+    """
+    reasons = pd.Series("", index=series.index)
+    sex = series["PatientSex"].astype(str).str.strip().str.upper().str[:1]
+    said = {"PatientSex": sex.where(sex.isin(["F", "M"]), ""), "birth date": series["birth_date_number"].astype(str)}
+    differ = {
+        word: values.where(values != "").groupby(series["patient_id"]).nunique().loc[lambda n: n > 1].index
+        for word, values in said.items()
+    }
+    confirmed = {*same_person, ""}
+    for patient in sorted({p for ids in differ.values() for p in ids} - confirmed):
+        mine = series["patient_id"] == patient
+        words = [word for word, ids in differ.items() if patient in ids]
+        words = [
+            f"PatientSex ({', '.join(sorted(set(sex[mine]) & {'F', 'M'}))})" if w == "PatientSex" else w for w in words
+        ]
+        reasons[mine] = (
+            f"scans of this patient id differ in {' and '.join(words)}, so two persons may share it: give each an id, "
+            "leave one out with cohort.exclude, or list the id under cohort.same_person if it is one person"
+        )
+    return reasons
 
 
 def persons_by_series(scans: Iterable[str]) -> pd.DataFrame:

@@ -154,7 +154,7 @@ class Veil:
                 table[column] = self._shown(table[column], column)
             elif column.endswith(("Date", "DateTime")):
                 table[column] = table[column].str[:4]
-            elif column in TIMES_OF_DAY or column == "path":
+            elif column in TIMES_OF_DAY or column in ("path", "birth_date_number"):
                 table[column] = ""
             elif column == "reason":
                 table[column] = _each(table[column], self.scrub)
@@ -264,6 +264,7 @@ class Veil:
                 "include": hidden(rules.include),
                 "exclude": hidden(rules.exclude),
                 "exclude_file": rules.exclude_file and "[cohort.exclude_file]",
+                "same_person": ["[id]" for _ in rules.same_person],
                 "pseudonyms": "[cohort.pseudonyms]",
                 "roles": {n: r.model_copy(update={"match": hidden(r.match)}) for n, r in rules.roles.items()},
             }

@@ -146,6 +146,11 @@ class Cohort(Section):
     include: dict[str, Pattern] = Field({}, description="series are kept only where these patterns are found")
     exclude: dict[str, Pattern] = Field({}, description="series are left out where one of these patterns is found")
     exclude_file: str | None = Field(None, description="CSV with patient_id or series_id and reason")
+    same_person: list[str] = Field(
+        [],
+        description="patient ids whose scans differ in sex or birth date although they are of one person; "
+        "without it such scans are left out",
+    )
     pseudonyms: str | None = Field(
         None, description="key file (CSV: patient_id, pseudonym; made if missing); only pseudonyms are then shown"
     )

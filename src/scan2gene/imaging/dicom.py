@@ -22,6 +22,8 @@ from scan2gene.imaging.tags import NATIVE, Header, scan
 
 # Samples per pixel and photometric interpretation that need no conversion; ARGB is retired and still met.
 _PLAIN = frozenset({(1, "MONOCHROME1"), (1, "MONOCHROME2"), (3, "RGB"), (4, "ARGB")})
+_SMALLEST_SLOPE, _LARGEST_SLOPE = 1e-25, 1e25  # with them, 32-bit voxels stay within float32
+_EPSILON = float(np.finfo(np.float32).eps)
 _READERS = 4  # threads: files are read while others are converted
 
 
@@ -49,6 +51,17 @@ def read_stack(stack: Stack) -> Volume:
 
 
 def _read_file(source: Source, members: list[tuple[int, Frame]], array: np.ndarray) -> None:
+    try:
+        _read_frames(source, members, array)
+    except ScanError:
+        raise
+    except MemoryError:
+        raise ScanError("a slice cannot be decoded: there is not enough memory") from None
+    except Exception as error:  # headers hold anything
+        raise ScanError(f"a slice cannot be decoded: its header is inconsistent ({type(error).__name__})") from None
+
+
+def _read_frames(source: Source, members: list[tuple[int, Frame]], array: np.ndarray) -> None:
     """Write the frames of one file into their slices of `array` (K, J, I[, C])."""
     frame = members[0][1]
     if len(members) == 1 and not frame.tiles and frame.number == 0:
@@ -85,6 +98,8 @@ def _rescale(pixels: np.ndarray, slope: float, intercept: float, target: np.ndar
         target *= np.float32(slope)
     if intercept != 0:
         target += np.float32(intercept)
+    if pixels.dtype.kind == "f" and not np.isfinite(target).all():
+        raise ScanError("voxels beyond what float32 can hold")
 
 
 def _numbers(slope: Any, intercept: Any) -> tuple[float, float]:
@@ -95,6 +110,9 @@ def _numbers(slope: Any, intercept: Any) -> tuple[float, float]:
         raise ScanError("RescaleSlope or RescaleIntercept is no number") from None
     if not np.isfinite(found).all():
         raise ScanError("RescaleSlope or RescaleIntercept is not finite")
+    slope_, intercept_ = map(abs, found)
+    if not _SMALLEST_SLOPE <= slope_ <= _LARGEST_SLOPE or intercept_ * _EPSILON > slope_:
+        raise ScanError("RescaleSlope or RescaleIntercept is so large or small that float32 loses the grey values")
     return found
 
 
@@ -113,7 +131,9 @@ def _native_pixels(data: bytes, header: Header) -> np.ndarray | None:
         and "ModalityLUTSequence" not in header
     ):
         return None
-    bits = _int(header, "BitsAllocated")
+    bits, stored_bits = _int(header, "BitsAllocated"), _int(header, "BitsStored")
+    if not 0 < stored_bits <= bits:
+        raise ScanError(f"a slice cannot be decoded: BitsStored is {stored_bits} and BitsAllocated {bits}")
     kind = f"<{'i' if header.get('PixelRepresentation') == '1' else 'u'}{bits // 8}"
     rows, columns = _int(header, "Rows"), _int(header, "Columns")
     offset, length = int(stored[0]), int(stored[1])
@@ -121,7 +141,7 @@ def _native_pixels(data: bytes, header: Header) -> np.ndarray | None:
     if length < count * bits // 8 or offset + count * bits // 8 > len(data):
         raise ScanError("a slice cannot be decoded: its pixel data are cut short")
     pixels = np.frombuffer(data, kind, count, offset)
-    unused = bits - _int(header, "BitsStored")
+    unused = bits - stored_bits
     if unused:  # overlays of old files lie in the unused bits: shift them out, the sign back in
         pixels = (pixels << unused) >> unused
     if samples == 1:
@@ -150,12 +170,27 @@ def _decoded(dataset: Any, number: int) -> np.ndarray:
     except BaseException as error:  # a decoder in Rust panics past Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        raise ScanError(
-            f"a slice cannot be decoded ({type(error).__name__}); compressed files need `pip install scan2gene[codecs]`"
-        ) from None
+        raise ScanError(f"a slice cannot be decoded{_cause(dataset, error)}") from None
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise ScanError("voxels that are not finite numbers")
     return pixels
+
+
+def _cause(dataset: Any, error: BaseException) -> str:
+    """Whether a decoder is missing or the file is at fault."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
+    if syntax.is_private or not syntax.is_transfer_syntax:
+        return ": its transfer syntax is not one of DICOM"
+    try:
+        missing = syntax.is_encapsulated and not get_decoder(syntax).is_available
+    except NotImplementedError:
+        return f": pydicom has no decoder for {syntax.name}"
+    if missing:
+        return f": {syntax.name} needs `pip install scan2gene[codecs]`"
+    return f": its pixel data are damaged, or do not fit its header ({type(error).__name__})"
 
 
 def _frame_rescale(dataset: Any, number: int) -> tuple[float, float]:

@@ -7,8 +7,6 @@ import hashlib
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from scan2gene.core.errors import ScanError
 from scan2gene.imaging.sources import Source
 from scan2gene.imaging.tags import KEYWORDS, Header, numbers, numbers_of
@@ -20,7 +18,7 @@ MARKS = (
     "RepetitionTime", "FlipAngle", "ContrastBolusAgent", "ScanningSequence",
 )  # fmt: skip
 # What a frame keeps of its header, in this order, so that every volume gets the values of its own files.
-KEPT = (*KEYWORDS, "SOPClassUID", "SamplesPerPixel", "PatientBirthDate")
+KEPT = (*KEYWORDS, "ScanningSequence", "SOPClassUID", "SamplesPerPixel", "PatientBirthDate")
 TIMES = frozenset({"TriggerTime", "AcquisitionNumber", "AcquisitionTime"})  # may count otherwise than by volumes
 _KEPT_AT = {keyword: n for n, keyword in enumerate(KEPT)}
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
@@ -186,6 +184,6 @@ def _checked(
     """
     if (len(position), len(orientation), len(spacing)) != (3, 6, 2):
         raise ScanError("ImagePositionPatient, ImageOrientationPatient or PixelSpacing has a wrong number of values")
-    if not np.isfinite((*position, *orientation, *spacing)).all() or min(spacing) <= 0:
+    if not all(map(math.isfinite, (*position, *orientation, *spacing))) or min(spacing) <= 0:
         raise ScanError("ImagePositionPatient, ImageOrientationPatient or PixelSpacing holds an impossible number")
     return position, orientation, spacing

@@ -15,6 +15,7 @@ MIN_SLICES = 3
 ORIENTATION_TOLERANCE = 1e-3  # largest difference of a direction cosine within one volume
 SPACING_TOLERANCE_MM = 0.05  # slice gaps may differ from their median by this, or by 2 %, whichever is larger
 SPACING_TOLERANCE = 0.02
+ROUNDED_MM = 0.0505  # a position rounded to 0.1 mm lies so far off its place, coordinate by coordinate
 TILT_TOLERANCE_MM = 0.1  # sideways shift from slice to slice, as of a tilted gantry
 MISSING_SLICE = 1.5  # a gap of so many typical ones is a missing slice
 _MEND = "fetch them again, or delete them to use what is left"
@@ -98,13 +99,34 @@ def _slice_step(positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
         raise ScanError("several slices at one position: repeated files, or a 4D series")
     if gaps.max() > MISSING_SLICE * typical:
         raise ScanError(f"a slice is missing: a gap of {gaps.max():.2f} mm among slices {typical:.2f} mm apart")
-    if np.abs(gaps - typical).max() > tolerance:
-        raise ScanError(f"unequal slice spacing, {gaps.min():.2f} to {gaps.max():.2f} mm")
-    step = (positions[-1] - positions[0]) / (len(positions) - 1)
+    step, rounded = (positions[-1] - positions[0]) / (len(positions) - 1), False
+    unequal = np.abs(gaps - typical).max() > tolerance
+    off = np.abs(positions - positions[0] - np.outer(np.arange(len(positions)), step)).max()
+    if unequal or off > max(tolerance, TILT_TOLERANCE_MM):
+        step, rounded = _rounded_step(positions)
+        if not rounded and unequal:
+            raise ScanError(f"unequal slice spacing, {gaps.min():.2f} to {gaps.max():.2f} mm")
     sideways = float(np.linalg.norm(step - (step @ normal) * normal))
     if sideways > TILT_TOLERANCE_MM:
         raise ScanError(f"slices are sheared by {sideways:.2f} mm from one to the next, as of a tilted gantry")
-    off = np.abs(positions - positions[0] - np.outer(np.arange(len(positions)), step)).max()
-    if off > max(tolerance, TILT_TOLERANCE_MM):
+    if off > max(tolerance, TILT_TOLERANCE_MM) and not rounded:
         raise ScanError(f"a slice lies {off:.2f} mm beside the line of the others")
     return step
+
+
+def _rounded_step(positions: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Step (3,) that fits positions (N, 3) best, and whether rounding alone explains how far they lie off it."""
+    places = np.arange(len(positions)) - (len(positions) - 1) / 2
+    step = places @ positions / (places @ places)  # least squares
+    reach = 2 * ROUNDED_MM / (len(positions) - 1)
+
+    def spread(steps: np.ndarray) -> np.ndarray:
+        return np.ptp(positions - np.outer(places, steps), axis=0)
+
+    low, high = step - reach, step + reach
+    for _ in range(30):  # the spread of each coordinate is convex in its step
+        third = (high - low) / 3
+        left = spread(low + third) < spread(high - third)
+        low, high = np.where(left, low, low + third), np.where(left, high - third, high)
+    best = (low + high) / 2
+    return best, bool(spread(best).max() <= 2 * ROUNDED_MM)

@@ -120,8 +120,8 @@ def enhanced_header(header: Header, dataset: Any) -> Header:
                     keyword = _CLASSIC.get(one.keyword, one.keyword)
                     if keyword in KEYWORDS and one.VR != "SQ":
                         found.setdefault(keyword, plain(one.value))
-    if dataset.get("EchoPlanarPulseSequence") == "YES":  # the enhanced form of ScanningSequence EP
-        found.setdefault("ScanningSequence", "EP")
+    if dataset.get("EchoPlanarPulseSequence") == "YES":
+        found["ScanningSequence"] = "EP"  # as a classic file says it
     return header | {k: v for k, v in found.items() if v and not header.get(k)}
 
 

@@ -18,7 +18,7 @@ from scan2gene.imaging.frame import KEPT, MARKS, Frame
 from scan2gene.imaging.grid import MIN_SLICES, Stack, grid
 from scan2gene.imaging.sequence import recognise
 from scan2gene.imaging.sources import Source
-from scan2gene.imaging.stacks import SERIES_WORDS, stacks
+from scan2gene.imaging.stacks import series_words, stacks
 from scan2gene.imaging.tags import KEYWORDS
 
 SERIES_COLUMNS = (
@@ -134,9 +134,9 @@ def _volume_columns(stack: Stack, series: Sequence[Frame]) -> Row:
 
 def _largest_b(first: Frame, series: Sequence[Frame]) -> float:
     """Of a diffusion series, whose volume without diffusion weighting belongs to it all the same."""
-    place, words = MARKS.index("DiffusionBValue"), [first.said(word) for word in SERIES_WORDS]
+    place, words = MARKS.index("DiffusionBValue"), series_words(first.header)
     largest = 0.0
-    for text in {f.marks[place] for f in series if [f.said(word) for word in SERIES_WORDS] == words} - {""}:
+    for text in {f.marks[place] for f in series if f.marks[place] and series_words(f.header) == words}:
         with suppress(ValueError):
             largest = max(largest, float(text))
     return largest
@@ -147,7 +147,7 @@ def say_one_uid_per_slice(single: Iterable[tuple[Row, Frame]]) -> None:
     alike: dict[tuple, list[tuple[Row, Frame]]] = defaultdict(list)
     for row, frame in single:
         direction = tuple(round(v, 2) for v in frame.orientation)
-        alike[frame.exam[0], frame.size, direction, *map(frame.said, SERIES_WORDS)].append((row, frame))
+        alike[frame.exam[0], frame.size, direction, series_words(frame.header)].append((row, frame))
     for members in alike.values():
         if len({frame.position for _, frame in members}) >= MIN_SLICES:
             for row, _ in members:

@@ -23,15 +23,27 @@ _NAMES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("other", _words(r"subs? subtr\w* mip ttp screen.?save report phoenix\w* masks? seg\w* labels?")),
     ("ADC", _words(r"e?adc apparent.?diff\w* d?adc.?maps?")),
     ("other", _words(r"fa colfa tensor\w* fractional.?anis\w*")),
+    ("other", _words(r"gre.?b0 \w*phase.?diff\w* shim\w* topup t[12]\*?(?:rho)?.?map(?:s|ping)?")),
     ("DWI", _words(r"dwi?\w* dti\w* \w*diff\w* trace\w* b.?\d{3,4} resolve")),
     ("other", _words(r"dsc perf\w* pwi p?c?asl r?cbf r?cbv mtt bold rest swi\w* swan t2.?star t2\* gre.?t2")),
-    ("other", _words(r"mra mrv tof\w* angio\w* mrs spectro\w* svs csi b1.?map\w* field.?map\w*")),
+    ("other", _words(r"mra mrv tof\w* angio\w* mrs spectro\w* svs csi \w*b[01].?map\w* \w*field.?map\w* \w*fmap\w*")),
     ("DCE", _words(r"dce\w* dyn\w* vibrant\w* twist\w* 4d.?thrive tricks ph(?:ase)?.?\d+ multi.?phase")),
     ("T1", _words(r"t1\w*.?flair t1.?flair\w*")),
     ("FLAIR", _words(r"t2.?flair\w* \w*flair\w* dark.?fluid tirm.?dark\w*")),
     ("T2", _words(r"t2\w* stir\w* tirm\w* \w*haste\w* ciss fiesta\w*")),
     ("T1", _words(r"t1\w* mp?rage\w* f?spgr\w* bravo vibe\w* flash\w* fl[23]d\w* lava\w* e?thrive\w* tfe\w*")),
+    # last: an anatomical scan may say fMRI
+    ("other", _words(r"fmri\w* func\w* sbref rest\d+ epi ep[23]d\w* epfid\w*")),
 )
+# Values of ImageType: of images that are no magnitudes, whatever the name says; and of what is computed from several.
+_NO_MAGNITUDE = frozenset({
+    "P", "PHASE", "PHASE MAP", "PHASE_CONTRAST", "I", "IMAGINARY", "VELOCITY", "VELOCITY MAP", "FIELD_MAP", "FIELD MAP",
+    "B0", "B0 MAP", "B0_MAP", "B1", "B1 MAP", "B1_MAP", "T1 MAP", "T1_MAP", "T2 MAP", "T2_MAP", "T2_STAR MAP",
+})  # fmt: skip
+_COMPUTED = frozenset(
+    {"FMRI", "PERFUSION", "SER", "TTP", "MTT", "CBF", "CBV", "FA", "SUB", *(f"PE{n}" for n in range(1, 10))}
+)
+_ECHO_PLANAR = re.compile(r"\*?ep(?:i|fid|se|ir|_|\d|$)")  # of SequenceName
 _CONTRAST = _words(
     r"t1w?(?:c|ce|km)\d* t1w?(?:gd|gad|post|contrast)\w* post\w* gad\w* gd\w* c\+ \+.?c \+ ce contrast w.?contrast km"
     r" enh\w* delayed"
@@ -40,6 +52,7 @@ _PLUS_C = re.compile(r"\+\s?(?:c|gd|gad|km)\b|\bc\s?\+|t1\s?\+")
 _NATIVE = _words(r"pre\w* non.?con\w* no.?contrast without\w* wo w/o nativ\w* unenh\w* noncontrast nc")
 
 LONG_TR_MS, LONG_TE_MS = 2000.0, 60.0  # beyond both, spin echoes are T2-weighted
+FIELD_MAP_TR_MS = 300.0  # from here on, a gradient echo with several short echoes measures the field
 SHORT_TR_MS, SHORT_TE_MS = 1000.0, 30.0  # below both, T1-weighted
 FLAIR_TI_MS = 1500.0  # inversion times that null fluid; fat is nulled below 300 ms
 
@@ -91,12 +104,17 @@ def recognise(header: Mapping[str, str], name: str = "") -> tuple[str, str]:
     """Sequence and the rule that decided.
 
     Args:
-        header: DICOM keywords as text; may be empty.
+        header: DICOM keywords as text; may be empty. "SeveralEchoes", where there are such, says that the series has
+            this image at several echo times.
         name: File name of a NIfTI, taken for the description.
 
     Returns:
         One of `SEQUENCES`, and in words why.
     """
+    image_type = header.get("ImageType", "").upper().split("\\")
+    strange = _NO_MAGNITUDE.intersection(image_type)
+    if strange:
+        return "other", f"ImageType has {min(strange)}"
     for source in ("SeriesDescription", "ProtocolName", "SequenceName"):
         text = name if source == "SeriesDescription" and name else header.get(source, "")
         found = _by_name(text.lower().replace("_", " "))
@@ -106,7 +124,6 @@ def recognise(header: Mapping[str, str], name: str = "") -> tuple[str, str]:
             if sequence != "T1":
                 return sequence, shown
             return _with_contrast(header, text.lower().replace("_", " "), shown)
-    image_type = header.get("ImageType", "").upper().split("\\")
     if "ADC" in image_type:
         return "ADC", "ImageType has ADC"
     if "DIFFUSION" in image_type:
@@ -115,6 +132,13 @@ def recognise(header: Mapping[str, str], name: str = "") -> tuple[str, str]:
         return "DWI", f"b-value {header['DiffusionBValue']}"
     if name:
         return "other", "the file name holds no known word"
+    computed = _COMPUTED.intersection(image_type)
+    if computed:
+        return "other", f"ImageType has {min(computed)}"
+    if "EP" in header.get("ScanningSequence", "").upper().split("\\"):
+        return "other", "ScanningSequence has EP, echo planar"
+    if _ECHO_PLANAR.match(header.get("SequenceName", "").lower()):
+        return "other", "SequenceName is that of an echo-planar image"
     return _by_timing(header)
 
 
@@ -148,6 +172,8 @@ def _by_timing(header: Mapping[str, str]) -> tuple[str, str]:
         return "FLAIR", shown
     if tr >= LONG_TR_MS and te >= LONG_TE_MS:
         return "T2", shown
+    if FIELD_MAP_TR_MS <= tr <= SHORT_TR_MS and te <= SHORT_TE_MS and header.get("SeveralEchoes"):
+        return "other", f"{shown} and several short echoes, as of a field map"
     if tr <= SHORT_TR_MS and te <= SHORT_TE_MS:
         return _with_contrast(header, "", shown)
     return "other", f"{shown}: neither T1- nor T2-weighted by timing"

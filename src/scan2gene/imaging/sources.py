@@ -25,6 +25,7 @@ from scan2gene.core.errors import ScanError
 MAX_UNPACKED_BYTES = 2 << 30  # of one compressed file; no MRI volume is larger
 MAX_DEFLATE_RATIO = 1032  # deflate packs no tighter, and zeros nearly so tight: a mask may be mostly zeros
 MAX_ZIP_RATIO = 1000  # of members other than NIfTI: DICOM has headers, and its images stay below 100
+PIECE_BYTES = 4 << 20  # of a file, read at once
 UNFINISHED = (".part", ".partial", ".crdownload", ".download")  # what browsers and download programs call them
 
 
@@ -73,9 +74,11 @@ class Source:
                 stream = Path(self.path).open("rb")  # noqa: SIM115  the caller closes it
             packed = self.name.endswith(".gz") and not self.name.endswith(".nii.gz")
             return gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[return-value]
+        except NotImplementedError as error:  # a kind of RuntimeError too
+            raise ScanError(_unsupported(self, error)) from None
         except RuntimeError:
             raise ScanError("a zip member that needs a password: unpack it first") from None
-        except (OSError, zipfile.BadZipFile, KeyError, NotImplementedError, ValueError) as error:
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
             raise ScanError(_why(error)) from None
 
     def read(self, limit: int = MAX_UNPACKED_BYTES) -> bytes:
@@ -86,9 +89,18 @@ class Source:
         """
         try:
             with self.open() as stream:
-                return stream.read(limit)
+                return _read_up_to(stream, limit)
         except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
             raise ScanError(_why(error)) from None
+
+
+def _read_up_to(stream: IO[bytes], limit: int) -> bytes:
+    """The first bytes of a stream, by pieces: asked for all at once, a buffered stream reserves the whole limit."""
+    pieces = []
+    while limit > 0 and (piece := stream.read(min(limit, PIECE_BYTES))):
+        pieces.append(piece)
+        limit -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def find(paths: Iterable[str | Path]) -> Iterator[Source]:
@@ -216,12 +228,33 @@ def _inside_archive(path: Path) -> Iterator[Source]:
 
 @functools.lru_cache(maxsize=4)
 def _archive(path: str, mtime_ns: int) -> zipfile.ZipFile:
-    """An open archive; its directory is parsed once, not once per member."""
-    return zipfile.ZipFile(path)
+    """An open archive; its directory is parsed once, not once per member.
+
+    Some programs of Windows write backslashes between folders, against the zip specification (4.4.17).
+    """
+    archive = zipfile.ZipFile(path)
+    for info in archive.infolist():
+        if "\\" in info.filename:
+            info.filename = info.filename.replace("\\", "/")
+            archive.NameToInfo[info.filename] = info
+    return archive
 
 
 if hasattr(os, "register_at_fork"):  # a forked process shares the place in an open file with its parent
     os.register_at_fork(after_in_child=_archive.cache_clear)
+
+
+_METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}  # of zip, that Python lacks
+
+
+def _unsupported(source: Source, error: Exception) -> str:
+    """Why a member of a zip archive cannot be unpacked here, although it may be intact."""
+    member = source.path[len(source.archive) + 1 :]
+    info = _archive(source.archive, source.mtime_ns).NameToInfo.get(member)
+    if info is None or info.flag_bits & 0x60:  # strongly encrypted, or patched
+        return "a zip member that needs a password: unpack it first"
+    method = f"{info.compress_type}" + (f" ({_METHODS[info.compress_type]})" if info.compress_type in _METHODS else "")
+    return f"a zip member of compression method {method}, which is not supported: unpack it first"
 
 
 def _why(error: Exception) -> str:

@@ -7,11 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from operator import itemgetter
 
 import numpy as np
 
 from scan2gene.core.errors import ScanError
-from scan2gene.imaging.frame import MARKS, TIMES, Frame
+from scan2gene.imaging.frame import KEPT, MARKS, TIMES, Frame
 from scan2gene.imaging.grid import MIN_SLICES, ORIENTATION_TOLERANCE, SPACING_TOLERANCE_MM, Stack, grid
 from scan2gene.imaging.tags import KEYWORDS
 
@@ -24,6 +25,7 @@ _PARAMETERS = ("EchoTime", "InversionTime", "FlipAngle", "ContrastBolusAgent", "
 _MAY_VARY = ("RepetitionTime", "SequenceName")  # from slice to slice, as with a trigger
 _PARAMETER_TOLERANCE = 0.03  # of a number, within one volume
 _FREE_TEXT = frozenset({"SeriesDescription", "ProtocolName", "ContrastBolusAgent"})
+series_words = itemgetter(*[KEPT.index(word) for word in SERIES_WORDS])  # of a frame's header
 _SHOWN = 5  # how many ids a reason quotes
 _DIRECTIONALITY = ("DIRECTIONAL", "BMATRIX", "ISOTROPIC", "NONE")  # defined terms of enhanced files
 
@@ -108,9 +110,8 @@ def _may_belong(lost: Frame, like: Frame) -> bool:
     """Whether an image without a place may be a slice of the volume of another: nothing in its header differs."""
     if not lost.damage and lost.said("SOPClassUID") != like.said("SOPClassUID"):
         return False  # a captured screen kept beside the volume
-    values = [(lost.said(word), like.said(word)) for word in SERIES_WORDS]
-    values.append((lost.marks[0], like.marks[0]))  # ImageType
-    same = all(mine in (theirs, "") if lost.damage else mine == theirs for mine, theirs in values)
+    mine, theirs = ((*series_words(f.header), f.marks[0]) for f in (lost, like))  # the last is ImageType
+    same = all(a in (b, "") if lost.damage else a == b for a, b in zip(mine, theirs, strict=True))
     return same and 0 not in like.size and (lost.size == like.size or (bool(lost.damage) and 0 in lost.size))
 
 
@@ -118,7 +119,7 @@ def _by_series(frames: list[Frame]) -> list[Stack]:
     """Frames of one geometry by the words that tell one series from another."""
     kinds: dict[tuple[str, ...], list[Frame]] = defaultdict(list)
     for frame in frames:
-        kinds[tuple([frame.said(word) for word in SERIES_WORDS])].append(frame)
+        kinds[series_words(frame.header)].append(frame)
     if len(kinds) == 1:
         return [Stack(frames)]
     place = dict(zip(map(id, frames), _places(frames), strict=True))
@@ -154,7 +155,7 @@ def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], int]:
     unique: list[Frame] = []
     for frame in sorted(frames, key=lambda frame: bool(frame.damage)):
         places = at[frame.instance, frame.number]
-        key = (frame.instance, frame.number, frame.position, frame.order, frame.marks, *map(frame.said, SERIES_WORDS))
+        key = (frame.instance, frame.number, frame.position, frame.order, frame.marks, series_words(frame.header))
         if frame.damage:
             repeated = len(places) == 1 and (not frame.position or frame.position in places)
         else:
@@ -239,16 +240,16 @@ def _by_parameters(frames: list[Frame]) -> list[Stack]:
 
 
 def _by_levels(frames: list[Frame], words: Sequence[str]) -> list[list[Frame]]:
-    """Frames by the values of some keywords; numbers that differ little are one value."""
-    level = {word: _levels({_value(f, word) for f in frames}) for word in words}
+    """Frames by the values of some marks; numbers that differ little are one value."""
+    places = [MARKS.index(word) for word in words]
+    values = [{f.marks[place] for f in frames} for place in places]
+    if all(len(texts) == 1 for texts in values):
+        return [frames]
+    levels = [_levels(texts) for texts in values]
     kinds: dict[tuple, list[Frame]] = defaultdict(list)
     for frame in frames:
-        kinds[tuple([level[word][_value(frame, word)] for word in words])].append(frame)
+        kinds[tuple([level[frame.marks[n]] for n, level in zip(places, levels, strict=True)])].append(frame)
     return list(kinds.values())
-
-
-def _value(frame: Frame, word: str) -> str:
-    return frame.marks[MARKS.index(word)] if word in MARKS else frame.said(word)
 
 
 def _levels(values: set[str]) -> dict[str, object]:
@@ -328,7 +329,8 @@ def _told_apart(parts: list[list[Frame]]) -> list[str]:
     if len(parts) == 1:
         return [""]
     words = [*MARKS, *SERIES_WORDS]
-    values = [[{_value(f, word) for f in part} for word in words] for part in parts]
+    told = [[(*f.marks, *series_words(f.header)) for f in part] for part in parts]
+    values = [[set(column) for column in zip(*part, strict=True)] for part in told]
     telling = [n for n in range(len(words)) if len({frozenset(v[n]) for v in values}) > 1]
     return ["; ".join(filter(None, (_shown(words[n], v[n]) for n in telling))) for v in values]
 

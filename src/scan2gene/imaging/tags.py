@@ -22,7 +22,7 @@ KEYWORDS = (
     "ManufacturerModelName", "MagneticFieldStrength", "StudyDate", "SeriesDate", "AcquisitionDate", "PatientSex",
     "PatientAge", "BodyPartExamined", "SliceThickness", "SpacingBetweenSlices", "ContrastBolusAgent",
     "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImageType", "BitsStored", "BurnedInAnnotation",
-    "SeriesNumber", "ScanningSequence",
+    "SeriesNumber",
 )  # fmt: skip
 # What places a slice and tells volumes of one series apart, and persons of one id (`frame.birth_mark`).
 PLACING = (
@@ -30,7 +30,7 @@ PLACING = (
     "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
     "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "AcquisitionNumber",
     "AcquisitionTime", "TriggerTime", "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation",
-    "PatientBirthDate",
+    "ScanningSequence", "PatientBirthDate",
 )  # fmt: skip
 # What decodes uncompressed pixels.
 PIXELS = (
@@ -58,13 +58,14 @@ class _Odd(Exception):
 
 
 @functools.cache
-def _wanted(pixels: bool) -> tuple[dict[int, tuple[str, str]], int]:
+def _wanted(pixels: bool) -> tuple[dict[int, tuple[str, str, bytes]], int]:
     """Tag -> keyword and type, and the last tag."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
 
     words = {*KEYWORDS, *PLACING, *(PIXELS if pixels else ())}
     tags = {int(tag_for_keyword(w) or 0): w for w in words}
-    return {tag: (word, dictionary_VR(tag)) for tag, word in tags.items()}, PIXEL_DATA if pixels else max(tags)
+    wanted = {tag: (word, dictionary_VR(tag), dictionary_VR(tag).encode()) for tag, word in tags.items()}
+    return wanted, PIXEL_DATA if pixels else max(tags)
 
 
 def scan(data: bytes, complete: bool, pixels: bool = False) -> Header | None:
@@ -125,8 +126,8 @@ def _scan(data: bytes, complete: bool, pixels: bool) -> Header:
             continue
         at = begin + length
         if tag in wanted:
-            keyword, vr = wanted[tag]
-            if at > end or (kind and kind != vr.encode()):
+            keyword, vr, code = wanted[tag]
+            if at > end or (kind and kind != code):
                 raise _Odd
             header[keyword] = _text(data[begin:at], vr)
     if not complete or at > end:

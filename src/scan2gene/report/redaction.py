@@ -139,6 +139,7 @@ def settings(study: Study, hide: Redaction) -> dict[str, Any]:
     cohort["scans"] = [last_part(p) for p in cohort["scans"]]
     for key in ("labels", "exclude_file"):
         cohort[key] = last_part(cohort[key])
+    cohort["same_person"] = ["[id]" for _ in cohort["same_person"]]
     values["evaluate"]["ledger"] = last_part(values["evaluate"]["ledger"])
     values["weights_dir"] = last_part(values["weights_dir"])
     values["cohort"] = _each_text(cohort, lambda t: hide(t) if _absolute(t) or _names_someone(t, hide) else t)

@@ -90,6 +90,28 @@ def test_rounding_in_the_positions_is_forgiven(write_series):
     assert row["spacing_k_mm"] == 3.0
 
 
+@pytest.mark.parametrize("spacing", [10 / 3, 0.35, 1.27, 5.04])
+@pytest.mark.parametrize("normal", [(0, 0, 1), (0.6, 0, 0.8), (2 / 7, 3 / 7, 6 / 7)])
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_a_volume(write_series, spacing, normal):
+    z = np.array(normal)
+    x = np.cross([0, 1, 0], z) / np.linalg.norm(np.cross([0, 1, 0], z))
+    positions = np.round(np.array([-12.34, 7.77, 3.21]) + np.outer(np.arange(15) * spacing, z), 1)
+    folder = write_series(n=15, positions=positions.tolist(), orientation=[*x, *np.cross(z, x)])
+    (row,) = index(folder).to_dict("records")
+    assert row["status"] == "ok", row["reason"]
+    assert row["spacing_k_mm"] == pytest.approx(spacing, abs=0.1 / 14)
+    affine = read_volume(folder).affine
+    last = (affine @ [0, 0, 14, 1])[:3] * [-1, -1, 1]
+    np.testing.assert_allclose(last, positions[-1], atol=0.11)
+
+
+@pytest.mark.parametrize("off", [0.25, -0.4])
+def test_a_slice_off_its_place_by_more_than_rounding_is_refused(write_series, off):
+    z = 10 / 3 * np.arange(12)
+    z[5] += off
+    assert "spacing" in reason(write_series(n=12, positions=[(0, 0, round(v, 1)) for v in z]))
+
+
 def test_sheared_slices_are_refused(write_series):
     assert "tilted gantry" in reason(write_series(positions=[(0, 0.4 * k, 3 * k) for k in range(5)]))
 
@@ -239,6 +261,80 @@ def test_a_rescale_that_is_no_number_is_refused_and_not_repeated(write_series, t
     with pytest.raises(ScanError, match="RescaleSlope") as caught:
         read_volume(folder)
     assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [("1", "1e308"), ("1e30", "0"), ("1e-40", "0"), ("1", "1e12"), ("1", "-1e38")]
+)
+def test_a_rescale_that_float32_cannot_hold_is_refused(write_series, slope, intercept, enhanced):
+    def change(k, data):
+        data.add_new(0x00281052, "DS", intercept)
+        data.add_new(0x00281053, "DS", slope)
+        if enhanced:
+            data.compress(pydicom.uid.RLELossless)  # read by another way
+
+    with pytest.raises(ScanError, match="RescaleSlope or RescaleIntercept"):
+        read_volume(write_series(change=change))
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"BitsAllocated": 8, "BitsStored": 12, "HighBit": 11},
+        {"BitsAllocated": 8, "BitsStored": 12, "HighBit": 7},
+        {"BitsAllocated": 16, "BitsStored": 17, "HighBit": 16},
+        {"BitsStored": 0, "HighBit": 0},
+        {"BitsStored": [12, 12], "HighBit": [11, 11]},
+        {"SamplesPerPixel": 2},
+        {"PixelRepresentation": 7},
+        {"PhotometricInterpretation": "RGB"},
+    ],
+    ids=str,
+)
+def test_a_header_that_contradicts_itself_is_a_reason_not_a_crash(write_series, spoiled):
+    def change(k, data):
+        for keyword, value in spoiled.items():
+            setattr(data, keyword, value)
+
+    folder = write_series(change=change)
+    try:
+        array = read_volume(folder).array
+    except ScanError as error:
+        assert "codecs" not in str(error)
+    else:  # what does not matter for these pixels may be passed over
+        assert np.isfinite(array).all()
+        assert len(np.unique(array)) > 20
+
+
+def test_a_damaged_uncompressed_slice_asks_for_no_decoder(write_series):
+    def change(k, data):  # pydicom's way, and its pixels do not fit its header
+        data.PhotometricInterpretation, data.HighBit, data.BitsStored = "YBR_FULL", 11, 12
+        data.SamplesPerPixel = 3
+
+    with pytest.raises(ScanError) as caught:
+        read_volume(write_series(change=change))
+    assert "pip install" not in str(caught.value)
+
+
+def test_a_missing_decoder_is_named(write_series):
+    def change(k, data):
+        data.compress(pydicom.uid.RLELossless)
+        data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"  # MPEG2, which pydicom never decodes
+
+    with pytest.raises(ScanError, match="MPEG"):
+        read_volume(write_series(change=change))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "tag"), [("PixelSpacing", 0x00280030), ("ImagePositionPatient", 0x00200032),
+                         ("ImageOrientationPatient", 0x00200037)]
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["0,75\\0,75", "0.75,0.75"])
+def test_decimal_commas_are_named(write_series, keyword, tag, text):
+    table = index(write_series(change=lambda k, data: data.add_new(tag, "LO", text)))
+    assert set(table["status"]) == {"rejected"}
+    assert table["reason"].str.contains(f"{keyword}.*comma").all()
 
 
 @pytest.mark.parametrize("encapsulated", [False, True])

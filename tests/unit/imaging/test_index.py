@@ -245,3 +245,12 @@ def test_relative_and_absolute_paths_to_one_folder_are_one(write_series, nifti, 
     (tmp_path / "scan" / "000.dcm").rename(tmp_path / "other" / "000.dcm")
     (row,) = index(["scan", tmp_path / "other"]).to_dict("records")
     assert read_volume(row["path"]).shape == (4, 6, 5)
+
+
+def test_birth_dates_can_be_compared_and_are_not_told(write_series, tmp_path):
+    dates = ("19570102", "19570102", "19811231", "", "1957")
+    for n, date in enumerate(dates):
+        write_series(PatientBirthDate=date, PatientID=f"P{n}").rename(tmp_path / f"scan{n}")
+    table = index(tmp_path, tmp_path / "unfinished").set_index("patient_id")["birth_date_number"]
+    assert table["P0"] == table["P1"] != table["P2"]
+    assert {*table} == {1, 2, ""}  # a year alone is no birth date

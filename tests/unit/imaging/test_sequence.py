@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from pydicom import Dataset
 
 from scan2gene.imaging.index import index
+from scan2gene.imaging.multiframe import enhanced_header
 from scan2gene.imaging.sequence import SEQUENCES, recognise, without_time_points
 
 NAMES = {
     "T1": "AX T1|t1_se_tra|SAG T1 FLAIR|Ax T1 FSE pre|3D T1 MPRAGE|t1_mprage_sag_p2_iso|T1 W/O|AX T1 PRE GD|T1COR|BRAVO"
-    "|T1w|t1_fl3d_tra non-contrast|T1 CUBE|T1 COR|AX 3D SPGR|T1WI TRA NATIV|WATER: t1_vibe|T1 SAG NC",
+    "|T1w|t1_fl3d_tra non-contrast|T1 CUBE|T1 COR|AX 3D SPGR|T1WI TRA NATIV|WATER: t1_vibe|T1 SAG NC"
+    "|t1_mprage_fmri",
     "T1c": "AX T1 POST|T1post|t1c|T1CE|t1ce|T1+C|AX T1 +C|T1 GD|T1 C+|AX T1 FSE POST GAD|T1_MPRAGE_GD|t1gd|T1 FS POST"
     "|SAG T1 CE|t1_mprage_km|T1 CONTRAST|T1w_ce|ce-gadolinium_T1w|3D T1 POST|T1 fl3d delayed",
     "T2": "AX T2|t2_tse_tra|T2 FS|STIR|AX STIR|T2w|HASTE|t2_space|T2 PROPELLER",
@@ -18,8 +21,10 @@ NAMES = {
     "ADC": "ADC|ep2d_diff_ADC|Apparent Diffusion Coefficient|dADC map|eADC",
     "DCE": "DCE|dyn_ph1|AX VIBRANT DYNAMIC|t1_fl3d_dynaVIEWS DYN|Ph2/AX VIBRANT|TWIST",
     "other": "LOCALIZER|3-plane loc|Scout|SUB|T1 SUB|MIP|SWI|T2*|GRE T2|DSC perf|rCBV|TOF 3D|FA|ColFA|ASL"
-    "|resting|mask|seg",
+    "|resting|mask|seg|B0 map|gre_field_mapping|SpinEchoFieldMap_AP|fmap_magnitude|T1 map|T2 mapping|sub-01_phasediff"
+    "|REST1 w SMS|fMRI run 2",
 }
+FAST = {"RepetitionTime": "500", "EchoTime": "7"}  # T1-weighted, as far as timing tells
 
 
 @pytest.mark.parametrize(("sequence", "name"), [(s, n) for s, names in NAMES.items() for n in names.split("|")])
@@ -45,6 +50,20 @@ def test_descriptions_are_recognised_with_their_rule(sequence, name):
         ({"RepetitionTime": "4000", "EchoTime": "90"}, "T2", "TE 90 ms"),
         ({"RepetitionTime": "550", "EchoTime": "12", "ContrastBolusAgent": "Gd"}, "T1c", "agent"),
         ({"RepetitionTime": "3000", "EchoTime": "15"}, "other", "neither"),
+        (FAST | {"ScanningSequence": "EP"}, "other", "EP"),
+        (FAST | {"ScanningSequence": "SE\\EP"}, "other", "EP"),
+        (FAST | {"SequenceName": "*epfid2d1_64"}, "other", "SequenceName"),
+        (FAST | {"SequenceName": "*epfid2d1_64", "SeriesDescription": "T1"}, "T1", "SeriesDescription"),
+        (FAST | {"ImageType": "ORIGINAL\\PRIMARY\\P\\ND"}, "other", "ImageType has P"),
+        (FAST | {"ImageType": "ORIGINAL\\PRIMARY\\PHASE MAP\\P\\FFE"}, "other", "ImageType"),
+        (
+            FAST | {"ImageType": "ORIGINAL\\PRIMARY\\P\\ND", "SeriesDescription": "t1_mprage"},
+            "other",
+            "ImageType has P",
+        ),
+        (FAST | {"ImageType": "DERIVED\\PRIMARY\\DCE\\SER"}, "other", "SER"),
+        (FAST | {"SeveralEchoes": "True"}, "other", "field map"),
+        (FAST | {"ImageType": "ORIGINAL\\PRIMARY\\M\\ND"}, "T1", "TR 500 ms"),
         ({"RepetitionTime": "x", "EchoTime": ""}, "other", "no name or timing"),
         ({}, "other", "no name or timing"),
     ],
@@ -92,3 +111,17 @@ def test_three_phases_of_real_patients_are_no_t1_and_t2(shared_data):
     assert len(table) == 9
     assert set(table["sequence"]) == {"other"}
     assert table["sequence_rule"].str.contains("time points").all()
+
+
+def test_both_echoes_of_a_field_map_are_no_t1(write_series):
+    def echo(n, data):
+        data.EchoTime, data.RepetitionTime, data.ScanningSequence = (4.92, 7.38)[n // 5], 488, "GR"
+
+    table = index(write_series(n=10, positions=[(0, 0, 3.0 * (n % 5)) for n in range(10)], change=echo))
+    assert table["sequence"].tolist() == ["other", "other"]
+
+
+def test_an_enhanced_echo_planar_image_says_so_elsewhere():
+    data = Dataset()
+    data.EchoPlanarPulseSequence = "YES"
+    assert enhanced_header({}, data)["ScanningSequence"] == "EP"
