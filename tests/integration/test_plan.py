@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
+import numpy as np
 import pytest
 
+from scan2gene.core.console import Progress
+from scan2gene.core.study_file import load_study
+from scan2gene.core.tables import read_csv
+from scan2gene.phantom.brain_exams import write_brain_cohort
 from scan2gene.plan import plan, told
+from scan2gene.plan_timing import Step, _cost_of
+from scan2gene.recipes import recipe_text
 from tests.integration.road import edit, nifti_study, shell
 
 
@@ -40,7 +49,7 @@ def test_a_target_that_cannot_be_estimated_is_said_so(study, tmp_path):
         f"{line.split(',')[0]},{int(n < 5)},{line.split(',')[2]}" for n, line in enumerate(table[1:])
     ]
     (tmp_path / "labels.csv").write_text("\n".join(spoilt) + "\n")
-    found = plan(study, tmp_path / "run")
+    found = plan(study, tmp_path / "run", limit=0)
     assert any("gene cannot be estimated in split cv, because 5 of 40 are positive" in w for w in found.warnings)
 
 
@@ -69,3 +78,51 @@ def test_two_series_for_one_role_are_a_warning_in_every_verb(study, tmp_path, mo
         assert "role t1: several series fit in 12 of 40 exams" in capsys.readouterr().out, words
     for page in (run / "qc.html", tmp_path / "new.yaml"):
         assert "several series fit in 12 of 40 exams" in page.read_text()
+
+
+def test_what_does_not_fit_the_limit_is_left_open_with_the_reason(study, tmp_path, capsys):
+    plan(study, tmp_path / "run", limit=0)  # indexed, curated and split
+    began = time.monotonic()
+    found = plan(study, tmp_path / "run", limit=0.5)
+    assert time.monotonic() - began < 10  # the process that times is not waited for
+    light, age = found.costs
+    assert "--limit" in light.reason and light.fits == 4
+    assert not age.reason  # a table needs no timing
+    assert "timing 1 runs" in capsys.readouterr().out
+
+
+def test_a_step_of_fewer_exams_is_extrapolated_and_said_so(study, tmp_path):
+    plan(study, tmp_path / "run", limit=0)
+    view = load_study(study, ["data.batch_size=8"])
+    tables = [read_csv(tmp_path / "run" / n) for n in ("cohort.csv", "split_table.csv")]
+    counts = tables[1].astype({"train": int})
+    cost = _cost_of(view, view.runs[0], tables[0], {"t1": np.zeros((8, 8, 8), np.float32)}, counts)
+    whole, part = (cost(Step(seconds, 0.5, 1000 * size, 7, size), "") for seconds, size in ((4.0, 8), (0.5, 1)))
+    assert (part.step_seconds, part.memory_bytes) == (whole.step_seconds, whole.memory_bytes) == (4.5, 40 * 2048 + 8007)
+    assert whole.note == "" and "batch of 1" in part.note
+    assert part.maps_seconds == whole.maps_seconds > 0
+
+
+@pytest.mark.slow
+def test_the_untouched_gbm_recipe_is_planned_within_its_limit(tmp_path, capsys):
+    write_brain_cohort(tmp_path, 12)
+    (tmp_path / "study.yaml").write_text(recipe_text("gbm-mutations"))
+    plan(tmp_path / "study.yaml", tmp_path / "run", limit=0)
+    began = time.monotonic()
+    found = plan(tmp_path / "study.yaml", tmp_path / "run", limit=60)
+    assert time.monotonic() - began < 75
+    assert all(cost.reason or cost.epoch_seconds > 0 for cost in found.costs)
+    assert sum(cost.epoch_seconds > 0 for cost in found.costs) > len(found.costs) / 2
+    assert all(cost.run in capsys.readouterr().out for cost in found.costs[:1])
+
+
+def test_long_work_says_how_far_it_is_in_logs_too(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("scan2gene.core.console.time.monotonic", lambda: now[0])
+    progress = Progress("embedding", 100)
+    for done in range(1, 101):
+        now[0] += 5.0
+        progress.tell(done)
+    lines = capsys.readouterr().out.splitlines()
+    assert 10 <= len(lines) <= 17  # one every half minute
+    assert "6 of 100, about 8 min left" in lines[0]

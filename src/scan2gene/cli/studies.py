@@ -33,12 +33,17 @@ def run(
     print_results(folder)
 
 
-def plan(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
+def plan(
+    study: StudyFile,
+    out: Out = None,
+    changes: Changes = None,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds for the timing of all runs together.")] = 60,
+) -> None:
     """Say what a study can show and what it will cost, before anything is trained."""
     from scan2gene.plan import plan as make_plan
     from scan2gene.plan import told
 
-    for line in told(make_plan(study, out, changes or ())):
+    for line in told(make_plan(study, out, changes or (), limit)):
         typer.echo(line)
 
 

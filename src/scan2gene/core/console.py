@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -19,6 +20,36 @@ def live(text: str) -> None:
     """Show one line on a terminal in place of the one before; empty text clears it. Silent in logs and pipes."""
     if sys.stderr.isatty():
         print(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """How far a long piece of work is: on a terminal a live line, elsewhere a line every half minute.
+
+    Args:
+        what: Such as "m3d-probe: embedding".
+        total: Number of pieces.
+    """
+
+    EVERY = 30.0  # seconds
+
+    def __init__(self, what: str, total: int):
+        self.what, self.total = what, total
+        self.began = self.last = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        """Say that so many are done, and about how long the rest will take."""
+        now = time.monotonic()
+        left = (now - self.began) / done * (self.total - done) if done else 0.0
+        text = f"{self.what}: {done} of {self.total}" + (f", about {left / 60:.0f} min left" if left > 90 else "")
+        if sys.stderr.isatty():
+            live(text if done < self.total else "")
+        elif now - self.last >= self.EVERY:
+            self.last = now
+            say("", f"  {text}")
+
+    def end(self) -> None:
+        """Clear the live line of work that ended early."""
+        live("")
 
 
 def track(items: Iterable[T], stage: str, total: int) -> Iterator[T]:

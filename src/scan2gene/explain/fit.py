@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.cohorts.split import parts_of
+from scan2gene.core.console import Progress
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.outputs import output_name, output_names
@@ -31,7 +32,7 @@ from scan2gene.explain.choose import CHOSEN_COLUMNS
 from scan2gene.explain.features import layer_of
 from scan2gene.explain.grid import on_grid, slug
 from scan2gene.explain.halves import region, sided_map
-from scan2gene.explain.randomise import cascade
+from scan2gene.explain.randomise import STEPS, cascade
 from scan2gene.explain.score import hit, rank_correlation
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
@@ -102,11 +103,13 @@ def explain_fit(fit: Fit, rows: pd.DataFrame, methods: Sequence[Plugin], out: Pa
     """
     shutil.rmtree(folder, ignore_errors=True)
     maps, files = [], []
+    progress = Progress("maps", len(methods) * len(rows))
     for method in methods:
         for row in rows.to_dict("records"):
             made, written = _one(fit, row, method, out, folder)
             maps.append(made)
             files += written
+            progress.tell(len(maps))
     tables = {
         folder / "maps.csv": pd.DataFrame(maps, columns=list(MAP_COLUMNS)),
         folder / "randomised.csv": _randomised(fit, rows, methods[0]),
@@ -278,11 +281,14 @@ def _randomised(fit: Fit, rows: pd.DataFrame, method: Plugin) -> pd.DataFrame:
     maps = [_arrays(fit, fit.model, row, method) for row in cases]
     seen = [_seen(fit, row, arrays) for row, arrays in zip(cases, maps, strict=True)]
     before = [_flat(arrays, there) for arrays, there in zip(maps, seen, strict=True)]
-    found = []
+    found: list[dict[str, Any]] = []
+    progress = Progress("maps of the randomisation check", len(cases) * STEPS)
     for step, broken in cascade(fit.model, fit.fresh) if cases else ():
         for row, original, there in zip(cases, before, seen, strict=True):
             correlation = rank_correlation(original, _flat(_arrays(fit, broken, row, method), there))
             found.append({**row, "method": method.name, "step": step, "correlation": correlation})
+            progress.tell(len(found))
+    progress.end()
     return pd.DataFrame(found, columns=list(RANDOMISED_COLUMNS))
 
 

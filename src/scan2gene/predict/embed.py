@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from scan2gene.core.console import live
+from scan2gene.core.console import Progress
 from scan2gene.core.tables import write_parquet
 from scan2gene.data.cohort import CohortTensors, to_input
 
@@ -37,6 +37,7 @@ def embed(model: Any, data: CohortTensors, batch_size: int, precision: str = "32
     chosen = list(torch.arange(len(data.exams)).split(batch_size))
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     parts: list[Tensor] = []
+    progress = Progress("embedding", len(data.exams))
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(data.images.__getitem__, chosen[0])
         for number, rows in enumerate(chosen):
@@ -47,8 +48,7 @@ def embed(model: Any, data: CohortTensors, batch_size: int, precision: str = "32
             with torch.autocast(device.type, half) if half else nullcontext():
                 vectors = model.pool(model.forward_features(x))
             parts.append(vectors.float().cpu())
-            live(f"embedding: {int(rows[-1]) + 1} of {len(data.exams)}")
-    live("")
+            progress.tell(int(rows[-1]) + 1)
     return torch.cat(parts)
 
 

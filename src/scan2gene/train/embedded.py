@@ -116,6 +116,8 @@ def _compute(path: Path, data: CohortTensors, start: Start, view: Study, run: Ru
     from lightning_fabric import Fabric
 
     began = time.perf_counter()
+    what = "slices" if data.of_slices else "exams"
+    say("", f"  {run.name}: {len(data.exams)} {what} are embedded by the frozen encoder")
     network, record = started_network(view, run, start, data.images.dtype == torch.uint8)
     fabric = Fabric(accelerator=view.train.device, devices=1)
     network = with_sides(view, network)
@@ -127,6 +129,5 @@ def _compute(path: Path, data: CohortTensors, start: Start, view: Study, run: Ru
     grid, expected = tuple(data.images.shape[:1:-1]), start.card.grid if start.card else None
     if expected and grid != expected:
         say("", f"  {run.name}: given {grid} voxels, trained on {expected}: positions are interpolated")
-    what = "slices" if data.of_slices else "exams"
     say("", f"  {run.name}: {len(vectors)} {what} embedded in {seconds:.0f} s, {vectors.shape[1]} numbers each")
     return vectors

@@ -1,0 +1,141 @@
+"""What each run of a study takes, timed in a process that can be stopped when its time is up.
+
+Steps of preprocessing and of large networks cannot be interrupted from within, so `scan2gene.plan_timing` runs by
+itself, is given the study and says a line of JSON for each thing it finds out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from scan2gene.core.console import say
+from scan2gene.core.study import Study, for_run
+
+SECONDS = 60.0  # for all runs together
+_SLOW_STEPS = {"register", "skull_strip", "n4", "denoise"}  # minutes an exam, so that their runs come last
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run takes.
+
+    Args:
+        run: Its name.
+        grid: Prepared voxels I, J, K; empty for a model that sees no images.
+        volumes: Number of stored volumes.
+        disk_bytes: Of the store.
+        memory_bytes: Of the cohort and of one training step, together.
+        fits: Networks to train.
+        step_seconds: One batch forward, backward and update; of a frozen encoder forward alone.
+        epoch_seconds: One epoch of one fit; of a frozen encoder all its embeddings.
+        least_seconds: All fits, when none improves after its first epoch.
+        most_seconds: All fits, when each uses every epoch.
+        reason: Why it could not be timed.
+        maps_seconds: Maps of where the network looks; None where it is left open.
+        note: What the figures were extrapolated from, or what else limits them.
+    """
+
+    run: str
+    grid: tuple[int, ...] = ()
+    volumes: int = 0
+    disk_bytes: int = 0
+    memory_bytes: int = 0
+    fits: int = 0
+    step_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    least_seconds: float = 0.0
+    most_seconds: float = 0.0
+    reason: str = ""
+    maps_seconds: float | None = None
+    note: str = ""
+
+
+def time_runs(
+    study: Study, cohort: pd.DataFrame, paths: dict[str, str], counts: pd.DataFrame, limit: float
+) -> list[Cost]:
+    """Time every run within a limit; what was not timed has the reason.
+
+    Args:
+        study: With all that was planned.
+        cohort: cohort.csv.
+        paths: series_id -> what `read_volume` opens.
+        counts: split_table.csv.
+        limit: Seconds for all runs together.
+
+    Returns:
+        One `Cost` per run, in the study's order.
+    """
+    from scan2gene.radiomics.clinical import CLASSICAL
+
+    folds = len(counts[["split", "repeat", "fold"]].drop_duplicates())
+    fits = {one.name: folds * (one.search.trials if one.search else 1) for one in study.runs}
+    found = {one.name: Cost(one.name, fits=folds) for one in study.runs if one.model.name in CLASSICAL}
+    waiting = sorted((one.name for one in study.runs if one.name not in found), key=_slowness(study))
+    began, about = time.monotonic(), ("", "")
+    if waiting:
+        say("", f"  timing {len(waiting)} runs, {limit:.0f} s at most (--limit SECONDS gives more)")
+        for line in _lines((study, waiting, cohort, paths, counts), began + limit):
+            if "cost" in line:
+                cost = Cost(**line["cost"] | {"grid": tuple(line["cost"]["grid"])})
+                found[cost.run], about = cost, ("", "")
+            elif "about" in line:
+                about = (line["run"], line["about"])
+                say("", f"  {line['run']}: {line['about']} ({time.monotonic() - began:.0f} s)")
+            else:
+                about = (about[0], line["stopped"])
+                break
+    for name in (n for n in waiting if n not in found):
+        what = f"{about[1]} did not end" if name == about[0] else "it was not begun"
+        found[name] = Cost(name, fits=fits[name], reason=f"{what} in the {limit:.0f} s for all runs; try --limit 600")
+    return [found[one.name] for one in study.runs]
+
+
+def _slowness(study: Study) -> Callable[[str], int]:
+    """Runs whose preprocessing takes long come last, so that the others are timed first."""
+    slow = {r.name: len(_SLOW_STEPS & {s.name for s in for_run(study, r).preprocess}) for r in study.runs}
+    return lambda name: slow[name]
+
+
+def _lines(given: Any, until: float) -> Iterator[dict[str, Any]]:
+    """What the other process says, until it ends or its time is up."""
+    command = [sys.executable, "-m", "scan2gene.plan_timing"]
+    here = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    process = subprocess.Popen(
+        command, env=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    heard: queue.Queue[bytes] = queue.Queue()
+
+    def talk() -> None:
+        assert process.stdin and process.stdout  # for the type checker
+        try:
+            pickle.dump((*given, until - time.monotonic()), process.stdin)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        for line in process.stdout:
+            heard.put(line)
+        heard.put(b"")
+
+    threading.Thread(target=talk, daemon=True).start()
+    try:
+        while line := heard.get(timeout=max(until - time.monotonic(), 0.0)):
+            yield json.loads(line)
+        if process.wait():
+            yield {"stopped": f"the process that times runs ended with code {process.returncode}, so it"}
+    except queue.Empty:
+        pass
+    finally:
+        process.kill()
+        process.wait()
