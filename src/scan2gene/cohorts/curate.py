@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from scan2gene.cohorts.cells import decimal_mark
 from scan2gene.cohorts.dates import in_time, one_exam
 from scan2gene.cohorts.exams import READABLE, build_exams, one_day
 from scan2gene.cohorts.flow import Flow, counts
 from scan2gene.cohorts.genomics import with_mutations
-from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap
-from scan2gene.cohorts.label_table import read_labels, read_text_table
+from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap, reason_of
+from scan2gene.cohorts.label_table import check_formulas, read_labels, read_text_table
 from scan2gene.cohorts.labels import clinical_numbers, patient_values, row_sides, target_labels, without_unknown
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.cohorts.persons import two_persons
 from scan2gene.cohorts.roles import found_in, role_fits
+from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study
-from scan2gene.core.study_cohort import Cohort, label_files
+from scan2gene.core.study_cohort import Cohort, Target, label_files
 from scan2gene.core.tables import EXCLUSION_COLUMNS
 
 _SHOWN = 5  # how many reasons a message quotes
@@ -63,11 +66,12 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
     rules = study.cohort
     flow = Flow()
     series, exams, roles = find_exams(rules, series, flow)
-    everyone = {*series["patient_id"], *series["series_id"]}
+    everyone = {plain_text(i) for column in ("patient_id", "series_id") for i in series[column]}
     paths = dict(zip(series["series_id"], series["path"], strict=True))
 
     source = ", ".join(Path(file).name for file in label_files(rules))
-    table = label_patients(without_unknown(read_labels(rules), rules.unknown), rules, flow)
+    table = label_patients(without_unknown(read_labels(rules, flow), rules.unknown), rules, flow)
+    check_formulas(table, _columns_read(rules, study.targets), source)
     excluded = _excluded_ids(rules)
     everyone |= set(table[rules.patient_column])
     table = table[~table[rules.patient_column].isin(excluded.keys())]
@@ -136,20 +140,21 @@ def with_patients(series: pd.DataFrame, patient_pattern: str | None, scans: list
     """Fill patient_id from the path where the study says how.
 
     Args:
-        series: The index.
+        series: The index. Its ids, as those of tables, are compared as `plain_text`.
         patient_pattern: Group 1 is the id; None leaves the headers' ids.
         scans: The scan folders; the pattern is searched below them.
 
     Raises:
         CohortError: `patient_pattern` has no group.
     """
+    own = series["patient_id"].map(plain_text)
     if patient_pattern is None:
-        return series
+        return series.assign(patient_id=own)
     pattern = re.compile(patient_pattern)
     if not pattern.groups:
         raise CohortError("cohort.patient_pattern needs one group in brackets around the patient id")
     found = [(match := pattern.search(path)) and match[1] for path in below_roots(series["path"], scans)]
-    return series.assign(patient_id=[f or own for f, own in zip(found, series["patient_id"], strict=True)])
+    return series.assign(patient_id=[plain_text(f) if f else i for f, i in zip(found, own, strict=True)])
 
 
 def below_roots(paths: pd.Series, scans: list[str]) -> pd.Series:
@@ -177,9 +182,10 @@ def _selected(series: pd.DataFrame, rules: Cohort) -> pd.Series:
     for column, pattern in rules.exclude.items():
         hit = found_in(series, column, pattern, "cohort.include / exclude")
         reasons = reasons.mask((reasons == "") & hit, f"{column} has /{pattern}/")
-    for identity, why in _excluded_ids(rules).items():
-        hit = (series["patient_id"] == identity) | (series["series_id"] == identity)
-        reasons = reasons.mask((reasons == "") & hit, f"exclude file: {why}")
+    excluded = _excluded_ids(rules)
+    for column in ("patient_id", "series_id") if excluded else ():
+        why = series[column].map(plain_text).map(excluded)
+        reasons = reasons.mask((reasons == "") & why.notna(), "exclude file: " + why.fillna(""))
     return reasons
 
 
@@ -195,7 +201,7 @@ def _excluded_ids(rules: Cohort) -> dict[str, str]:
     if not id_columns:
         raise CohortError(f"{path.name} needs a column patient_id or series_id, and may have one named reason")
     reason = table["reason"] if "reason" in table.columns else pd.Series("listed", index=table.index)
-    return {i: r for c in id_columns for i, r in zip(table[c], reason, strict=True) if i}
+    return {plain_text(i): r for c in id_columns for i, r in zip(table[c], reason, strict=True) if i}
 
 
 def _narrow(series: pd.DataFrame, reasons: pd.Series, step: str, flow: Flow) -> pd.DataFrame:
@@ -216,8 +222,7 @@ def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where
         if patient in listed:
             return "no known target value"
         if patient in near:
-            label, what = near[patient]
-            return f"patient is not in the label table, which has {label}; only {what} would have to be ignored"
+            return reason_of(*near[patient])
         return f"patient is not {where}"
 
     kept = flow.narrow(exams, exams["patient_id"].map(reason), "labelled exams", "exams")
@@ -244,8 +249,18 @@ def _with_values(cohort: pd.DataFrame, table: pd.DataFrame, rules: Cohort, flow:
     site = values[rules.site_column] if rules.site_column else pd.Series(dtype=str)
     cohort.insert(2, "site", cohort["patient_id"].map(site))
     for name in rules.clinical:
-        cohort[f"clinical:{name}"] = cohort["patient_id"].map(clinical_numbers(values[name]))
+        mark = decimal_mark(table[name].unique(), f"clinical column {name}", rules.decimal)
+        cohort[f"clinical:{name}"] = cohort["patient_id"].map(clinical_numbers(values[name], mark))
     return cohort
+
+
+def _columns_read(rules: Cohort, targets: Mapping[str, Target]) -> list[str]:
+    """Columns of the label table that this study reads, beside the ids."""
+    dates = [rules.dates.reference_column, rules.dates.treatment_column, rules.dates.scan_column] if rules.dates else []
+    named = [rules.side_column, rules.site_column, rules.sequenced_column, *rules.clinical, *dates]
+    for name, target in targets.items():
+        named += [target.left, target.right, target.column or ("" if target.genes or target.left else name)]
+    return [column for column in named if column]
 
 
 def _sides(table: pd.DataFrame, rules: Cohort, source: str, flow: Flow) -> pd.Series | None:

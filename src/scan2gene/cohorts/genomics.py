@@ -24,6 +24,7 @@ from scan2gene.cohorts.variants import (
     variant_named,
 )
 from scan2gene.cohorts.vcf import is_vcf, named_by, read_vcf
+from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_cohort import Cohort, Target
@@ -176,9 +177,9 @@ def patient_of(sample: str, rules: Cohort) -> tuple[str, str]:
     if tcga:
         return (tcga[0], "") if tcga[1] else ("", "normal sample of a TCGA patient")
     if rules.label_id_pattern is None:
-        return sample, ""
+        return plain_text(sample), ""
     found = re.search(rules.label_id_pattern, sample)
-    return (found[1], "") if found else ("", f"sample whose id lacks /{rules.label_id_pattern}/")
+    return (plain_text(found[1]), "") if found else ("", f"sample whose id lacks /{rules.label_id_pattern}/")
 
 
 def read_sequenced(path: Path, rules: Cohort) -> tuple[dict[str, str], dict[str, str]]:
@@ -199,7 +200,7 @@ def read_sequenced(path: Path, rules: Cohort) -> tuple[dict[str, str], dict[str,
         lines = stream.read().splitlines()
     for number, line in enumerate(lines, start=1):
         if line.startswith("case_list_ids:"):
-            ids = line.partition(":")[2].split()
+            ids = map(plain_text, line.partition(":")[2].split())
             return dict.fromkeys(ids, f"{path.name}:{number}"), {}
     if path.suffix.lower() in (".xlsx", ".xlsm") or any(mark in lines[0] for mark in ",;\t|" if lines):
         columns, cells = _list_table(path)
@@ -214,10 +215,12 @@ def read_sequenced(path: Path, rules: Cohort) -> tuple[dict[str, str], dict[str,
             f"{path.name}: no column with ids; patient_column {unknown_name(rules.patient_column, columns)}"
         )
     at = samples if samples is not None else patients or 0
-    rows = [(n, row[at].strip(), row) for n, row in cells if len(row) > at and row[at].strip()]
+    rows = [(n, plain_text(row[at]), row) for n, row in cells if len(row) > at and row[at].strip()]
     if not rows:
         raise CohortError(f"{path.name} names nobody who was sequenced")
-    owners = {i: row[patients].strip() for _, i, row in rows} if patients is not None and samples is not None else {}
+    owners = (
+        {i: plain_text(row[patients]) for _, i, row in rows} if patients is not None and samples is not None else {}
+    )
     return {i: f"{path.name}:{n}" for n, i, _ in reversed(rows)}, owners
 
 
@@ -242,7 +245,8 @@ def _sequenced(
     who: dict[str, str] = {}
     patients: dict[str, str] = {}
     for sample, place in calls.samples.items():
-        patient, why = (owners[sample], "") if sample in owners else patient_of(sample, rules)
+        owner = owners.get(plain_text(sample))
+        patient, why = (owner, "") if owner is not None else patient_of(sample, rules)
         if why:
             flow.leave_out(_STAGE, why, sample)
         else:

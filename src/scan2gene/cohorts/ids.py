@@ -8,18 +8,27 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 from scan2gene.cohorts.flow import Flow
+from scan2gene.cohorts.label_table import NO_ID
+from scan2gene.core.characters import latin
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_cohort import Cohort
 
 _ZEROS = r"(?<!\d)0+(?=\d)"
 # What may differ -> how to see past it. Never applied to join: P1 and p01 may be two people.
+_CUTS = frozenset("-_. ")
+_NO_MARKS = str.maketrans("", "", "-_. 0")
+ENCODING = "characters that look alike and are encoded differently"
 _SPELLINGS: dict[str, Callable[[str], str]] = {
+    ENCODING: latin,
     "upper and lower case": str.casefold,
     "zeros in front of a number": lambda i: re.sub(_ZEROS, "", i),
     "dots, dashes or underscores": lambda i: re.sub(r"[-_. ]", "", i),
-    "spelling": lambda i: re.sub(r"[-_. ]", "", re.sub(_ZEROS, "", i.casefold())),
+    "spelling": lambda i: re.sub(r"[-_. ]", "", re.sub(_ZEROS, "", latin(i).casefold())),
 }
+_ALIKE = "write the ids alike in scans and table"
+_NEAR = re.compile("which has (?P<label>.+); only (?P<what>.+) would have to be ignored")  # see `reason_of`
 _MEND = {
+    ENCODING: "type dashes and letters of one of them anew",
     "zeros in front of a number": "see cohort.patient_pattern and cohort.label_id_pattern, such as '0*(\\d+)'",
     "a suffix in the label table": "see cohort.label_id_pattern, such as '(.+)_\\d+'",
     "a suffix in the scans": "see cohort.patient_pattern",
@@ -52,25 +61,69 @@ def near_ids(scanned: Iterable[str], listed: Iterable[str]) -> dict[str, tuple[s
     """Scan id -> (the one label id that differs only so, what differs), for ids that are not in the table."""
     listed = set(listed)
     missing = sorted(set(scanned) - listed)
-    near: dict[str, tuple[str, str]] = {}
+    if not missing:
+        return {}
+    lost, near = set(missing), dict[str, tuple[str, str]]()
+    seen = {_skeleton(identity) for identity in missing}
+    candidates = sorted(identity for identity in listed if _skeleton(identity) in seen)
     for what, plain in _SPELLINGS.items():
         known: dict[str, list[str]] = {}
-        for identity in sorted(listed):
+        for identity in candidates:
             known.setdefault(plain(identity), []).append(identity)
         for identity in missing:
             alike = known.get(plain(identity), [])
             if len(alike) == 1 and identity not in near:
                 near[identity] = (alike[0], what)
-    for what, label_is_longer in (("a suffix in the label table", True), ("a suffix in the scans", False)):
-        stems: dict[str, list[str]] = {}
-        for identity in sorted(listed if label_is_longer else missing):
-            for cut in re.finditer(r"[-_. ]", identity):
-                stems.setdefault(identity[: cut.start()], []).append(identity)
-        for identity in missing if label_is_longer else sorted(listed):
-            for longer in stems.get(identity, []):
-                pair = (identity, longer) if label_is_longer else (longer, identity)
-                near.setdefault(pair[0], (pair[1], what))
+    longer: dict[str, str] = {}
+    lengths = {len(identity) for identity in missing}
+    for identity in listed:
+        for length in lengths:
+            if identity[length : length + 1] in _CUTS and identity[:length] in lost:
+                longer[identity[:length]] = min(identity, longer.get(identity[:length], identity))
+    for identity in missing:  # of several the first in order is named
+        if identity in longer:
+            near.setdefault(identity, (longer[identity], "a suffix in the label table"))
+    for identity in missing:
+        shorter = listed.intersection(identity[:at] for at, letter in enumerate(identity) if letter in _CUTS)
+        if shorter:
+            near.setdefault(identity, (min(shorter), "a suffix in the scans"))
     return near
+
+
+def _skeleton(identity: str) -> str:
+    """What any two ids have in common that one of `_SPELLINGS` makes equal; cheap, for tables of a million rows."""
+    return latin(identity).translate(_NO_MARKS).casefold()
+
+
+def reason_of(label: str, what: str) -> str:
+    """Why a scanned patient is not in the label table, which has nearly this id."""
+    shown = ascii(label) if what == ENCODING else label
+    return f"patient is not in the label table, which has {shown}; only {what} would have to be ignored"
+
+
+def lost_ids(exclusions: pd.DataFrame) -> list[str]:
+    """What a person must hear of ids that were lost in joining, a line for each kind.
+
+    Args:
+        exclusions: Columns `EXCLUSION_COLUMNS`.
+    """
+    lines = []
+    near: dict[str, dict[str, str]] = {}
+    reasons = exclusions["reason"].unique()
+    for reason in reasons:
+        if found := _NEAR.search(reason):
+            rows = exclusions[exclusions["reason"] == reason]
+            near.setdefault(found["what"], {}).update(dict.fromkeys(rows["patient_id"], found["label"]))
+    for what, pairs in near.items():
+        scan, label = next(iter(pairs.items()))
+        lines.append(
+            f"{len(pairs)} scanned patients are not in the label table, and would be if {what} did not count, such as "
+            f"scan {ascii(scan) if what == ENCODING else repr(scan)} and label {label}: {_MEND.get(what, _ALIKE)}"
+        )
+    blank = [reason for reason in reasons if reason.startswith(NO_ID)]
+    if blank:
+        lines.append(f"{len(blank)} label rows without an id are left out, first {blank[0].rpartition(': ')[2]}")
+    return lines
 
 
 def no_overlap(scanned: Iterable[str], listed: Iterable[str]) -> str:
@@ -85,8 +138,8 @@ def no_overlap(scanned: Iterable[str], listed: Iterable[str]) -> str:
         return f"{head}; see cohort.patient_pattern and cohort.patient_column."
     scan, (label, what) = next(iter(near.items()))
     same = sum(w == what for _, w in near.values())
-    mend = _MEND.get(what, "write the ids alike in scans and table")
+    shown = [ascii(i) if what == ENCODING else repr(i) for i in (scan, label)]
     return (
         f"{head}. Of {len(scanned)} scanned patients {same} would be found if {what} did not count, such as scan "
-        f"{scan!r} and label {label!r}; ids are never joined on a guess: {mend}."
+        f"{shown[0]} and label {shown[1]}; ids are never joined on a guess: {_MEND.get(what, _ALIKE)}."
     )

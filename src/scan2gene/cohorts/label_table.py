@@ -5,32 +5,45 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 
+from scan2gene.cohorts.cells import NO_STORED_VALUE
+from scan2gene.cohorts.excel import Merged, excel_cells
+from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.variants import UTF_16
+from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_cohort import Cohort, label_files
 
 EXCEL = (".xlsx", ".xlsm", ".xls")
 MAX_HEADER_ROWS = 4
+NO_ID = "label row without an id"
+# cells that name nobody: "as above", and what Excel shows where a formula failed
+_NOBODY = frozenset({'"', "''", "\u3003", "\u2033", "\u201d", "\u201e", '-"-', "ditto", "dito", "idem", "#n/a", "#ref!",
+                     "#value!", "#name?"})  # fmt: skip
 _SPARSE = 0.3  # a row of groups leaves at least this share of the columns without a cell
 
 
 def read_label_table(
-    path: Path, patient_column: str, sheet: str | None = None, header_rows: int | None = None
+    path: Path,
+    patient_column: str,
+    sheet: str | None = None,
+    header_rows: int | None = None,
+    flow: Flow | None = None,
 ) -> pd.DataFrame:
     """Read a label table as text.
 
     Args:
         path: .csv, .tsv, .txt (separator found by itself, BOM allowed) or .xlsx.
-        patient_column: Must be one of its columns; rows without an id are dropped.
+        patient_column: Must be one of its columns; rows without an id are left out.
         sheet: Of an Excel file; default: the first.
         header_rows: How many; default: found by itself (see `join_header`).
+        flow: Gets the rows without an id.
 
     Returns:
         All columns as stripped text; the index is the line of the file or sheet.
@@ -45,17 +58,23 @@ def read_label_table(
         raise CohortError(
             f"{path.name}: patient_column {unknown_name(patient_column, columns)}{_other_sheets(path, sheet)}"
         )
-    table = table[table[patient_column] != ""]
-    if table.empty:
+    check_formulas(table, [patient_column], path.name)
+    blank = table[patient_column].isin({i for i in table[patient_column].unique() if not i or i.lower() in _NOBODY})
+    if blank.all():
         raise CohortError(f"{path.name} holds no row with a {patient_column}")
-    return table
+    if blank.any():
+        filled = table[blank].drop(columns=patient_column).ne("").any(axis=1)
+        for line in filled.index[filled]:
+            (flow or Flow()).leave_out("label table", f"{NO_ID} in column {patient_column}: {path.name}:{line}")
+    return table[~blank]
 
 
-def read_labels(rules: Cohort) -> pd.DataFrame:
+def read_labels(rules: Cohort, flow: Flow | None = None) -> pd.DataFrame:
     """All label tables of a study below each other; of one alone, as `read_label_table` gives it.
 
     Args:
         rules: Which tables, and how they are read.
+        flow: Gets the rows without an id.
 
     Returns:
         Columns of all; what a table lacks is empty. Of several tables the index is file:line; of none there is
@@ -65,7 +84,7 @@ def read_labels(rules: Cohort) -> pd.DataFrame:
         CohortError: As `read_label_table`.
     """
     files = [Path(file) for file in label_files(rules)]
-    tables = [read_label_table(f, rules.patient_column, rules.sheet, rules.header_rows) for f in files]
+    tables = [read_label_table(f, rules.patient_column, rules.sheet, rules.header_rows, flow) for f in files]
     if not tables:
         return pd.DataFrame(columns=[rules.patient_column], dtype=str)
     if len(tables) == 1:
@@ -76,13 +95,22 @@ def read_labels(rules: Cohort) -> pd.DataFrame:
 
 
 def read_table(
-    path: Path, sheet: str | None = None, header_rows: int | None = None, patient_column: str = ""
+    path: Path,
+    sheet: str | None = None,
+    header_rows: int | None = None,
+    patient_column: str = "",
+    tidy: Callable[[str], str] = plain_text,
 ) -> pd.DataFrame:
-    """Every row of a table as stripped text; arguments and errors as in `read_label_table`."""
+    """Every row of a table as text, each cell through `tidy`; other arguments and errors as in `read_label_table`."""
     if not path.is_file():
         raise CohortError(f"there is no label table {path}")
+    merged: list[Merged] = []
     try:
-        rows, lines = _excel_rows(path, sheet) if path.suffix.lower() in EXCEL else _text_rows(path)
+        if path.suffix.lower() in EXCEL:
+            rows, merged = excel_cells(path, sheet)
+            lines = list(range(1, len(rows) + 1))
+        else:
+            rows, lines = _text_rows(path)
     except CohortError:
         raise
     except Exception as error:  # parsers raise many kinds
@@ -96,17 +124,54 @@ def read_table(
     for row, line in zip(rows[depth:], lines[depth:], strict=True):
         if any(cell.strip() for cell in row[width:]):
             raise CohortError(f"{path.name}:{line} has more cells than the header; quote text that holds the separator")
-    cells = [[cell.strip() for cell in row[:width]] + [""] * (width - len(row)) for row in rows[depth:]]
-    return pd.DataFrame(cells, columns=join_header(rows[:depth], width), index=lines[depth:], dtype=str)
+    header = join_header(rows[:depth], width)
+    _fill(rows, merged, depth, header.index(patient_column) if patient_column in header else None)
+    cells = [[tidy(cell) for cell in row[:width]] + [""] * (width - len(row)) for row in rows[depth:]]
+    return pd.DataFrame(cells, columns=header, index=lines[depth:], dtype=str)
+
+
+def _fill(rows: list[list[str]], merged: Sequence[Merged], depth: int, identity: int | None) -> None:
+    """Give every cell of a merged range the range's value, as the sheet shows it.
+
+    Headers are joined by `join_header`. A range over the id and other columns, such as a heading between rows, is
+    no value of the others.
+    """
+    for top, bottom, left, right in merged:
+        if top < depth:
+            continue
+        last = left if identity is not None and left <= identity < right else right
+        for row in rows[top : bottom + 1]:
+            row[left : last + 1] = [rows[top][left]] * (min(last, len(row) - 1) - left + 1)
 
 
 def read_text_table(path: Path) -> pd.DataFrame:
-    """Cells of a CSV, TSV or ';' table with one header row; the index is the line on which a row begins.
+    """Cells of a CSV, TSV or ';' table with one header row, letter by letter; the index is the line of a row's begin.
 
     Raises:
         CohortError: Merge-conflict markers, or more cells than columns.
     """
-    return read_table(path, header_rows=1)
+    return read_table(path, header_rows=1, tidy=str.strip)
+
+
+def check_formulas(table: pd.DataFrame, columns: Iterable[str], source: str) -> None:
+    """Refuse formulas without a stored value, whose cells look empty, in columns that a study reads.
+
+    Raises:
+        CohortError: There is one; of each column the first is named.
+    """
+    troubles = []
+    for column in dict.fromkeys(columns):
+        cells = table[column] if column in table.columns else pd.Series(dtype=str)
+        bad = cells[cells.isin({cell for cell in cells.unique() if cell.endswith(NO_STORED_VALUE)})]
+        if len(bad):
+            place = bad.index[0] if isinstance(bad.index[0], str) else f"{source}:{bad.index[0]}"
+            troubles.append(
+                f"{place}: column {column} holds {len(bad)} formula(s) without a stored value, first "
+                f"{bad.iloc[0].removesuffix(NO_STORED_VALUE).strip()}. Open and save the file in Excel or LibreOffice, "
+                "or paste the values."
+            )
+    if troubles:
+        raise CohortError("\n".join(troubles))
 
 
 def sheets(path: Path) -> list[str]:
@@ -135,7 +200,7 @@ def header_depth(rows: Sequence[Sequence[str]], patient_column: str = "") -> int
     named = bool(patient_column) and patient_column in [c.strip() for c in first]
     grouped = len(unnamed) >= max(2, _SPARSE * len(second)) and not named
     depth = 2 if grouped and _is_heading(rows, 1) else 1
-    names = [" ".join(cell.split()) for cell in rows[depth - 1]]
+    names = [plain_text(" ".join(cell.split())) for cell in rows[depth - 1]]
     identity = names.index(patient_column) if patient_column and patient_column in names else 0
     while depth < min(MAX_HEADER_ROWS, len(rows) - 1):
         row = rows[depth]
@@ -169,7 +234,7 @@ def join_header(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """
     if not rows:
         return []
-    grid = [[" ".join(cell.split()) for cell in row[:width]] + [""] * (width - len(row)) for row in rows]
+    grid = [[plain_text(" ".join(cell.split())) for cell in row[:width]] + [""] * (width - len(row)) for row in rows]
     at = max(range(len(grid)), key=lambda i: (sum(map(bool, grid[i])), -i))
     groups = _filled(grid[at - 1]) if at else [""] * width
     below = [next((row[j] for row in grid[at + 1 :] if row[j]), "") for j in range(width)]
@@ -221,20 +286,6 @@ def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
         lines.append(begin)
         begin = reader.line_num + 1  # quoted text may span lines
     return rows, lines
-
-
-def _excel_rows(path: Path, sheet: str | None) -> tuple[list[list[str]], list[int]]:
-    try:
-        with pd.ExcelFile(path) as book:  # opened once: the styles of a workbook can take longer than its cells
-            named = [str(name) for name in book.sheet_names]
-            if sheet is not None and sheet not in named:
-                raise CohortError(f"{path.name}: sheet {unknown_name(sheet, named)}")
-            cells = pd.read_excel(book, sheet_name=sheet or 0, header=None, dtype=str, keep_default_na=False)
-    except ImportError:
-        raise CohortError(
-            f"{path.name}: Excel tables need `pip install openpyxl`; save an .xls file as .xlsx"
-        ) from None
-    return cells.fillna("").astype(str).to_numpy().tolist(), list(range(1, len(cells) + 1))
 
 
 def _other_sheets(path: Path, sheet: str | None) -> str:

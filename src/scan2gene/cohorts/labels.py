@@ -8,26 +8,21 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
+from scan2gene.cohorts.cells import MISSING, SHOWN, canonical, decimal_mark, each, parse_number
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import SIDES
 from scan2gene.core.study_cohort import Target
 from scan2gene.core.tables import LABEL_COLUMNS
 
-# Spellings of "not known" met in public cohorts; they become null, never 0.
-MISSING = frozenset(
-    {"", "na", "n/a", "nan", "none", "null", "unknown", "not available", "not reported", "[not available]", "missing",
-     "[not evaluated]", "[not applicable]", "[unknown]", "[discrepancy]"}
-)  # fmt: skip
 SEXES = {"f": 0, "female": 0, "w": 0, "woman": 0, "m": 1, "male": 1, "man": 1}
 _GENES: dict[str, int | None] = {"1": 1, "0": 0, "": None}
-_SHOWN = 5  # how many offending cells of one kind a message quotes
 
 
 def without_unknown(table: pd.DataFrame, unknown: Iterable[object]) -> pd.DataFrame:
     """The table with the cells emptied that mean "not known" in this table, such as Duke's NP."""
     meant = {canonical(value) for value in unknown}
-    return table.mask(table.map(canonical).isin(meant), "") if meant else table
+    return table.apply(lambda cells: cells.mask(each(cells, canonical).isin(meant), "")) if meant else table
 
 
 def target_labels(
@@ -65,12 +60,12 @@ def target_labels(
                 raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
             part = table if about is None else table[about]
             troubles += _twin_column(part, column, f"{source}, target {name}", source)
-            values = part[column].map(canonical)
+            values = each(part[column], canonical)
             meaning = _GENES if column == gene_column(name) else _beginnings(meant, values)
             wrong = values[~values.isin(meaning.keys())]
             if len(wrong) and column not in strange:
                 strange.add(column)
-                counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in wrong.value_counts().head(_SHOWN).items())
+                counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in wrong.value_counts().head(SHOWN).items())
                 troubles.append(
                     f"{source}, target {name}: {counts} of column {column} is neither positive nor negative. "
                     f"Name it in targets.{name}.positive, .negative or .unknown."
@@ -148,15 +143,21 @@ def _gather(
 ) -> None:
     """Add a label per patient; rows of one patient that contradict each other to `troubles`."""
     name, side = what
-    for patient, group in known.groupby(patient_column, sort=True):
-        if group["value"].nunique() > 1:
-            cells = " and ".join(
-                f"{name}={v:.0f} at {place_of(source, r)}" for v, r in zip(group["value"], group.index, strict=True)
-            )
-            who = f"patient {patient}{f', side {side},' if side else ''}"
-            troubles.append(f"{who} has {cells}. Delete one row, or list {patient} in exclude.csv.")
-        else:
-            rows.append((str(patient), side, name, float(group["value"].iloc[0]), place_of(source, group.index[0])))
+    first = known.drop_duplicates(patient_column).sort_values(patient_column)
+    value_of = pd.Series(first["value"].to_numpy(), index=first[patient_column])
+    differ = known["value"].to_numpy() != known[patient_column].map(value_of).to_numpy()
+    contradicting = set(known.loc[differ, patient_column])
+    for patient, group in known[known[patient_column].isin(contradicting)].groupby(patient_column, sort=True):
+        cells = " and ".join(
+            f"{name}={v:.0f} at {place_of(source, r)}" for v, r in zip(group["value"], group.index, strict=True)
+        )
+        who = f"patient {patient}{f', side {side},' if side else ''}"
+        troubles.append(f"{who} has {cells}. Delete one row, or list {patient} in exclude.csv.")
+    rows += [
+        (str(patient), side, name, float(value), place_of(source, line))
+        for patient, value, line in zip(first[patient_column], first["value"], first.index, strict=True)
+        if patient not in contradicting
+    ]
 
 
 _SIDE_WORDS = {"l": "L", "left": "L", "r": "R", "right": "R", "b": "LR", "both": "LR", "bilateral": "LR"}
@@ -179,7 +180,7 @@ def row_sides(column: pd.Series, source: str) -> pd.Series:
     sides = words.map(lambda found: "".join(side for side in SIDES if side in "".join(found)))
     strange = column[(sides == "") & ~column.str.lower().isin(MISSING)]
     if len(strange):
-        counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(_SHOWN).items())
+        counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(SHOWN).items())
         raise CohortError(
             f"{source}: {counts} of column {column.name} is no side. Write L, R or both; leave empty what is not known."
         )
@@ -200,47 +201,29 @@ def patient_values(table: pd.DataFrame, patient_column: str, columns: Iterable[s
     return kept.groupby(patient_column)[columns].first()
 
 
-def clinical_numbers(values: pd.Series) -> pd.Series:
+def clinical_numbers(values: pd.Series, mark: str | None = None) -> pd.Series:
     """A clinical column as numbers, missing ones NaN; of a column of sexes in words female is 0 and male 1.
 
     Args:
         values: Text per patient; its name is the column's.
+        mark: Which mark stands before decimals, '.' or ','; default: decided from all cells.
 
     Raises:
-        CohortError: A cell that is neither a number nor missing, or no number at all.
+        CohortError: A cell that is neither a number nor missing, no number at all, or cells such as 1,200 that can
+            be read in two ways.
     """
     words = values.fillna("").str.strip().str.lower()
     missing = words.isin(MISSING)
     if not missing.all() and words[~missing].isin(SEXES).all():
         return words.map(SEXES).astype(float)
-    numbers = values.map(parse_number)
+    mark = decimal_mark(values[~missing].unique(), f"clinical column {values.name}", mark)
+    numbers = each(values, lambda cell: parse_number(cell, mark))
     strange = values[numbers.isna() & ~missing]
     if len(strange) or numbers.isna().all():
-        cells = ", ".join(f"{v!r} of {n} patient(s)" for v, n in strange.value_counts().head(_SHOWN).items())
+        cells = ", ".join(f"{v!r} of {n} patient(s)" for v, n in strange.value_counts().head(SHOWN).items())
         raise CohortError(
             f"clinical column {values.name} must hold numbers; {cells or 'it holds none'}. "
             "Correct the cells, name those that mean 'not known' in cohort.unknown, or remove the column from "
             "cohort.clinical."
         )
     return numbers.astype(float)
-
-
-def parse_number(text: object) -> float | None:
-    """A number out of a cell: '54', '054Y', '54 yrs', '48 years 131 days' (in years), '3,5'; else None."""
-    if text is None or str(text).strip().lower() in MISSING:
-        return None
-    cell = str(text).strip().lower().replace(",", ".")
-    years = re.fullmatch(r"(\d+) years?(?: (\d+) days?)?", cell)
-    if years:
-        return int(years[1]) + int(years[2] or 0) / 365.25
-    number = re.fullmatch(r"([-+]?\d*\.?\d+(?:e[-+]?\d+)?)\s*(?:y|yrs?|years?)?\.?", cell)
-    return float(number[1]) if number else None
-
-
-def canonical(value: object) -> str:
-    """Comparable spelling: case and spaces ignored, 1 = 1.0 = '1'."""
-    text = str(value).strip().lower()
-    try:
-        return f"{float(text):g}"
-    except ValueError:
-        return text

@@ -143,6 +143,10 @@ class Cohort(Section):
     clinical: list[str] = Field(
         [], description="columns of numbers, or of sexes, kept for clinical baselines, e.g. age"
     )
+    decimal: Literal[".", ","] | None = Field(
+        None,
+        description="what stands before decimals in columns of numbers, where 1,200 or 1.200 may be read in two ways",
+    )
     include: dict[str, Pattern] = Field({}, description="series are kept only where these patterns are found")
     exclude: dict[str, Pattern] = Field({}, description="series are left out where one of these patterns is found")
     exclude_file: str | None = Field(None, description="CSV with patient_id or series_id and reason")

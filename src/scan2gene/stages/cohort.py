@@ -10,6 +10,7 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
+from scan2gene.cohorts.ids import lost_ids
 from scan2gene.cohorts.odd_series import odd_series
 from scan2gene.cohorts.pseudonyms import Veil, shown_study
 from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
@@ -80,13 +81,13 @@ def curate_cohort(job: Job) -> str:
         job.done("curate", key, files)
     cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
     counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
-    left = len(job.table("exclusions.csv"))
-    for line in odd_series(cohort, job.table("series.csv")):
+    excluded = job.table("exclusions.csv").fillna("")
+    for line in [] if job.dry else [*odd_series(cohort, job.table("series.csv")), *lost_ids(excluded)]:
         say("", f"  warning: {line}")
     people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
     guess = f"; {NO_LIST}" if rules.mutations and not (rules.sequenced or rules.sequenced_column) else ""
     warnings = "".join(f"\n{'':<11}warning: {text}" for text in contested(job.table("roles.csv", ROLE_COLUMNS)))
-    return f"{people}; positive/negative {counts}; {left} rows in exclusions.csv{guess}{warnings}"
+    return f"{people}; positive/negative {counts}; {len(excluded)} rows in exclusions.csv{guess}{warnings}"
 
 
 def record_study(study: Study, out: Path, veil: Veil | None) -> None:

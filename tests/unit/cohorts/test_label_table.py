@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import pytest
 from openpyxl import Workbook
+from toy import whole
 
 from scan2gene.cohorts.label_table import read_label_table, read_table, sheets
 from scan2gene.cohorts.labels import target_labels
@@ -111,3 +114,16 @@ def test_a_file_that_holds_no_table_is_named(tmp_path, content, words):
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(CohortError, match=f"labels.csv {words}"):
         read_label_table(tmp_path / "labels.csv", "patient_id")
+
+
+@pytest.mark.parametrize("rows", [50_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_a_long_label_table_takes_seconds(tmp_path, go, rows):
+    """Time grows with the rows: 20 microseconds each, where 100 and more were needed."""
+    text = "".join(f"P{k:07d},{k % 2},{40 + k % 50},S{k % 7}\n" for k in range(rows))
+    (tmp_path / "long.csv").write_text("patient_id,IDH,age,site\n" + text)
+    begin = time.process_time()
+    found = go(whole("P0000000", "P0000001", "P0000004"), label_file=tmp_path / "long.csv", clinical=["age"])
+    assert time.process_time() - begin < 2 + rows * 40e-6
+    assert found.cohort["clinical:age"].tolist() == [40, 41, 44]
+    assert found.labels["value"].tolist() == [0, 1, 0]
+    assert len(found.exclusions) == rows - 3

@@ -110,7 +110,7 @@ def test_a_spelling_of_unknown_may_be_claimed_as_a_class(read):
     assert labels_of(read("id,EGFR\nP1,Amplified\nP2,None\n"), EGFR=target)[("P2", "EGFR")] == 0
 
 
-@pytest.mark.parametrize("cell", ["1", "1.0", " 1 ", "01", "1e0"])
+@pytest.mark.parametrize("cell", ["1", "1.0", " 1 ", "1.00", "1.0e0"])
 def test_spellings_of_one_number_agree(read, cell):
     assert labels_of(read(f"id,IDH\nP1,{cell}\n"), IDH=Target(positive=[1])) == {("P1", "IDH"): 1}
 
