@@ -11,6 +11,7 @@ import numpy as np
 from scan2gene.evaluate.pairs import Spread
 
 LEVEL = 0.95
+SINGLE = "a single patient in the rarer class shows no spread"
 MAX_UNDEFINED = 0.1  # a larger share of draws without a value makes the interval meaningless
 
 
@@ -75,6 +76,29 @@ class Resampled:
         factor = min(max(spread.variance / own, spread.least), spread.most) ** 0.5
         return replace(self, draws=self.value + factor * (self.draws - self.value), freedom=spread.freedom)
 
+    def widened(self, strata: np.ndarray) -> Resampled:
+        """Draws about the value, wider by what drawing from few patients of a stratum lacks, with their freedom.
+
+        Args:
+            strata: (P,) from which patients were drawn. One of n patients scatters n / (n - 1) times as much as its
+                draws show, and has n - 1 degrees of freedom; how much each weighs, patients left out tell.
+
+        Source: Rao and Wu 1988, "Resampling inference with complex survey data"; Satterthwaite 1946.
+        """
+        parts = []
+        for stratum in np.unique(strata):
+            left = self.left_out[strata == stratum]
+            left = left[~np.isnan(left)]
+            if len(left) > 1:
+                parts.append((len(left), float(((left - left.mean()) ** 2).sum()) * (len(left) - 1) / len(left)))
+        sizes, shown = np.array(parts, float).reshape(-1, 2).T
+        if not shown.sum() > 0:
+            return self
+        grown = shown * sizes / (sizes - 1)
+        freedom = float(grown.sum() ** 2 / (grown**2 / (sizes - 1)).sum())
+        factor = float((grown.sum() / shown.sum()) ** 0.5)
+        return replace(self, draws=self.value + factor * (self.draws - self.value), freedom=freedom)
+
 
 def resample(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) -> Resampled:
     """Evaluate a statistic on draws of patients.
@@ -110,18 +134,10 @@ def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
     quantiles where degrees of freedom are known, as Hesterberg 2015, "What teachers should know about
     the bootstrap".
     """
-    value = found.value
-    if np.isnan(value):
-        return Estimate(None, reason="undefined on this test set")
-    share = float(np.isnan(found.draws).mean())
-    if share > MAX_UNDEFINED:
-        return Estimate(value, reason=f"undefined in {share:.0%} of the bootstrap draws")
-    draws = _defined(found.draws)
-    if draws[0] == draws[-1] == value and value in (0.0, 1.0) and fewest:
-        beyond = float(((1 - LEVEL) / 2) ** (1 / fewest))
-        return Estimate(value, beyond, 1.0) if value else Estimate(value, 0.0, 1 - beyond)
-    if draws[0] == draws[-1]:
-        return Estimate(value, reason="every bootstrap draw gives the same value; too few cases for an interval")
+    value, draws = found.value, _defined(found.draws)
+    none = without_spread(found, fewest)
+    if none is not None:
+        return none
     bias, acceleration = _corrections(found, draws)
     normal = NormalDist()
     ends = []
@@ -131,6 +147,68 @@ def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
     low, high = (0.0, 1.0) if fewest else found.bounds  # draws that were widened may leave the range
     ends = [min(max(end, low), high) for end in ends]
     return Estimate(value, ends[0], ends[1])
+
+
+def logit_interval(found: Resampled, fewest: int) -> Estimate:
+    """Interval of a share on the logit scale, from the spread of its draws and Student's quantiles.
+
+    For average precision, which `interval_of` would place too high and make too narrow: one of few positives lies
+    above that of many, since each positive counts itself among those found at its own cut, and draws of few patients
+    scatter too little. So the interval stands about the value less what the median of the draws lies above it, the
+    spread is raised by n / (n - 1), and the quantiles are those of n - 1 degrees of freedom, for the n patients of
+    the rarer class. Half a patient is added to both sides of the share, so that draws at 0 or 1 have a logit.
+
+    Args:
+        found: From `resample`.
+        fewest: Patients of the rarer class.
+
+    Returns:
+        As `interval_of`; the value stays as it is.
+
+    Source: Boyd, Eng and Page 2013, "Area under the precision-recall curve", for the scale; Cox 1970 for the half;
+    Hesterberg 2015, "What teachers should know about the bootstrap", for spread and quantiles. How often it holds
+    the truth is in `docs/results/coverage.md`.
+    """
+    value, draws = found.value, _defined(found.draws)
+    if not np.isnan(value) and fewest < 2:
+        return Estimate(value, reason=SINGLE)
+    none = without_spread(found, fewest)
+    if none is not None:
+        return none
+
+    def logit(share: np.ndarray) -> np.ndarray:
+        return np.log((share * fewest + 0.5) / ((1 - share) * fewest + 0.5))
+
+    scattered = logit(np.clip(draws, 0, 1))
+    middle = 2 * float(logit(np.array(value))) - float(np.median(scattered))
+    reach = _reach(fewest - 1) * float(scattered.std()) * (fewest / (fewest - 1)) ** 0.5
+    ends = (0.5 * (1 + np.tanh((middle + side * reach) / 2)) for side in (-1, 1))
+    low, high = (min(max(float((end * (fewest + 1) - 0.5) / fewest), 0.0), 1.0) for end in ends)
+    return Estimate(value, low, high)
+
+
+def middle_of(value: float, draws: np.ndarray) -> Estimate:
+    """The middle 95 % of draws, stretched to the value; for draws that need no correction."""
+    if np.isnan(value):
+        return Estimate(None, reason="undefined on this test set")
+    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, min(float(low), value), max(float(high), value))
+
+
+def without_spread(found: Resampled, fewest: int) -> Estimate | None:
+    """What is reported where draws show no spread, as `interval_of` says; None where they do."""
+    value, draws = found.value, _defined(found.draws)
+    if np.isnan(value):
+        return Estimate(None, reason="undefined on this test set")
+    share = float(np.isnan(found.draws).mean())
+    if share > MAX_UNDEFINED:
+        return Estimate(value, reason=f"undefined in {share:.0%} of the bootstrap draws")
+    if draws[0] == draws[-1] == value and value in (0.0, 1.0) and fewest:
+        beyond = float(((1 - LEVEL) / 2) ** (1 / fewest))
+        return Estimate(value, beyond, 1.0) if value else Estimate(value, 0.0, 1 - beyond)
+    if draws[0] == draws[-1]:
+        return Estimate(value, reason="every bootstrap draw gives the same value; too few cases for an interval")
+    return None
 
 
 def _reach(freedom: float) -> float:

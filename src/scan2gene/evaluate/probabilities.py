@@ -7,7 +7,7 @@ tested ones, as thresholds are; prediction sets on the fold's own, since they ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from scan2gene.evaluate.calibration import (
     logit,
     slope_and_intercept,
 )
+from scan2gene.evaluate.decided import decided_draws
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
 from scan2gene.evaluate.intervals import Estimate, bca
@@ -221,7 +222,8 @@ def _decision(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[dic
 
 def _values(place: Place, sample: Sample, prevalence: float, draws: int, seed: int) -> list[dict[str, Any]]:
     drawn = sample.resampled(["recall", "specificity"], draws, seed)
-    found = predictive_values(drawn["recall"], drawn["specificity"], prevalence)
+    rates = [decided_draws(m, sample.drawn_cells(draws, seed)) for m in drawn]
+    found = predictive_values(*(replace(d, draws=r) for d, r in zip(drawn.values(), rates, strict=True)), prevalence)
     base = {**place.key, "prevalence": prevalence}
     return _figures(base, dict(zip(("positive_predictive_value", "negative_predictive_value"), found, strict=True)))
 

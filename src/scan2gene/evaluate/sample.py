@@ -11,11 +11,22 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.evaluate.at_once import at_once
-from scan2gene.evaluate.intervals import Estimate, Resampled, bootstrap_counts, interval_of
-from scan2gene.evaluate.metrics import METRICS, SHARES, WITHIN_FOLD
+from scan2gene.evaluate.decided import Cells, decided_draws, drawn_cells
+from scan2gene.evaluate.intervals import (
+    SINGLE,
+    Estimate,
+    Resampled,
+    bootstrap_counts,
+    interval_of,
+    logit_interval,
+    middle_of,
+    without_spread,
+)
+from scan2gene.evaluate.metrics import METRICS, OF_CELLS, SHARES, WITHIN_FOLD
 from scan2gene.evaluate.pairs import Spread, spread_of_pairs
 
 PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
+TELLS_90 = 10  # negatives of a fold: among fewer, 90 % are all of them
 _AT_ONCE = 250_000  # weights that a metric is asked for: more is no faster, and takes memory
 _THREADS = 2
 
@@ -31,6 +42,7 @@ class Sample:
 
     table: pd.DataFrame
     _drawn: dict[str, Resampled] = field(default_factory=dict, repr=False, compare=False)
+    _cells: dict[tuple[int, int], list[Cells]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def units(self) -> pd.DataFrame:
@@ -122,16 +134,41 @@ class Sample:
     def interval(self, metric: str, draws: int, seed: int) -> Estimate:
         """What is reported of a metric: its value and its BCa interval over patients, or why there is none.
 
-        The draws of an AUROC are brought to the spread that `pairs.spread_of_pairs` finds.
+        The draws of an AUROC are brought to the spread that `pairs.spread_of_pairs` finds, or widened where there is
+        none; average precision and sensitivity at a specificity have a `logit_interval`; metrics of decisions the
+        middle of `decided.drawn_cells`.
         """
         found = self.resampled([metric], draws, seed)[metric]
         if metric == "auroc":
             if self.table["prob"].nunique() == 1:
                 return Estimate(found.value, reason="all scores are equal")
             if self.fewest < 2:
-                return Estimate(found.value, reason="a single patient in the rarer class shows no spread")
-            found = found.with_spread(_spread(self.table))
+                return Estimate(found.value, reason=SINGLE)
+            spread = _spread(self.table)
+            found = found.with_spread(spread) if spread else found.widened(self._strata())
+        if metric == "sensitivity_at_90_specificity" and self._fewest_negatives() < TELLS_90:
+            reason = f"fewer than {TELLS_90} negatives of a fold cannot show a specificity of 90 %"
+            return Estimate(found.value, reason=reason)
+        if metric in ("average_precision", "sensitivity_at_90_specificity"):
+            return logit_interval(found, self.fewest)
+        if metric in OF_CELLS:
+            none = without_spread(found, self.fewest if metric in SHARES else 0)
+            return none or middle_of(found.value, decided_draws(metric, self.drawn_cells(draws, seed)))
+        if metric == "brier":
+            found = found.widened(self._strata())
         return interval_of(found, self.fewest if metric in SHARES else 0)
+
+    def _fewest_negatives(self) -> int:
+        """Of a fold, on average over those that have positives, as scores are compared inside folds."""
+        rows = self.table.groupby(["repeat", "fold"])["y_true"].agg(["sum", "size"])
+        rows = rows[rows["sum"] > 0]
+        return int((rows["size"] - rows["sum"]).mean()) if len(rows) else 0
+
+    def drawn_cells(self, draws: int, seed: int) -> list[Cells]:
+        """What decisions come to in each draw, as `decided.drawn_cells`; the same for all metrics."""
+        if (draws, seed) not in self._cells:
+            self._cells[draws, seed] = drawn_cells(self.table, draws, seed)
+        return self._cells[draws, seed]
 
     def auroc(self, draws: int, seed: int) -> Resampled:
         """The AUROC of pairs within folds, its draws with the spread that `interval` reports."""

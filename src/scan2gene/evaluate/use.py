@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scan2gene.evaluate.intervals import LEVEL, Estimate, Resampled, bca, interval_of
+from scan2gene.evaluate.intervals import LEVEL, Estimate, Resampled, bca, middle_of
 
 THRESHOLDS = np.round(np.arange(0.02, 0.99, 0.02), 2)
 COVERAGES = np.round(np.arange(1.0, 0.05, -0.1), 1)
@@ -79,7 +79,7 @@ def predictive_values(recall: Resampled, specificity: Resampled, prevalence: flo
     """Positive and negative predictive value at a prevalence that is not the cohort's.
 
     Args:
-        recall: On draws of patients.
+        recall: With its draws, such as those of `decided.drawn_cells`.
         specificity: On the same draws.
         prevalence: Of positives among those on whom it is to be used, in (0, 1).
 
@@ -88,13 +88,11 @@ def predictive_values(recall: Resampled, specificity: Resampled, prevalence: flo
     """
     right = _through(recall, specificity, lambda se, sp: _share(se * prevalence, (1 - sp) * (1 - prevalence)))
     spared = _through(recall, specificity, lambda se, sp: _share(sp * (1 - prevalence), (1 - se) * prevalence))
-    return interval_of(right), interval_of(spared)
+    return right, spared
 
 
-def _through(one: Resampled, two: Resampled, rule: Callable[[Any, Any], Any]) -> Resampled:
-    value, draws, left = (rule(a, b) for a, b in ((one.value, two.value), (one.draws, two.draws),
-                                                  (one.left_out, two.left_out)))  # fmt: skip
-    return Resampled(float(value), np.asarray(draws), np.asarray(left))
+def _through(one: Resampled, two: Resampled, rule: Callable[[Any, Any], Any]) -> Estimate:
+    return middle_of(float(rule(one.value, two.value)), np.asarray(rule(one.draws, two.draws)))
 
 
 def _share(these: Any, others: Any) -> Array:
