@@ -40,9 +40,9 @@ def print_results(folder: Path) -> None:
 
     from scan2gene.core.tables import read_csv
     from scan2gene.evaluate.means import MEAN
-    from scan2gene.evaluate.power import too_few
+    from scan2gene.evaluate.power import judged
 
-    metrics = read_csv(folder / "metrics.csv")
+    metrics = judged(read_csv(folder / "metrics.csv"))
     study = json.loads((folder / "study.json").read_text())
     order = [run["name"] for run in study["runs"]]  # as the study lists them
     metrics = metrics[metrics["variant"] == "original"].sort_values(
@@ -52,8 +52,8 @@ def print_results(folder: Path) -> None:
     said: set[str] = set()  # ten networks share their reasons
     for row in metrics[metrics["metric"] == "auroc"].itertuples():
         mean = row.target == MEAN
-        few = "" if mean else too_few(int(row.n_positive), int(row.n_units))  # as the report's answer judges it
-        value = "cannot be estimated" if few or row.value != row.value else f"{row.value:.3f}"
+        few = str(row.reason) if row.value != row.value else ""
+        value = "cannot be estimated" if few else f"{row.value:.3f}"
         between = few or (f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason))
         between, said = "as above" if few and few in said else between, said | {few}
         positive = "" if mean else f"{row.n_positive:.0f}"

@@ -127,7 +127,7 @@ def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str
     Returns:
         One row per split, repeat, fold, target and class (positive, negative, unknown), with
         what is counted (`unit`: patient or side) and the counts train, validation, test and all;
-        `external` too where a split has such patients.
+        `external` too where a split has such patients; `test_patients` counts patients, also where sides are counted.
     """
     parts = (*PARTS, *([EXTERNAL] if (split["part"] == EXTERNAL).any() else []))
     patients = split["patient_id"].unique()
@@ -140,9 +140,12 @@ def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str
             own = values[target].loc[part.index]
             for name, hit in (("positive", own == 1), ("negative", own == 0), ("unknown", own.isna())):
                 counts = [int(hit[part == p].to_numpy().sum()) for p in parts]
+                tested = int((hit.any(axis=1) & (part == "test").to_numpy()).sum())
                 every = int(hit[~hit.index.duplicated()].to_numpy().sum())  # a patient may stand in several parts
-                rows.append((*fold, target, "side" if sided[target] else "patient", name, *counts, every))
-    return pd.DataFrame(rows, columns=["split", "repeat", "fold", "target", "unit", "class", *parts, "all"])
+                rows.append((*fold, target, "side" if sided[target] else "patient", name, *counts, every, tested))
+    return pd.DataFrame(
+        rows, columns=["split", "repeat", "fold", "target", "unit", "class", *parts, "all", "test_patients"]
+    )
 
 
 def _by_side(labels: pd.DataFrame, patients: np.ndarray, sided: bool) -> pd.DataFrame:

@@ -22,7 +22,7 @@ PREDICTION_COLUMNS = (
 EMBEDDING_COLUMNS = ("run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id", "embedding")
 METRIC_COLUMNS = (
     "run_id", "split", "variant", "target", "metric", "value", "low", "high", "n", "n_units", "n_positive", "n_failed",
-    "reason",
+    "n_rarer_patients", "reason",
 )  # fmt: skip
 COMPARISON_COLUMNS = (
     "split", "target", "metric", "best", "run_id", "n", "difference", "low", "high", "p", "p_holm", "reason",
@@ -30,7 +30,7 @@ COMPARISON_COLUMNS = (
 PARTS = ("train", "validation", "test")
 EXTERNAL = "external"  # part of patients at sites that a split keeps out of development
 _NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high", "n", "n_units", "n_positive",
-            "n_failed", "difference", "p", "p_holm"}  # fmt: skip
+            "n_failed", "n_rarer_patients", "difference", "p", "p_holm"}  # fmt: skip
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -33,6 +33,7 @@ class Judged:
         n: Patients.
         n_units: Sides of them, or patients again.
         n_positive: Of the units.
+        few: Why so few patients are not judged; empty where they are enough.
         auroc: With its BCa interval over patients, unadjusted.
         p_chance: Two-sided, by permutation; None where undefined.
         p_holm: Corrected for all runs and targets.
@@ -52,6 +53,7 @@ class Judged:
     delong: Estimate | None
     further: dict[str, Estimate]
     notes: tuple[str, ...]
+    few: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def _judged(scores: Scores, sample: Sample, draws: int, permutations: int, seed:
         n=int(units["patient_id"].nunique()),
         n_units=len(units),
         n_positive=int(units["y_true"].sum()),
+        few=sample.too_few,
         auroc=Estimate(None, reason=lacking) if lacking else sample.interval("auroc", draws, seed),
         p_chance=p,
         p_holm=p,

@@ -32,8 +32,8 @@ def drawn_cells(table: pd.DataFrame, draws: int, seed: int) -> list[Cells]:
     y, decision, repeat = (table[c].to_numpy(float) for c in ("y_true", "decision", "repeat"))
     shape = np.ones(int(patient.max()) + 1)
     for c in (1, 0):
-        people = np.unique(patient[y == c])
-        shape[people] = np.minimum(shape[people], len(people) / (len(people) + 1))
+        members = np.unique(patient[y == c])
+        shape[members] = np.minimum(shape[members], len(members) / (len(members) + 1))
     weights = rng.standard_gamma(shape, (draws, len(shape)))
     halves = rng.standard_gamma(0.5, (2, 2, draws))
     found = []

@@ -16,12 +16,13 @@ from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.means import MEAN, counted, mean_over_targets
 from scan2gene.evaluate.metrics import METRICS, auroc
 from scan2gene.evaluate.paired import compare_with_best
+from scan2gene.evaluate.power import SLICES
 from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.thresholds import g_mean_threshold
 
 FOLD = ["run_id", "split", "variant", "repeat", "fold"]
 DEFAULT_THRESHOLD = 0.5
-SLICE_LEVEL = "slice level"  # variant of figures on single slices, which are not for comparison
+SLICE_LEVEL = SLICES  # variant of figures on single slices, which are not for comparison
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
             "n_units": len(units),
             "n_positive": int(units["y_true"].sum()),
             "n_failed": int((table["status"] != "ok").sum()),
+            "n_rarer_patients": sample.fewest,
         }
         of_run.setdefault((str(run), str(name), str(variant)), {})[str(target)] = sample, numbers
         base = {"run_id": run, "split": name, "variant": variant, "target": target, **numbers}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.power import patients_needed, power_of
+from scan2gene.evaluate.power import patients_needed, power_of, too_few
 from scan2gene.evaluate.resampled_cv import Corrected, corrected
 from scan2gene.evaluate.shuffled import Fit, Part, Shuffled, shuffled_labels
 
@@ -82,7 +82,9 @@ def evidence(
 
 
 def _of_fits(found: Mapping[str, Any], split: pd.DataFrame, by_site: bool) -> Corrected:
-    folds = found["auroc_by_fold"]
+    folds, few = found["auroc_by_fold"], _few(found)
+    if few:
+        return Corrected(Estimate(None, reason=few), None, len(folds))
     if by_site:
         return Corrected(Estimate(None, reason="folds are sites, and no random sample of fits"), None, len(folds))
     counts = split.groupby(["repeat", "fold"])["part"].value_counts().unstack(fill_value=0)
@@ -98,9 +100,15 @@ def _fits(found: Corrected) -> dict[str, Any]:
             "fits_reason": e.reason}  # fmt: skip
 
 
+def _few(found: Mapping[str, Any]) -> str:
+    """Why figures of these patients are not judged."""
+    fewest = None if found["n"] == found["n_units"] else found["n_rarer_patients"]
+    return too_few(found["n_positive"], found["n_units"], fewest)
+
+
 def _numbers(found: Mapping[str, Any]) -> dict[str, Any]:
     auroc, n, positive = found["metrics"]["auroc"]["value"], found["n_units"], found["n_positive"]
-    if auroc is None or auroc <= 0.5:  # nothing that a larger study should look for
+    if auroc is None or auroc <= 0.5 or _few(found):  # nothing that a larger study should look for
         return {"power": None, "patients_needed": None}
     return {"power": power_of(auroc, positive, n - positive), "patients_needed": patients_needed(auroc, positive / n)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.power import FEWEST, too_few
+from scan2gene.evaluate.power import too_few
 
 LEVEL = 0.05
 CHANCE = 0.5
@@ -133,10 +133,7 @@ class Facts:
     @property
     def lacking(self) -> str:
         """Why so few are not judged; empty where there are enough in both classes."""
-        few = too_few(self.n_positive, self.n_units)
-        if few or self.fewest is None or self.fewest >= FEWEST:
-            return few
-        return f"the rarer class has sides of {self.fewest} patients, and {FEWEST} patients are needed"
+        return too_few(self.n_positive, self.n_units, self.fewest)
 
 
 def tried(facts: Facts) -> list[tuple[str, Against]]:

@@ -10,16 +10,47 @@ import pandas as pd
 
 POWER = 0.8
 LEVEL = 0.95
+SLICES = "slice level"  # variant of figures on single slices
 FEWEST = 6  # in the rarer class: of five, a single one can move an AUROC by a fifth
 
 
-def too_few(n_positive: int, n_units: int) -> str:
-    """Why an AUROC of so few in one class is not judged; empty where there are enough in both."""
+def too_few(n_positive: int, n_units: int, fewest: int | None = None, unit: str = "sides") -> str:
+    """Why figures of so few in one class are not judged; empty where there are enough in both.
+
+    The one rule for verdicts, tables, plots and sentences. It counts patients: two sides of one are no two witnesses.
+
+    Args:
+        n_positive: Positive patients, or sides.
+        n_units: All of them.
+        fewest: Patients of the rarer class, where more than one unit of a patient is scored.
+        unit: What these are called.
+    """
+    if fewest is not None:
+        enough = fewest >= FEWEST
+        return "" if enough else f"the rarer class has {unit} of {fewest} patients, and {FEWEST} patients are needed"
     rarer, word = min((n_positive, "positive"), (n_units - n_positive, "negative"))
     if rarer >= FEWEST:
         return ""
     are = "is" if rarer == 1 else "are"
     return f"{rarer} of {n_units} {are} {word}, and below {FEWEST} a single one can move an AUROC by a fifth or more"
+
+
+def judged(metrics: pd.DataFrame) -> pd.DataFrame:
+    """metrics.csv without the figures of too few patients: their reason stands in place of value and interval."""
+    names = ["n_positive", "n_units", "n", "n_rarer_patients", "variant"]
+    why = []
+    for positive, units, n, rarer, variant in metrics[names].itertuples(index=False, name=None):
+        if rarer != rarer:  # a mean over targets
+            why.append("")
+            continue
+        fewest = None if n == units else int(rarer)
+        why.append(too_few(int(positive), int(units), fewest, "slices" if variant == SLICES else "sides"))
+    reasons = pd.Series(why, metrics.index, dtype=object)
+    few = (reasons != "") & metrics["value"].notna()  # what has no value has a nearer reason
+    shown = metrics.copy()
+    shown.loc[few, ["value", "low", "high"]] = float("nan")
+    shown.loc[few, "reason"] = reasons[few]
+    return shown
 
 
 def auroc_error(auroc: float, positives: int, negatives: int) -> float:
@@ -124,13 +155,16 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         targets: In the order in which they are to be listed.
 
     Returns:
-        Per split and target: the unit (patient or side), positive and negative ones tested, the fewest of the rarer
+        Per split and target: the unit (patient or side), positive and negative ones tested, how many patients have
+        such a one, the fewest of the rarer
         class in a fold's train, validation and test part, and detectable_auroc.
     """
     rows = []
     for (split, target), group in counts.groupby(["split", "target"], sort=False):
         part = group[group["repeat"] == group["repeat"].min()]
         tested = {c: int(part.loc[part["class"] == c, "test"].sum()) for c in ("positive", "negative")}
+        people = "test_patients" if "test_patients" in part else "test"
+        patients = {c: int(part.loc[part["class"] == c, people].sum()) for c in ("positive", "negative")}
         smallest = {p: int(part.loc[part["class"].isin(["positive", "negative"]), p].astype(int).min())
                     for p in ("train", "validation", "test")}  # fmt: skip
         rows.append(
@@ -140,6 +174,7 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
                 "unit": part["unit"].iloc[0],
                 "positive": tested["positive"],
                 "negative": tested["negative"],
+                **{f"{c}_patients": n for c, n in patients.items()},
                 **{f"fewest_{p}": n for p, n in smallest.items()},
                 "detectable_auroc": detectable_auroc(tested["positive"], tested["negative"]),
             }
@@ -160,7 +195,8 @@ def power_warnings(targets: pd.DataFrame) -> Iterator[str]:
         targets: From `power_table`.
     """
     for row in targets.itertuples():
-        why = too_few(row.positive, row.positive + row.negative)  # as the verdict will say it
+        fewest = min(row.positive_patients, row.negative_patients) if row.unit == "side" else None
+        why = too_few(row.positive, row.positive + row.negative, fewest)  # as the verdict will say it
         if why:
             yield f"{row.target} cannot be estimated in split {row.split}, because {why}."
         elif row.detectable_auroc is None or row.detectable_auroc > 0.8:

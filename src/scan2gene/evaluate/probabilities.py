@@ -72,7 +72,7 @@ class Place:
             return f"{positives} positive among {n} labelled test patients; both classes are needed"
         if n < FEW:
             return f"{n} test patients are too few; at least {FEW} are needed"
-        return no_probabilities(self.tested["prob"])
+        return no_probabilities(self.tested["prob"]) or Sample(self.tested).too_few
 
 
 def no_probabilities(prob: pd.Series) -> str:
@@ -223,7 +223,8 @@ def _decision(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[dic
 def _values(place: Place, sample: Sample, prevalence: float, draws: int, seed: int) -> list[dict[str, Any]]:
     drawn = sample.resampled(["recall", "specificity"], draws, seed)
     rates = [decided_draws(m, sample.drawn_cells(draws, seed)) for m in drawn]
-    found = predictive_values(*(replace(d, draws=r) for d, r in zip(drawn.values(), rates, strict=True)), prevalence)
+    recall, specificity = (replace(d, draws=r) for d, r in zip(drawn.values(), rates, strict=True))
+    found = predictive_values(recall, specificity, prevalence)
     base = {**place.key, "prevalence": prevalence}
     return _figures(base, dict(zip(("positive_predictive_value", "negative_predictive_value"), found, strict=True)))
 

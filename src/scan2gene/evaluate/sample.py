@@ -24,6 +24,7 @@ from scan2gene.evaluate.intervals import (
 )
 from scan2gene.evaluate.metrics import METRICS, OF_CELLS, SHARES, WITHIN_FOLD
 from scan2gene.evaluate.pairs import Spread, spread_of_pairs
+from scan2gene.evaluate.power import too_few
 
 PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
 TELLS_90 = 10  # negatives of a fold: among fewer, 90 % are all of them
@@ -63,6 +64,12 @@ class Sample:
         """Patients of the rarer class."""
         units = self.units
         return int(min(units.loc[units["y_true"] == c, "patient_id"].nunique() for c in (0, 1)))
+
+    @property
+    def too_few(self) -> str:
+        """Why its figures are not judged, as `power.too_few`."""
+        truth, patients = self.units["y_true"], self.units["patient_id"].nunique()
+        return too_few(int(truth.sum()), len(truth), None if len(truth) == patients else self.fewest)
 
     def counts(self, draws: int, seed: int) -> np.ndarray:
         """(draws, P): how often each patient, in the order of ids, is drawn.

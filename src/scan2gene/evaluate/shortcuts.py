@@ -100,7 +100,8 @@ def measured(
     split, target, run = where
     sample = Sample(table)
     units = sample.units
-    estimate, p = _auroc(sample, draws, seed), None
+    few = "" if kind == "subgroup" else sample.too_few  # groups have a limit of their own
+    estimate, p = Estimate(None, reason=sample.lacking or few) if few else _auroc(sample, draws, seed), None
     if permutations and estimate.value is not None:
         p = p_chance(sample, permutations, seed)
     return Figure(

@@ -63,6 +63,7 @@ class Transfer:
         within: With "sites": AUROC inside over pairs of patients of one site and fold, which is what counts at a site
             that was left out.
         units: Scored outside, patients or their sides.
+        few: Why so few patients outside are not judged, where their sides are scored.
         adapted: Whether ComBat learned the shift and spread of external sites from their own rows.
     """
 
@@ -89,6 +90,7 @@ class Transfer:
     tested: int = 1
     within: Estimate = UNKNOWN
     units: int | None = None
+    few: str = ""
     adapted: bool = False
 
     @property
@@ -107,7 +109,7 @@ class Transfer:
         """Why nothing is said of it outside, as a verdict would not; empty where something is."""
         if self.outside.value is None:
             return self.outside.reason
-        return too_few(self.positive[1], self.n[1] if self.units is None else self.units)
+        return self.few if self.units not in (None, self.n[1]) else too_few(self.positive[1], self.n[1])
 
     def row(self) -> dict[str, Any]:
         """As a row of transfer.csv."""
@@ -192,7 +194,8 @@ def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) 
         n=(_patients(inside), _patients(ensemble)), positive=(_positive(inside), _positive(ensemble)),
         decisions={m: (_shown(inside, m, draws, seed), _shown(ensemble, m, draws, seed)) for m in DECISIONS}
         if decided else {},
-        units=len(ensemble.units), said=_mean(ensemble, "prob"), observed=_mean(ensemble, "y_true"), domain=domain,
+        units=len(ensemble.units), few=ensemble.too_few,
+        said=_mean(ensemble, "prob"), observed=_mean(ensemble, "y_true"), domain=domain,
     )  # fmt: skip
 
 
@@ -218,7 +221,8 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
         target=str(rows["target"].iloc[0]) if len(rows) else "", where="each site in turn", kind="sites", networks=1,
         inside=_auroc(inside, draws, seed), outside=found, single=found, drop=drop, p=p,
         n=(_patients(inside), _patients(outside)), positive=(_positive(inside), _positive(outside)),
-        units=len(outside.units), within=_auroc(Sample(inside.table.assign(fold=seats)), draws, seed),
+        units=len(outside.units), few=outside.too_few,
+        within=_auroc(Sample(inside.table.assign(fold=seats)), draws, seed),
     )  # fmt: skip
 
 
@@ -227,7 +231,8 @@ def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
 
 
 def _shown(sample: Sample, metric: str, draws: int, seed: int) -> Estimate:
-    return Estimate(None, reason=sample.lacking) if sample.lacking else sample.interval(metric, draws, seed)
+    nothing = sample.lacking or sample.too_few
+    return Estimate(None, reason=nothing) if nothing else sample.interval(metric, draws, seed)
 
 
 def _patients(sample: Sample) -> int:

@@ -87,7 +87,8 @@ def results(runs: Sequence[Judged], pairs: Sequence[Pair]) -> dict[str, Any]:
 
 def judged(run: Judged) -> tuple[verdict.Kind, str]:
     """Kind and words of a run against chance, by its corrected P value; as in a study, not of too few in a class."""
-    few = too_few(run.n_positive, run.n_units) if run.auroc.value is not None else ""
+    few = run.few if run.n_units != run.n else too_few(run.n_positive, run.n_units)
+    few = few if run.auroc.value is not None else ""
     return verdict.against_chance_by_p(Estimate(None, reason=few) if few else run.auroc, run.p_holm)
 
 

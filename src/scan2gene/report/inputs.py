@@ -23,6 +23,7 @@ from scan2gene.core.tables import (
     read_csv,
 )
 from scan2gene.evaluate.means import MEAN
+from scan2gene.evaluate.power import judged
 from scan2gene.report.redaction import Redaction, redaction
 
 _PREDICTION_COLUMNS = [
@@ -86,7 +87,7 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
     exclusions = read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS)
     if not (out / "predictions.parquet").exists():
         raise RunError(f"predictions.parquet is missing in {out.name}. Run the stage predict first.")
-    metrics = read_csv(out / "metrics.csv", METRIC_COLUMNS)
+    metrics = judged(read_csv(out / "metrics.csv", METRIC_COLUMNS))
     over_targets = metrics["target"] == MEAN
     predictions = pd.read_parquet(out / "predictions.parquet", columns=_PREDICTION_COLUMNS)
     return Inputs(
@@ -102,7 +103,7 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         predictions=_original(predictions),
         metrics=metrics[~over_targets],
         means=metrics[over_targets],
-        comparisons=read_csv(out / "comparisons.csv", COMPARISON_COLUMNS),
+        comparisons=_compared(read_csv(out / "comparisons.csv", COMPARISON_COLUMNS), metrics[~over_targets]),
         thresholds=[row for row in _read_json(out / "thresholds.json") if row.get("variant", ORIGINAL) == ORIGINAL],
         results=_without_means(_read_json(out / "results.json")),
         called=_read_json(out / "called.json") if (out / "called.json").exists() else {},
@@ -122,6 +123,15 @@ def _without_means(results: dict[str, Any]) -> dict[str, Any]:
 def _original(table: pd.DataFrame) -> pd.DataFrame:
     """Rows about exams as they are: none of altered ones, and none of single slices."""
     return table[(table["variant"] == ORIGINAL) & (table["unit"] != "slice")]
+
+
+def _compared(comparisons: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons of runs that have an AUROC; runs of too few patients are not compared either."""
+    lacking = metrics[(metrics["variant"] == ORIGINAL) & (metrics["metric"] == "auroc") & metrics["value"].isna()]
+    nothing = set(lacking[["split", "target", "run_id"]].itertuples(index=False, name=None))
+    pairs = comparisons[["split", "target", "best", "run_id"]].itertuples(index=False, name=None)
+    kept = [not {(s, t, best), (s, t, run)} & nothing for s, t, best, run in pairs]
+    return comparisons[pd.Series(kept, comparisons.index, dtype=bool)]
 
 
 def baseline_columns(run: Run) -> tuple[str, ...]:

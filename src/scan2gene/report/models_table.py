@@ -43,7 +43,7 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
             rows = [_row(inputs, run, split.name, target, found, begun[run.name]) for run in inputs.study.runs]
             for row in rows:
                 row["bold"] = [m for m in COMPARED if m in best and _is_bold(best[m], row["run"], begun)]
-            said = [_sentence(m, best[m], begun) for m in COMPARED if m in best]
+            said = [_sentence(m, best[m], begun) for m in COMPARED if m in best] or _nothing(rows)
             tables.append(
                 {
                     "split": split.name,
@@ -94,6 +94,15 @@ def _row(inputs: Inputs, run: Run, split: str, target: str, found: Scores, begun
         "seconds": sum(seconds) if seconds else None,
         "time": duration(sum(seconds)) if seconds else "not recorded",
     }
+
+
+def _nothing(rows: list[dict[str, Any]]) -> list[str]:
+    """Why a table has no figures; empty where it has some."""
+    cells = [cell for row in rows for cell in row["cells"]]
+    if not cells or any(cell.value is not None for cell in cells):
+        return []
+    reasons = dict.fromkeys(cell.reason for cell in cells if cell.reason)
+    return [f"Not estimated, because {reason}." for reason in reasons]
 
 
 def _is_bold(family: pd.DataFrame, run: str, begun: dict[str, Started]) -> bool:

@@ -49,6 +49,9 @@ def _drawn(rows: pd.DataFrame | None, key: tuple[str, str, str], found: Scores, 
     nothing: dict[str, Any] = {"figures": {}, "numbers": {}, "auroc": None, "several": False}
     if rows is None or rows["y_true"].nunique() < 2:
         return nothing | {"note": "no curve: the test patients are not of both classes"}
+    scored = found.get((*key, "auroc"))
+    if scored is not None and scored.estimate.value is None:
+        return nothing | {"note": f"no curves: {scored.estimate.reason}"}
     run, split, target = key
     folds, skipped = _pairs(rows, ["repeat", "fold"])
     repeats, _ = _pairs(rows, ["repeat"])
@@ -71,7 +74,6 @@ def _drawn(rows: pd.DataFrame | None, key: tuple[str, str, str], found: Scores, 
         f"Positive: {counts[1, 1]} found, {counts[1, 0]} missed; negative: {counts[0, 0]} left alone, "
         f"{counts[0, 1]} false alarms",
     )  # fmt: skip
-    scored = found.get((*key, "auroc"))
     return {
         "figures": made,
         "numbers": {"counts": counts, "reliability": known},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -14,7 +13,6 @@ from scan2gene.evaluate.evaluate import SLICE_LEVEL
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS
 from scan2gene.evaluate.metrics import METRICS
-from scan2gene.evaluate.power import too_few
 from scan2gene.report import figures, verdict
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
 from scan2gene.report.verdict import Scored
@@ -59,7 +57,7 @@ def _scores(inputs: Inputs, table: pd.DataFrame) -> Scores:
 
 def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
     """Sentences by target and split, the AUROC tables, and how many comparisons were made."""
-    study, found = inputs.study, _judged(found)
+    study = inputs.study
     targets, kinds, compared = [], [], 0
     for target in study.targets:
         splits = []
@@ -90,13 +88,6 @@ def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
         "comparisons": verdict.multiplicity(kinds, compared),
         "brief": len(kinds) > FEW_SENTENCES,
     }
-
-
-def _judged(found: Scores) -> Scores:
-    """Without AUROCs of so few patients of a class that nothing is said of them; tables of metrics keep them."""
-    few = {key: too_few(s.n_positive, s.units) for key, s in found.items() if s is not None and key[3] == "auroc"}
-    reasons = {key: replace(found[key], estimate=Estimate(None, reason=why)) for key, why in few.items() if why}
-    return {**found, **reasons}
 
 
 def _sentence(
@@ -143,7 +134,7 @@ def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
     return {
         "names": [METRIC_NAMES[m] for m in METRICS],
         "tables": tables,
-        "folds": _fold_rows(inputs),
+        "folds": _fold_rows(inputs, found),
         "fallbacks": _fallbacks(inputs),
         "fusion": _fusion_rows(inputs),
     }
@@ -224,12 +215,14 @@ def _failed_exams(inputs: Inputs) -> dict[Any, int]:
     return lost.groupby(["run_id", "split", "target"])["exam_id"].nunique().to_dict()
 
 
-def _fold_rows(inputs: Inputs) -> list[dict[str, Any]]:
+def _fold_rows(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
     rows = []
     for run in inputs.study.runs:
         for split in inputs.study.splits:
             for target, result in inputs.results.get(run.name, {}).get(split.name, {}).items():
-                if len(result["auroc_by_fold"]) > 1:
+                scored = found.get((run.name, split.name, target, "auroc"))
+                judged = scored is None or scored.estimate.value is not None
+                if len(result["auroc_by_fold"]) > 1 and judged:
                     rows += [
                         {"run": run.name, "split": split.name, "target": target, **f} for f in result["auroc_by_fold"]
                     ]

@@ -149,7 +149,8 @@ def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
     An evaluation that stands last already is not repeated: the run was killed just after it was written.
     """
     kept = (metrics["metric"] == "auroc") & (metrics["variant"] == "original")
-    rows = metrics[kept].drop(columns=["metric", "variant", "n_units"]).copy()  # columns as in older ledgers
+    later = ["n_units", "n_rarer_patients"]
+    rows = metrics[kept].drop(columns=["metric", "variant", *later]).copy()  # columns as in older ledgers
     rows.insert(0, "study", study.name)
     rows.insert(1, "study_hash", study_hash(study))
     rows.insert(2, "seed", study.seed)
