@@ -132,7 +132,8 @@ class Study(Section):
     def _check_predict(self) -> None:
         runs = [run.name for run in self.runs]
         for key in ("ensembles", "late_fusion"):
-            for name, members in getattr(self.predict, key).items():
+            for name, given in getattr(self.predict, key).items():
+                members = given if isinstance(given, list) else given.members
                 if name in runs:
                     raise ValueError(f"predict.{key}: {name!r} is the name of a run; give the ensemble another one")
                 if len(set(members)) < 2 or len(set(members)) < len(members):

@@ -77,7 +77,12 @@ class Train(Section):
     """The optimisation. Defaults are those of the BRCA study."""
 
     epochs: int = Field(100, ge=1)
-    patience: int = Field(15, ge=1, description="early stopping: epochs without a better validation loss")
+    patience: int = Field(15, ge=1, description="early stopping: epochs in which `monitor` does not improve")
+    monitor: str = Field(
+        "loss",
+        description="validation figure that chooses the epoch: loss, auroc, average_precision, balanced_accuracy or "
+        "another metric, the mean over targets; or of one target, such as auroc:malignant, its sides together",
+    )
     learning_rate: float = Field(1e-3, gt=0)
     pretrained_rate: float = Field(
         1.0, gt=0, description="factor of the learning rate for layers that start from weights, such as 0.1"
@@ -156,6 +161,15 @@ class Weights(Section):
         return self.freeze == "all"
 
 
+class Ensemble(Section):
+    """Several runs as one."""
+
+    members: list[Name] = Field(description="two or more runs")
+    method: Literal["mean", "mean_logit"] = Field(
+        "mean", description="mean: of the probabilities; mean_logit: of the logits, as of a plain list of runs"
+    )
+
+
 class Predict(Section):
     """What is predicted beside the exams as they are."""
 
@@ -168,10 +182,20 @@ class Predict(Section):
     swap_targets: list[tuple[Name, Name]] = Field(
         [], description="pairs of targets that mean left and right without being declared so"
     )
-    ensembles: dict[Name, list[Name]] = Field({}, description="name -> two or more runs whose logits are averaged")
+    ensembles: dict[Name, list[Name] | Ensemble] = Field(
+        {}, description="name -> two or more runs whose logits are averaged; or members and method"
+    )
     late_fusion: dict[Name, list[Name]] = Field(
         {}, description="name -> two or more runs, such as one per sequence or plane, weighed by each fold's validation"
     )
+
+    @property
+    def averaged(self) -> dict[str, Ensemble]:
+        """Ensembles by name, in one form."""
+        return {
+            name: given if isinstance(given, Ensemble) else Ensemble(members=given, method="mean_logit")
+            for name, given in self.ensembles.items()
+        }
 
 
 class Evaluate(Section):

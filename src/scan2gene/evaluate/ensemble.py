@@ -1,4 +1,4 @@
-"""Ensembles as functions of the prediction table: the mean logit of several networks.
+"""Ensembles as functions of the prediction table: the mean logit, or probability, of several networks.
 
 Within one k-fold split a patient is tested by one network only, so the networks of its folds
 are no ensemble for the patients of the study. They are one for exams that none of them has
@@ -7,7 +7,7 @@ seen, and the networks that tested a patient in each repeat of a split are one f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -67,12 +67,15 @@ def external_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
     return _joined(_mean(rows, ["run_id", "split"]) for _, rows in outside.groupby(["run_id", "split"], sort=False))
 
 
-def run_ensembles(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Mean logit over several runs, fold by fold.
+def run_ensembles(
+    predictions: pd.DataFrame, members: Mapping[str, Sequence[str]], of_probabilities: Collection[str] = ()
+) -> pd.DataFrame:
+    """Mean logit, or mean probability, over several runs, fold by fold.
 
     Args:
         predictions: Prediction table; its "original" rows are the members.
         members: Name of the ensemble -> names of its runs.
+        of_probabilities: Ensembles whose probabilities are averaged; their logit is that of the mean.
 
     Returns:
         Rows as of one run, with the ensemble's name as run_id and variant "ensemble".
@@ -80,17 +83,24 @@ def run_ensembles(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]
     own = without_slices(predictions[predictions["variant"] == "original"])
     fold = ["split", "repeat", "fold"]
     found = [
-        _mean(own[own["run_id"].isin(runs)].assign(run_id=name), ["run_id", *fold]) for name, runs in members.items()
+        _mean(own[own["run_id"].isin(runs)].assign(run_id=name), ["run_id", *fold], name in of_probabilities)
+        for name, runs in members.items()
     ]
     return _joined(found)
 
 
-def _mean(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _mean(rows: pd.DataFrame, by: list[str], of_probabilities: bool = False) -> pd.DataFrame:
     """One row for all members that agree in `by` and the unit; what differs between members is -1 or empty."""
     grouped = rows.sort_values(["run_id", "split", "repeat", "fold"], kind="stable").groupby([*by, *_UNIT], sort=True)
     table = grouped.first().drop(columns=["reason"])
-    table["logit"] = grouped["logit"].mean().where(grouped["logit"].count() == grouped.size())
-    table["prob"] = 0.5 * (1 + np.tanh(table["logit"] / 2))
+    whole = grouped["logit"].count() == grouped.size()
+    if of_probabilities:
+        table["prob"] = grouped["prob"].mean().where(whole)
+        inside = table["prob"].clip(1e-12, 1 - 1e-12)
+        table["logit"] = np.log(inside / (1 - inside))
+    else:
+        table["logit"] = grouped["logit"].mean().where(whole)
+        table["prob"] = 0.5 * (1 + np.tanh(table["logit"] / 2))
     table["status"] = np.where(table["logit"].notna(), "ok", "failed")
     failed = rows[rows["logit"].isna()].groupby([*by, *_UNIT])["reason"].first()
     table["reason"] = failed.reindex(table.index).fillna("")

@@ -109,7 +109,7 @@ def early_stopping(
         if kept.empty or history["validation_loss"].isna().all():
             continue
         kept_loss = float(kept.iloc[-1]["validation_loss"])
-        if kept_loss > float(history["validation_loss"].min()) + 1e-6:
+        if not _kept_best(history):
             cases.append(dict(zip(FOLD, where, strict=True)) | {"what": f"{run}: the epoch kept is not the best"})
             continue
         losses = {p: _cross_entropy(groups.get((run, *where, p))) for p in ("validation", "test")}
@@ -124,15 +124,25 @@ def early_stopping(
     if cases or not histories or told:
         return outcome(
             name, cases, f"{len(cases)} of {len(histories)} fits kept an epoch that validation did not choose.",
-            f"The epoch kept has the least validation loss in all {len(histories)} fits; in {told} of them that loss "
-            "was computed anew from the predictions and agrees."
+            f"The epoch kept is the best by validation in all {len(histories)} fits; in {told} of them its loss was "
+            "computed anew from the predictions and agrees."
             if histories else "No run trains for epochs.",
         )  # fmt: skip
     return Check(
         name, "unknown",
-        f"The epoch kept has the least validation loss in all {len(histories)} fits, but that loss could not be "
+        f"The epoch kept is the best by validation in all {len(histories)} fits, but its loss could not be "
         "computed anew, so on whom it was measured is not confirmed.",
     )  # fmt: skip
+
+
+def _kept_best(history: pd.DataFrame) -> bool:
+    """Whether the last epoch marked as best has the best value of what was watched: the loss, or `train.monitor`."""
+    kept = history[history["best"] == 1].iloc[-1]
+    if "monitored" not in history or history["monitored"].isna().all():
+        return bool(float(kept["validation_loss"]) <= float(history["validation_loss"].min()) + 1e-6)
+    falls = str(kept["monitor"]).partition(":")[0] in ("loss", "brier")
+    values = history["monitored"].astype(float) * (1 if falls else -1)
+    return bool(values[kept.name] <= values.min() + 1e-6)
 
 
 def _cross_entropy(rows: pd.DataFrame | None) -> float:

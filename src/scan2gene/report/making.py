@@ -17,6 +17,7 @@ from scan2gene.preprocess.preview import STEP
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.redaction import grouped
+from scan2gene.report.wording import watched
 
 KEPT = "kept-"  # what a store calls its pictures of kept slices, before the role
 PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
@@ -178,7 +179,7 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
     if cut:
         notes.append(
             f"{cut} of {len(fits)} fits were stopped by the limit of {train.epochs} epochs, not by early stopping; "
-            "longer training might still have lowered their validation loss."
+            f"longer training might still have improved their {watched(train.monitor)}."
         )
     return notes
 

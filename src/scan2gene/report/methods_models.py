@@ -11,7 +11,7 @@ from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import PARTS
 from scan2gene.report.inputs import Inputs, baseline_columns
-from scan2gene.report.wording import Said, counted, listed, share, spread
+from scan2gene.report.wording import Said, counted, listed, share, spread, watched
 
 # model -> what it is, and what it cites
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -136,10 +136,10 @@ def training(inputs: Inputs) -> Iterator[Said]:
         )
         yield Said(
             "selection",
-            f"{of}{'t' if of else 'T'}raining ended after {train.patience} epochs without a lower "
-            f"validation loss, or after {train.epochs} epochs, and the weights of the epoch with the lowest "
-            "validation loss were kept.",
-            "study.yaml, train.patience, train.epochs",
+            f"{of}{'t' if of else 'T'}raining ended after {train.patience} epochs without a better "
+            f"{watched(train.monitor)}, or after {train.epochs} epochs, and the weights of the epoch with the best "
+            f"{watched(train.monitor)} were kept.",
+            "study.yaml, train.patience, train.epochs, train.monitor",
         )
     yield from _epochs(inputs)
     yield from _augmentation(inputs)
@@ -277,10 +277,11 @@ def fusion(inputs: Inputs) -> Iterator[Said]:
             f"Logits were also averaged over copies mirrored along {listed(list(predict.flips))}.",
             "study.yaml, predict.flips",
         )
-    for name, members in predict.ensembles.items():
+    for name, joint in predict.averaged.items():
         yield Said(
             "ensemble",
-            f"The ensemble {name} is the mean logit of {listed(list(members))}.",
+            f"The ensemble {name} is the mean {'probability' if joint.method == 'mean' else 'logit'} of "
+            f"{listed(list(joint.members))}.",
             "study.yaml, predict.ensembles",
         )
     for name, members in predict.late_fusion.items():

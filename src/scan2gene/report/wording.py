@@ -28,6 +28,13 @@ class Said:
     cites: tuple[str, ...] = ()
 
 
+def watched(monitor: str) -> str:
+    """What early stopping watches, in words: "auroc:IDH" -> "validation AUROC of IDH"."""
+    metric, _, target = monitor.partition(":")
+    name = {"auroc": "AUROC", "mcc": "MCC", "npv": "NPV", "f1": "F1"}.get(metric, metric.replace("_", " "))
+    return f"validation {name}{f' of {target}' if target else ''}"
+
+
 def listed(words: Sequence[str], last: str = "and") -> str:
     """a; a and b; a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""

@@ -45,7 +45,10 @@ def predict_runs(job: Job) -> str:
             altered.append(altered_fold(job, *item))
         table = pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders], ignore_index=True)
         late, weights = late_ensembles(table, job.study.predict.late_fusion)
-        averaged = [repeat_ensembles(table), run_ensembles(table, job.study.predict.ensembles), late]
+        joint = job.study.predict.averaged
+        of_probabilities = [name for name, one in joint.items() if one.method == "mean"]
+        of_runs = run_ensembles(table, {name: one.members for name, one in joint.items()}, of_probabilities)
+        averaged = [repeat_ensembles(table), of_runs, late]
         averaged.append(external_ensembles(table))
         joined = pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True)
         write_parquet(target, stamped(joined, job.study))

@@ -121,10 +121,12 @@ def check_training(view: Study) -> None:
         StudyError: With the valid names.
     """
     from scan2gene.data.augment import check_augmentation
+    from scan2gene.train.monitor import check_monitor
     from scan2gene.train.schedules import check_schedule
 
     check_augmentation(view.data.augment, [name for name in view.targets if not is_sided(view, name)])
     check_schedule(view.train.schedule)
+    check_monitor(view.train.monitor, view.targets)
     for name in view.train.target_weights:
         if name not in view.targets:
             raise StudyError(f"train.target_weights: target {unknown_name(name, view.targets)}")

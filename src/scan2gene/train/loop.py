@@ -32,6 +32,7 @@ from scan2gene.evaluate.metrics import auroc
 from scan2gene.models.memory_format import channels_last
 from scan2gene.predict.forward import forward
 from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
+from scan2gene.train.monitor import LOSS, check_watched, monitored, to_lower
 from scan2gene.train.schedules import SCHEDULES
 from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares
 
@@ -40,7 +41,7 @@ _MIXUP = 1_000  # number of mixup's random stream, behind those of the augmentat
 
 @dataclass
 class Progress:
-    """Where a fold's training stands."""
+    """Where a fold's training stands; `best_loss` is the least of what is watched, negative where that should rise."""
 
     epoch: int = 0
     best_loss: float = float("inf")
@@ -102,7 +103,7 @@ def fit_network(
     names: dict[str, Any],
     title: str = "",
 ) -> None:
-    """Train until `patience` epochs bring no better validation loss.
+    """Train until `patience` epochs bring no better validation loss, or other figure that `monitor` names.
 
     Args:
         build: Gives a network with random weights.
@@ -148,6 +149,9 @@ def _fit(
     title: str,
 ) -> None:
     fit = _prepared(fabric, build, data, train_rows, view, settings, seed, folder)
+    known = data.targets[torch.as_tensor(validation_rows)].numpy()
+    outputs = data.names or tuple(f"output {n}" for n in range(known.shape[1]))
+    check_watched(settings.monitor, known, outputs, title or "a fit")
     progress = _resume(folder, fit)
     while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
         started = time.perf_counter()
@@ -164,9 +168,11 @@ def _fit(
                 f"training diverged in epoch {progress.epoch}: the validation loss is {loss}. "
                 f"Lower train.learning_rate ({settings.learning_rate}) or standardise intensities with zscore."
             )
-        better = loss < progress.best_loss
+        watched = loss if settings.monitor == LOSS else monitored(settings.monitor, truth.numpy(), logits, outputs)
+        score = to_lower(settings.monitor, watched)
+        better = score < progress.best_loss or not progress.best_epoch
         if better:
-            progress.best_loss, progress.best_epoch = loss, progress.epoch
+            progress.best_loss, progress.best_epoch = score, progress.epoch
         row = {
             **names,
             "epoch": progress.epoch,
@@ -182,6 +188,7 @@ def _fit(
                 if fit.adversary
                 else {}
             ),
+            **({} if settings.monitor == LOSS else {"monitor": settings.monitor, "monitored": watched}),
             "best": int(better),
             "seconds": round(time.perf_counter() - started, 3),
             "seconds_data": round(passed.data_seconds, 3),

@@ -64,6 +64,8 @@ def test_labels_in_the_order_of_outputs_and_patients():
         (SIDED, {"ensembles": {"both": ["a", "c"]}}, "'c' is not known; valid: a, b"),
         (SIDED, {"ensembles": {"both": ["a"]}}, "two different runs"),
         (SIDED, {"ensembles": {"a": ["a", "b"]}}, "is the name of a run"),
+        (SIDED, {"ensembles": {"both": {"members": ["a", "c"]}}}, "'c' is not known; valid: a, b"),
+        (SIDED, {"ensembles": {"both": {"members": ["a", "b"], "method": "median"}}}, "mean_logit"),
         (SIDED, {"flips": ["i", "i"]}, "names an axis twice"),
     ],
 )

@@ -48,6 +48,24 @@ def _figure(found, **where) -> pd.Series:
     return pd.Series(row)
 
 
+def test_an_ensemble_of_runs_is_the_mean_probability_where_the_study_says_so():
+    table, _ = _tables(repeats=1)
+    members = {"soft": ["net", "other"], "logits": ["net", "other"]}
+    found = (
+        run_ensembles(table, members, of_probabilities=["soft"]).set_index(["run_id", "fold", "exam_id"]).sort_index()
+    )
+    wide = table.pivot(index=["fold", "exam_id"], columns="run_id", values="prob").sort_index()
+    soft = found.loc["soft"]
+    assert soft["prob"].to_numpy() == pytest.approx(wide.mean(axis=1).to_numpy())
+    assert 1 / (1 + np.exp(-soft["logit"].to_numpy())) == pytest.approx(soft["prob"].to_numpy())
+    alone = run_ensembles(table, {"logits": ["net", "other"]}).set_index(["fold", "exam_id"]).sort_index()
+    assert (found.loc["logits"]["prob"] == alone["prob"]).all()
+    lost = table.assign(logit=table["logit"].where(table.index != table.index[0]))
+    lost["prob"] = lost["prob"].where(lost["logit"].notna())
+    failed = run_ensembles(lost, members, ["soft"])
+    assert (failed.loc[failed["prob"].isna(), "status"] == "failed").all() and failed["prob"].isna().sum() == 2
+
+
 def test_an_ensemble_is_the_mean_logit_of_its_members():
     table, _ = _tables()
     new = table[table["part"] == "test"].assign(y_true=np.nan)
