@@ -1,8 +1,10 @@
-"""`make results`: how often the reported 95 % interval of an AUROC holds the truth, beside what else is in use.
+"""`make results`: how often a reported 95 % interval holds the truth, beside what else is in use.
 
 Scores are binormal with a known AUROC. In five folds every fold's scores have a scale of their own, as networks
 have; pairs count inside folds, and so does the truth. Cells that were done are kept in runs/coverage/, so that a
-stopped run goes on; `python studies/interval_coverage.py 200` makes so many cohorts a cell, of 2,000.
+stopped run goes on; `python studies/interval_coverage.py 200` makes so many cohorts a cell, of 2,000, and writes no
+page. Metrics other than the AUROC, in few patients, have 1,000; all that takes about an hour on one core, without
+the AUROC six minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from scan2gene import __version__
 from scan2gene.core.files import write_json, write_text
 from scan2gene.evaluate.delong import delong_interval
 from scan2gene.evaluate.intervals import interval_of
+from scan2gene.evaluate.metrics import SHARES
 from scan2gene.evaluate.sample import Sample
+from scan2gene.report.results import METRIC_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "runs" / "coverage"
@@ -34,6 +38,29 @@ CELLS = [
     for f in (1, 5)
     if n == 60 or a == 0.8  # the skew of a high AUROC matters where patients are few
 ]  # fmt: skip
+FEW_COHORTS = 1_000
+FEW = [
+    {"metric": metric, "n": n, "positives": positives, "auroc": a, "folds": folds, "sides": sides}
+    for metric, n, positives, a, folds, sides in (
+        ("average_precision", 40, 12, 0.8, 1, 1),
+        ("average_precision", 60, 12, 0.62, 1, 1),
+        ("average_precision", 80, 8, 0.8, 1, 1),
+        ("average_precision", 100, 25, 0.8, 1, 1),
+        ("average_precision", 60, 30, 0.8, 1, 1),
+        ("average_precision", 40, 12, 0.97, 1, 1),
+        ("average_precision", 60, 12, 0.62, 5, 1),
+        ("average_precision", 60, 12, 0.65, 1, 2),
+        ("sensitivity_at_90_specificity", 80, 20, 0.8, 1, 1),
+        ("balanced_accuracy", 200, 8, 0.9, 1, 1),
+        ("balanced_accuracy", 30, 6, 0.75, 1, 1),
+        ("mcc", 80, 8, 0.8, 1, 1),
+        ("precision", 80, 8, 0.8, 1, 1),
+        ("npv", 60, 54, 0.75, 1, 1),
+        ("f1", 60, 12, 0.65, 1, 2),
+        ("brier", 30, 6, 0.75, 1, 1),
+    )
+]
+RANDOM = [(4, 0, 4), (3, 2, 3), (2, 4, 2), (0, 8, 0), (4, 4, 4), (6, 0, 6), (0, 6, 6), (10, 5, 10)]
 METHODS = {
     "reported": "reported",
     "bca": "plain BCa",
@@ -92,6 +119,142 @@ def of_cell(cell: dict[str, Any], cohorts: int) -> dict[str, Any]:
     return out
 
 
+def few_patients(
+    rng: np.random.Generator, n: int, positives: int, auroc: float, folds: int, sides: int
+) -> pd.DataFrame:
+    """Scored patients, or both sides of patients; of these every third positive patient has both sides positive.
+
+    A patient's sides share half of what makes their scores vary. Decisions are midway between the classes.
+    """
+    y = np.zeros((sides, n))
+    y[0, :positives] = 1
+    y[1:, :positives:3] = 1
+    apart = np.sqrt(2) * norm.ppf(auroc)
+    own = rng.normal(size=(sides, n))
+    z = own if sides == 1 else np.sqrt(0.5) * (own + rng.normal(size=n))
+    score = z + apart * y
+    fold = np.r_[np.arange(positives) % folds, np.arange(n - positives) % folds]
+    tables = [
+        pd.DataFrame({"repeat": 0, "fold": fold, "patient_id": np.arange(n), "side": side, "y_true": y[at],
+                      "prob": 1 / (1 + np.exp(-(score[at] * (1 + 0.3 * fold) + 0.3 * fold))),
+                      "decision": (score[at] >= apart / 2).astype(float)})
+        for at, side in enumerate(("L", "R")[:sides] if sides > 1 else ("",))
+    ]  # fmt: skip
+    return pd.concat(tables, ignore_index=True)
+
+
+def of_few(cell: dict[str, Any], cohorts: int) -> dict[str, float]:
+    """Truth, mean of the figure, and how often its interval, and the plain BCa, hold the truth."""
+    path = WORK / f"{'-'.join(str(v) for v in (*cell.values(), cohorts, DRAWS))}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    metric, sizes = cell["metric"], {k: v for k, v in cell.items() if k != "metric"}
+    rng = np.random.default_rng(cell["n"] * 1000 + cell["positives"])
+    times = 200_000 // cell["n"] // 15 * 15  # whole folds and thirds
+    many = few_patients(rng, **sizes | {"n": cell["n"] * times, "positives": cell["positives"] * times})
+    truth = float(Sample(many).statistic(metric, np.ones(cell["n"] * times)))
+    values, ours, plain = [], [], []
+    for seed in range(cohorts):
+        sample = Sample(few_patients(rng, **sizes))
+        reported = sample.interval(metric, DRAWS, seed)
+        fewest = sample.fewest if metric in SHARES else 0
+        values.append(reported.value)
+        ours.append((reported.low, reported.high))
+        before = interval_of(sample.resampled([metric], DRAWS, seed)[metric], fewest)
+        plain.append((before.low, before.high))
+    low, high = np.array([o for o in ours if o[0] is not None], float).T
+    known = np.array([p for p in plain if p[0] is not None], float).T
+    out = {
+        "truth": truth, "mean": float(np.mean([v for v in values if v is not None])),
+        "covers": float(((low <= truth) & (truth <= high)).mean()), "above": float((low > truth).mean()),
+        "below": float((high < truth).mean()), "width": float((high - low).mean()), "none": cohorts - len(low),
+        "bca": float(((known[0] <= truth) & (truth <= known[1])).mean()),
+    }  # fmt: skip
+    write_json(path, out)
+    return out
+
+
+def of_random(classes: tuple[int, int, int], cohorts: int) -> dict[str, Any]:
+    """How often random scores of patients with two sides are called better, or worse, than chance.
+
+    Args:
+        classes: Patients with both sides positive, with one of each, with both negative.
+        cohorts: How many.
+    """
+    path = WORK / f"random-{'-'.join(map(str, classes))}-{cohorts}-{DRAWS}.json"
+    if path.exists():
+        return json.loads(path.read_text(encoding="utf-8"))
+    rng, people = np.random.default_rng(sum(classes)), sum(classes)
+    y = np.r_[np.ones(2 * classes[0]), np.tile([1.0, 0.0], classes[1]), np.zeros(2 * classes[2])]
+    base = pd.DataFrame({"repeat": 0, "fold": 0, "patient_id": np.repeat(np.arange(people), 2), "y_true": y})
+    base["side"] = ["L", "R"] * people
+    better = worse = judged = 0
+    for seed in range(cohorts):
+        score = np.repeat(rng.normal(size=people), 2) + rng.normal(size=2 * people)
+        sample = Sample(base.assign(prob=1 / (1 + np.exp(-score)), decision=0.0))
+        if sample.too_few:
+            continue
+        found = sample.interval("auroc", DRAWS, seed)
+        judged += 1
+        better += found.low is not None and found.low > 0.5
+        worse += found.high is not None and found.high < 0.5
+    out = {"judged": judged, "better": better / cohorts, "worse": worse / cohorts}
+    write_json(path, out)
+    return out
+
+
+def few_page(found: list[tuple[dict[str, Any], dict[str, float]]], null: list[tuple[Any, dict[str, Any]]]) -> str:
+    """Metrics of few patients, and random tables of sides."""
+    names = ["metric", "patients", "positive", "AUROC", "folds", "sides", "truth", "mean", "reported", "plain BCa",
+             "reported: too high / too low", "width"]  # fmt: skip
+    rows = [
+        [METRIC_NAMES[c["metric"]][0], c["n"], c["positives"], f"{c['auroc']:g}", c["folds"], c["sides"],
+         f"{r['truth']:.3f}", f"{r['mean']:.3f}", f"{r['covers']:.3f}", f"{r['bca']:.3f}",
+         f"{r['above']:.3f} / {r['below']:.3f}", f"{r['width']:.3f}"]
+        for c, r in found
+    ]  # fmt: skip
+    covers, plain = ([r[k] for _, r in found] for k in ("covers", "bca"))
+    sides = [
+        ["/".join(map(str, classes)), sum(classes), "yes" if r["judged"] else "no",
+         f"{r['better']:.3f}" if r["judged"] else "", f"{r['worse']:.3f}" if r["judged"] else ""]
+        for classes, r in null
+    ]  # fmt: skip
+    most = max(r["better"] for _, r in null)
+    heads = ["both positive / one / none", "patients", "judged", "better than chance", "below chance"]
+    return f"""
+## Other metrics, in few patients
+
+{FEW_COHORTS:,} cohorts a row; the standard error of a share is {np.sqrt(0.05 * 0.95 / FEW_COHORTS):.3f}. The truth is
+that of about 200,000 patients with the same share of positives. Two sides of a patient share half of their variance.
+
+{_table(names, rows)}
+
+- Reported intervals hold the truth in {min(covers):.3f} to {max(covers):.3f}, plain BCa intervals in {min(plain):.3f}
+  to {max(plain):.3f}.
+- The average precision of few positives lies above that of many, as truth and mean show: a positive counts itself among
+  those found at its own cut. Its interval is made on the logit scale about a value corrected for that, with Student's
+  quantiles; the figure itself stays what it is everywhere else.
+- Draws of eight positives who were all found do not know that another may be missed. Metrics of decisions therefore
+  count half a patient right and half a patient wrong in each class, which for one share is Jeffreys' interval.
+
+## Random scores of patients with two sides
+
+How often {FEW_COHORTS:,} random tables are called better or worse than chance. With fewer than six patients of a class
+nothing is said.
+
+{_table(heads, sides)}
+
+- At most {most:.3f} are called better than chance.
+"""
+
+
+def _table(names: list[str], rows: list[list[Any]]) -> str:
+    return "\n".join(
+        ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+        + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    )
+
+
 def page(found: list[tuple[dict[str, Any], dict[str, Any]]], cohorts: int) -> str:
     """The table and what it says."""
     reported = [r["reported"]["covers"] for _, r in found]
@@ -108,12 +271,9 @@ def page(found: list[tuple[dict[str, Any], dict[str, Any]]], cohorts: int) -> st
     wide = [r["bca"]["covers"] for cell, r in found if cell["n"] == 60 and cell["folds"] == 5]
     names = ["patients", "prevalence", "AUROC", "folds", *METHODS.values(), "reported: too high / too low",
              "width", "plain BCa's width"]  # fmt: skip
-    table = "\n".join(
-        ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-        + ["| " + " | ".join(map(str, row)) + " |" for row in rows]
-    )
+    table = _table(names, rows)
     low, high = min(reported), max(reported)
-    return f"""# How often a 95 % interval of an AUROC holds the truth
+    return f"""# How often a 95 % interval holds the truth
 
 Written by `studies/interval_coverage.py`, version {__version__}: {cohorts:,} simulated cohorts a cell,
 {DRAWS:,} draws each, binormal scores; the standard error of a share is {error:.3f}. In five folds only pairs inside
@@ -131,18 +291,24 @@ report. An interval that cannot be made counts as not holding the truth.
   from the same draws, but their spread from an unbiased estimate over the pairs (two-way analysis of variance inside
   folds, `evaluate/pairs.py`), steadied a little by Hanley and McNeil's, and Student's quantiles, since a spread
   known from 12 patients is not known well.
-- Where patients have sides of both classes, the spread stays that of the draws, which is too wide in small folds.
+- Where patients have sides of both classes, the spread is that of the draws, widened by what drawing from few lacks.
 """
 
 
 def main(cohorts: int = COHORTS) -> None:
     """Every cell, then the page."""
-    found = []
+    few, found = min(cohorts, FEW_COHORTS), []
+    null = [(classes, of_random(classes, few)) for classes in RANDOM]
+    print(*null, sep="\n", flush=True)
+    small = []
+    for one in FEW:
+        small.append((one, of_few(one, few)))
+        print(*small[-1], flush=True)
     for cell in CELLS:
         found.append((cell, of_cell(cell, cohorts)))
         print(cell, {m: round(r["covers"], 3) for m, r in found[-1][1].items()}, flush=True)
     if cohorts >= COHORTS:
-        write_text(PAGE, page(found, cohorts))
+        write_text(PAGE, page(found, cohorts) + few_page(small, null))
 
 
 if __name__ == "__main__":
