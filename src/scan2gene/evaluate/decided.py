@@ -30,23 +30,29 @@ def drawn_cells(table: pd.DataFrame, draws: int, seed: int) -> list[Cells]:
     rng = np.random.default_rng(seed)
     _, patient = np.unique(table["patient_id"], return_inverse=True)
     y, decision, repeat = (table[c].to_numpy(float) for c in ("y_true", "decision", "repeat"))
-    shape = np.ones(int(patient.max()) + 1)
+    people, repeats = int(patient.max()) + 1, np.unique(repeat)
+    shape = np.ones(people)
     for c in (1, 0):
         members = np.unique(patient[y == c])
         shape[members] = np.minimum(shape[members], len(members) / (len(members) + 1))
-    weights = rng.standard_gamma(shape, (draws, len(shape)))
-    halves = rng.standard_gamma(0.5, (2, 2, draws))
+    columns = [
+        np.bincount(patient[(repeat == number) & (y == c) & (decision == d)], minlength=people)
+        for number in repeats for c in (1, 0) for d in (c, 1 - c)
+    ]  # fmt: skip
+    # Patients with the same rows are drawn as one: the sum of their weights is a gamma variate too.
+    kinds, sizes = np.unique(np.c_[shape, np.stack(columns, axis=1)], axis=0, return_counts=True)
+    sums = rng.standard_gamma(kinds[:, 0] * sizes, (draws, len(kinds))) @ kinds[:, 1:]  # (draws, 4 per repeat)
+    halves = rng.standard_gamma(0.5, (draws, 4))
     found = []
-    for number in np.unique(repeat):
+    for at, number in enumerate(repeats):
         sides = []
         for c in (1, 0):
-            rows = np.flatnonzero((repeat == number) & (y == c))
-            people = len(np.unique(patient[rows]))
-            each = len(rows) / max(people, 1)  # sides of a patient
-            columns = [np.bincount(patient[rows], decision[rows] == d, weights.shape[1]) for d in (c, 1 - c)]
-            right, wrong = (weights @ n + each * half for n, half in zip(columns, halves[c], strict=True))
-            sides.append(len(rows) * right / (right + wrong))
-            sides.append(len(rows) - sides[-1])
+            rows = (repeat == number) & (y == c)
+            each = rows.sum() / max(len(np.unique(patient[rows])), 1)  # sides of a patient
+            first = 0 if c else 2
+            right, wrong = (sums[:, 4 * at + n] + each * halves[:, n] for n in (first, first + 1))
+            sides.append(rows.sum() * right / (right + wrong))
+            sides.append(rows.sum() - sides[-1])
         tp, fn, tn, fp = sides
         found.append((tp, fp, fn, tn))
     return found

@@ -140,7 +140,7 @@ def _kept_best(history: pd.DataFrame) -> bool:
     kept = history[history["best"] == 1].iloc[-1]
     if "monitored" not in history or history["monitored"].isna().all():
         return bool(float(kept["validation_loss"]) <= float(history["validation_loss"].min()) + 1e-6)
-    falls = str(kept["monitor"]).partition(":")[0] in ("loss", "brier")
+    falls = str(kept["monitor"]).partition(":")[0] in ("loss", "brier", "log_loss")
     values = history["monitored"].astype(float) * (1 if falls else -1)
     return bool(values[kept.name] <= values.min() + 1e-6)
 

@@ -161,7 +161,7 @@ class Sample:
         if metric in OF_CELLS:
             none = without_spread(found, self.fewest if metric in SHARES else 0)
             return none or middle_of(found.value, decided_draws(metric, self.drawn_cells(draws, seed)))
-        if metric == "brier":
+        if metric in ("brier", "log_loss"):
             found = found.widened(self._strata())
         return interval_of(found, self.fewest if metric in SHARES else 0)
 

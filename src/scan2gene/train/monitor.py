@@ -14,8 +14,8 @@ from scan2gene.evaluate.metrics import METRICS
 from scan2gene.train.loss import masked_bce
 
 LOSS = "loss"
-_FALLS = frozenset({LOSS, "brier"})  # lower is better
-_OF_ANY_LABELS = frozenset({LOSS, "brier", "accuracy"})  # the others need both classes
+FALLS = frozenset({LOSS, "brier", "log_loss"})  # lower is better
+_OF_ANY_LABELS = frozenset({LOSS, "brier", "log_loss", "accuracy"})  # the others need both classes
 
 
 def check_monitor(name: str, targets: Iterable[str]) -> None:
@@ -93,7 +93,7 @@ def to_lower(name: str, value: float) -> float:
     """The value where lower is better: itself, or its negative; infinite where it is undefined."""
     if np.isnan(value):
         return float("inf")
-    return value if name.partition(":")[0] in _FALLS else -value
+    return value if name.partition(":")[0] in FALLS else -value
 
 
 def _watched(names: Sequence[str], target: str) -> list[list[int]]:
