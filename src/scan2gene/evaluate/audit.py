@@ -18,6 +18,8 @@ from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients
 from scan2gene.evaluate.facts import Against, Facts, Outside
+from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, header_columns, telling
+from scan2gene.evaluate.headers import told as told_headers
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.paired import holm
@@ -38,7 +40,7 @@ from scan2gene.evaluate.subgroups import grouped, subgroups
 from scan2gene.evaluate.transfer import Transfer, told, transfers
 from scan2gene.evaluate.verdict import Verdict, judge
 
-METADATA = "scanner, site and scan settings"
+METADATA = "scanner, site, scan settings, header fields and names"
 SUSPICIONS = frozenset({"visits and copies"})  # found, yet perhaps no leak
 
 
@@ -88,6 +90,7 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
         "metadata": metadata_table(tables.cohort, tables.series),
         "clinical": clinical_table(tables.cohort, tables.series, tables.volume_mm3),
     }
+    headers = header_columns(tables.cohort, tables.series)
     groups = group_columns(tables, features["clinical"])
     site = tables.cohort.drop_duplicates("patient_id").set_index("patient_id")["site"]
     figures: list[Figure] = []
@@ -95,7 +98,7 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
         for target in study.targets:
             own = tested[(tested["split"] == split.name) & (tested["target"] == target)]
             by_run = {run: rows for run, rows in own.groupby("run_id") if run in networks}
-            figures += _of_target(study, tables, features, (split.name, target), by_run, site)
+            figures += _of_target(study, tables, features, headers, (split.name, target), by_run, site)
             figures += _unscored(tables.predictions, (split.name, target), [n for n in networks if n not in by_run])
             for run, scores in by_run.items():
                 network = next(f for f in figures if (f.kind, f.split, f.target, f.run) == (
@@ -121,7 +124,7 @@ def _tested(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_target(
-    study: Study, tables: Tables, features: dict[str, pd.DataFrame], where: tuple[str, str],
+    study: Study, tables: Tables, features: dict[str, pd.DataFrame], headers: Headers, where: tuple[str, str],
     by_run: dict[str, pd.DataFrame], site: pd.Series,
 ) -> Iterator[Figure]:  # fmt: skip
     """Networks and baselines of one split and target, and each network held against each baseline."""
@@ -132,14 +135,17 @@ def _of_target(
         yield replace(figure, told=_told_network(figure))
     labels = tables.labels[(tables.labels["target"] == target) & tables.labels["value"].notna()]
     rows = tables.split[tables.split["split"] == split]
+    yield _of_headers(headers, by_patient(labels), where)
     for kind, table in features.items():
         knows = METADATA if kind == "metadata" else _listed(list(table.columns))
-        if table.empty or not table.shape[1]:
-            reason = "every scan has the same" if kind == "metadata" else "the study has neither age, sex nor masks"
+        more = headers.table if kind == "metadata" else None
+        if not table.shape[1] and (more is None or more.empty):
+            same = f"none of {', '.join(headers.looked_at)} differs between scans"
+            reason = same if kind == "metadata" else "the study has neither age, sex nor masks"
             yield Figure(kind, split, target, "", knows or "age and sex", Estimate(None, reason=reason), 0, 0,
                          told=f"{kind}: {reason}.")  # fmt: skip
             continue
-        scores = scored(table, labels, rows, site)
+        scores = scored(table, labels, rows, site, more)
         if scores.empty:
             continue
         figure = measured(kind, (split, target, ""), scores, draws, seed, knows, PERMUTATIONS)
@@ -147,6 +153,17 @@ def _of_target(
         for run, own in by_run.items():
             beside = against(replace(figure, run=run, told=""), own, scores, draws, seed)
             yield replace(beside, told=_told_against(beside))
+
+
+def _of_headers(headers: Headers, labels: pd.Series, where: tuple[str, str]) -> Figure:
+    """Every header field and name by itself; P is the smallest, corrected for their number."""
+    split, target = where
+    table = associated(headers.table, labels)
+    p = None if table.empty else float(table["p_holm"].min())
+    return Figure(
+        "headers", split, target, "", "headers and names", Estimate(None, reason="each by itself"), len(labels),
+        int(labels.sum()), p, told=told_headers(headers, table, target),
+    )  # fmt: skip
 
 
 def _unscored(predictions: pd.DataFrame, where: tuple[str, str], runs: Sequence[str]) -> Iterator[Figure]:
@@ -294,8 +311,14 @@ def _facts(
         learned=tables.learned.get((best.run, best.split, best.target)),
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
         leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
-        suspicions=tuple(c.told for c in bad if c.name in SUSPICIONS), fewest=sample.fewest if sided else None,
+        suspicions=(*(c.told for c in bad if c.name in SUSPICIONS), *_telling_headers(figures, best)),
+        fewest=sample.fewest if sided else None,
     )  # fmt: skip
+
+
+def _telling_headers(figures: Sequence[Figure], best: Figure) -> list[str]:
+    own = [f for f in figures if (f.kind, f.split, f.target) == ("headers", best.split, best.target)]
+    return [f.told.partition(LISTED)[0] + "." for f in own if telling(f.p)]
 
 
 def _outside(best: Figure, found: Sequence[Transfer], shifted: Sequence[Shift]) -> Iterator[Outside]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.evaluate.headers import by_patient, chosen
 from scan2gene.evaluate.sample import PERSON
 
 VOLUME = "lesion volume"
@@ -92,7 +93,9 @@ def in_units(clinical: pd.DataFrame) -> pd.DataFrame:
     return clinical.assign(**{VOLUME: np.expm1(clinical[VOLUME]) / 1000}).rename(columns={VOLUME: f"{VOLUME} (ml)"})
 
 
-def scored(features: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, site: pd.Series) -> pd.DataFrame:
+def scored(
+    features: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, site: pd.Series, more: pd.DataFrame | None = None
+) -> pd.DataFrame:  # fmt: skip
     """Scores of tested patients by logistic regressions on what is not tested of each fold.
 
     Args:
@@ -100,6 +103,7 @@ def scored(features: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, si
         labels: patient_id, side, value of one target.
         split: Rows of one split.
         site: By patient_id.
+        more: Columns of which each fold takes those that go with the label among its own training patients.
 
     Returns:
         repeat, fold, site, patient_id, side, y_true, prob; as `Sample` takes it. Folds whose
@@ -114,9 +118,13 @@ def scored(features: pd.DataFrame, labels: pd.DataFrame, split: pd.DataFrame, si
         learn, test = own[~tested], own[tested]
         if test.empty:
             continue
-        score = np.zeros(len(test))
-        if learn["value"].nunique() == 2 and features.shape[1]:
-            known, asked = design(features.loc[learn["patient_id"]], features.loc[test["patient_id"]])
+        score, fold_features = np.zeros(len(test)), features
+        if more is not None and learn["value"].nunique() == 2:
+            people = by_patient(learn)
+            own_columns = more[chosen(more.reindex(people.index), people)]
+            fold_features = features.join(own_columns.add_prefix("header "))
+        if learn["value"].nunique() == 2 and fold_features.shape[1]:
+            known, asked = design(fold_features.loc[learn["patient_id"]], fold_features.loc[test["patient_id"]])
             weights, level = ridge_logistic(known, learn["value"].to_numpy(float))
             score = asked @ weights + level
         tables.append(pd.DataFrame({

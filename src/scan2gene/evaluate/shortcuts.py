@@ -43,7 +43,8 @@ class Figure:
     """One figure of the audit.
 
     Args:
-        kind: "network", "metadata", "clinical", a variant, "site", "scanner", "subgroup" or "gap".
+        kind: "network", "metadata", "clinical", a variant, "site", "scanner", "headers", "subgroup" or
+            "gap".
         split: Of the study.
         target: What is predicted; empty for what has none.
         run: The network; empty for a baseline.

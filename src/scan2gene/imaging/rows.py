@@ -23,8 +23,9 @@ from scan2gene.imaging.tags import KEYWORDS
 
 SERIES_COLUMNS = (
     "series_id", "path", "format", "patient_id", "exam_id", *KEYWORDS, "ImageOrientationPatient", "n_files", "n_copies",
-    "n_unreadable", "shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "orientation", "plane", "told_apart_by",
-    "sequence", "sequence_rule", "burned_in", "birth_date_number", "status", "reason", "note",
+    "n_unreadable", "shape", "spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "origin_x_mm", "origin_y_mm",
+    "origin_z_mm", "orientation", "plane", "told_apart_by", "sequence", "sequence_rule", "burned_in",
+    "birth_date_number", "status", "reason", "note",
 )  # fmt: skip
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 Row = dict[str, Any]
@@ -36,11 +37,12 @@ def index_row(**values: Any) -> Row:
 
 
 def geometry_columns(shape: tuple[int, ...], affine: np.ndarray) -> Row:
-    """Size, spacing and orientation of a volume (I, J, K) as the index shows them."""
+    """Size, spacing, origin and orientation of a volume (I, J, K) as the index shows them."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0).round(4)
     return {
         "shape": "x".join(str(n) for n in shape),
         **{f"spacing_{axis}_mm": float(v) for axis, v in zip("ijk", spacing, strict=True)},
+        **{f"origin_{axis}_mm": float(v) for axis, v in zip("xyz", affine[:3, 3].round(3), strict=True)},
         "orientation": axis_codes(affine),
         "plane": plane(affine),
     }

@@ -22,7 +22,7 @@ KEYWORDS = (
     "ManufacturerModelName", "MagneticFieldStrength", "StudyDate", "SeriesDate", "AcquisitionDate", "PatientSex",
     "PatientAge", "BodyPartExamined", "SliceThickness", "SpacingBetweenSlices", "ContrastBolusAgent",
     "RepetitionTime", "EchoTime", "InversionTime", "FlipAngle", "ImageType", "BitsStored", "BurnedInAnnotation",
-    "SeriesNumber",
+    "SeriesNumber", "StudyTime", "SeriesTime", "SoftwareVersions", "PixelBandwidth", "PatientPosition",
 )  # fmt: skip
 # What places a slice and tells volumes of one series apart, and persons of one id (`frame.birth_mark`).
 PLACING = (

@@ -77,7 +77,7 @@ def audit(inputs: Inputs) -> dict[str, Any]:
         "checks": checks,
         "summary": _summary(len(checks), bad, open_),
         "tables": tables,
-        "named": [inputs.hide(f["told"]) for f in figures if f["kind"] in ("site", "scanner") and f["told"]],
+        "named": [inputs.hide(f["told"]) for f in figures if f["kind"] in ("site", "scanner", "headers") and f["told"]],
     }
 
 

@@ -42,7 +42,7 @@ from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
 from scan2gene.stages.variants import VARIANTS, lesion_role
 
-FORMAT = 5  # to be raised when a rule or a figure changes
+FORMAT = 6  # to be raised when a rule or a figure changes
 FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json", "transfer.csv", "shift.csv")
 
 

@@ -33,7 +33,7 @@ def test_the_audit_lists_networks_baselines_and_groups(run):
     found = audit(read_inputs(*run))
     rows = [row["what"] for table in found["tables"] if table["target"] == "idh" for row in table["rows"]]
     assert "net, the scans as they are" in rows
-    assert "scanner, site and scan settings alone, beside net" in rows
+    assert "scanner, site, scan settings, header fields and names alone, beside net" in rows
     assert any(group["of"].startswith("site") for t in found["tables"]
                for group in t["groups"])  # fmt: skip
     assert {c["says"] for c in found["checks"]} == {"nothing found", "not told"}
