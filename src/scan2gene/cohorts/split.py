@@ -171,9 +171,11 @@ def _tests(split: Split, wide: pd.DataFrame, site: pd.Series, seed: int) -> Iter
         return
     folds = split.folds if split.kind == "kfold" else round(1 / split.test_fraction)
     if n < 2 * folds:
+        what = f"{folds} folds" if split.kind == "kfold" else f"test_fraction {split.test_fraction:g}"
+        fewer = f", or at most {n // 2} folds" if split.kind == "kfold" and n >= 4 else ""
         raise CohortError(
-            f"split {split.name}: {n} patients are too few for {folds} folds; at least {2 * folds} are "
-            f"needed, or at most {max(n // 2, 1)} folds"
+            f"split {split.name}: {n} patients are too few for {what}; at least {2 * folds} are needed, two to test "
+            f"in each part{fewer}"
         )
     for repeat in range(split.repeats):
         if split.kind == "kfold":

@@ -14,8 +14,8 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
-from scan2gene.imaging.frame import Frame
-from scan2gene.imaging.frames import ENHANCED, read_dataset
+from scan2gene.imaging.frame import Frame, whole
+from scan2gene.imaging.frames import ENHANCED, ROOM_BYTES, read_dataset
 from scan2gene.imaging.grid import Stack, grid
 from scan2gene.imaging.sources import Source
 from scan2gene.imaging.tags import NATIVE, Header, scan
@@ -23,6 +23,7 @@ from scan2gene.imaging.tags import NATIVE, Header, scan
 # Samples per pixel and photometric interpretation that need no conversion; ARGB is retired and still met.
 _PLAIN = frozenset({(1, "MONOCHROME1"), (1, "MONOCHROME2"), (3, "RGB"), (4, "ARGB")})
 _SMALLEST_SLOPE, _LARGEST_SLOPE = 1e-25, 1e25  # with them, 32-bit voxels stay within float32
+_FRAME_HEADER_BYTES = 64 << 10
 _EPSILON = float(np.finfo(np.float32).eps)
 _READERS = 4  # threads: files are read while others are converted
 
@@ -64,15 +65,18 @@ def _read_file(source: Source, members: list[tuple[int, Frame]], array: np.ndarr
 def _read_frames(source: Source, members: list[tuple[int, Frame]], array: np.ndarray) -> None:
     """Write the frames of one file into their slices of `array` (K, J, I[, C])."""
     frame = members[0][1]
+    # what a packed file may unpack to: all its frames, of the largest kind of voxel, each with a header
+    count = max(frame.tiles**2, whole(frame.said("NumberOfFrames")), 1)
+    room = count * (8 * frame.samples * frame.size[0] * frame.size[1] + _FRAME_HEADER_BYTES)
     if len(members) == 1 and not frame.tiles and frame.number == 0:
-        data = source.read()
+        data = source.read(room + ROOM_BYTES)
         header = scan(data, complete=True, pixels=True)
         pixels = _native_pixels(data, header) if header else None
         if pixels is not None and header is not None:
             slope, intercept = _numbers(header.get("RescaleSlope"), header.get("RescaleIntercept"))
             _rescale(pixels, slope, intercept, _fitting(array[members[0][0]], pixels))
             return
-    dataset = read_dataset(source, pixels=True)
+    dataset = read_dataset(source, pixels=room)
     mosaic = _decoded(dataset, 0) if frame.tiles else None
     for k, one in members:
         pixels = _decoded(dataset, one.number) if mosaic is None else _tile(mosaic, one)

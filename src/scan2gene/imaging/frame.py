@@ -18,7 +18,7 @@ MARKS = (
     "RepetitionTime", "FlipAngle", "ContrastBolusAgent", "ScanningSequence",
 )  # fmt: skip
 # What a frame keeps of its header, in this order, so that every volume gets the values of its own files.
-KEPT = (*KEYWORDS, "ScanningSequence", "SOPClassUID", "SamplesPerPixel", "PatientBirthDate")
+KEPT = (*KEYWORDS, "ScanningSequence", "SOPClassUID", "NumberOfFrames", "SamplesPerPixel", "PatientBirthDate")
 TIMES = frozenset({"TriggerTime", "AcquisitionNumber", "AcquisitionTime"})  # may count otherwise than by volumes
 _KEPT_AT = {keyword: n for n, keyword in enumerate(KEPT)}
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")

@@ -12,6 +12,7 @@ from scan2gene.imaging.sources import Source, as_stream
 from scan2gene.imaging.tags import NATIVE, Header, of_dataset, scan
 
 HEAD_BYTES = 16 << 10  # nearly every header's wanted part lies in here
+ROOM_BYTES = 64 << 20  # of a file besides its pixels
 MAX_COMPRESSION = 1000  # lossless codecs reach this on empty slices only
 _DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
 # Enhanced MR, legacy converted enhanced MR, enhanced CT: they may hold one frame.
@@ -92,12 +93,12 @@ def _bare(head: bytes) -> bool:
     return head[:2] in (b"\x08\0", b"\x02\0") and head[3:4] == b"\0" and len(head) > 64
 
 
-def read_dataset(source: Source, pixels: bool = False, words: list[str] | None = None) -> Any:
+def read_dataset(source: Source, pixels: int = 0, words: list[str] | None = None) -> Any:
     """A file by pydicom.
 
     Args:
         source: The file.
-        pixels: With its pixels.
+        pixels: With its pixels, which take so many bytes at most; 0: without.
         words: Keywords of the elements that are wanted; default: all.
 
     Raises:
@@ -110,7 +111,7 @@ def read_dataset(source: Source, pixels: bool = False, words: list[str] | None =
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
     try:
-        with as_stream(source) as stream:
+        with as_stream(source, pixels + ROOM_BYTES) if pixels else source.open() as stream:
             start = stream.read(132)
             stream.seek(0)
             bare = start[128:132] != b"DICM"

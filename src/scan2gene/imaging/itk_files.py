@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,13 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import axis_codes, from_sitk
 from scan2gene.core.volume import Kind, Volume
 from scan2gene.imaging.header_geometry import UNPLACED, skew
-from scan2gene.imaging.nifti import Checked, check_shape, check_values, constant, label_array
+from scan2gene.imaging.nifti import Checked, check_memory, check_shape, check_values, constant, label_array
 from scan2gene.imaging.sources import MAX_DEFLATE_RATIO, Source
 
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 META_SUFFIXES = (".mha", ".mhd")
 ITK_SUFFIXES = NRRD_SUFFIXES + META_SUFFIXES
+_LARGE_BYTES, _ONE_LARGE = 256 << 20, Lock()
 _HEAD_BYTES = 64 << 10  # a text header ends within these
 _UNITS_MM = {"mm": 1.0, "millimeter": 1.0, "um": 0.001, "µm": 0.001, "μm": 0.001, "micron": 0.001, "microns": 0.001,
              "cm": 10.0, "m": 1000.0, "meter": 1000.0, "": 1.0, "?": 1.0, "???": 1.0}  # fmt: skip
@@ -35,7 +38,8 @@ def read_itk(source: Source, kind: Kind = "intensity", threshold: float | None =
     Raises:
         ScanError: It cannot be read, is not 3D, or holds values that are not finite or, in a mask, not whole.
     """
-    image, head = _read(source)
+    reader, head, _ = _reader(source)
+    image = _image(source, reader)
     volume = _in_mm(from_sitk(image, kind), head)
     if volume.array.ndim == 4 or image.GetNumberOfComponentsPerPixel() > 1:
         return _colour(image, volume, kind)
@@ -50,7 +54,13 @@ def check_itk(source: Source) -> Checked:
     Raises:
         ScanError: As `read_itk`.
     """
-    image, head = _read(source)
+    reader, head, need = _reader(source)
+    # of the threads that index, one at a time holds a large image: a small file may unpack to it
+    with _ONE_LARGE if need > _LARGE_BYTES else nullcontext():
+        return _checked(source, _image(source, reader), head)
+
+
+def _checked(source: Source, image: Any, head: dict[str, str]) -> Checked:
     if image.GetNumberOfComponentsPerPixel() > 1:
         volume, ends = _colour(image, _in_mm(from_sitk(image, "intensity"), head), "intensity"), []
     else:
@@ -76,8 +86,8 @@ def data_files(path: str | Path) -> list[str]:
     return [str(beside)] if name and beside.is_file() else []
 
 
-def _read(source: Source) -> tuple[Any, dict[str, str]]:
-    """The image, three-dimensional, and the fields of its text header."""
+def _reader(source: Source) -> tuple[Any, dict[str, str], int]:
+    """A reader of a three-dimensional image, the fields of its text header, and the bytes of its voxels."""
     import SimpleITK as sitk
 
     if source.archive:
@@ -89,22 +99,35 @@ def _read(source: Source) -> tuple[Any, dict[str, str]]:
     reader.SetFileName(source.path)
     try:
         reader.ReadImageInformation()
-        shape = list(reader.GetSize())
-        while len(shape) > 3 and shape[-1] == 1:
-            shape.pop()
-        if len(shape) != 3:
-            raise ScanError(f"expected 3D, found shape {tuple(shape)}: write each volume to a file of its own")
-        stored = source.size + sum(Path(file).stat().st_size for file in data_files(source.path))
-        if math.prod(shape) * reader.GetNumberOfComponents() > stored * MAX_DEFLATE_RATIO:
-            raise ScanError("damaged or cut short (more voxels than the file holds)")
+    except RuntimeError:
+        raise _damaged(source) from None
+    shape = list(reader.GetSize())
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) != 3:
+        raise ScanError(f"expected 3D, found shape {tuple(shape)}: write each volume to a file of its own")
+    stored = source.size + sum(Path(file).stat().st_size for file in data_files(source.path))
+    values = math.prod(shape) * reader.GetNumberOfComponents()
+    if values > stored * MAX_DEFLATE_RATIO:
+        raise ScanError("damaged or cut short (more voxels than the file holds)")
+    need = values * sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    check_memory(need)
+    return reader, head, need
+
+
+def _image(source: Source, reader: Any) -> Any:
+    try:
         image = reader.Execute()
-    except RuntimeError:  # ITK's own text names files and lines of its build
-        raise ScanError(
-            f"not a readable {_format(source)} file: damaged, cut short, or its data file is missing"
-        ) from None
+    except RuntimeError:
+        raise _damaged(source) from None
     while image.GetDimension() > 3:
         image = image[(slice(None),) * (image.GetDimension() - 1) + (0,)]
-    return image, head
+    return image
+
+
+def _damaged(source: Source) -> ScanError:
+    """In place of ITK's own text, which names files and lines of its build."""
+    return ScanError(f"not a readable {_format(source)} file: damaged, cut short, or its data file is missing")
 
 
 def _format(source: Source) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import io
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MGH_SUFFIXES = (".mgh", ".mgz")
 PAIR_SUFFIX = ".img"  # of voxels; the header lies beside it as .hdr
 GZIP = b"\x1f\x8b"
-_CHECKED_BYTES = 64 << 20  # of a 4D file, checked at once
+_CHECKED_BYTES = 16 << 20  # of a file, checked at once: what a thread needs, however large the file unpacks to
 _DAMAGED = "not a readable NIfTI file: damaged or cut short ({})"
 _WHOLE = 1e-3  # what a mask value may miss a whole number by: a slope is stored in 32 bits
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -68,25 +69,23 @@ def read_nifti(
         ScanError: Not a NIfTI, cut short, not 3D, with values that are complex or not finite,
             or a label that is not whole or outside 0 to 255.
     """
-    image = _loaded(path)
-    shape = _volume_shape(image, path)
-    if number is None and len(shape) == 4:
-        raise ScanError(f"a 4D file of {shape[3]} volumes; name one as FILE#0 to FILE#{shape[3] - 1}")
-    if number is not None and not 0 <= number < (shape[3] if len(shape) == 4 else 1):
-        raise ScanError(f"there is no volume {number} in a file of shape {shape}")
-    try:
-        array = np.asanyarray(image.dataobj if len(shape) == 3 else image.dataobj[..., number])
-    except Exception as error:  # zlib and OS raise their own
-        raise ScanError(_DAMAGED.format(type(error).__name__)) from error
+    with _opened(path) as image:
+        shape = _volume_shape(image, path)
+        if number is None and len(shape) == 4:
+            raise ScanError(f"a 4D file of {shape[3]} volumes; name one as FILE#0 to FILE#{shape[3] - 1}")
+        if number is not None and not 0 <= number < (shape[3] if len(shape) == 4 else 1):
+            raise ScanError(f"there is no volume {number} in a file of shape {shape}")
+        array = _values(image, ... if len(shape) == 3 else (..., number))
+        affine = affine_mm(image)
     array = array.reshape(shape[:3])
     if array.dtype.names:  # RGB(A) is stored as a structure; channels become the last axis
         if kind == "label":
             raise ScanError("a colour image, which is no mask")
         colours = np.stack([array[n] for n in array.dtype.names], axis=-1).astype(np.float32)
-        return Volume(colours, affine_mm(image))
+        return Volume(colours, affine)
     check_values(array)
     array = label_array(array, threshold) if kind == "label" else array.astype(np.float32)
-    return Volume(array, affine_mm(image), kind)
+    return Volume(array, affine, kind)
 
 
 def check_nifti(source: Source) -> Checked:
@@ -95,23 +94,28 @@ def check_nifti(source: Source) -> Checked:
     Raises:
         ScanError: As `read_nifti`, and for an affine that places nothing.
     """
-    image = _loaded(source)
-    shape = _volume_shape(image, source)
-    count = shape[3] if len(shape) == 4 else 1
-    step = max(1, _CHECKED_BYTES // max(1, int(np.prod(shape[:3])) * 8))
-    ends: list[float] = []
-    for begin in range(0, count, step):
-        try:
-            part = np.asanyarray(image.dataobj if len(shape) == 3 else image.dataobj[..., begin : begin + step])
-        except Exception as error:
-            raise ScanError(_DAMAGED.format(type(error).__name__)) from error
-        if not part.dtype.names:
-            ends += check_values(part)
-    i, j, k = shape[:3]
-    check_shape((i, j, k))
-    affine = affine_mm(image)
-    Volume(np.empty((1, 1, 1), np.uint8), affine)  # checks the affine
-    return Checked((i, j, k), affine, count, "; ".join([*odd_geometry(image, affine), *constant(ends)]))
+    with _opened(source) as image:
+        shape = _volume_shape(image, source)
+        count = shape[3] if len(shape) == 4 else 1
+        step = max(1, _CHECKED_BYTES // max(1, math.prod(shape[:-1]) * 8))
+        ends: list[float] = []
+        for begin in range(0, shape[-1], step):  # slices of a volume, volumes of a 4D file: as they lie in the file
+            rest = (0,) * (len(image.shape) - len(shape))
+            part = _values(image, (..., slice(begin, begin + step), *rest))
+            if not part.dtype.names:
+                ends += check_values(part)
+        i, j, k = shape[:3]
+        check_shape((i, j, k))
+        affine = affine_mm(image)
+        Volume(np.empty((1, 1, 1), np.uint8), affine)  # checks the affine
+        return Checked((i, j, k), affine, count, "; ".join([*odd_geometry(image, affine), *constant(ends)]))
+
+
+def _values(image: Any, where: Any) -> np.ndarray:
+    try:
+        return np.asanyarray(image.dataobj[where])
+    except Exception as error:  # zlib and OS raise their own
+        raise ScanError(_DAMAGED.format(type(error).__name__)) from error
 
 
 def check_shape(shape: tuple[int, int, int]) -> None:
@@ -142,44 +146,52 @@ def check_values(array: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def _loaded(path: str | Path | Source) -> Any:
+@contextmanager
+def _opened(path: str | Path | Source) -> Iterator[Any]:
+    """An image whose voxels are read when they are asked for, out of zip archives and gzip too."""
     import nibabel as nib
     from nibabel.spatialimages import HeaderDataError
 
     file = path.path if isinstance(path, Source) else str(path)
-    try:
-        if isinstance(path, Source) and path.archive:
-            return _from_bytes(path.read(), file)
-        # nibabel goes by the name: its case must be one throughout, and what it says of packing must be true
-        if file.lower().endswith(PAIR_SUFFIX) or (
-            file.endswith((*NIFTI_SUFFIXES, *MGH_SUFFIXES)) and _is_gzip(file) == file.endswith("gz")
-        ):
-            return nib.load(file)
-        return _from_bytes(Path(file).read_bytes(), file)
-    except ScanError:
-        raise
-    except HeaderDataError as error:  # tells which field, and nothing of a patient
-        raise ScanError(f"not a readable NIfTI file: {error}") from error
-    except Exception as error:  # nibabel, zlib and OS each raise their own
-        raise ScanError(_DAMAGED.format(type(error).__name__)) from error
+    with ExitStack() as stack:
+        try:
+            image = nib.load(file) if _is_plain(path, file) else _from_stream(stack, file, path)
+        except ScanError:
+            raise
+        except HeaderDataError as error:  # tells which field, and nothing of a patient
+            raise ScanError(f"not a readable NIfTI file: {error}") from error
+        except Exception as error:  # nibabel, zlib and OS each raise their own
+            raise ScanError(_DAMAGED.format(type(error).__name__)) from error
+        yield image
+
+
+def _is_plain(path: str | Path | Source, file: str) -> bool:
+    """Whether nibabel opens it by its name: a pair, or an unpacked file whose suffix has one case throughout."""
+    if isinstance(path, Source) and path.archive:
+        return False
+    return file.lower().endswith(PAIR_SUFFIX) or (file.endswith((".nii", ".mgh")) and not _is_gzip(file))
+
+
+def _from_stream(stack: ExitStack, name: str, path: str | Path | Source) -> Any:
+    """An image from a file or member of an archive, unpacked on the way where it is packed, whatever its name says."""
+    import nibabel as nib
+
+    def opened() -> IO[bytes]:
+        return stack.enter_context(path.open() if isinstance(path, Source) else Path(path).open("rb"))
+
+    packed = opened().read(2) == GZIP
+    stream: Any = stack.enter_context(gzip.GzipFile(fileobj=opened())) if packed else opened()
+    if name.lower().endswith(MGH_SUFFIXES):
+        return nib.MGHImage.from_stream(stream)
+    start = stream.read(4)
+    stream.seek(0)
+    kind = nib.Nifti2Image if start in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
+    return kind.from_stream(stream)
 
 
 def _is_gzip(file: str | Path) -> bool:
     with Path(file).open("rb") as stream:
         return stream.read(2) == GZIP
-
-
-def _from_bytes(data: bytes, name: str) -> Any:
-    """An image from a file's bytes, unpacked where they are packed, whatever the name says."""
-    import nibabel as nib
-
-    if data[:2] == GZIP:
-        with gzip.open(io.BytesIO(data)) as stream:
-            data = stream.read(MAX_UNPACKED_BYTES)
-    if name.lower().endswith(MGH_SUFFIXES):
-        return nib.MGHImage.from_bytes(data)
-    kind = nib.Nifti2Image if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Image
-    return kind.from_bytes(data)
 
 
 def _volume_shape(image: Any, path: str | Path | Source) -> tuple[int, ...]:
@@ -194,8 +206,18 @@ def _volume_shape(image: Any, path: str | Path | Source) -> tuple[int, ...]:
         shape = shape[:-1]
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise ScanError(f"expected 3D or 4D, found shape {shape}")
-    check_size(math.prod(shape) * image.get_data_dtype().itemsize, path)
+    need = math.prod(shape) * image.get_data_dtype().itemsize
+    check_size(need, path)
+    check_memory(need // (shape[3] if len(shape) == 4 else 1))
     return shape
+
+
+def check_memory(need: int) -> None:
+    """Refuse a volume that is larger than any scan, before it is taken into memory."""
+    if need > MAX_UNPACKED_BYTES:
+        raise ScanError(
+            f"one volume of {need / 1e6:.0f} MB, more than any scan holds ({MAX_UNPACKED_BYTES / 1e6:.0f} MB)"
+        )
 
 
 def check_size(need: int, path: str | Path | Source) -> None:

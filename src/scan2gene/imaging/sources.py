@@ -266,8 +266,8 @@ def _why(error: Exception) -> str:
     return f"damaged or cut short ({type(error).__name__})"
 
 
-def as_stream(source: Source) -> IO[bytes]:
-    """A stream that can be searched: the file itself, or a member's or gzip's bytes in memory."""
+def as_stream(source: Source, limit: int) -> IO[bytes]:
+    """A stream that is searched at no cost: the file itself, or a member's or gzip's first bytes in memory."""
     if source.archive or source.name.endswith(".gz"):
-        return io.BytesIO(source.read())
+        return io.BytesIO(source.read(limit))
     return source.open()

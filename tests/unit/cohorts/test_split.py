@@ -167,13 +167,24 @@ def test_many_targets_leave_no_fold_empty(seed, n, targets):
     ("split", "words"),
     [
         (Split(name="cv", kind="kfold", folds=6), "10 patients are too few for 6 folds; at least 12"),
-        (Split(name="h", kind="holdout", test_fraction=0.1), "10 patients are too few for 10 folds; at least 20"),
+        (
+            Split(name="h", kind="holdout", test_fraction=0.1),
+            "10 patients are too few for test_fraction 0.1; at least 20",
+        ),
     ],
 )
-def test_too_few_patients_are_refused(split, words):
+def test_too_few_patients_are_refused(split, words):  # a holdout has no folds
     cohort, labels = toy(10)
     with pytest.raises(CohortError, match=words):
         make_splits(cohort, labels, [split], 0)
+
+
+def test_one_fold_is_no_way_out():
+    cohort, labels = toy(10)
+    cohort = cohort.iloc[:3]
+    with pytest.raises(CohortError) as caught:
+        make_splits(cohort, labels, [Split(name="cv", kind="kfold", folds=2)], 0)
+    assert "at most" not in str(caught.value)
 
 
 @pytest.mark.parametrize("n", [4, 6, 10])

@@ -420,3 +420,18 @@ def test_the_dicm_mark_without_a_meta_header_is_enough(write_series):
         meta = 132 + 12 + int.from_bytes(data[140:144], "little")  # behind (0002,0000) and what it counts
         path.write_bytes(data[:132] + data[meta:])
     np.testing.assert_array_equal(read_volume(folder).array, before)
+
+
+def test_slices_with_an_identifier_each_are_named_as_such(write_series):
+    folder = write_series(change=lambda k, data: setattr(data, "SeriesInstanceUID", generate_uid()))
+    table = index(folder)
+    assert len(table) == 5
+    assert set(table["status"]) == {"rejected"}
+    assert table["reason"].str.contains("5 slices.*SeriesInstanceUID").all()
+
+
+def test_single_slices_of_different_series_are_not_one(write_series):
+    def change(k, data):
+        data.SeriesInstanceUID, data.SeriesNumber = generate_uid(), k
+
+    assert index(write_series(change=change))["reason"].eq("only 1 slice(s); a volume needs at least 3").all()

@@ -142,6 +142,83 @@ def test_a_member_with_a_password_has_its_reason(tmp_path):
     assert "password" in row["reason"]
 
 
+@pytest.mark.parametrize(("method", "word"), [(9, "Deflate64"), (93, "Zstandard"), (77, "77")])
+@pytest.mark.parametrize("name", ["scan.dcm", "t1.nii", "t1.nii.gz"])
+def test_a_method_of_compression_that_is_not_supported_is_named(tmp_path, name, method, word):
+    path = written(tmp_path / "a.zip", (name, b"data" * 400))
+    data = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(mark) + offset] = method
+    path.write_bytes(bytes(data))
+    (row,) = index(tmp_path).to_dict("records")
+    assert word in row["reason"]
+    assert "password" not in row["reason"]
+
+
+def test_backslashes_in_an_archive_are_folders(write_series, tmp_path):
+    folder = write_series()
+    path = tmp_path / "zips" / "windows.zip"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as stream:
+        for file in sorted(folder.iterdir()):
+            stream.writestr(f"P1\\t1\\{file.name}", file.read_bytes())
+        stream.writestr("P1\\t2\\", "")
+        stream.writestr("..\\evil.dcm", "x" * 200)
+    table = index(path)
+    assert [p.split("#")[0][len(str(path)) + 1 :] for p in table["path"]] == ["../evil.dcm", "P1/t1"]
+    assert table["status"].tolist() == ["rejected", "ok"]
+    np.testing.assert_array_equal(read_volume(table["path"][1]).array, read_volume(folder).array)
+    assert read_volume(f"{path}/P1").shape == (4, 6, 5)
+
+
+LIMITED = """
+import resource, sys
+limit = int(sys.argv[1]) << 20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+import nibabel, pandas, pydicom, scan2gene.imaging.index
+def peak():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) >> 10
+before = peak()
+table = scan2gene.index(sys.argv[2])
+for path in table.loc[table["status"] == "ok", "path"] if sys.argv[3] == "read" else ():
+    scan2gene.read_volume(path)
+print(table["status"].tolist(), peak() - before, table["reason"].tolist())
+"""
+
+
+def limited(folder, megabytes: int, read: str = "") -> str:
+    """What a process with so little address space finds."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(megabytes), str(folder), read], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_whole_exam_is_read_in_little_address_space(write_series, tmp_path):
+    folder = write_series(n=12)
+    for path in sorted(folder.iterdir())[::2]:
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    with zipfile.ZipFile(tmp_path / "scan" / "copy.zip", "w", zipfile.ZIP_DEFLATED) as stream:
+        nib.save(nib.Nifti1Image(np.zeros((8, 9, 10), np.float32), np.eye(4)), tmp_path / "t1.nii.gz")
+        stream.write(tmp_path / "t1.nii.gz", "t1.nii.gz")
+    assert limited(tmp_path, 3500, "read").startswith("['ok', 'ok', 'ok']")
+
+
+def test_small_files_that_unpack_to_much_are_read_in_pieces(tmp_path):
+    header = nib.Nifti1Image(np.zeros((1, 1, 1), np.float32), np.eye(4)).header
+    header.set_data_shape((512, 512, 100))
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    blank = gzip.compress(header.binaryblock + bytes(4 + 512 * 512 * 100 * 4), 1)  # 105 MB
+    for n in range(2):
+        (tmp_path / f"{n}.nii.gz").write_bytes(blank)
+    written(tmp_path / "a.zip", ("b.nii.gz", blank))
+    said = limited(tmp_path, 3500)
+    assert said.startswith("['ok', 'ok', 'ok']")
+    assert int(said.split("]")[1].split()[0]) < 80  # MB, less than one of them
+
+
 def test_a_member_with_damaged_bytes_has_its_reason(archive):
     data = bytearray(archive.read_bytes())
     with zipfile.ZipFile(archive) as stream:
