@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from exam import voxels
@@ -27,12 +27,15 @@ class Case(NamedTuple):
     new: tuple[float, float, float]
     dtype: type = np.float32
     turned: bool = False
+    order: Literal["C", "F"] = "F"  # memory order: the readers' Fortran, or NumPy's C
 
 
 CASES = (
     Case("the BRCA study's", (512, 512, 120), (0.7, 0.7, 1.5), (1.1, 1.1, 3.0)),
     Case("the same", (512, 512, 120), (0.7, 0.7, 1.5), (1.1, 1.1, 3.0), np.int16),
     Case("the same", (512, 512, 120), (0.7, 0.7, 1.5), (1.1, 1.1, 3.0), np.uint8),
+    Case("the same, C order", (512, 512, 120), (0.7, 0.7, 1.5), (1.1, 1.1, 3.0), order="C"),
+    Case("the same, C order", (512, 512, 120), (0.7, 0.7, 1.5), (1.1, 1.1, 3.0), np.int16, order="C"),
     Case("to cubes", (384, 384, 60), (0.9, 0.9, 3.0), (1.0, 1.0, 1.0)),
     Case("coarser", (512, 512, 120), (0.7, 0.7, 1.5), (2.0, 2.0, 4.0)),
     Case("finer", (256, 256, 40), (1.4, 1.4, 3.0), (0.7, 0.7, 1.5)),
@@ -80,8 +83,7 @@ def _volume(case: Case) -> Volume:
     if case.turned:
         turn = Rotation.from_euler("xyz", [12, -8, 5], degrees=True).as_matrix()
         affine[:3, :3] = turn * case.old
-    # slices slowest, as the readers give it
-    return Volume(np.ascontiguousarray(array.T.astype(case.dtype)).T, affine)
+    return Volume(np.array(array, case.dtype, order=case.order), affine)
 
 
 def _by_sitk(volume: Volume, target: Volume):

@@ -29,7 +29,7 @@ def resample_linear(array: np.ndarray, shape: Sequence[int], factor: Sequence[fl
     """
     source = readable(array)
     whole = np.issubdtype(array.dtype, np.integer)
-    out = np.empty(tuple(int(n) for n in shape)[::-1], array.dtype if whole else np.float32)
+    out = np.empty(tuple(int(n) for n in shape)[::-1], array.dtype.newbyteorder("=") if whole else np.float32)
     bands = [linear_band(n, m, float(f)) for n, m, f in zip(source.shape, out.shape, tuple(factor)[::-1], strict=True)]
     run_bands(source, bands, (float(source.min()), float(source.max())), out)
     return out.T

@@ -13,6 +13,7 @@ from scan2gene.core.geometry import axis_map, checked_shape, to_sitk
 from scan2gene.core.limits import check_memory
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.linear import resample_linear
+from scan2gene.preprocess.memory_order import slices_slowest
 from scan2gene.preprocess.spline import resample_spline
 
 BYTES_PER_VOXEL = 12  # of a result: float32 with the copies on the way to it
@@ -57,9 +58,9 @@ def resample(
     shape = size.astype(int)
     if volume.kind == "label":
         return _nearest(volume, shape, new / old)
-    dtype = volume.array.dtype if np.issubdtype(volume.array.dtype, np.integer) else np.float32
-    bounds = float(volume.array.min()), float(volume.array.max())
-    array = resample_spline(volume.array, shape, new / old, bounds, dtype)
+    source = slices_slowest(volume.array)
+    dtype = source.dtype if np.issubdtype(source.dtype, np.integer) else np.float32
+    array = resample_spline(source, shape, new / old, (float(source.min()), float(source.max())), dtype)
     return Volume(array.astype(volume.array.dtype, copy=False), _widened(volume.affine, new / old), volume.kind)
 
 
@@ -166,7 +167,7 @@ def onto(volume: Volume, shape: np.ndarray, affine: np.ndarray) -> Volume:
     low, high = (0.0, 255.0) if labels else (float(volume.array.min()), float(volume.array.max()))
     source = volume if labels else volume.with_array(volume.array.astype(np.float32))
     how = sitk.sitkNearestNeighbor if labels else sitk.sitkBSpline
-    array = sitk.GetArrayFromImage(sitk.Resample(to_sitk(source), grid, sitk.Transform(), how, low)).T
+    array = sitk.GetArrayFromImage(sitk.Resample(to_sitk(_laid(source)), grid, sitk.Transform(), how, low)).T
     return Volume(_as(array.clip(low, high), volume.array.dtype), affine, volume.kind)
 
 
@@ -180,8 +181,13 @@ def _nearest(volume: Volume, shape: np.ndarray, factor: np.ndarray) -> Volume:
     resampler.SetInterpolator(sitk.sitkNearestNeighbor)
     resampler.SetUseNearestNeighborExtrapolator(True)  # border half-voxels take the edge value, not 0
     resampler.SetOutputPixelType(sitk.sitkUInt8)
-    array = sitk.GetArrayFromImage(resampler.Execute(to_sitk(volume))).T
+    array = sitk.GetArrayFromImage(resampler.Execute(to_sitk(_laid(volume)))).T
     return Volume(_as(array, volume.array.dtype), affine, volume.kind)
+
+
+def _laid(volume: Volume) -> Volume:
+    """The volume in the memory order that ITK takes without a slow copy."""
+    return volume.with_array(slices_slowest(volume.array))
 
 
 def _widened(affine: np.ndarray, factor: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
+from scan2gene.preprocess.memory_order import slices_slowest
 from scan2gene.preprocess.threads import in_slabs
 
 TAPS = 24  # a multiple of 4: the products go four taps at a time
@@ -58,7 +59,7 @@ def readable(array: np.ndarray) -> np.ndarray:
 
     Always slices first: free for what the readers give, and the same sums for any memory order.
     """
-    return np.ascontiguousarray(array.T if array.dtype in _DIRECT else array.T.astype(np.float32))
+    return slices_slowest(array if array.dtype in _DIRECT else array.astype(np.float32)).T
 
 
 def run_bands(

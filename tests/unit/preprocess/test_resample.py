@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess import STEPS
+from scan2gene.preprocess.memory_order import slices_slowest
 from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import like, resample, resize, slice_axis
 
@@ -280,3 +282,47 @@ def test_a_result_larger_than_memory_is_refused_before_it_is_made(step, options,
         STEPS[step](volume, **options)
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
+
+
+ORDERS = {
+    "C": np.ascontiguousarray,
+    "Fortran": np.asfortranarray,
+    "j fastest": lambda a: np.ascontiguousarray(a.transpose(2, 0, 1)).transpose(1, 2, 0),
+    "slices in the middle": lambda a: np.ascontiguousarray(a.transpose(0, 2, 1)).transpose(0, 2, 1),
+    "flipped": lambda a: np.ascontiguousarray(np.flip(a, (0, 2)))[::-1, :, ::-1],
+    "every second of more": lambda a: np.repeat(a, 2, axis=2)[:, :, ::2],
+    "window": lambda a: np.pad(a, 3)[3:-3, 3:-3, 3:-3],
+    "big endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "read only": lambda a: np.broadcast_to(a[None], (2, *a.shape))[1],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64])
+def test_memory_order_changes_no_bit(order, dtype):
+    array = (noise((37, 19, 21)) % 250).astype(dtype)
+    laid = ORDERS[order](array)
+    np.testing.assert_array_equal(laid, array)
+    np.testing.assert_array_equal(slices_slowest(laid), array)
+    for kind in ("intensity", "label") if dtype is np.uint8 else ("intensity",):
+        one, other = (Volume(a, np.diag([0.7, 0.7, 1.5, 1]), kind) for a in (array, laid))
+        for step in (
+            lambda v: resample(v, spacing_mm=(1.1, 0.6, 3)), lambda v: resize(v, shape=(20, 30, 11)),
+        ):  # fmt: skip
+            np.testing.assert_array_equal(step(one).array, step(other).array)
+
+
+@pytest.mark.slow
+def test_memory_order_costs_little():
+    """Seconds of processor, so that a busy machine does not decide; a copy by NumPy took twice the resampling."""
+    array = np.random.default_rng(0).random((512, 512, 120), np.float32)
+
+    def seconds(laid):
+        volume, times = Volume(laid, np.diag([0.7, 0.7, 1.5, 1])), []
+        for _ in range(5):
+            start = time.process_time()
+            resample(volume, spacing_mm=(1.1, 1.1, 3))
+            times.append(time.process_time() - start)
+        return min(times)
+
+    assert seconds(np.ascontiguousarray(array)) < 2 * seconds(np.asfortranarray(array))
