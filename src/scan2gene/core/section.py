@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from typing import Annotated, Any
 
@@ -23,6 +24,21 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
+def reasonable(value: Any) -> Any:
+    """The value, if every number in it is finite and no whole number is beyond all use."""
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            reasonable(inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"takes finite numbers (got {value})")
+    elif isinstance(value, int) and abs(value) > MAX_WHOLE:
+        raise ValueError(f"takes whole numbers up to {MAX_WHOLE:,} (got {value})")
+    return value
+
+
+MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators and Lightning take
+MAX_WHOLE = 10**12
+Options = Annotated[dict[str, Any], AfterValidator(reasonable)]
 Pattern = Annotated[str, AfterValidator(_compiles)]
 LabelValue = Annotated[str | int | float, BeforeValidator(_no_truth_value)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -31,14 +47,14 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 class Section(BaseModel):
     """Base of every part of the study file: unknown keys refused, values frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Plugin(Section):
     """A function by its name, with keyword options."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: Options = {}
 
 
 def unknown_name(name: str, valid: Any) -> str:

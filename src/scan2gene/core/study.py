@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from scan2gene.core.files import value_hash
-from scan2gene.core.section import Name, Plugin, Section, unknown_name
+from scan2gene.core.section import MAX_SEED, Name, Plugin, Section, unknown_name
 from scan2gene.core.study_cohort import Cohort, Target, label_files
 from scan2gene.core.study_runs import Data, Evaluate, Explain, Predict, Run, Split, Train
 
@@ -24,7 +24,7 @@ class Study(Section):
 
     name: Name
     question: str = Field("", description="in plain words; stands at the head of the report")
-    seed: int = Field(2026, ge=0)
+    seed: int = Field(2026, ge=0, le=MAX_SEED)
     cohort: Cohort
     targets: dict[Name, Target] = Field(min_length=1)
     preprocess: list[Plugin] = Field([], description="steps; default: planned from the cohort")

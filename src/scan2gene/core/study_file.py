@@ -15,14 +15,16 @@ from scan2gene.core.section import Section, unknown_name
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import label_files
 from scan2gene.core.study_runs import Run
+from scan2gene.core.yaml_text import MAX_DEPTH, Bounds, doubled_key, read_yaml
 
 QUOTED = 160  # a longer line is not quoted
-_KIND = re.compile(r"(str|int|float|bool|list|dict)(\[.*\])?")  # of a key, as pydantic names it
+_KIND = re.compile(r"(str|int|float|bool|list|dict|function-\w+)(\[.*\])?")  # of a key, as pydantic names it
 _TEXT, _LIST = "takes a text", "takes a list, in square brackets"
 _KEYS = "takes keys with values, {{key: value}}, or {{}}"
 _WORDS = {  # pydantic's kind of error -> words
     "string_type": _TEXT, "list_type": _LIST, "tuple_type": _LIST, "dict_type": _KEYS, "model_type": _KEYS,
     "too_short": "takes {min_length} at least", "too_long": "takes {max_length} at most",
+    "finite_number": "takes a finite number", "int_parsing_size": "takes a whole number of a few digits",
     "int_type": "takes a whole number", "int_parsing": "takes a whole number", "int_from_float": "takes a whole number",
     "float_type": "takes a number", "float_parsing": "takes a number", "bool_type": "takes true or false",
     "bool_parsing": "takes true or false", "literal_error": "takes {expected}",
@@ -49,8 +51,9 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
     if not path.is_file():
         raise StudyError(f"there is no study file {path}. `scan2gene new RECIPE` writes one.")
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values, node = read_yaml(path.read_text(encoding="utf-8"))
+    except Bounds as error:
+        raise StudyError(f"{path} {error}. Is it a study file?") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
         mend = " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
@@ -59,7 +62,7 @@ def load_study(path: Path | str, changes: Sequence[str] = ()) -> Study:
         raise StudyError(f"{path} holds no study: expected keys such as name, cohort, targets, runs.")
     lines: dict[tuple, int] = {}
     _collect_lines(node, (), lines, path)
-    changed = {_change(values, change): change for change in changes}
+    changed = {_change(values, change): change[:QUOTED] for change in changes}
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
@@ -79,24 +82,31 @@ def _change(values: dict[str, Any], change: str) -> tuple:
     """Make one change in the file's values; returns its place."""
     key, mark, text = change.partition("=")
     if not mark or not key.strip():
-        raise StudyError(f"--set takes KEY=VALUE, such as train.epochs=3; got {change!r}")
+        raise StudyError(f"--set takes KEY=VALUE, such as train.epochs=3; got {change[:QUOTED]!r}")
+    shown = change if len(change) <= QUOTED else f"{change[:QUOTED]}..."
     try:
-        value = yaml.safe_load(text)
+        value, node = read_yaml(text)
+    except Bounds as error:
+        raise StudyError(f"--set {shown}: the value {error}") from None
     except yaml.YAMLError:
-        raise StudyError(f"--set {change}: the value is not readable YAML") from None
+        raise StudyError(f"--set {shown}: the value is not readable YAML") from None
+    if twice := doubled_key(node):
+        raise StudyError(f"--set {shown}: the key {twice.value!r} is given twice")
     here: Any = values
     place: list[str | int] = []
     parts = key.strip().split(".")
+    if len(parts) > MAX_DEPTH:
+        raise StudyError(f"--set {shown}: the key has {len(parts)} parts; {MAX_DEPTH} are the most")
     for n, part in enumerate(parts):
         if isinstance(here, list):
             names = [e.get("name") if isinstance(e, dict) else None for e in here]
             if part not in names and not (part.isdigit() and int(part) < len(here)):
-                raise StudyError(f"--set {change}: {unknown_name(part, [n for n in names if n])}")
+                raise StudyError(f"--set {shown}: {unknown_name(part, [n for n in names if n])}")
             step: str | int = names.index(part) if part in names else int(part)
         elif isinstance(here, dict):
             step = part
         else:
-            raise StudyError(f"--set {change}: {'.'.join(parts[:n])} holds a value, no keys")
+            raise StudyError(f"--set {shown}: {'.'.join(parts[:n])} holds a value, no keys")
         place.append(step)
         if n == len(parts) - 1:
             here[step] = value
@@ -199,7 +209,12 @@ def _explain(error: Any, lines: dict[tuple, int], path: Path, changed: dict[tupl
         return f"{head}: unknown key. {unknown_name(str(loc[-1]), _valid_keys(loc[:-1]))}"
     if error["type"] == "missing":
         return f"{head} is missing."
-    got = f" (got {error['input']!r})" if isinstance(error["input"], str | int | float) else ""
+    given = error["input"]
+    got = (
+        f" (got {given if isinstance(given, int) else repr(given)[:QUOTED]})"
+        if isinstance(given, str | int | float)
+        else ""
+    )
     return f"{head}: {error['words']}{got}" + (", and nothing stands here" if error["input"] is None else "")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from scan2gene.core.section import Name, Plugin, Section
+from scan2gene.core.section import MAX_SEED, Name, Options, Plugin, Section, reasonable
 
 
 class Split(Section):
@@ -14,8 +14,8 @@ class Split(Section):
 
     name: Name
     kind: Literal["holdout", "kfold", "leave_one_site_out"]
-    folds: int = Field(5, ge=2, description="kfold only")
-    repeats: int = Field(1, ge=1, description="kfold and holdout: repeated with other seeds")
+    folds: int = Field(5, ge=2, le=100_000, description="kfold only")
+    repeats: int = Field(1, ge=1, le=10_000, description="kfold and holdout: repeated with other seeds")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="holdout only")
     validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of what is not test")
     external: list[str] = Field(
@@ -32,7 +32,10 @@ class Slices(Section):
     """Exams as their slices: a 2D network sees one at a time, and its answers are fused to one per exam."""
 
     per_patient: int | None = Field(
-        None, ge=1, description="at most so many slices of a patient, evenly chosen over roles and places; default: all"
+        None,
+        ge=1,
+        le=100_000,
+        description="at most so many slices of a patient, evenly chosen over roles and places; default: all",
     )
     fusion: list[Plugin] = Field(
         [Plugin(name="mean")],
@@ -56,7 +59,7 @@ class Data(Section):
     slices: Slices | None = Field(
         None, description="{} for a 2D network on single slices, of all roles alike; default: whole volumes"
     )
-    batch_size: int = Field(8, ge=1, description="default: planned from the grid and the memory")
+    batch_size: int = Field(8, ge=1, le=100_000, description="default: planned from the grid and the memory")
     augment: list[Plugin] = Field(
         [], description="changes of training exams, in order; see the guide; default: planned, [] for none"
     )
@@ -69,34 +72,38 @@ class SiteAdversary(Section):
     """A small network that names the site from the features, whose gradient reaches them turned round."""
 
     weight: float = Field(1.0, gt=0, description="largest factor of that gradient")
-    rise: int = Field(20, ge=1, description="epochs in which the factor rises from 0 to `weight`")
-    hidden: int = Field(32, ge=1, description="units of its hidden layer")
+    rise: int = Field(20, ge=1, le=1_000_000, description="epochs in which the factor rises from 0 to `weight`")
+    hidden: int = Field(32, ge=1, le=100_000, description="units of its hidden layer")
 
 
 class Train(Section):
     """The optimisation. Defaults are those of the BRCA study."""
 
-    epochs: int = Field(100, ge=1)
-    patience: int = Field(15, ge=1, description="early stopping: epochs in which `monitor` does not improve")
+    epochs: int = Field(100, ge=1, le=1_000_000)
+    patience: int = Field(
+        15, ge=1, le=1_000_000, description="early stopping: epochs in which `monitor` does not improve"
+    )
     monitor: str = Field(
         "loss",
         description="validation figure that chooses the epoch: loss, auroc, average_precision, balanced_accuracy or "
         "another metric, the mean over targets; or of one target, such as auroc:malignant, its sides together",
     )
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, le=1000)
     pretrained_rate: float = Field(
-        1.0, gt=0, description="factor of the learning rate for layers that start from weights, such as 0.1"
+        1.0, gt=0, le=1000, description="factor of the learning rate for layers that start from weights, such as 0.1"
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="sgd: with Nesterov momentum 0.9")
     weight_decay: float = Field(0.0, ge=0)
     schedule: Plugin = Field(
         Plugin(name="plateau"), description="plateau, cosine, multistep, cyclic or constant, with options"
     )
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are added before a step")
+    accumulate: int = Field(1, ge=1, le=100_000, description="batches whose gradients are added before a step")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     ema: float | None = Field(None, gt=0, lt=1, description="average the weights with this decay; the average is kept")
     class_weights: Literal["none", "balanced"] = Field("none", description="balanced: both classes weigh the same")
-    target_weights: dict[str, float] = Field({}, description="weight of a target in the loss; default 1")
+    target_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="weight of a target in the loss; default 1"
+    )
     balanced_sampling: bool = Field(
         False, description="draw exams so that the classes of every target come equally often"
     )
@@ -109,7 +116,7 @@ class Train(Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="0.1 turns 0 and 1 into 0.05 and 0.95")
     mixup: float = Field(0.0, ge=0, description="mix pairs of exams; share drawn from Beta(mixup, mixup)")
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = Field(1, ge=1, description="devices of one fit; each takes a part of every batch")
+    devices: int = Field(1, ge=1, le=1_000, description="devices of one fit; each takes a part of every batch")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     compile: bool = Field(False, description="torch.compile the network; pays on long runs on a GPU")
 
@@ -117,7 +124,7 @@ class Train(Section):
 class Head(Section):
     """What is trained on a frozen encoder."""
 
-    hidden: int = Field(0, ge=0, description="units of a hidden layer; 0: a linear probe")
+    hidden: int = Field(0, ge=0, le=100_000, description="units of a hidden layer; 0: a linear probe")
     dropout: float = Field(0.0, ge=0, lt=1, description="before the last layer")
 
 
@@ -128,7 +135,7 @@ class Weights(Section):
     file: str | None = Field(None, description="a checkpoint, relative to the study file")
     run: str | None = Field(None, description="a run directory, relative to the study file")
     fold: str | None = Field(None, description="with `run`: which of its fits, such as holdout-r0-f0")
-    geometry: str | dict[str, Any] | None = Field(
+    geometry: str | Options | None = Field(
         None, description="strides, dilations and shortcut that `file` was trained with, by name or written out"
     )
     channels: Literal["adapt"] | None = Field(
@@ -201,11 +208,13 @@ class Predict(Section):
 class Evaluate(Section):
     """Intervals and the ledger."""
 
-    bootstrap: int = Field(2000, ge=100, description="patient-bootstrap draws behind every 95 % interval")
+    bootstrap: int = Field(2000, ge=100, le=1_000_000, description="patient-bootstrap draws behind every 95 % interval")
     prevalence: dict[Name, Annotated[float, Field(gt=0, lt=1)]] = Field(
         {}, description="target -> share of positives where it is to be used, for predictive values there"
     )
-    shuffles: int = Field(999, ge=0, description="shuffles of the labels within sites, each with its own fit; 0: none")
+    shuffles: int = Field(
+        999, ge=0, le=1_000_000, description="shuffles of the labels within sites, each with its own fit; 0: none"
+    )
     ledger: str | None = Field(None, description="CSV to which every evaluation of a real cohort is appended")
 
 
@@ -219,10 +228,13 @@ class Explain(Section):
         "with options; the report shows the first",
     )
     exams: int = Field(
-        2, ge=0, description="surest true and false positives and negatives, so many of each; 0: no maps"
+        2, ge=0, le=1_000_000, description="surest true and false positives and negatives, so many of each; 0: no maps"
     )
     scored: int = Field(
-        20, ge=0, description="test patients, drawn at random, whose maps are held against the lesion mask"
+        20,
+        ge=0,
+        le=1_000_000,
+        description="test patients, drawn at random, whose maps are held against the lesion mask",
     )
     targets: list[Name] = Field([], description="default: every target")
     splits: list[Name] = Field([], description="default: the first split")
@@ -259,10 +271,10 @@ class Range(Section):
 class Search(Section):
     """Settings that each fold chooses by its own validation part; the test part is never seen."""
 
-    over: dict[str, list[Any] | Range] = Field(
+    over: dict[str, Annotated[list[Any], AfterValidator(reasonable)] | Range] = Field(
         min_length=1, description="key of the run, such as train.learning_rate -> values to choose from, or a range"
     )
-    trials: int = Field(20, ge=1, description="fits per fold")
+    trials: int = Field(20, ge=1, le=100_000, description="fits per fold")
     score: Literal["loss", "auroc"] = Field("loss", description="validation figure of the best epoch that decides")
 
     @model_validator(mode="after")
@@ -284,5 +296,7 @@ class Run(Section):
     data: Annotated[dict[str, Any], _keys_of(Data)] = Field({}, description="keys of `data` that this run changes")
     train: Annotated[dict[str, Any], _keys_of(Train)] = Field({}, description="keys of `train` that this run changes")
     search: Search | None = Field(None, description="settings chosen inside each fold")
-    seed: int | None = Field(None, ge=0, description="of weights, order and augmentation; the split stays the study's")
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="of weights, order and augmentation; the split stays the study's"
+    )
     targets: list[Name] = Field([], description="those that this run learns; default: all, by one network")
