@@ -38,8 +38,7 @@ def print_results(folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from scan2gene.core.tables import read_csv
-    from scan2gene.evaluate.means import MEAN
+    from scan2gene.core.tables import MEAN, read_csv
     from scan2gene.evaluate.power import judged
 
     metrics = judged(read_csv(folder / "metrics.csv"))

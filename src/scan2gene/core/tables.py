@@ -20,6 +20,7 @@ PREDICTION_COLUMNS = (
     "unit", "unit_id", "target", "label", "y_true", "logit", "prob", "status", "reason",
 )  # fmt: skip
 EMBEDDING_COLUMNS = ("run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id", "embedding")
+MEAN = "mean over targets"  # stands where a target's name does; no target can be called so
 METRIC_COLUMNS = (
     "run_id", "split", "variant", "target", "metric", "value", "low", "high", "n", "n_units", "n_positive", "n_failed",
     "n_rarer_patients", "reason",

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.tables import COMPARISON_COLUMNS, EXTERNAL, METRIC_COLUMNS
+from scan2gene.core.tables import COMPARISON_COLUMNS, EXTERNAL, MEAN, METRIC_COLUMNS
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.means import MEAN, counted, mean_over_targets
+from scan2gene.evaluate.means import counted, mean_over_targets
 from scan2gene.evaluate.metrics import METRICS, auroc
 from scan2gene.evaluate.paired import compare_with_best
 from scan2gene.evaluate.power import SLICES

@@ -10,7 +10,6 @@ import numpy as np
 from scan2gene.evaluate.intervals import Estimate, Resampled, bootstrap_counts, interval_of
 from scan2gene.evaluate.sample import Sample
 
-MEAN = "mean over targets"  # stands where a target's name does; no target can be called so
 MEAN_METRICS = ("auroc", "accuracy", "log_loss")
 _AT_ONCE = 250  # draws
 
@@ -51,9 +50,11 @@ def _mean(
 
 
 def counted(samples: Mapping[str, Sample], counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-    """Patients, and those positive for one target at least; failures of the target that has most."""
+    """Patients, those positive for one target at least, most failures of a target, and fewest of a rarer class."""
     units = [sample.units for sample in samples.values()]
     everyone = {p for table in units for p in table["patient_id"]}
     positive = {p for table in units for p in table.loc[table["y_true"] == 1, "patient_id"]}
     failed = max(c["n_failed"] for c in counts)
-    return {"n": len(everyone), "n_units": len(everyone), "n_positive": len(positive), "n_failed": failed}
+    fewest = min(sample.fewest for sample in samples.values())
+    return {"n": len(everyone), "n_units": len(everyone), "n_positive": len(positive), "n_failed": failed,
+            "n_rarer_patients": fewest}  # fmt: skip

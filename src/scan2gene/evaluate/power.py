@@ -8,6 +8,8 @@ from statistics import NormalDist
 
 import pandas as pd
 
+from scan2gene.core.tables import MEAN
+
 POWER = 0.8
 LEVEL = 0.95
 SLICES = "slice level"  # variant of figures on single slices
@@ -37,11 +39,14 @@ def too_few(n_positive: int, n_units: int, fewest: int | None = None, unit: str 
 
 def judged(metrics: pd.DataFrame) -> pd.DataFrame:
     """metrics.csv without the figures of too few patients: their reason stands in place of value and interval."""
-    names = ["n_positive", "n_units", "n", "n_rarer_patients", "variant"]
+    names = ["n_positive", "n_units", "n", "n_rarer_patients", "variant", "target"]
     why = []
-    for positive, units, n, rarer, variant in metrics[names].itertuples(index=False, name=None):
-        if rarer != rarer:  # a mean over targets
-            why.append("")
+    for positive, units, n, rarer, variant, target in metrics[names].itertuples(index=False, name=None):
+        if target == MEAN:  # as little is known of it as of the target with the fewest
+            enough = int(rarer) >= FEWEST
+            why.append(
+                "" if enough else f"the rarer class of a target has {int(rarer)} patients, and {FEWEST} are needed"
+            )
             continue
         fewest = None if n == units else int(rarer)
         why.append(too_few(int(positive), int(units), fewest, "slices" if variant == SLICES else "sides"))

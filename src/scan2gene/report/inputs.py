@@ -18,11 +18,11 @@ from scan2gene.core.tables import (
     COMPARISON_COLUMNS,
     EXCLUSION_COLUMNS,
     LABEL_COLUMNS,
+    MEAN,
     METRIC_COLUMNS,
     SPLIT_COLUMNS,
     read_csv,
 )
-from scan2gene.evaluate.means import MEAN
 from scan2gene.evaluate.power import judged
 from scan2gene.report.redaction import Redaction, redaction
 

@@ -77,7 +77,7 @@ def evaluate_runs(job: Job) -> str:
 
 def _add_means(found: Evaluation) -> None:
     """Put the means over targets beside the targets in the results."""
-    from scan2gene.evaluate.means import MEAN
+    from scan2gene.core.tables import MEAN
 
     for (run, split, variant), rows in found.means.groupby(["run_id", "split", "variant"], sort=False):
         place = found.results[str(run)][str(split)]

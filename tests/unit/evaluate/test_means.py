@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.core.tables import MEAN, PREDICTION_COLUMNS
 from scan2gene.evaluate.evaluate import evaluate
-from scan2gene.evaluate.means import MEAN, mean_over_targets
+from scan2gene.evaluate.means import mean_over_targets
+from scan2gene.evaluate.power import judged
 from scan2gene.evaluate.sample import Sample
 
 GENES = ("TP53", "PTEN", "EGFR")
@@ -60,6 +61,14 @@ def test_a_target_with_one_class_leaves_no_mean_and_says_which():
     samples["EGFR"] = Sample(samples["EGFR"].table.assign(y_true=0.0))
     found = mean_over_targets(samples, 100, 1)
     assert all(e.value is None and "EGFR" in e.reason for e in found.values())
+
+
+def test_a_mean_with_a_target_of_too_few_is_not_judged():
+    rows = pd.DataFrame({"target": MEAN, "variant": "original", "n": 40, "n_units": 40, "n_positive": 30, "value": 0.8,
+                         "low": 0.7, "high": 0.9, "reason": "", "n_rarer_patients": [5, 6]})  # fmt: skip
+    shown = judged(rows)
+    assert shown["value"].isna().tolist() == [True, False]
+    assert "5 patients" in shown["reason"].iloc[0]
 
 
 def test_rows_stand_beside_those_of_the_targets():

@@ -17,8 +17,7 @@ from fake_run import EVIL, PATIENTS, write_run
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.study import Study
-from scan2gene.core.tables import read_csv, write_csv
-from scan2gene.evaluate.means import MEAN
+from scan2gene.core.tables import MEAN, read_csv, write_csv
 from scan2gene.evaluate.metrics import auroc
 from scan2gene.report import results
 from scan2gene.report.figures import mean_roc, roc_points
