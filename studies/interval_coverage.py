@@ -208,7 +208,7 @@ def few_page(found: list[tuple[dict[str, Any], dict[str, float]]], null: list[tu
     names = ["metric", "patients", "positive", "AUROC", "folds", "sides", "truth", "mean", "reported", "plain BCa",
              "reported: too high / too low", "width"]  # fmt: skip
     rows = [
-        [METRIC_NAMES[c["metric"]][0], c["n"], c["positives"], f"{c['auroc']:g}", c["folds"], c["sides"],
+        [_named(c["metric"]), c["n"], c["positives"], f"{c['auroc']:g}", c["folds"], c["sides"],
          f"{r['truth']:.3f}", f"{r['mean']:.3f}", f"{r['covers']:.3f}", f"{r['bca']:.3f}",
          f"{r['above']:.3f} / {r['below']:.3f}", f"{r['width']:.3f}"]
         for c, r in found
@@ -246,6 +246,11 @@ nothing is said.
 
 - At most {most:.3f} are called better than chance.
 """
+
+
+def _named(metric: str) -> str:
+    name, hint = METRIC_NAMES[metric]
+    return f"{name} {hint}" if hint.startswith("at ") else name
 
 
 def _table(names: list[str], rows: list[list[Any]]) -> str:

@@ -65,7 +65,8 @@ def figures(inputs: Inputs) -> Iterator[Said]:
         "intervals",
         "Intervals (95 %) are bias-corrected and accelerated bootstrap intervals over "
         f"{inputs.study.evaluate.bootstrap:,} draws of test patients within class; that of an AUROC takes its "
-        "spread from the pairs that count.",
+        "spread from the pairs that count. Those of average precision and sensitivity at 90 % specificity are made on "
+        "the logit scale with Student's quantiles; metrics of decisions have Jeffreys' prior in each class.",
         "study.yaml, evaluate.bootstrap; metrics.csv",
         ("Efron1987",),
     )
