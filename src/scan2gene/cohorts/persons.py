@@ -36,7 +36,8 @@ def two_persons(series: pd.DataFrame, same_person: Iterable[str] = ()) -> pd.Ser
     """
     reasons = pd.Series("", index=series.index)
     sex = series["PatientSex"].astype(str).str.strip().str.upper().str[:1]
-    said = {"PatientSex": sex.where(sex.isin(["F", "M"]), ""), "birth date": series["birth_date_number"].astype(str)}
+    born = series.get("birth_date_number", pd.Series("", index=series.index)).astype(str)  # absent of an older index
+    said = {"PatientSex": sex.where(sex.isin(["F", "M"]), ""), "birth date": born}
     differ = {
         word: values.where(values != "").groupby(series["patient_id"]).nunique().loc[lambda n: n > 1].index
         for word, values in said.items()

@@ -62,10 +62,11 @@ def dicom_rows(uid: str, frames: Sequence[Frame], lost: int) -> tuple[list[Row],
     parts = stacks(frames, lost)
     # of the files that are read: copies in other folders are left aside
     folder = _common_folder([f.source.folder for stack in parts for f in (*stack.frames, *stack.damaged)])
+    b_values = _largest_b(frames)
     rows, single = [], []
     for number, stack in enumerate(parts):
         if stack.frames:  # else all its files are damaged, and have rows of their own
-            row = _header_columns(_first(stack.frames), folder) | _volume_columns(stack, frames)
+            row = _header_columns(_first(stack.frames), folder) | _volume_columns(stack, b_values)
             exams = {f.exam for f in stack.frames}
             if len(exams) > 1:
                 patients = {patient for patient, _ in exams}
@@ -102,13 +103,13 @@ def _header_columns(frame: Frame, folder: str) -> Row:
     )
 
 
-def _volume_columns(stack: Stack, series: Sequence[Frame]) -> Row:
+def _volume_columns(stack: Stack, b_values: Mapping[tuple[str, ...], float]) -> Row:
     telling = dict(mark.split("=", 1) for mark in stack.apart.split("; ") if "=" in mark)
     row: Row = {k: v for k, v in telling.items() if k in KEYWORDS}
     first = _first(stack.frames)
     header = dict(zip(KEPT, first.header, strict=True)) | row
     marks = {k: v for k, v in zip(MARKS, first.marks, strict=True) if v}
-    more = {"DiffusionBValue": _largest_b(first, series), "SeveralEchoes": "EchoTime" in telling}
+    more = {"DiffusionBValue": b_values.get(series_words(first.header)), "SeveralEchoes": "EchoTime" in telling}
     sequence, rule = recognise(header | marks | {k: str(v) for k, v in more.items() if v})
     row |= {
         "ImageOrientationPatient": "\\".join(f"{v:g}" for v in stack.frames[0].orientation),
@@ -134,13 +135,13 @@ def _volume_columns(stack: Stack, series: Sequence[Frame]) -> Row:
     return row
 
 
-def _largest_b(first: Frame, series: Sequence[Frame]) -> float:
-    """Of a diffusion series, whose volume without diffusion weighting belongs to it all the same."""
-    place, words = MARKS.index("DiffusionBValue"), series_words(first.header)
-    largest = 0.0
-    for text in {f.marks[place] for f in series if f.marks[place] and series_words(f.header) == words}:
+def _largest_b(frames: Sequence[Frame]) -> dict[tuple[str, ...], float]:
+    """Of each diffusion series; its volume without diffusion weighting belongs to it all the same."""
+    place = MARKS.index("DiffusionBValue")
+    largest: dict[tuple[str, ...], float] = defaultdict(float)
+    for words, text in {(series_words(f.header), f.marks[place]) for f in frames if f.marks[place]}:
         with suppress(ValueError):
-            largest = max(largest, float(text))
+            largest[words] = max(largest[words], float(text))
     return largest
 
 

@@ -51,7 +51,8 @@ def stacks(frames: Sequence[Frame], lost: int = 0) -> list[Stack]:
     if len(exams) > 1:
         return [Stack(unique, "", copies, _of_several(sorted({patient for patient, _ in exams})))]
     parts = [_with_damage(part) for part in _volumes([f for f in unique if not f.trouble])]
-    parts = [_lacking(part, unique, lost) for part in parts if part.frames]
+    placeless = [f for f in unique if f.trouble]
+    parts = [_lacking(part, placeless, lost) for part in parts if part.frames]
     for trouble in dict.fromkeys(f.trouble for f in unique if f.trouble and not f.damage):
         parts.append(Stack([f for f in unique if f.trouble == trouble], trouble=trouble))
     if not parts:
@@ -97,13 +98,13 @@ def _with_damage(part: Stack) -> Stack:
     return replace(part, frames=intact, damaged=[f for f in part.frames if f.damage])
 
 
-def _lacking(part: Stack, everything: list[Frame], lost: int) -> Stack:
+def _lacking(part: Stack, placeless: list[Frame], lost: int) -> Stack:
     """A volume, with the slices of its series that have no place."""
     if part.trouble:
         return part
     like = part.frames[0]
-    placeless = [f for f in everything if f.trouble and _may_belong(f, like)]
-    return replace(part, damaged=[*part.damaged, *placeless], lost=lost)
+    mine = [f for f in placeless if _may_belong(f, like)]
+    return replace(part, damaged=[*part.damaged, *mine], lost=lost)
 
 
 def _may_belong(lost: Frame, like: Frame) -> bool:
