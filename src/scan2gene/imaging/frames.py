@@ -14,6 +14,7 @@ from scan2gene.imaging.tags import NATIVE, Header, of_dataset, scan
 HEAD_BYTES = 16 << 10  # nearly every header's wanted part lies in here
 ROOM_BYTES = 64 << 20  # of a file besides its pixels
 MAX_COMPRESSION = 1000  # lossless codecs reach this on empty slices only
+_PIXEL_TAG = b"\xe0\x7f\x10\0"  # little endian
 _DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
 # Enhanced MR, legacy converted enhanced MR, enhanced CT: they may hold one frame.
 ENHANCED = frozenset(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("4.1", "4.4", "2.1"))
@@ -69,7 +70,7 @@ def _frames(source: Source) -> tuple[Header, list[Frame]] | None:
     if header.get("PatientBirthDate"):
         header["PatientBirthDate"] = birth_mark(header["PatientBirthDate"])
     try:
-        _refuse_cut_short(source, header)
+        _refuse_cut_short(source, header, head)
         return _frames_of(source, header)
     except Exception as error:  # headers hold anything
         if not header.get("SeriesInstanceUID"):
@@ -128,7 +129,7 @@ def read_dataset(source: Source, pixels: int = 0, words: list[str] | None = None
         raise ScanError(f"not a readable DICOM file ({type(error).__name__})") from None
 
 
-def _refuse_cut_short(source: Source, header: Header) -> None:
+def _refuse_cut_short(source: Source, header: Header, head: bytes) -> None:
     """An uncompressed image needs so many bytes, a compressed one a small share of them; fewer, and it was cut.
 
     Also a guard against a damaged header that asks for more memory than there is.
@@ -147,3 +148,14 @@ def _refuse_cut_short(source: Source, header: Header) -> None:
     packed = gzipped or header.get("TransferSyntaxUID") not in NATIVE
     if left * (MAX_COMPRESSION if packed else 1) < need:
         raise ScanError(f"cut short: the image needs {need} bytes and the file has {left} after its header")
+    if need and not packed and _lacks_the_last_bytes(head, source.size, need):
+        raise ScanError(f"cut short: the image needs {need} bytes and the file ends before them")
+
+
+def _lacks_the_last_bytes(head: bytes, size: int, need: int) -> bool:
+    """Whether the pixels would end behind the file, as far as its first bytes tell where they begin."""
+    end = size - need - need % 2  # of the header, where nothing follows the pixels
+    if any(head.startswith(_PIXEL_TAG, max(end - length, 0)) for length in (12, 8)):  # explicit, implicit
+        return False
+    header = scan(head, complete=size <= len(head), pixels=True) or {}
+    return "PixelData" in header and int(header["PixelData"].split()[0]) + need > size

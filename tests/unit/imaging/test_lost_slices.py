@@ -13,6 +13,7 @@ from scan2gene.imaging.index import index, read_volume
 
 SPOILED = {
     "pixels cut": lambda data: data[:-20],
+    "two bytes cut": lambda data: data[:-2],
     "cut in the header": lambda data: data[: data.index(b"\x28\x00\x10\x00US")],
     "cut before its identifiers": lambda data: data[:300],
     "empty": lambda data: b"",
@@ -31,7 +32,8 @@ def spoil(folder, names, how):
 @pytest.mark.parametrize("how", SPOILED)
 @pytest.mark.parametrize("slices", [(7,), (0, 1, 6, 7)])
 def test_a_volume_that_lacks_slices_at_its_ends_is_set_aside(write_series, how, slices, suffix):
-    folder = write_series(n=8, PatientID="P7")
+    # between what is read of a header and the pixels lies more, such as a window
+    folder = write_series(n=8, PatientID="P7", WindowCenter="600", WindowWidth="1600", RescaleType="normalised")
     for path in folder.iterdir():
         path.rename(path.with_name(f"IM{path.stem}{suffix}"))
     spoil(folder, [f"IM{k:03d}{suffix}" for k in slices], how)
