@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
-from scan2gene.core.tables import EXTERNAL, PARTS
+from scan2gene.core.tables import EXTERNAL, PARTS, table_as_meant
 from scan2gene.evaluate.leakage import FOLD, Check, Parts, one_person, patients_apart, shared_files, twin_images
 from scan2gene.evaluate.score_table import UNKNOWN
 
@@ -33,6 +34,11 @@ def audit(source: Path) -> list[str]:
         RunError: There is no audit yet, or the table lacks a column.
     """
     return list(_of_run(source) if source.is_dir() else _of_table(source))
+
+
+def is_leak(line: str) -> bool:
+    """Whether a line of `audit` says that a leak was found."""
+    return line.lstrip().startswith(MARKS["found"])
 
 
 def _of_run(folder: Path) -> Iterator[str]:
@@ -73,7 +79,8 @@ def table_checks(path: Path) -> list[Check]:
         RunError: It cannot be read, or says no parts.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False).apply(lambda cells: cells.str.strip())
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = table_as_meant(table.apply(lambda cells: cells.map(plain_text)))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as CSV: {error}") from error
     split = split_of(table, path.name)

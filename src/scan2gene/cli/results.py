@@ -79,13 +79,18 @@ def audit(
         Path, typer.Argument(metavar="RUN_DIR_or_STUDY_or_TABLE", help="A run, a study, or a CSV with a split.")
     ],
     out: Out = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with status 1 where a leak is found.")] = False,
 ) -> None:
     """Say whether anything leaks, what else could give the answer, and what each target's verdict is."""
     from scan2gene.audit import audit as audited
+    from scan2gene.audit import is_leak
 
     if source.suffix in (".yaml", ".yml"):
         from scan2gene.pipeline import run as run_study
 
         source = run_study(source, out, "audit")
-    for line in audited(source):
+    told = audited(source)
+    for line in told:
         typer.echo(line)
+    if strict and any(map(is_leak, told)):
+        raise typer.Exit(1)

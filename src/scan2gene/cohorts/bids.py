@@ -24,7 +24,7 @@ from scan2gene.core.errors import CohortError, GeometryError, RunError, ScanErro
 from scan2gene.core.files import write_json, write_text
 from scan2gene.core.outputs import output_name, output_values
 from scan2gene.core.study import SIDES
-from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv
+from scan2gene.core.tables import LABEL_COLUMNS, harmless_table, read_csv, write_csv
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import write_nifti
 
@@ -211,7 +211,7 @@ def _write_tables(
             described[name] = {"Description": f"column {column} of the label table", "Levels": levels}
     path = root / "participants.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    harmless_table(table).to_csv(path, sep="\t", index=False, na_rep="n/a")
     write_json(root / "participants.json", described)
     by = {"Name": "scan2gene", "Version": importlib.import_module("scan2gene").__version__}
     about = {"Name": study["name"], "BIDSVersion": BIDS_VERSION, "DatasetType": "raw", "GeneratedBy": [by]}

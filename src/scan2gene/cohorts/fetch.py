@@ -21,7 +21,7 @@ from scan2gene.core.console import live
 from scan2gene.core.download import NotDownloaded, download, forget, get_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import write_text
-from scan2gene.core.tables import write_csv
+from scan2gene.core.tables import table_as_meant, write_csv
 
 ENDPOINT = "https://{bucket}.s3.amazonaws.com"
 RECORD = "fetched.csv"  # one row per series that is whole
@@ -221,7 +221,7 @@ def _record(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / RECORD
     if not path.is_file():
         return {}
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = table_as_meant(pd.read_csv(path, dtype=str, keep_default_na=False))
     if tuple(table.columns) != RECORD_COLUMNS:
         raise CohortError(
             f"{path} was not written by this version of scan2gene. Delete it; files stay and are checked."

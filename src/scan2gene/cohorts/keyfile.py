@@ -18,6 +18,7 @@ import pandas as pd
 from scan2gene.cohorts.label_table import read_text_table
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import atomic_path
+from scan2gene.core.tables import harmless_table
 
 ALPHABET = "23456789BCDFGHJKMNPQRSTVWXZ"  # no vowels, so no words; nothing that looks like a 0, 1 or I
 LENGTH = 6  # 27^6: four hundred million
@@ -58,7 +59,7 @@ def write_private(path: Path, table: pd.DataFrame) -> None:
         # the mode is set before the first byte: not for a moment may others read it
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            table.to_csv(stream, index=False)
+            harmless_table(table).to_csv(stream, index=False)
             stream.flush()
             os.fsync(stream.fileno())
 

@@ -19,6 +19,7 @@ from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_cohort import Cohort, label_files
+from scan2gene.core.tables import as_meant
 
 EXCEL = (".xlsx", ".xlsm", ".xls")
 MAX_HEADER_ROWS = 4
@@ -282,7 +283,7 @@ def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, lines, begin = [], [], 1
     for cells in reader:
-        rows.append(cells)
+        rows.append([as_meant(cell) for cell in cells])
         lines.append(begin)
         begin = reader.line_num + 1  # quoted text may span lines
     return rows, lines

@@ -36,6 +36,7 @@ def reasonable(value: Any) -> Any:
     return value
 
 
+_ALIKE = 0.7  # of 1: below, two words share letters by chance
 MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators and Lightning take
 MAX_WHOLE = 10**12
 Options = Annotated[dict[str, Any], AfterValidator(reasonable)]
@@ -60,6 +61,6 @@ class Plugin(Section):
 def unknown_name(name: str, valid: Any) -> str:
     """'x' is unknown. Valid: ... Did you mean ...?"""
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE) or [n for n in names if name and name in n][:1]
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{name!r} is not known; valid: {', '.join(names)}.{hint}"

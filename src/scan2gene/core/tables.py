@@ -5,7 +5,11 @@ Unknown is null, never 0. Ids are text: a patient '007' stays '007'.
 
 from __future__ import annotations
 
+import csv
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,10 +38,59 @@ _NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high",
             "n_failed", "n_rarer_patients", "difference", "p", "p_holm"}  # fmt: skip
 
 
+# what a spreadsheet takes for a formula, in its wide forms too; a quoted cell gets one more quote
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?inf")
+
+
+def harmless(cell: Any) -> Any:
+    """A text that a spreadsheet would compute, behind an apostrophe; `as_meant` takes it away.
+
+    Source: OWASP, CSV injection.
+    """
+    if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def as_meant(cell: str) -> str:
+    """A cell as it was before `harmless`."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
+
+
+def harmless_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose cells and column names no spreadsheet computes."""
+    return _each_text(table, harmless)
+
+
+def table_as_meant(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as it was before `harmless_table`."""
+    return _each_text(table, as_meant)
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    columns = [change(c) if isinstance(c, str) else c for c in table.columns]
+    changed = table.set_axis(columns, axis=1) if columns != list(table.columns) else table.copy(deep=False)
+    for at in range(changed.shape[1]):
+        cells = changed.iloc[:, at]
+        others = {text: new for text in _texts(cells) if (new := change(text)) != text}
+        if others:
+            values = [others.get(c, c) if isinstance(c, str) else c for c in cells]
+            changed.isetitem(at, pd.Series(values, index=changed.index, dtype=object))
+    return changed
+
+
+def _texts(cells: pd.Series) -> set[str]:
+    return set() if pd.api.types.is_numeric_dtype(cells) else {c for c in cells if isinstance(c, str)}
+
+
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV atomically, without an index column."""
+    """Write a table as CSV atomically, without an index column and without formulas (see `harmless`)."""
+    shown = harmless_table(table)
+    # Python before 3.13 does not quote a carriage return, at which readers begin a new row
+    split = any("\r" in text for at in range(shown.shape[1]) for text in _texts(shown.iloc[:, at]))
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)
+        shown.to_csv(temporary, index=False, quoting=csv.QUOTE_ALL if split else csv.QUOTE_MINIMAL)
 
 
 def read_csv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -48,7 +101,7 @@ def read_csv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """
     if not path.exists():
         raise RunError(f"{path.name} is missing in {path.parent}. Run the stage that writes it first.")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    table = table_as_meant(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
     missing = [c for c in columns if c not in table.columns]
     if missing:
         raise RunError(f"{path} lacks the columns {missing}; it was not written by this version of scan2gene.")

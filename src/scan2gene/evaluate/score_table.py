@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError
+from scan2gene.core.tables import table_as_meant
 from scan2gene.evaluate.sample import PERSON
 
 NEEDED = ("patient_id", "target", "y_true", "prob")
@@ -92,12 +94,13 @@ def _read(path: Path, name: str) -> pd.DataFrame:
                                 skip_blank_lines=False, encoding="utf-8-sig").fillna("")  # fmt: skip
             if not isinstance(table.index, pd.RangeIndex):
                 raise ValueError("rows have more cells than the header")
+            table = table_as_meant(table)
             table.index += 2  # the header is line 1
     except (UnicodeDecodeError, ValueError, OSError) as error:  # parser and parquet errors are of these kinds
         why = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         what = "is empty" if path.stat().st_size == 0 else f"cannot be read as a table ({why[0]})"
         raise RunError(f"{name} {what}. It has to be CSV in UTF-8, or parquet.") from error
-    table.columns = table.columns.astype(str).str.strip()
+    table.columns = table.columns.astype(str).map(plain_text)
     missing = [c for c in NEEDED if c not in table]
     if missing:
         raise RunError(f"{name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
@@ -106,7 +109,7 @@ def _read(path: Path, name: str) -> pd.DataFrame:
 
 
 def _stripped(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    table = table.loc[:, ~table.columns.duplicated()].apply(lambda c: c.str.strip())
+    table = table.loc[:, ~table.columns.duplicated()].apply(lambda c: c.map(plain_text))
     table = table[(table != "").any(axis=1)]
     if table.empty:
         raise RunError(f"{name} has a header and no rows.")

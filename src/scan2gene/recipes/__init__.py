@@ -23,5 +23,9 @@ def recipe_text(name: str) -> str:
     """
     file = files("scan2gene.recipes").joinpath(f"{name}.yaml")
     if not file.is_file():
-        raise StudyError(f"recipe {unknown_name(name, recipes())}")
+        raise StudyError(
+            f"recipe {unknown_name(name, recipes())} All of them learn classes of patients or sides; segmentation, "
+            "detection, regression and survival are not done here. For scans and labels of your own: "
+            "scan2gene new --scans FOLDER --labels FILE"
+        )
     return file.read_text(encoding="utf-8")

@@ -42,7 +42,9 @@ def _studies(inputs: Inputs) -> list[dict[str, Any]]:
     text = exams["StudyDescription"].map(inputs.hide, na_action="ignore")
     shared = shared_words(text, exams["patient_id"])
     # what stands in one header only may name a person
-    text = _words(without_names(text, "descriptions of one exam each, which may hold a name", shared))
+    text = _words(
+        without_names(text, exams["patient_id"], "descriptions of one exam each, which may hold a name", shared)
+    )
     kept = exams["exam_id"].isin(inputs.cohort["exam_id"])
     table = kept.groupby(text).agg(["size", "sum"]).sort_values("size", ascending=False)
     rows = [{"text": t, "found": int(n), "kept": int(k), "share": n / table["size"].max()}

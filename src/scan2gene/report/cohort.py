@@ -14,7 +14,7 @@ from scan2gene.core.tables import EXTERNAL, PARTS
 from scan2gene.imaging.index import copied_series
 from scan2gene.report import figures, flow
 from scan2gene.report.inputs import Inputs, split_text
-from scan2gene.report.redaction import grouped, shared_words, without_names
+from scan2gene.report.redaction import MAKERS, grouped, shared_words, without_names
 
 CLASSES = (("positive", 1.0), ("negative", 0.0), ("unknown", None))
 MAX_REASONS = 12
@@ -157,7 +157,7 @@ def scans(inputs: Inputs) -> dict[str, Any]:
         ("Slice thickness in the header (mm)", lambda s: _binned(s["SliceThickness"])),
         ("Plane", lambda s: s["plane"]),
         ("Orientation of the voxel axes", lambda s: s["orientation"]),
-        ("Manufacturer", lambda s: s["Manufacturer"]),
+        ("Manufacturer", lambda s: _makers(s, inputs)),
         ("Field strength (T)", lambda s: _binned(s["MagneticFieldStrength"])),
         ("Study description", lambda s: _free_text(s, inputs)),
     ]
@@ -220,6 +220,13 @@ def _binned(column: pd.Series) -> pd.Series:
 
 
 def _free_text(series: pd.DataFrame, inputs: Inputs) -> pd.Series:
-    """Study descriptions; what stands in one header only is shown where no word of it can be a name."""
+    """Study descriptions; what one patient alone has is shown where no word of it can be a name."""
     text = series["StudyDescription"].map(inputs.hide, na_action="ignore")
-    return without_names(text, "in one series only", shared_words(text, series["patient_id"]))
+    return without_names(text, series["patient_id"], "of one patient only", shared_words(text, series["patient_id"]))
+
+
+def _makers(series: pd.DataFrame, inputs: Inputs) -> pd.Series:
+    """Manufacturers: free text as any other, and makers' names are no persons'."""
+    text = series["Manufacturer"].map(inputs.hide, na_action="ignore")
+    shared = MAKERS | shared_words(text, series["patient_id"])
+    return without_names(text, series["patient_id"], "of one patient only", shared)

@@ -60,8 +60,11 @@ function rows() {
 }
 
 function csv() {
-  const cell = (v) => (/[",\r\n;\t]/.test(v) ? '"' + v.replaceAll('"', '""') + '"' : v);
-  return [["patient_id", "series_id", "reason"], ...rows()].map((r) => r.map(cell).join(",")).join("\n") + "\n";
+  // a text that a spreadsheet would compute gets an apostrophe, as in the tables of a run
+  const harmless = (v) => (/^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(v)
+    && !/^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(v) ? "'" + v : v);
+  const quoted = (v) => (/[",\r\n;\t]/.test(v) ? '"' + v.replaceAll('"', '""') + '"' : v);
+  return [["patient_id", "series_id", "reason"], ...rows()].map((r) => r.map((v) => quoted(harmless(v))).join(",")).join("\n") + "\n";
 }
 
 function download() {

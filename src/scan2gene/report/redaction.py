@@ -35,6 +35,15 @@ _RADIOLOGY = frozenset(
         carcinoma epilepsy stroke ms trauma pediatric adult visit scan imaging"""
     )
 )
+# Words in the names of makers of scanners.
+MAKERS = frozenset(
+    _WORDS.findall(
+        """siemens healthineers healthcare ge general electric medical medizintechnik systems system philips best canon
+        toshiba hitachi fujifilm united imaging uih shanghai esaote bruker biospin varian agilent mr solutions mindray
+        neusoft samsung shimadzu marconi picker elscint fonar hyperfine paramed xingaoyi alltech resonance technologies
+        technology corporation corp co inc ltd gmbh ag nv bv company manufacturer"""
+    )
+)
 _LONE_NUMBER = re.compile(r"(?<![\w/.-])\d+(?:\.\d+)?(?![\w/])")
 
 
@@ -95,15 +104,16 @@ def _telling(identity: str) -> bool:
     return len(identity) >= 4 or (not plain and len(identity) >= 2 and (mixed or identity.startswith("0")))
 
 
-def without_names(text: pd.Series, instead: str, shared: Collection[str] = ()) -> pd.Series:
-    """Descriptions fit to be shown: those that one row alone has only where none of their words can be a name.
+def without_names(text: pd.Series, patients: pd.Series, instead: str, shared: Collection[str] = ()) -> pd.Series:
+    """Header texts fit to be shown: those that one patient alone has only where none of their words can be a name.
 
     Args:
         text: Of each exam or series; null where there is none.
+        patients: Whose it is.
         instead: What stands for the others.
         shared: More words that are no names.
     """
-    once = text.map(text.value_counts()) == 1
+    once = text.map(patients.groupby(text).nunique()) == 1
     known = _RADIOLOGY.union(shared)
     named = text.map(
         lambda t: not all(w in known or (w.isdigit() and len(w) < 3) for w in _words(t)), na_action="ignore"

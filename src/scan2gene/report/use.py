@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from scan2gene.core.tables import table_as_meant
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.probabilities import AS_GIVEN, COLUMNS
 from scan2gene.evaluate.use import NetBenefit, useful_between
@@ -62,7 +63,7 @@ def _read(path: Path) -> pd.DataFrame | None:
     if not path.exists():
         return None
     text = dict.fromkeys(("run_id", "split", "target", "method", "figure", "reason", "nested"), str)
-    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    table = table_as_meant(pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""]))
     return table if set(COLUMNS.get(path.stem, ())) <= set(table.columns) else None
 
 

@@ -17,7 +17,7 @@ from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.rundir import stage_key
 from scan2gene.core.started import started
 from scan2gene.core.study import Study, for_run, is_leaky, study_hash
-from scan2gene.core.tables import SPLIT_COLUMNS, without_slices, write_csv
+from scan2gene.core.tables import SPLIT_COLUMNS, harmless_table, without_slices, write_csv
 from scan2gene.stages.job import Job
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
     rows.insert(3, "version", __version__)
     rows = rows.rename(columns={"value": "auroc"}).round({"auroc": 4, "low": 4, "high": 4})
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = rows.to_csv(index=False, header=False, lineterminator="\n")
+    text = harmless_table(rows).to_csv(index=False, header=False, lineterminator="\n")
     if path.exists() and path.read_text(encoding="utf-8").endswith("\n" + text):
         return
     with path.open("a", encoding="utf-8", newline="") as stream:

@@ -172,7 +172,7 @@ def _join_histories(job: Job, new: bool) -> None:
     for name, files in folders.items():
         path, files = job.out / "experiments" / name / "history.csv", [f for f in files if f.exists()]
         if files and (new or not path.exists()) and not job.dry:
-            write_csv(path, pd.concat([pd.read_csv(f, dtype=str, keep_default_na=False) for f in files]))
+            write_csv(path, pd.concat([read_csv(f) for f in files]))
 
 
 def _told(folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import unicodedata
 
+import pandas as pd
 import pytest
 from toy import reasons, whole
 
@@ -13,6 +14,7 @@ from scan2gene.cohorts.ids import ENCODING, label_patients, lost_ids, near_ids
 from scan2gene.cohorts.label_table import read_label_table
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_cohort import Cohort
+from scan2gene.core.tables import write_csv
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,14 @@ def test_ids_that_nobody_can_tell_apart_are_one(go, scan, label):
 def test_look_alike_letters_are_told_apart_by_their_codes(go):
     with pytest.raises(CohortError, match=r"'P\\u20131'"):
         go(whole("P\u20131"), "patient_id,IDH\nP-1,1\n")
+
+
+def test_ids_that_a_table_had_to_quote_are_excluded_and_labelled(go, tmp_path):
+    write_csv(tmp_path / "exclude.csv", pd.DataFrame({"patient_id": ["@P1"]}))
+    write_csv(tmp_path / "made.csv", pd.DataFrame({"patient_id": ["@P1", "=P2", "P3"], "IDH": [1, 1, 0]}))
+    found = go(whole("@P1", "=P2", "P3"), label_file=tmp_path / "made.csv", exclude_file=str(tmp_path / "exclude.csv"))
+    assert found.cohort["patient_id"].tolist() == ["=P2", "P3"]
+    assert found.labels["value"].tolist() == [1, 0]
 
 
 def test_an_id_in_the_exclude_file_is_found_however_it_is_encoded(go, tmp_path):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import re
+
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
+from scan2gene.core.tables import LABEL_COLUMNS, as_meant, harmless, read_csv, write_csv, write_parquet
 
 
 def test_an_id_of_digits_stays_text(tmp_path):
@@ -49,3 +54,34 @@ def test_parquet_keeps_text_numbers_and_nulls(tmp_path):
     table = pd.DataFrame({"patient_id": ["007", "8"], "prob": [0.25, None], "fold": [0, 1]})
     write_parquet(tmp_path / "p.parquet", table)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p.parquet"), table)
+
+
+NASTY = ["=1+1", "+A", "-P1", "@x", "\tx", "\rx", "'=x", "''-y", "-", '=HYPERLINK("http://x","y")', "\uff1dx", "-1 mm"]
+PLAIN = ["-1.5", "+2", "-1e-3", "1=2", "a@b", "'quoted'", "x\n=y", "-.5"]
+
+
+def test_no_spreadsheet_computes_a_cell_and_reading_gives_it_back(tmp_path):
+    table = pd.DataFrame({"patient_id": NASTY, "=site": NASTY[::-1], "value": range(len(NASTY))})
+    write_csv(tmp_path / "a.csv", table)
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    assert all(cell[:1] == "'" for row in rows[1:] for cell in row[:2])
+    assert rows[0] == ["patient_id", "'=site", "value"]
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "a.csv"), table, check_dtype=False)
+
+
+def test_numbers_and_harmless_text_stand_in_the_file_as_they_are(tmp_path):
+    write_csv(tmp_path / "a.csv", pd.DataFrame({"text": PLAIN, "number": -1.5}))
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row[0] for row in csv.reader(stream)][1:] == PLAIN
+    assert read_csv(tmp_path / "a.csv")["text"].tolist() == PLAIN
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5), min_size=1))
+def test_any_text_survives_being_made_harmless(texts):
+    shown = [harmless(text) for text in texts]
+    assert [as_meant(text) for text in shown] == texts
+    dangerous = ("=", "+", "-", "@", "\t", "\r")
+    assert not [
+        t for t in shown if t.startswith(dangerous) and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?|[-+]inf", t, re.I)
+    ]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scan2gene.core.errors import StudyError
+from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
 from scan2gene.core.yaml_text import MAX_DEPTH, read_yaml
 from scan2gene.recipes import recipe_text, recipes
@@ -129,3 +130,17 @@ def test_levels_are_counted_exactly():
     read_yaml("[" * (MAX_DEPTH - 1) + "1" + "]" * (MAX_DEPTH - 1))
     with pytest.raises(ValueError, match="deep"):
         read_yaml("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1))
+
+
+def test_every_whole_number_of_a_study_has_an_upper_bound():
+    """Also those that are added later. Values of labels, options and ranges are checked elsewhere."""
+    schema = Study.model_json_schema()
+    sections = {"Study": schema} | schema["$defs"]
+    open_ended = [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        for key, about in section.get("properties", {}).items()
+        for kind in (about, *about.get("anyOf", ()))
+        if kind.get("type") == "integer" and "maximum" not in kind and name != "Range"
+    ]
+    assert open_ended == []

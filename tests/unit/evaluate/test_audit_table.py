@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
+from typer.testing import CliRunner
 
 from scan2gene.audit import audit, split_of, table_checks
+from scan2gene.cli import app
 from scan2gene.core.errors import RunError
 
 
@@ -34,6 +36,24 @@ def test_slices_of_a_patient_in_two_parts_are_a_leak(tmp_path):
     slices.iloc[5, slices.columns.get_loc("part")] = "test"
     assert _found(tmp_path, slices)["patients"] == "found"
     assert any("LEAK" in line and "1 of 20 patients" in line for line in audit(tmp_path / "split.csv"))
+
+
+def test_strict_exits_with_a_status_where_something_leaks(tmp_path):
+    table = _table()
+    for leak in (False, True):
+        if leak:
+            table = pd.concat([table, table.head(1).assign(part="test")])
+        table.to_csv(tmp_path / "split.csv", index=False)
+        for options, status in (([], 0), (["--strict"], int(leak))):
+            done = CliRunner().invoke(app, ["audit", str(tmp_path / "split.csv"), *options])
+            assert done.exit_code == status
+            assert ("LEAK" in done.output) == leak
+
+
+@pytest.mark.parametrize("twin", ["Ju\u0308rgen", "J\u00fcrgen\u200b", "J\u00fcrgen\u00a0"])
+def test_an_id_that_is_encoded_in_two_ways_is_one_patient(tmp_path, twin):
+    table = pd.concat([_table(), pd.DataFrame({"patient_id": ["J\u00fcrgen", twin], "part": ["train", "test"]})])
+    assert _found(tmp_path, table)["patients"] == "found"
 
 
 def test_a_series_of_two_patients_and_two_visits_are_found(tmp_path):

@@ -9,6 +9,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from scan2gene.core.errors import RunError
+from scan2gene.core.tables import write_csv
 from scan2gene.evaluate import sample
 from scan2gene.evaluate.compare import compare
 from scan2gene.evaluate.sample import Sample
@@ -289,3 +290,12 @@ def test_names_tell_files_apart_and_no_more(tmp_path):
     assert [s.file for s in read_scores(paths)] == ["one/s.csv", "two/s.csv", "two/s.csv (2)"]
     with pytest.raises(RunError, match="does not exist"):
         read_scores([tmp_path / "three.csv"])
+
+
+def test_a_patient_is_the_same_in_a_table_that_had_to_quote_its_id(tmp_path):
+    table = _table()
+    table["patient_id"] = "=" + table["patient_id"].astype(str)
+    write_csv(tmp_path / "quoted.csv", table)
+    table.to_parquet(tmp_path / "plain.parquet")
+    quoted, plain = read_scores([tmp_path / "quoted.csv", tmp_path / "plain.parquet"])
+    assert set(quoted.table["patient_id"]) == set(plain.table["patient_id"]) == set(table["patient_id"])

@@ -12,6 +12,7 @@ from fake_run import EVIL, write_run
 
 from scan2gene.report import figures
 from scan2gene.report.acquisition import acquisition
+from scan2gene.report.cohort import scans
 from scan2gene.report.inputs import read_inputs
 
 SAGITTAL, AXIAL = "-0.0\\1.0\\0.0\\-0.0\\-0.0\\-1.0", "1.0\\4.897e-12\\0.0\\-4.897e-12\\1.0\\0.0"
@@ -75,3 +76,22 @@ def test_nifti_without_headers_shows_no_studies(tmp_path):
     found = acquisition(read_inputs(study, out, stores))
     assert found["studies"] == []
     assert len(found["histograms"]) == 2  # spacings; the headers' slice thickness is not there
+
+
+@pytest.mark.parametrize(
+    ("column", "common", "rare"),
+    [("Manufacturer", "Maker", "GE MEDICAL SYSTEMS"), ("StudyDescription", "MR HEAD", "MR BRAIN")],
+)
+def test_header_texts_of_one_patient_are_shown_only_where_they_name_nobody(inputs, column, common, rare):
+    """The first patient has two series with one text, so that no text stands in one series alone."""
+    role = next(c for c in inputs.cohort if c.startswith("role:"))
+    series, cohort = inputs.series.assign(**{column: common}), inputs.cohort.copy()
+    second = series[series["series_id"] == cohort.loc[0, role]].assign(series_id="second", **{column: "of Jane Roe"})
+    series = pd.concat([series, second], ignore_index=True)
+    cohort = pd.concat([cohort, cohort.head(1).assign(**{role: "second"})], ignore_index=True)
+    series.loc[series["series_id"] == cohort.loc[0, role], column] = "of Jane Roe"
+    series.loc[series["series_id"] == cohort.loc[1, role], column] = rare
+    lists = scans(replace(inputs, series=series, cohort=cohort))["lists"]
+    texts = {row["value"] for found in lists for row in found["rows"]}
+    assert {common, rare, "of one patient only"} <= texts
+    assert not [text for text in texts if "Roe" in text]

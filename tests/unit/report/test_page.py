@@ -254,7 +254,7 @@ def test_empty_columns_are_not_shown_and_single_descriptions_are_pooled(page):
     captions = flat(page)
     assert "Field strength" not in captions and "Slice thickness" not in captions
     assert "In-plane spacing" in captions and "Study description" in captions
-    assert "in one series only" in captions
+    assert "of one patient only" in captions
 
 
 def test_every_figure_has_a_text_alternative(page):
