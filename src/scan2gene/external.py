@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.cohorts.curate import Curated, curate
+from scan2gene.cohorts.ids import lost_ids
 from scan2gene.core.errors import CohortError, RunError, StudyError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.core.study import Study, for_run, input_roles
@@ -93,7 +94,7 @@ def external(
     said += [d for target in targets if (d := differences(shifted, name, target))]
     said += [*notes, *_counted(applied, theirs, curated), *applied.notes]
     _write(out, view, given.name, moved, shifted, said, rows)
-    return External(out, moved, shifted, said)
+    return External(out, moved, shifted, [*said, *lost_ids(curated.exclusions)])  # ids are for the console only
 
 
 def _of_both(
