@@ -19,9 +19,10 @@ from tests.integration.road import edit, nifti_study
 PATIENTS = 30
 # docs/guide.md, "Patients' identities": what a run directory holds when no pseudonyms are asked for
 DOCUMENTED = {
-    "uid", "file", "folder", "PatientID", "StudyDate", "StudyDescription", "SeriesDescription", "ProtocolName",
-    "SequenceName", "BodyPartExamined", "Manufacturer", "ManufacturerModelName", "ContrastBolusAgent", "PatientSex",
-    "date in a description", "PatientName",  # the last two as a part of SeriesDescription
+    "uid", "file", "folder", "PatientID", "StudyDate", "StudyTime", "StudyDescription", "SeriesDescription",
+    "ProtocolName", "SequenceName", "BodyPartExamined", "Manufacturer", "ManufacturerModelName", "ContrastBolusAgent",
+    "PatientSex", "SoftwareVersions", "PatientPosition", "date in a description",
+    "PatientName",  # the last two as a part of SeriesDescription
 }  # fmt: skip
 
 

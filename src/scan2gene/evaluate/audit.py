@@ -18,7 +18,7 @@ from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients
 from scan2gene.evaluate.facts import Against, Facts, Outside
-from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, header_columns, telling
+from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, header_columns, telling, to_pass_on
 from scan2gene.evaluate.headers import told as told_headers
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
@@ -318,7 +318,7 @@ def _facts(
 
 def _telling_headers(figures: Sequence[Figure], best: Figure) -> list[str]:
     own = [f for f in figures if (f.kind, f.split, f.target) == ("headers", best.split, best.target)]
-    return [f.told.partition(LISTED)[0] + "." for f in own if telling(f.p)]
+    return [to_pass_on(f.told.partition(LISTED)[0]) + "." for f in own if telling(f.p)]
 
 
 def _outside(best: Figure, found: Sequence[Transfer], shifted: Sequence[Shift]) -> Iterator[Outside]:

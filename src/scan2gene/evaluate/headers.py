@@ -34,6 +34,7 @@ _FEWEST, _SHARE = 3, 0.05  # patients that have, and that lack, a value or word,
 _VALUES = 12  # of a column: with more, only its order and its words are looked at
 _NUMERIC = 0.9  # of a column's entries that are numbers, from which it is one
 _WORD = re.compile(r"[A-Za-z]+|\d+")
+_NAMES = 6  # by which a column is called that several fields have
 _NAMED = 5  # columns named in a sentence
 _CHOSEN = 10  # columns that a baseline takes, at most
 _CLINICAL = ("PatientAge", "PatientSex")  # of the patient, not of the scan: a clinical baseline has them
@@ -44,7 +45,8 @@ class Headers:
     """Columns of numbers and of 0 and 1, by patient; NaN where unknown.
 
     Args:
-        table: Index patient_id; a column for each number, value and word that differs between patients.
+        table: Index patient_id; a column for each number, value and word that differs between patients; what tells the
+            same patients apart is one column with several names.
         looked_at: Columns of the index that they come from, those that are the same for all too.
     """
 
@@ -61,15 +63,24 @@ def header_columns(cohort: pd.DataFrame, series: pd.DataFrame) -> Headers:
     """
     first = cohort.drop_duplicates("patient_id").set_index("patient_id")
     index = series.drop_duplicates("series_id").set_index("series_id")
-    found: dict[bytes, tuple[str, np.ndarray]] = {}
+    found: dict[bytes, tuple[dict[str, str], np.ndarray]] = {}
     looked_at: dict[str, None] = {}
     for name, of, texts in _texts(first, index):
         looked_at[name] = None
         for what, values in _numbers_values_words(texts):
             if _differs(values):
-                found.setdefault(values.tobytes(), (what.format(f"{name}{of}"), values))
-    columns = dict(found.values())
+                names, _ = found.setdefault(_same_split(values), ({}, values))
+                names.setdefault(name.partition(" (")[0] + of, what.format(f"{name}{of}"))  # one name for each field
+    columns = {" / ".join(list(names.values())[:_NAMES]): values for names, values in found.values()}
     return Headers(pd.DataFrame(columns, index=first.index), tuple(looked_at))
+
+
+def _same_split(values: np.ndarray) -> bytes:
+    """The same for columns that tell the same patients apart: of two values, whichever is called 1."""
+    known = values[~np.isnan(values)]
+    if len(np.unique(known)) == 2:
+        values = np.where(np.isnan(values), np.nan, (values != known[0]).astype(float))
+    return values.tobytes()
 
 
 def _texts(first: pd.DataFrame, index: pd.DataFrame) -> Iterator[tuple[str, str, pd.Series]]:
@@ -236,6 +247,12 @@ def chosen(columns: pd.DataFrame, labels: pd.Series) -> list[str]:
         return []
     table = associated(columns[of_scan], labels)
     return list(table.index[table["p_holm"] < LEVEL][:_CHOSEN])
+
+
+def to_pass_on(said: str) -> str:
+    """What `told` says without words of paths and ids, dates and times, for a page that is passed on."""
+    said = re.sub(r"word '[^']*' in (path|patient id)", r"a word in \1", said)
+    return re.sub(r"((?:\w*[Dd]ate|StudyTime|SeriesTime|path|patient id)\b[^=;/]*) = '[^']*'", r"a value of \1", said)
 
 
 def telling(p: float | None) -> bool:

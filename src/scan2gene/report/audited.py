@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.shortcuts import FEWEST
 from scan2gene.report.inputs import Inputs
@@ -77,7 +78,11 @@ def audit(inputs: Inputs) -> dict[str, Any]:
         "checks": checks,
         "summary": _summary(len(checks), bad, open_),
         "tables": tables,
-        "named": [inputs.hide(f["told"]) for f in figures if f["kind"] in ("site", "scanner", "headers") and f["told"]],
+        "named": [
+            inputs.hide(to_pass_on(f["told"]))
+            for f in figures
+            if f["kind"] in ("site", "scanner", "headers") and f["told"]
+        ],
     }
 
 

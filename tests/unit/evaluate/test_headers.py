@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import fisher_exact, mannwhitneyu
 
 from scan2gene.evaluate.baselines import metadata_table, scored
-from scan2gene.evaluate.headers import associated, by_patient, header_columns, told
+from scan2gene.evaluate.headers import associated, by_patient, header_columns, to_pass_on, told
 
 N = 60
 
@@ -141,3 +141,20 @@ def test_the_metadata_baseline_learns_from_a_telling_name_and_only_on_training_p
 def test_sides_count_as_their_patient():
     labels = pd.DataFrame({"patient_id": ["a", "a", "b", "b"], "value": [0.0, 1.0, 0.0, np.nan]})
     assert by_patient(labels).to_dict() == {"a": 1.0, "b": 0.0}
+
+
+def test_what_is_passed_on_has_no_words_of_paths_ids_or_dates():
+    cohort, series, labels = _cohort()
+    folder = np.where(labels == 1, "kowalski", "dubois")
+    series["path"] = [f"/data/{f}/{p}/scan.nii" for f, p in zip(folder, cohort["patient_id"], strict=True)]
+    series["StudyDate"] = np.where(labels == 1, "20140403", "20150605")
+    cohort["date"] = series["StudyDate"].to_numpy()
+    cohort["patient_id"] = [f"{f}-{p}" for f, p in zip(folder, cohort["patient_id"], strict=True)]
+    labels.index = cohort["patient_id"]
+    series["SoftwareVersions"] = np.where(labels == 1, "VE11C", "B17")
+    headers = header_columns(cohort, series)
+    table = associated(headers.table, labels)
+    table = table.assign(p_holm=0.01)  # all of them are named
+    said = "".join(to_pass_on(told(headers, table.iloc[n : n + 5], "gene")) for n in range(0, len(table), 5))
+    assert not [w for w in ("kowalski", "dubois", "2014", "2015", "0403", "0605") if w in said]
+    assert "a word in path" in said and "VE11C" in said
