@@ -20,6 +20,7 @@ FOLD = ["run_id", "split", "repeat", "fold"]
 AGREEMENT_COLUMNS = (*FOLD, "what", "n", "agreement", "by_chance")
 MIN_EXAMS = 10
 NEIGHBOURS = 5
+MOST_ASKED = 2_000  # exams whose neighbours are looked for
 UMAP_EXAMS = 15  # below, neighbours are too few for UMAP
 SCANNER = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
 
@@ -111,21 +112,27 @@ def agreement(embeddings: np.ndarray, groups: np.ndarray, patients: np.ndarray) 
         patients: (N,); exams of one patient are no neighbours of each other.
 
     Returns:
-        Mean share among the `NEIGHBOURS` nearest, and its mean over random orders.
+        Mean share among the `NEIGHBOURS` nearest, and its mean over random orders; of very many exams, over
+        `MOST_ASKED` of them.
     """
     spread = embeddings.std(axis=0)
     values = (embeddings - embeddings.mean(axis=0)) / np.where(spread > 0, spread, 1)
     square = (values**2).sum(axis=1)
-    far = square[:, None] + square[None, :] - 2 * values @ values.T
-    own = patients[:, None] == patients[None, :]
-    same = (groups[:, None] == groups[None, :]) & ~own
-    near = np.argsort(np.where(own, np.inf, far), axis=1, kind="stable")[:, :NEIGHBOURS]
-    others = (~own).sum(axis=1)
-    share = np.take_along_axis(same, near, axis=1).mean(axis=1)
+    asked = np.linspace(0, len(values) - 1, min(len(values), MOST_ASKED)).round().astype(int)
+    share, chance, others = (np.zeros(len(asked)) for _ in range(3))
+    for start in range(0, len(asked), 256):
+        rows, place = asked[start : start + 256], slice(start, start + 256)
+        own = patients[rows, None] == patients[None, :]
+        same = (groups[rows, None] == groups[None, :]) & ~own
+        far = np.where(own, np.inf, square[rows, None] + square[None, :] - 2 * values[rows] @ values.T)
+        near = np.argsort(far, axis=1, kind="stable")[:, :NEIGHBOURS]
+        others[place] = (~own).sum(axis=1)
+        share[place] = np.take_along_axis(same, near, axis=1).mean(axis=1)
+        chance[place] = same.sum(axis=1) / np.maximum(others[place], 1)
     enough = others >= NEIGHBOURS
     if not enough.any():
         return float("nan"), float("nan")
-    return float(share[enough].mean()), float((same.sum(axis=1) / np.maximum(others, 1))[enough].mean())
+    return float(share[enough].mean()), float(chance[enough].mean())
 
 
 def agreement_table(

@@ -12,6 +12,8 @@ from scan2gene.evaluate.pairs import Spread
 
 LEVEL = 0.95
 SINGLE = "a single patient in the rarer class shows no spread"
+EXACT = 2_000  # patients, up to which each is left out in turn; of more, so many that stand for their neighbours
+_CELLS = 250_000  # weights of draws or patients left out that are in memory at once
 MAX_UNDEFINED = 0.1  # a larger share of draws without a value makes the interval meaningless
 
 
@@ -34,18 +36,53 @@ def bootstrap_counts(strata: np.ndarray, draws: int, seed: int) -> np.ndarray:
         seed: Same seed, same draws: metrics of one table are then paired.
 
     Returns:
-        (draws, P) float64 counts.
+        (draws, P) counts, uint8: nobody is drawn 256 times.
     """
     rng = np.random.default_rng(seed)
-    counts = np.zeros((draws, len(strata)))
+    counts = np.zeros((draws, len(strata)), np.uint8)
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
         size = len(members)
-        drawn = (
-            rng.integers(0, size, (draws, size), dtype=np.int32) + (np.arange(draws, dtype=np.int64) * size)[:, None]
-        )
-        counts[:, members] = np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size)
+        for rows in portions(draws, size, 8 * _CELLS):
+            some = rows.stop - rows.start
+            drawn = rng.integers(0, size, (some, size), dtype=np.int32) + (np.arange(some) * size)[:, None]
+            counts[rows, members] = np.bincount(drawn.ravel(), minlength=some * size).reshape(some, size)
     return counts
+
+
+def portions(rows: int, columns: int, cells: int = _CELLS) -> list[slice]:
+    """Rows of a wide matrix in parts of about so many cells."""
+    step = max(1, cells // max(columns, 1))
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def without_each(
+    evaluate: Callable[[np.ndarray], np.ndarray], patients: int, order: np.ndarray | None = None
+) -> np.ndarray:
+    """A statistic without each patient, never holding a matrix of patients by patients.
+
+    Args:
+        evaluate: Weights (D, P) -> values (D,) or (D, M).
+        patients: P.
+        order: (P,) patients in an order in which neighbours are alike. With more than `EXACT` patients only that many,
+            evenly spaced in it, are left out in turn, and each stands for those around it. What is made of
+            these values, an acceleration, is then below 0.01.
+
+    Returns:
+        (P,) or (P, M).
+    """
+    order = np.arange(patients) if order is None else order
+    edges = np.linspace(0, patients, min(patients, EXACT) + 1).astype(int)
+    left = order[(edges[:-1] + edges[1:]) // 2]
+    parts = []
+    for rows in portions(len(left), patients):
+        weights = np.ones((rows.stop - rows.start, patients))
+        weights[np.arange(len(weights)), left[rows]] = 0
+        parts.append(np.asarray(evaluate(weights), float))
+    found = np.concatenate(parts)
+    values = np.empty((patients, *found.shape[1:]))
+    values[order] = np.repeat(found, np.diff(edges), axis=0)
+    return values
 
 
 @dataclass(frozen=True)
@@ -108,9 +145,10 @@ def resample(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) 
         counts: (draws, P) from `bootstrap_counts`.
     """
     patients = counts.shape[1]
-    values = (np.asarray(statistic(w), dtype=float) for w in (np.ones(patients), counts, 1 - np.eye(patients)))
-    value, draws, left_out = values
-    return Resampled(float(value), draws, left_out)
+    value = float(np.asarray(statistic(np.ones(patients)), dtype=float))
+    parts = portions(len(counts), patients, 8 * _CELLS)
+    draws = [np.asarray(statistic(counts[rows].astype(float)), float) for rows in parts]
+    return Resampled(value, np.concatenate(draws), without_each(statistic, patients))
 
 
 def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, fewest: int = 0) -> Estimate:

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ HIGHEST = 0.92  # level in any cohort: even hippocampi cut out along their masks
 APART = 0.08  # above what either patient has in common with any other; between different patients 0.06 at most
 APART_FROM = 0.80  # a pair that stands apart counts from here
 FEWEST = 10  # patients from which a cohort says what is usual in it
+_EVERY_PAIR = 50  # patients with one identity: of more, not every pair is listed
 _LARGEST_GROUP = 6  # ids with one stem: more are numbered patients, not visits of one
 
 # What a file or id is called when it is a visit, or an altered copy, of something else.
@@ -67,9 +69,9 @@ class Parts:
         self.folds = list(split[FOLD].drop_duplicates().itertuples(index=False, name=None))
         place = {fold: n for n, fold in enumerate(self.folds)}
         number = [place[f] for f in split[FOLD].itertuples(index=False, name=None)]
-        self._of = split.assign(number=number).groupby("patient_id")[["number", "part"]].apply(
-            lambda rows: dict(zip(rows["number"], rows["part"], strict=True))
-        ).to_dict()  # fmt: skip
+        self._of: dict[str, dict[int, str]] = defaultdict(dict)
+        for patient, fold, part in zip(split["patient_id"], number, split["part"], strict=True):
+            self._of[patient][fold] = part
 
     def apart(self, one: str, two: str) -> dict[str, Any] | None:
         """A fold in which two patients stand in different parts, one of them tested if possible; None without such."""
@@ -81,6 +83,20 @@ class Parts:
         number = (tested or found)[0]
         where = dict(zip(FOLD, self.folds[number], strict=True))
         return {**where, "one": one, "part_one": ours[number], "two": two, "part_two": theirs[number]}
+
+    def partners(self, patients: Sequence[str]) -> list[tuple[str, str]]:
+        """Each of many patients with one of them who stands in another part, where there is such a one."""
+        found: dict[str, str] = {}
+        for number in range(len(self.folds)):
+            first: dict[str, str] = {}  # of each part
+            for patient in patients:
+                if number in self._of.get(patient, {}):
+                    first.setdefault(self._of[patient][number], patient)
+            for patient in patients if len(first) > 1 else ():
+                part = self._of.get(patient, {}).get(number)
+                if part is not None and patient not in found:
+                    found[patient] = next(other for name, other in first.items() if name != part)
+        return sorted({(min(pair), max(pair)) for pair in found.items()})
 
 
 def patients_apart(split: pd.DataFrame) -> Check:
@@ -266,18 +282,18 @@ def copies_before_split(manifest: pd.DataFrame | None) -> Check:
 
 
 def _apart(patients: Sequence[str], parts: Parts, what: str) -> list[dict[str, Any]]:
-    found = []
-    for n, one in enumerate(patients):
-        for two in patients[n + 1 :]:
-            where = parts.apart(one, two)
-            if where:
-                found.append(where | {"what": what})
-    return found
+    """Pairs of patients in different parts; of very many, one pair for each."""
+    many = len(patients) > _EVERY_PAIR
+    pairs = parts.partners(patients) if many else list(combinations(patients, 2))
+    shared = f"{what}, which {len(patients)} patients share" if many else what
+    found = [parts.apart(one, two) for one, two in pairs]
+    return [where | {"what": shared} for where in found if where]
 
 
 def _pairs(cases: Sequence[Mapping[str, Any]]) -> str:
     number = len({(c["one"], c["two"]) for c in cases})
-    return f"{number} pair{'s' * (number != 1)} of patients"
+    least = "at least " if any("patients share" in c["what"] for c in cases) else ""
+    return f"{least}{number} pair{'s' * (number != 1)} of patients"
 
 
 def outcome(name: str, cases: Sequence[dict[str, Any]], found: str, clean: str) -> Check:

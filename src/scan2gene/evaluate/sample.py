@@ -20,6 +20,7 @@ from scan2gene.evaluate.intervals import (
     interval_of,
     logit_interval,
     middle_of,
+    without_each,
     without_spread,
 )
 from scan2gene.evaluate.metrics import METRICS, OF_CELLS, SHARES, WITHIN_FOLD
@@ -72,12 +73,12 @@ class Sample:
         return too_few(int(truth.sum()), len(truth), None if len(truth) == patients else self.fewest)
 
     def counts(self, draws: int, seed: int) -> np.ndarray:
-        """(draws, P): how often each patient, in the order of ids, is drawn.
+        """(draws, P) uint8: how often each patient, in the order of ids, is drawn.
 
         Patients are drawn among those with as many positive and negative sides, and both
         sides of one together.
         """
-        return _drawn_counts(self._strata().tobytes(), draws, seed).astype(float)
+        return _drawn_counts(self._strata().tobytes(), draws, seed)
 
     def _strata(self) -> np.ndarray:
         sides = self.units.groupby("patient_id")["y_true"].agg(["sum", "size"])
@@ -109,10 +110,21 @@ class Sample:
         if new:
             counts = _drawn_counts(self._strata().tobytes(), draws, seed)
             patients = counts.shape[1]
-            weightings = (np.ones((1, patients)), counts, 1 - np.eye(patients))
-            value, drawn, left_out = (self._at_weights(new, w) for w in weightings)
+            value, drawn = (self._at_weights(new, w) for w in (np.ones((1, patients)), counts))
+            left_out = self._without_each(new)
             self._drawn.update({m: Resampled(float(value[m][0]), drawn[m], left_out[m]) for m in new})
         return self._drawn
+
+    def _without_each(self, metrics: list[str]) -> dict[str, np.ndarray]:
+        """Metric -> (P,) without each patient, neighbours being of one stratum and like scores."""
+        score = self.table.groupby("patient_id")["prob"].mean().to_numpy()
+        order = np.lexsort((score, self._strata()))
+
+        def evaluate(weights: np.ndarray) -> np.ndarray:
+            found = self._at_weights(metrics, weights)
+            return np.stack([found[m] for m in metrics], axis=1)
+
+        return dict(zip(metrics, without_each(evaluate, len(order), order).T, strict=True))
 
     def _at_weights(self, metrics: list[str], weights: np.ndarray) -> dict[str, np.ndarray]:
         """Metric -> (D,) at weights of patients (D, P): `statistic`, with what the metrics share computed once."""
@@ -205,6 +217,5 @@ def _spread(table: pd.DataFrame, other: np.ndarray | None = None) -> Spread | No
 
 @lru_cache(maxsize=8)
 def _drawn_counts(strata: bytes, draws: int, seed: int) -> np.ndarray:
-    """`bootstrap_counts`, small in memory: runs of a study are drawn alike, and drawing costs more than scoring."""
-    counts = bootstrap_counts(np.frombuffer(strata, np.int64), draws, seed)
-    return counts.astype(np.uint8 if counts.max(initial=0) < 256 else np.uint32)
+    """`bootstrap_counts`, kept: runs of a study are drawn alike, and drawing costs more than scoring."""
+    return bootstrap_counts(np.frombuffer(strata, np.int64), draws, seed)

@@ -108,10 +108,13 @@ def ridge_scores(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.
     """
     mean, spread = train.mean(axis=0), train.std(axis=0)
     known, asked = ((x - mean) / np.where(spread > 0, spread, 1) for x in (train, test))
-    gram = known @ known.T  # (n, n)
-    penalty = RIDGE * max(float(np.trace(gram)) / len(gram), 1e-12)
+    penalty = RIDGE * max(float((known**2).sum()) / len(known), 1e-12)
     centred = labels - labels.mean(axis=0)
-    return (asked @ known.T) @ np.linalg.solve(gram + penalty * np.eye(len(gram)), centred)
+    if known.shape[1] < len(known):  # the same weights by the smaller of two systems
+        square = known.T @ known + penalty * np.eye(known.shape[1])  # (F, F)
+        return asked @ np.linalg.solve(square, known.T @ centred)
+    gram = known @ known.T + penalty * np.eye(len(known))  # (n, n)
+    return (asked @ known.T) @ np.linalg.solve(gram, centred)
 
 
 def logistic_scores(train: np.ndarray, labels: np.ndarray, test: np.ndarray, strength: float = 1.0) -> np.ndarray:

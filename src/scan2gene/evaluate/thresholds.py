@@ -18,9 +18,11 @@ def g_mean_threshold(y_true: np.ndarray, prob: np.ndarray) -> float:
     """
     scores = np.unique(prob)
     cuts = np.concatenate([scores[:1], (scores[1:] + scores[:-1]) / 2])
-    positive = prob[None, :] >= cuts[:, None]  # (cuts, N)
-    tpr = (positive & (y_true == 1)).sum(axis=1) / (y_true == 1).sum()
-    fpr = (positive & (y_true == 0)).sum(axis=1) / (y_true == 0).sum()
+    rates = []
+    for truth in (1, 0):
+        own = np.sort(prob[y_true == truth])
+        rates.append((len(own) - np.searchsorted(own, cuts, "left")) / len(own))  # share at or above each cut
+    tpr, fpr = rates
     quality = np.sqrt(tpr * (1 - fpr))
     best = np.flatnonzero(quality >= quality.max() - 1e-12)
     return float(cuts[best[np.argmin(np.abs(cuts[best] - np.median(prob)))]])

@@ -18,6 +18,7 @@ _BLOCK, _REACH = 8, 4  # edge of a block, and how far it may lie elsewhere
 _STARTS = (4, 12, 20)
 _CROPS = (1, 2)  # voxels of a print that a copy may lack at each end
 _AT_ONCE = 24  # pairs in memory
+_HELD = 2_000  # volumes whose fine structure is held; of more, that of each pair is made when it is compared
 _SMOOTH, _COARSER = 0.7, 1.5  # voxels of a print; what is finer a small crop blurs, what is coarser all bodies share
 _WAVES = 6  # periods across a print, along each axis, of what shifted candidates are found by
 _FLAT = 0.25  # blocks with less contrast than this share of the print's median block say nothing
@@ -134,11 +135,13 @@ def _waves(prints: np.ndarray) -> np.ndarray:
 
 def alike(prints: np.ndarray, pairs: Sequence[tuple[int, int, tuple[int, ...]]]) -> Iterator[Pair]:
     """How alike the prints of each pair are, in the order given; of pairs far from alike, by fewer blocks."""
-    fine = _fine(prints)
+    whole = _fine(prints) if len(prints) <= _HELD else None
     for start in range(0, len(pairs), _AT_ONCE):
         some = pairs[start : start + _AT_ONCE]
-        second = np.stack([np.flip(fine[two], flip) for _, two, flip in some])
-        first = fine[[one for one, _, _ in some]]
+        fine = _fine(prints[[n for pair in some for n in pair[:2]]]) if whole is None else whole
+        seats = [(2 * n, 2 * n + 1) if whole is None else pair[:2] for n, pair in enumerate(some)]
+        second = np.stack([np.flip(fine[two], pair[2]) for (_, two), pair in zip(seats, some, strict=True)])
+        first = fine[[one for one, _ in seats]]
         values = _best_fits(first, second, _FEW)
         close = values >= _LOOK
         if close.any():

@@ -72,7 +72,9 @@ def reliability(y_true: np.ndarray, prob: np.ndarray, patient: np.ndarray, seed:
     weight, hits = np.zeros((len(names), GRID)), np.zeros((len(names), GRID))
     np.add.at(weight, whose, kernel)
     np.add.at(hits, whose, kernel * y_true[:, None])
-    counts = bootstrap_counts(np.array([y_true[whose == p].max() for p in range(len(names))]), DRAWS, seed)
+    positive = np.zeros(len(names))
+    np.maximum.at(positive, whose, y_true)
+    counts = bootstrap_counts(positive, DRAWS, seed).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (counts @ hits) / (counts @ weight)  # (draws, G)
     low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
