@@ -24,6 +24,7 @@ from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.paired import holm
 from scan2gene.evaluate.permutation import PERMUTATIONS
+from scan2gene.evaluate.places import Cues, cue_figures, cues_against, unchanged
 from scan2gene.evaluate.sample import Sample
 from scan2gene.evaluate.shortcuts import (
     ALTERED,
@@ -38,8 +39,9 @@ from scan2gene.evaluate.shortcuts import (
 )
 from scan2gene.evaluate.subgroups import grouped, subgroups
 from scan2gene.evaluate.transfer import Transfer, told, transfers
-from scan2gene.evaluate.verdict import Verdict, judge
+from scan2gene.evaluate.verdict import Verdict, judge, keeps
 
+ALONE = {"only_border": "the border of the pictures", "only_outside": "what lies outside the body"}
 METADATA = "scanner, site, scan settings, header fields and names"
 SUSPICIONS = frozenset({"visits and copies"})  # found, yet perhaps no leak
 
@@ -60,6 +62,7 @@ class Tables:
         thresholds: thresholds.json.
         grey: Grey-value measures of prepared volumes, by patient_id; None where no site is external.
         learned: From `learned.learned`.
+        cues: Run -> numbers about single places of the pictures that it sees.
     """
 
     cohort: pd.DataFrame
@@ -73,6 +76,7 @@ class Tables:
     thresholds: Sequence[dict[str, Any]] = ()
     grey: pd.DataFrame | None = None
     learned: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    cues: Mapping[str, Cues] = field(default_factory=dict)
 
 
 def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> list[Figure]:
@@ -99,6 +103,7 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
             own = tested[(tested["split"] == split.name) & (tested["target"] == target)]
             by_run = {run: rows for run, rows in own.groupby("run_id") if run in networks}
             figures += _of_target(study, tables, features, headers, (split.name, target), by_run, site)
+            figures += _of_pictures(study, tables, (split.name, target), by_run)
             figures += _unscored(tables.predictions, (split.name, target), [n for n in networks if n not in by_run])
             for run, scores in by_run.items():
                 network = next(f for f in figures if (f.kind, f.split, f.target, f.run) == (
@@ -164,6 +169,18 @@ def _of_headers(headers: Headers, labels: pd.Series, where: tuple[str, str]) -> 
         "headers", split, target, "", "headers and names", Estimate(None, reason="each by itself"), len(labels),
         int(labels.sum()), p, told=told_headers(headers, table, target),
     )  # fmt: skip
+
+
+def _of_pictures(
+    study: Study, tables: Tables, where: tuple[str, str], by_run: dict[str, pd.DataFrame]
+) -> Iterator[Figure]:
+    """What single places of pictures tell, once for all networks that see the same ones."""
+    labels = tables.labels[(tables.labels["target"] == where[1]) & tables.labels["value"].notna()]
+    rows = tables.split[tables.split["split"] == where[0]]
+    for cues in {id(c): c for c in tables.cues.values()}.values():
+        networks = {run: scores for run, scores in by_run.items() if tables.cues.get(run) is cues}
+        if networks:
+            yield from cue_figures(cues, networks, where, labels, rows, _draws(study), PERMUTATIONS, study.seed)
 
 
 def _unscored(predictions: pd.DataFrame, where: tuple[str, str], runs: Sequence[str]) -> Iterator[Figure]:
@@ -306,6 +323,7 @@ def _facts(
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
         erased_n=erased.n if erased else None,
+        cues=cues_against(figures, best), alone=_alone(by_kind), unchanged=unchanged(here, best),
         elsewhere=tuple(elsewhere), outside=tuple(_outside(best, *beyond)),
         slope=slope_and_intercept(rows["y_true"].to_numpy(float), p, patient)[0] if len(rows) else None,
         learned=tables.learned.get((best.run, best.split, best.target)),
@@ -319,6 +337,14 @@ def _facts(
 def _telling_headers(figures: Sequence[Figure], best: Figure) -> list[str]:
     own = [f for f in figures if (f.kind, f.split, f.target) == ("headers", best.split, best.target)]
     return [to_pass_on(f.told.partition(LISTED)[0]) + "." for f in own if telling(f.p)]
+
+
+def _alone(by_kind: Mapping[str, Figure]) -> tuple[tuple[str, Estimate], ...]:
+    """Copies without the inside of the body by which the network keeps its skill."""
+    return tuple(
+        (words, by_kind[kind].estimate) for kind, words in ALONE.items()
+        if kind in by_kind and keeps(by_kind[kind].estimate, kept(by_kind[kind]))
+    )  # fmt: skip
 
 
 def _outside(best: Figure, found: Sequence[Transfer], shifted: Sequence[Shift]) -> Iterator[Outside]:

@@ -77,6 +77,21 @@ class Outside:
 
 
 @dataclass(frozen=True)
+class Cue:
+    """Something other than the lesion that does as well as a network.
+
+    Args:
+        of: In words.
+        estimate: Its AUROC.
+        where: A sentence about the place; empty where there is none.
+    """
+
+    of: str
+    estimate: Estimate
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is known of the best network of one target and split.
 
@@ -97,6 +112,9 @@ class Facts:
         erased: AUROC with the lesion erased; None where it was not done.
         left: Share of the skill that is left then.
         erased_n: Patients behind it; of slices, those whose chosen slices show the lesion.
+        cues: What does as well without a network: the border, what lies outside the body, a few constant pixels.
+        alone: (what is shown alone, AUROC) where the network keeps its skill by the border or the outside alone.
+        unchanged: No altered copy changes its AUROC.
         elsewhere: (sites never seen in training, AUROC, patients).
         outside: At external sites.
         slope: Calibration slope.
@@ -121,6 +139,9 @@ class Facts:
     erased: Estimate | None = None
     left: float | None = None
     erased_n: int | None = None
+    cues: tuple[Cue, ...] = ()
+    alone: tuple[tuple[str, Estimate], ...] = ()
+    unchanged: bool = False
     elsewhere: tuple[tuple[str, Estimate, int], ...] = ()
     outside: tuple[Outside, ...] = ()
     slope: Estimate | None = None
@@ -129,6 +150,11 @@ class Facts:
     leaks: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()
     fewest: int | None = None
+
+    @property
+    def lesion_tested(self) -> bool:
+        """Whether copies without the lesion were scored."""
+        return self.erased is not None and self.erased.value is not None
 
     @property
     def lacking(self) -> str:

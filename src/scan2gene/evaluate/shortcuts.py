@@ -35,6 +35,8 @@ ALTERED = {
     "resliced": "with each slice blurred into its neighbours",
     "every_second": "by every second of its slices alone",
     "mirrored": "with left and right exchanged",
+    "only_border": "with the border alone, set around one and the same other scan",
+    "only_outside": "with what lies outside every body alone, beside one and the same other scan",
 }
 
 

@@ -8,8 +8,11 @@ The rules, in order; the first that holds gives the headline:
 4. worse      it is below 0.05 and the AUROC below 0.5.
 5. shortcut   scan metadata alone predict the label better than chance, and the network is not
               shown to know more than they do; or as much as KEPT of its skill is left when the
-              lesion is erased, and that rest is better than chance.
-6. unproven   it is not shown to beat scan metadata, or the clinical baseline (paired test, Holm).
+              lesion is erased, or when only the border or what lies outside every body is shown,
+              and that rest is better than chance; or a rule without a network does as well by the
+              border, by what lies outside the body, or by a few constant pixels (`places.marks`).
+6. unproven   it is not shown to beat scan metadata, or the clinical baseline (paired test, Holm);
+              or no copy without the lesion could be scored, mostly because there is no mask.
 7. better     none of these.
 
 Of 5, 6 and 7 the headline also says where the network was tested at external sites and lost: the
@@ -28,6 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, tried
+from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.verdict_words import Kind, sentences
 
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
@@ -75,10 +79,10 @@ def _kind(facts: Facts) -> Kind:
         return "chance"
     if facts.auroc.value < CHANCE:
         return "worse"
-    if _reads_scanner(facts) or _needs_no_lesion(facts):
+    if _reads_scanner(facts) or _needs_no_lesion(facts) or facts.cues or facts.alone:
         return "shortcut"
     baselines = [b for _, b in tried(facts)]
-    return "better" if all(b.beaten for b in baselines) else "unproven"
+    return "better" if facts.lesion_tested and all(b.beaten for b in baselines) else "unproven"
 
 
 def _reads_scanner(facts: Facts) -> bool:
@@ -86,10 +90,12 @@ def _reads_scanner(facts: Facts) -> bool:
 
 
 def _needs_no_lesion(facts: Facts) -> bool:
-    erased = facts.erased
-    if erased is None or erased.low is None or facts.left is None:
-        return False
-    return erased.low > CHANCE and facts.left >= KEPT
+    return facts.erased is not None and keeps(facts.erased, facts.left)
+
+
+def keeps(estimate: Estimate, left: float | None) -> bool:
+    """Whether most of a network's skill is left on altered copies, and that rest is better than chance."""
+    return estimate.low is not None and left is not None and estimate.low > CHANCE and left >= KEPT
 
 
 def _headline(facts: Facts, kind: Kind) -> str:
@@ -97,13 +103,18 @@ def _headline(facts: Facts, kind: Kind) -> str:
     if kind == "shortcut":
         because = ["scan metadata alone do as well"] if _reads_scanner(facts) else []
         because += ["the lesion is not needed"] if _needs_no_lesion(facts) else []
+        shown = list(dict.fromkeys([*(words for words, _ in facts.alone), *(cue.of for cue in facts.cues)]))
+        because += [f"{' or '.join(shown)} alone is enough"] if shown else []
         return f"{words}: {', and '.join(because)}"
-    if kind == "unproven":
+    if kind in ("unproven", "better"):
         pending = [name for name, b in tried(facts) if not b.beaten]
-        return f"{words}, but not shown to beat {' or '.join(pending)} alone"
-    if kind == "better":
-        held = [name for name, _ in tried(facts)]
-        return f"{words}{', and than ' + ' or '.join(held) + ' alone' if held else ''}"
+        held = [name for name, b in tried(facts) if b.beaten]
+        untested = "whether it needs the lesion could not be tested"
+        if pending:
+            rest = "" if facts.lesion_tested else f", and {untested}"
+            return f"{words}, but not shown to beat {' or '.join(pending)} alone{rest}"
+        rest = "" if facts.lesion_tested else f", but {untested}"
+        return f"{words}{', and than ' + ' or '.join(held) + ' alone' if held else ''}{rest}"
     return words
 
 

@@ -32,7 +32,9 @@ def sentences(facts: Facts, kind: Kind, reads_scanner: bool) -> Iterator[str]:
     yield from facts.leaks
     yield _figures(facts, kind)
     if kind != "unknown":
-        for part in (_baselines(facts), _lesion(facts), _transfer(facts), _calibration(facts, kind)):
+        for part in (
+            _baselines(facts), _lesion(facts, kind), _marks(facts), _transfer(facts), _calibration(facts, kind)
+        ):  # fmt: skip
             yield from part
         yield from facts.gaps
         yield from _needed(facts, kind)
@@ -43,10 +45,14 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
     """What the headline means, for somebody who reads no figures."""
     if kind == "shortcut" and reads_scanner:
         return "What the network has learned may be where and how a patient was scanned, not the disease."
+    if kind == "shortcut" and (facts.cues or facts.alone):
+        return "What the network has learned may be a mark in the pictures, not the disease: look at the places below."
     if kind == "shortcut":
         return "The network keeps most of its skill without seeing the lesion, so most of it rests on something else."
     if kind == "unproven":
         known = " or ".join(name for name, b in tried(facts) if not b.beaten)
+        if not known:
+            return f"Something in the pictures goes with {facts.target}; that it is the disease is not shown."
         return f"The network knows something of {facts.target}, but perhaps nothing that {known} do not tell."
     beside = " that " + " and ".join(name for name, _ in tried(facts)) + " do not tell" if tried(facts) else ""
     return {
@@ -107,13 +113,32 @@ def _baselines(facts: Facts) -> list[str]:
     return said
 
 
-def _lesion(facts: Facts) -> list[str]:
+def _lesion(facts: Facts, kind: Kind) -> list[str]:
     if facts.erased is None or facts.erased.value is None:
-        return []
+        if kind not in ("shortcut", "unproven"):
+            return []
+        why = (
+            "no scored copy lacks it, which takes a mask of the lesion (explain.mask) and a network that sees pictures"
+        )
+        why = facts.erased.reason if facts.erased is not None and facts.erased.reason else why
+        return [f"Whether the network needs the lesion could not be tested, because {why}."]
     left = "" if facts.left is None else f": {percent(facts.left)} of its skill is left"
     fewer = facts.erased_n is not None and facts.erased_n < facts.n
     where = f", on {facts.erased_n} of {facts.n} patients," if fewer else ""
     return [f"With the lesion erased{where} its AUROC is {_spread(facts.erased)}{left}."]
+
+
+def _marks(facts: Facts) -> list[str]:
+    """What else in the pictures gives the answer."""
+    said = [f"The network by {words} alone reaches {_spread(estimate)}." for words, estimate in facts.alone]
+    for cue in facts.cues:
+        said.append(f"A rule without a network that sees only {cue.of} reaches {_spread(cue.estimate)}.")
+        said += [cue.where] if cue.where else []
+    if facts.cues and not facts.lesion_tested:
+        said.append("If the lesion itself always lies there, as in scans cut around it, name its mask and run again.")
+    if facts.unchanged:
+        said.append("Its AUROC is the same on every altered copy of the scans, as it is where a mark gives the answer.")
+    return said
 
 
 def _transfer(facts: Facts) -> list[str]:

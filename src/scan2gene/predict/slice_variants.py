@@ -19,7 +19,19 @@ from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.cohort import CohortTensors, Images
 from scan2gene.predict.forward import Passed, forward_variants
-from scan2gene.predict.variants import common_box, filled, hole_of, inputs_of, noisy, normal, shifted, with_box
+from scan2gene.predict.pixels import air_of, border_of
+from scan2gene.predict.variants import (
+    LEAST_AIR,
+    SAMPLED,
+    common_box,
+    filled,
+    hole_of,
+    inputs_of,
+    noisy,
+    normal,
+    shifted,
+    with_box,
+)
 
 Change = tuple[str, Tensor, list[int]]  # variant, copies, which of the given slices they are of
 
@@ -87,7 +99,8 @@ class _Scene:
 
     `unions` has for each exam and role the pixels that show the lesion in any slice, `box` the edges of one box for
     all; `donors` the slices of each role that lend their surroundings to every lesion, `elsewhere` what the network
-    says of them without their own.
+    says of them without their own. `regions` has what is shown alone (role -> bool (H, W)), `frames` for each role the
+    one slice in which it is shown.
     """
 
     model: nn.Module
@@ -101,6 +114,8 @@ class _Scene:
     box: tuple[int, ...] | None
     donors: Mapping[str, list[int]]
     elsewhere: dict[str, Passed]
+    regions: Mapping[str, Mapping[str, Tensor]]
+    frames: dict[str, Tensor]
 
 
 def _scene(
@@ -121,7 +136,34 @@ def _scene(
                 donors[role] = slices
     box = common_box(unions.values(), images.shape[2:])
     device = next(model.parameters()).device
-    return _Scene(model, data, images, device, beside, batch_size, seed, unions, box, donors, {})
+    regions = _regions(data, rows, images, device)
+    scene = _Scene(model, data, images, device, beside, batch_size, seed, unions, box, donors, {}, regions, {})
+    for role, slices in _by(data.exams["role"], rows).items():
+        exams = _by(data.exams["exam_id"], slices)
+        among = exams[min(exams)]  # whatever their order
+        middle = [among[len(among) // 2]]
+        scene.frames[role] = _without_lesion(inputs_of(data, middle, images, device)[0], middle, scene)
+    return scene
+
+
+def _regions(
+    data: CohortTensors, rows: Sequence[int], images: Images, device: torch.device
+) -> dict[str, dict[str, Tensor]]:
+    """Variant -> role -> bool (H, W): the border, and what lies outside the body in every slice of some exams."""
+    border = torch.from_numpy(border_of(*images.shape[2:])).to(device)
+    outside: dict[str, Tensor] = {}
+    for role, own in _by(data.exams["role"], rows).items():
+        exams = list(_by(data.exams["exam_id"], own).values())
+        common = np.ones(tuple(images.shape[2:]), bool)
+        for n in np.unique(np.linspace(0, len(exams) - 1, min(SAMPLED, len(exams))).astype(int)):
+            stack = images[torch.as_tensor(exams[n]).to(images.device)][:, 0].float().cpu().numpy()
+            common &= air_of(stack).all(axis=0)
+            if not common.any():
+                break
+        outside[role] = torch.from_numpy(common).to(device)
+    found = {"only_border": dict.fromkeys(outside, border)}
+    enough = all(float(region.float().mean()) >= LEAST_AIR for region in outside.values())
+    return found | ({"only_outside": outside} if enough else {})
 
 
 def _by(column: pd.Series, rows: Sequence[int]) -> dict[str, list[int]]:
@@ -162,12 +204,23 @@ def _changes(x: Tensor, chosen: list[int], scene: _Scene) -> Iterator[Change]:
         keep = [n for n, row in enumerate(chosen) if scene.beside.left_right.get(row) == axis]
         if keep:
             yield "mirrored", x[keep].flip([axis]), keep
+    for name, regions in scene.regions.items():
+        yield name, _within(x, regions, chosen, scene), every
     keep = [n for n, row in enumerate(chosen) if row in masks]
     if keep:
         yield "erased", _without_lesion(x[keep], [chosen[n] for n in keep], scene), keep
     exam = scene.data.exams["exam_id"].iloc[chosen[0]]
     if scene.box is not None and any(of == exam for of, _ in scene.unions):
         yield "background", filled(x, _columns(x, chosen, scene), noise), every
+
+
+def _within(x: Tensor, regions: Mapping[str, Tensor], chosen: Sequence[int], scene: _Scene) -> Tensor:
+    """What lies in the region of a role, lesions left out, in one and the same slice of it."""
+    roles = scene.data.exams["role"].iloc[list(chosen)]
+    empty = torch.zeros(x.shape[2:], dtype=torch.bool)
+    hole = hole_of([scene.beside.masks.get(row, empty) for row in chosen], x) > 0
+    shown = torch.stack([regions[role] for role in roles])[:, None] & ~hole
+    return torch.where(shown, x, torch.cat([scene.frames[role] for role in roles]))
 
 
 def _noise(x: Tensor, chosen: Sequence[int], scene: _Scene) -> Tensor:

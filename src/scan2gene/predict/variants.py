@@ -1,9 +1,10 @@
 """Altered copies of tested exams, and what a network says of them: what a shortcut audit compares with the original.
 
 Of what is erased, the hole itself must be no cue: it is filled from its surroundings, with their
-noise. Where only the lesion is to be seen, it lies in one and the same other scan. Only tested exams
-are altered, since only they are scored. What changes pictures takes volumes (B, R, D, H, W) and slices
-(B, R, H, W) alike, and works along all axes that are there; `predict.slice_variants` has the copies of slices.
+noise. Where only the lesion, the border, or what lies outside every body is to be seen, it is set
+into one and the same other scan. Only tested exams are altered, since only they are scored. What
+changes pictures takes volumes (B, R, D, H, W) and slices (B, R, H, W) alike, and works along all axes
+that are there; `predict.slice_variants` has the copies of slices.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.data.cohort import CohortTensors, Images, to_input
+from scan2gene.predict.pixels import air_of, border_of
 
 WITH_MASK = ("erased", "background", "only_lesion")
-WITHOUT_MASK = ("shifted", "noise", "resliced", "mirrored")
+WITHOUT_MASK = ("shifted", "noise", "resliced", "mirrored", "only_border", "only_outside")
 MOST_FIELD = 0.6  # a box that takes more of the field leaves no background to speak of
 _SHIFT = 0.03  # of each axis
 _NOISE = 0.1  # of an exam's standard deviation
+SAMPLED = 48  # exams in whose scans the air is looked for
+LEAST_AIR = 0.01  # of the field
 _BOXES = (33, 11, 3)  # voxels over which a hole is filled, far ones first
 
 
@@ -75,11 +79,17 @@ def forward_altered(
 
 @dataclass(frozen=True)
 class _Scene:
-    """What all copies share: masks, the edges of a box, one scan without its lesion, and how to mirror."""
+    """What all copies share.
+
+    Masks, the edges of a box, one scan, without its lesion where that is known, its border, what lies outside
+    every body, and how to mirror.
+    """
 
     masks: Mapping[int, Tensor]
     box: tuple[int, ...] | None
-    elsewhere: Tensor | None  # (1, R, D, H, W)
+    elsewhere: Tensor  # (1, R, D, H, W)
+    border: Tensor  # bool (H, W)
+    air: Tensor | None  # bool (1, R, D, H, W)
     axis: int
     seed: int
 
@@ -89,13 +99,30 @@ def _scene(
     images: Images, device: torch.device,
 ) -> _Scene:  # fmt: skip
     whole = [row for row in rows if row in masks and masks[row].any()]
-    complete = [row for row in whole if (data.present[row] == 1).all()] or whole
-    elsewhere = None
-    if complete:
-        x, _ = inputs_of(data, complete[:1], images, device)
-        hole = hole_of([masks[complete[0]]], x)
-        elsewhere = filled(x, hole, normal(x, [seed, complete[0]]))
-    return _Scene(masks, common_box(masks.values(), images.shape[2:]), elsewhere, TENSOR_AXIS[settings.swap_axis], seed)
+    first = next((row for row in whole or rows if (data.present[row] == 1).all()), (whole or list(rows))[0])
+    elsewhere, _ = inputs_of(data, [first], images, device)
+    if whole:
+        elsewhere = filled(elsewhere, hole_of([masks[first]], elsewhere), normal(elsewhere, [seed, first]))
+    border = torch.from_numpy(border_of(*images.shape[3:])).to(device)
+    box = common_box(masks.values(), images.shape[2:])
+    air = _outside(data, rows, images)
+    return _Scene(masks, box, elsewhere, border, None if air is None else air.to(device),
+                  TENSOR_AXIS[settings.swap_axis], seed)  # fmt: skip
+
+
+def _outside(data: CohortTensors, rows: Sequence[int], images: Images) -> Tensor | None:
+    """What lies outside the body in every exam of a sample (1, R, D, H, W); None where that is hardly anything.
+
+    One region for all, so that no body's outline is seen.
+    """
+    sample = [rows[n] for n in np.unique(np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).astype(int))]
+    common = np.ones(tuple(images.shape[1:]), bool)
+    for row in sample:
+        scan = images[torch.as_tensor([row]).to(images.device)][0].float().cpu().numpy()
+        for channel, roles in enumerate(scan):
+            if data.present[row, channel] == 1 and common[channel].any():
+                common[channel] &= air_of(roles)
+    return torch.from_numpy(common)[None] if common.mean() >= LEAST_AIR else None
 
 
 def inputs_of(
@@ -118,7 +145,10 @@ def _copies(x: Tensor, chosen: Sequence[int], scene: _Scene) -> list[tuple[str, 
         ("mirrored", x.flip([scene.axis]), every),
     ]
     keep = [n for n, row in enumerate(chosen) if row in scene.masks and bool(scene.masks[row].any())]
-    if keep and scene.elsewhere is not None:
+    for name, region in (("only_border", scene.border), ("only_outside", scene.air)):
+        if region is not None:
+            found.append((name, _within(x, region, chosen, scene), every))
+    if keep:
         some, lesions = x[keep], [scene.masks[chosen[n]] for n in keep]
         lesion = torch.stack(lesions)[:, None].to(x.device, x.dtype)
         found.append(("erased", filled(some, hole_of(lesions, x), noise[keep]), keep))
@@ -127,6 +157,15 @@ def _copies(x: Tensor, chosen: Sequence[int], scene: _Scene) -> list[tuple[str, 
             around = torch.stack([with_box(mask, scene.box) for mask in lesions])[:, None].to(x.device, x.dtype)
             found.append(("background", filled(some, around, noise[keep]), keep))
     return found
+
+
+def _within(x: Tensor, region: Tensor, chosen: Sequence[int], scene: _Scene) -> Tensor:
+    """What lies in a region, lesions left out, in one and the same other scan."""
+    shown = region.expand_as(x).clone()
+    for n, row in enumerate(chosen):
+        if row in scene.masks and bool(scene.masks[row].any()):
+            shown[n] &= hole_of([scene.masks[row]], x)[0] == 0
+    return torch.where(shown, x, scene.elsewhere)
 
 
 def hole_of(lesions: Sequence[Tensor], x: Tensor) -> Tensor:

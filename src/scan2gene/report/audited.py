@@ -8,6 +8,7 @@ from typing import Any
 
 from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.places import KINDS
 from scan2gene.evaluate.shortcuts import FEWEST
 from scan2gene.report.inputs import Inputs
 
@@ -33,6 +34,8 @@ WHAT = {
     "resliced": "slices blurred",
     "every_second": "every second slice alone",
     "mirrored": "left and right exchanged",
+    "only_border": "border alone, around one other scan",
+    "only_outside": "what lies outside every body alone, beside one other scan",
 }
 
 
@@ -104,7 +107,7 @@ def _rows(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if f["kind"] in WHAT:
                 rows.append(_row(f"{run}, {WHAT[f['kind']]}", f))
         for f in own:
-            if f["kind"] in ("metadata", "clinical"):
+            if f["kind"] in ("metadata", "clinical", *KINDS):
                 rows.append(_row(f"{f['of']} alone, beside {run}", f))
     if not rows:
         rows = [_row(f"{f['of']} alone", f) for f in figures if f["kind"] in ("metadata", "clinical")]

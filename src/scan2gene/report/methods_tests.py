@@ -12,6 +12,7 @@ import pandas as pd
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.metrics import METRICS
 from scan2gene.evaluate.permutation import PERMUTATIONS
+from scan2gene.evaluate.places import KINDS
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.looking import METHODS as MAPS
 from scan2gene.report.repeat import reproduce
@@ -41,6 +42,8 @@ _ALTERED = {
     "resliced": "with blurred slices",
     "every_second": "with every second slice alone",
     "mirrored": "with left and right exchanged",
+    "only_border": "with the border alone around one other scan",
+    "only_outside": "with what lies outside every body alone",
 }
 
 
@@ -226,6 +229,13 @@ def audit(inputs: Inputs) -> Iterator[Said]:
             "robustness",
             f"Each network was also tested on altered copies of the scans: {listed(copies)}.",
             "audit.json, shortcuts; variants.parquet",
+        )
+    places = [words for k, words in KINDS.items() if k in kinds]
+    if places:
+        yield Said(
+            "marks",
+            f"To look for marks that go with the label, rules without a network were asked what {listed(places)} tell.",
+            "audit.json, shortcuts",
         )
     groups = group_names(found)
     if groups:

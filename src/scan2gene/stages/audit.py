@@ -92,12 +92,15 @@ def _tables(job: Job) -> Tables:
         path = job.out / name
         return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(columns))
 
+    from scan2gene.stages.pixels import picture_cues
+
     return Tables(
         job.table("cohort.csv"), job.table("series.csv"), job.table("labels.csv", LABEL_COLUMNS),
         job.table("split.csv", SPLIT_COLUMNS), without_slices(parquet("predictions.parquet", PREDICTION_COLUMNS)),
         parquet(VARIANTS, PREDICTION_COLUMNS), parquet("embeddings.parquet", EMBEDDING_COLUMNS),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
         json.loads((job.out / "thresholds.json").read_text(encoding="utf-8")), _grey(job), learned(_histories(job)),
+        picture_cues(job),
     )  # fmt: skip
 
 

@@ -22,8 +22,8 @@ from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS, read_csv, w
 from scan2gene.stages.job import Job, run_data
 
 VARIANTS = "variants.parquet"
-FORMAT = 1  # to be raised when a copy of a volume changes
-OF_SLICES = 1  # when one of slices does
+FORMAT = 2  # to be raised when a copy of a volume changes
+OF_SLICES = 2  # when one of slices does
 
 
 def lesion_role(study: Study) -> str | None:
@@ -88,7 +88,7 @@ def altered_fold(
     manifest = read_csv(store / "manifest.csv")
     with Meter() as meter:
         if data.of_slices:
-            masks = slice_masks(store, manifest, data, rows, role, _kept(job, view, cohort))
+            masks = slice_masks(store, manifest, data, rows, role, kept_of(job, view, cohort))
             axes = left_right_axes(store, manifest, data, rows)
         else:
             masks, axes = lesion_masks(store, manifest, data, rows, role), None
@@ -106,7 +106,7 @@ def altered_fold(
     return folder
 
 
-def _kept(job: Job, view: Study, cohort: pd.DataFrame) -> Callable[[str, str], np.ndarray | None]:
+def kept_of(job: Job, view: Study, cohort: pd.DataFrame) -> Callable[[str, str], np.ndarray | None]:
     """(exam_id, role) -> numbers of kept slices, where the scan has to be opened once more to know them."""
     from scan2gene.preprocess.kept import kept_numbers
 

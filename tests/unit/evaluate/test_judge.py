@@ -12,18 +12,22 @@ from scipy import stats
 
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
-from scan2gene.evaluate.facts import Against, Facts, Outside
+from scan2gene.evaluate.facts import Against, Cue, Facts, Outside
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.learned import learned
+from scan2gene.evaluate.places import unchanged
 from scan2gene.evaluate.power import detectable_auroc, too_few
+from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.evaluate.verdict import HEADLINES, judge
 from scan2gene.evaluate.verdict_words import needed
 
 WEAK = Against("scanner and site", Estimate(0.52, 0.42, 0.62), 0.6, Estimate(0.28, 0.15, 0.40), 0.001)
 STRONG = Against("scanner and site", Estimate(0.81, 0.72, 0.88), 0.0001, Estimate(-0.01, -0.1, 0.09), 0.8)
 OUTSIDE = Outside("the external site C", "At C it is 0.52.", Estimate(0.52, 0.4, 0.64), True)
-CLEAR = Facts("IDH", "cv", "net", 2, Estimate(0.80, 0.70, 0.88), 100, 100, 40, 0.001, 4, WEAK, WEAK)
+CLEAR = Facts("IDH", "cv", "net", 2, Estimate(0.80, 0.70, 0.88), 100, 100, 40, 0.001, 4, WEAK, WEAK,
+              Estimate(0.55, 0.45, 0.65), 0.17)  # fmt: skip
+CORNER = Cue("the border of the pictures", Estimate(0.82, 0.72, 0.9))
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,13 @@ CLEAR = Facts("IDH", "cv", "net", 2, Estimate(0.80, 0.70, 0.88), 100, 100, 40, 0
         (replace(CLEAR, outside=(OUTSIDE,), p=0.06), "chance", "not distinguishable from chance"),
         (replace(CLEAR, leaks=("A patient stands in two parts.",)), "leak", HEADLINES["leak"]),
         (replace(CLEAR, metadata=None, clinical=None), "better", "better than chance"),
+        (replace(CLEAR, erased=None, left=None), "unproven",
+         "better than chance, and than scan metadata or clinical data alone, but whether it needs the lesion could not "
+         "be tested"),
+        (replace(CLEAR, erased=Estimate(None, reason="one class")), "unproven", None),
+        (replace(CLEAR, cues=(CORNER,)), "shortcut", "a shortcut: the border of the pictures alone is enough"),
+        (replace(CLEAR, alone=(("what lies outside the body", Estimate(0.79, 0.7, 0.87)),)), "shortcut", None),
+        (replace(CLEAR, cues=(CORNER,), p=0.3), "chance", None),
     ],
 )  # fmt: skip
 def test_each_rule(facts, kind, headline):
@@ -102,6 +113,26 @@ def test_the_paragraph_says_what_a_reader_needs():
     assert "calibration" not in chance
 
 
+def test_without_a_lesion_test_nobody_is_told_that_the_scans_hold_something():
+    assert "The scans hold something" in judge(CLEAR).sentences[0]
+    blind = replace(CLEAR, erased=None, left=None)
+    for facts in (blind, replace(blind, metadata=STRONG), replace(blind, cues=(CORNER,))):
+        said = " ".join(judge(facts).sentences)
+        assert "hold something" not in said and "could not be tested" in said
+    marked = " ".join(judge(replace(CLEAR, cues=(replace(CORNER, where="At pixel 3."),), unchanged=True)).sentences)
+    for part in ("0.820", "At pixel 3.", "same on every altered copy"):
+        assert part in marked
+
+
+def test_an_auroc_that_nothing_changes_is_told():
+    network = Figure("network", "cv", "gene", "net", "", Estimate(0.9, 0.8, 0.95), 40, 20, 0.001)
+    copies = [replace(network, kind=kind, difference=Estimate(0.002)) for kind in ("shifted", "noise", "resliced")]
+    assert unchanged(copies, network)
+    assert not unchanged([*copies, replace(network, kind="erased", difference=Estimate(0.3))], network)
+    assert not unchanged(copies[:2], network)
+    assert not unchanged(copies, replace(network, estimate=Estimate(0.5, 0.4, 0.6)))
+
+
 @pytest.mark.parametrize("prevalence", [0.2, 0.5])
 @pytest.mark.parametrize("auroc", [0.6, 0.65, 0.8])
 def test_the_number_needed_is_the_smallest_that_tells_it(auroc, prevalence):
@@ -149,6 +180,13 @@ def _tables(seed: int, n: int = 45, signal: float = 0.0, scanner: float = 0.0, r
     return Tables(cohort, series, labels, split, pd.concat(tables), nothing, pd.DataFrame())
 
 
+def _with_erased(tables: Tables) -> Tables:
+    """With copies without the lesion, of which networks know nothing."""
+    rng = np.random.default_rng(0)
+    copies = tables.predictions.assign(variant="erased", prob=rng.random(len(tables.predictions)))
+    return replace(tables, variants=copies)
+
+
 def _judged(tables: Tables, checks=()):
     study = _study()
     networks = sorted(tables.predictions["run_id"].unique())
@@ -172,7 +210,7 @@ def test_sides_of_three_patients_are_not_six():
     assert found.sentences == (
         "BRCA cannot be estimated, because the rarer class has sides of 3 patients, and 6 patients are needed.",
     )
-    assert judge(replace(facts, fewest=6)).kind == "better"
+    assert judge(replace(facts, fewest=6)).kind == "unproven"  # no copy without the lesion
 
 
 def test_of_null_cohorts_at_most_one_in_twenty_is_called_better_than_chance(monkeypatch):
@@ -190,12 +228,13 @@ def test_of_null_cohorts_at_most_one_in_twenty_is_called_better_than_chance(monk
 
 
 def test_a_planted_signal_is_better_and_one_in_the_scanner_is_a_shortcut():
-    assert _judged(_tables(1, 90, signal=2.5)).kind == "better"
+    assert _judged(_with_erased(_tables(1, 90, signal=2.5))).kind == "better"
+    assert _judged(_tables(1, 90, signal=2.5)).kind == "unproven"
     assert _judged(_tables(1, 90, signal=3.0, scanner=0.95)).kind == "shortcut"
 
 
 def test_a_leak_outweighs_all_and_a_suspicion_is_only_said():
-    tables = _tables(1, 90, signal=2.5)
+    tables = _with_erased(_tables(1, 90, signal=2.5))
     leak = Check("images", "found", "3 pairs of patients have identical images.")
     visits = Check("visits and copies", "found", "2 ids look like visits.")
     assert _judged(tables, [leak]).kind == "leak"

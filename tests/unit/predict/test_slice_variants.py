@@ -20,7 +20,7 @@ from scan2gene.predict.variants import filled
 from scan2gene.train.fusion import fuser
 
 SIDE = 24
-WITHOUT_MASK = {"shifted", "noise", "mirrored", "every_second"}
+WITHOUT_MASK = {"shifted", "noise", "mirrored", "every_second", "only_border"}
 WITH_MASK = {"erased", "background", "only_lesion"}
 
 
