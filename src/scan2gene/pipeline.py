@@ -130,10 +130,11 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
 
 
 def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
-    job.started, job.worked = time.perf_counter(), False
+    job.started, job.worked, job.kept = time.perf_counter(), False, False
     with Meter() as job.meter:
         told = stage(job)
-    say(name, f"{told}  ({f'{time.perf_counter() - job.started:.1f} s' if job.worked else 'as before'})")
+    spent = f"{time.perf_counter() - job.started:.1f} s"
+    say(name, f"{told}  ({'as before' if job.kept and not job.worked else spent})")
 
 
 def series_paths(study: Study, out: Path) -> dict[str, str]:

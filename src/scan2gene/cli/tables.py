@@ -56,9 +56,16 @@ def print_results(folder: Path) -> None:
         between = few or (f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason))
         between, said = "as above" if few and few in said else between, said | {few}
         positive = "" if mean else f"{row.n_positive:.0f}"
-        table.add_row(row.run_id, row.split, row.target, f"{row.n:.0f}", positive, value, between)
+        table.add_row(
+            row.run_id, row.split, row.target, _who(row.n, row.n if mean else row.n_units), positive, value, between
+        )
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     typer.echo(f"Report: {folder / 'report.html'}")
+
+
+def _who(patients: float, units: float) -> str:
+    """Patients, and their sides where those are what is positive."""
+    return f"{patients:.0f}" + (f" ({units:.0f} sides)" if units != patients else "")
 
 
 def print_applied(summary: pd.DataFrame) -> None:

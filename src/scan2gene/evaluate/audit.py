@@ -282,7 +282,8 @@ def verdicts(
         if not own:
             continue
         best = max(own, key=lambda f: -1 if f.estimate.value is None else f.estimate.value)
-        found.append(judge(_facts(tables, figures, checks, best, len(own), kinds, beyond)))
+        facts = _facts(tables, figures, checks, best, len(own), kinds, beyond)
+        found.append(judge(replace(facts, equal=sum(f.estimate.value == best.estimate.value for f in own))))
     return found
 
 

@@ -100,6 +100,7 @@ class Facts:
         split: Of the study.
         run: The network with the highest AUROC.
         networks: How many there are.
+        equal: How many of them have that AUROC.
         auroc: With its unadjusted 95 % interval.
         n: Test patients.
         n_units: Of them or their sides, those that are scored.
@@ -150,6 +151,7 @@ class Facts:
     leaks: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()
     fewest: int | None = None
+    equal: int = 1
 
     @property
     def lesion_tested(self) -> bool:

@@ -116,7 +116,7 @@ class Transfer:
         found: dict[str, Any] = {
             "run": self.run, "split": self.split, "target": self.target, "where": self.where, "kind": self.kind,
             "networks": self.networks, "n_inside": self.n[0], "positive_inside": self.positive[0],
-            "n_outside": self.n[1], "positive_outside": self.positive[1],
+            "n_outside": self.n[1], "positive_outside": self.positive[1], "units_outside": self.units or self.n[1],
         }  # fmt: skip
         for name in ("inside", "outside", "single", "drop", "domain", "site", "within"):
             found |= _columns(name, getattr(self, name))

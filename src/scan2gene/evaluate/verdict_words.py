@@ -77,6 +77,8 @@ def _figures(facts: Facts, kind: Kind) -> str:
         why = few or facts.auroc.reason or "no P value could be computed"
         return f"{facts.target} cannot be estimated, because {why}."
     which = f"The best of {facts.networks} networks, {facts.run}," if facts.networks > 1 else f"The network {facts.run}"
+    if facts.equal > 1:
+        which = f"{facts.run}, one of {facts.equal} networks that share the highest AUROC of {facts.networks},"
     who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")
     corrected = f", corrected for {facts.tested} comparisons" if facts.tested > 1 else ""
     return (

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
+from scan2gene.core.study import is_sided
 from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.places import KINDS
@@ -128,7 +129,8 @@ def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any
             small[f["run"], f["of"].partition(": ")[0]] += 1
         elif f["kind"] == "subgroup":
             rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": _estimate(f), "n": f"{f['n']:,}",
-                         "positive": f["n_positive"], "reason": inputs.hide(f["reason"] or "")})  # fmt: skip
+                         "positive": f["n_positive"], "sides": is_sided(inputs.study, f["target"]),
+                         "reason": inputs.hide(f["reason"] or "")})  # fmt: skip
     for (run, column), number in small.items():
         reason = f"groups of fewer than {FEWEST} patients cannot be estimated"
         rows.append({"run": run, "of": f"{column}: {number} more", "estimate": Estimate(None, reason=reason), "n": "",

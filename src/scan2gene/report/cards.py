@@ -130,7 +130,7 @@ def figures(known: k.Known) -> pd.DataFrame:
         found = {m: known.scores.get((run, split, target, m)) for m in _SHOWN}
         n = next((s for s in found.values() if s), None)
         cells = {_head(m): _cell(s.estimate) if s else "no test patients" for m, s in found.items()}
-        patients = f"{n.n:,}, {n.n_positive:,} positive" if n else "0"
+        patients = f"{n.n:,}{n.of_sides}, {n.n_positive:,} positive" if n else "0"
         rows.append({"target": target, "split": split, "run": run, "patients": patients} | cells)
     return pd.DataFrame(rows)
 

@@ -49,7 +49,9 @@ def _outside(known: Known, row: dict[str, Any]) -> str:
         return f"{what} cannot be estimated, because {known.inputs.hide(row['outside_reason'])}"
     spread = "no interval" if row["outside_low"] is None else interval(row["outside_low"], row["outside_high"])
     inside = "" if row["inside"] is None else f", inside {number(row['inside'])}"
-    who = f"{row['n_outside']:,} patients, {row['positive_outside']:,} positive"
+    units = row.get("units_outside", row["n_outside"])
+    sides = f" with {units:,} sides" if units != row["n_outside"] else ""
+    who = f"{row['n_outside']:,} patients{sides}, {row['positive_outside']:,} positive"
     return f"{what} {number(row['outside'])} ({spread}), {who}{inside}"
 
 

@@ -158,9 +158,9 @@ def _checks(scores: pd.DataFrame) -> list[dict[str, Any]]:
     table = scores[scores["measure"] == "rank_correlation"]
     for (run, split, target, method), part in table.groupby(["run_id", "split", "target", "method"], sort=False):
         steps = [(m["step"], _estimate(m).value) for m in part.to_dict("records")]
-        known = [v for _, v in steps if v is not None]
+        last = steps[-1][1]
         rows.append({"run": run, "split": split, "target": target, "method": METHODS[method], "steps": steps,
-                     "survives": bool(known) and steps[-1][1] is not None and abs(steps[-1][1]) > SURVIVES,
+                     "depends": "" if last is None else "no" if abs(last) > SURVIVES else "yes",
                      "n": int(part["n"].max())})  # fmt: skip
     return rows
 

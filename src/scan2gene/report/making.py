@@ -169,7 +169,8 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
         return []
     notes = []
     best = [fit["best"] for fit in fits]
-    if max(best) <= HARDLY_TRAINED:
+    went_on = all(fit["epoch"][-1] > fit["best"] for fit in fits)  # where the last epoch is the best, nothing stalled
+    if max(best) <= HARDLY_TRAINED and went_on:
         notes.append(
             f"Hardly trained: no fit improved on validation after epoch {max(best)}. "
             "A poor figure may be a failure to train, not absence of signal."

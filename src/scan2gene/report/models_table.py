@@ -18,6 +18,7 @@ from scan2gene.report.making import duration
 from scan2gene.report.results import METRIC_NAMES, Scores
 from scan2gene.report.tables import Table, cell_text
 from scan2gene.report.verdict import number
+from scan2gene.report.wording import listed
 
 HEADERS = {metric: METRIC_NAMES[metric][0] for metric in COMPARED}
 
@@ -112,8 +113,11 @@ def _is_bold(family: pd.DataFrame, run: str, begun: dict[str, Started]) -> bool:
 
 
 def _sentence(metric: str, family: pd.DataFrame, begun: dict[str, Started]) -> str:
-    best, others = family["best"].iloc[0], len(family)
-    apart = int((family["p_holm"] < LEVEL).sum())
+    best = family["best"].iloc[0]
+    equal = family["difference"].abs() < 1e-12
+    if equal.any():
+        return f"{HEADERS[metric]}: {_of_equals([best, *family.loc[equal, 'run_id']], family[~equal])}."
+    others, apart = len(family), int((family["p_holm"] < LEVEL).sum())
     if apart == others:
         told = "and better than every other run" if others > 1 else "and better than the other run"
         if begun[best].synthetic:
@@ -123,6 +127,18 @@ def _sentence(metric: str, family: pd.DataFrame, begun: dict[str, Started]) -> s
     else:
         told = f"but not told apart from {f'any of {others} other runs' if others > 1 else 'the other run'}"
     return f"{HEADERS[metric]}: {best} is highest, {told}."
+
+
+def _of_equals(best: list[str], rest: pd.DataFrame) -> str:
+    """Several runs with the highest figure, and whether they are told apart from the rest."""
+    highest = f"{listed(best)} are equal{' and highest' if len(rest) else ''}"
+    apart = int((rest["p_holm"] < LEVEL).sum())
+    if rest.empty:
+        return highest
+    if apart == len(rest):
+        return f"{highest}, and better than {'every other run' if apart > 1 else 'the other run'}"
+    told = f"better than {apart} of {len(rest)} other runs, and" if apart else "but"
+    return f"{highest}, {told} not told apart from {'the rest' if apart or len(rest) > 1 else 'the other run'}"
 
 
 def _compared(row: dict[str, Any], inputs: Inputs) -> dict[str, Any]:

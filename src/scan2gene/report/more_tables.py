@@ -72,7 +72,7 @@ def _looking(looking: dict[str, Any]) -> list[Table]:
     columns = [*place, *(f"{m}{end}" for m in MEASURES for end in ("", "_low", "_high"))]
     shown = [{k: r[k] for k in place} | {m: "" if r[m].value is None else f"{r[m].value:.3g}" for m in MEASURES}
              for r in looking.get("scores", [])]  # fmt: skip
-    checks = [[*(r[k] for k in place), step, value, "no" if r["survives"] else "yes"]
+    checks = [[*(r[k] for k in place), step, value, r["depends"] or "not known"]
               for r in looking.get("checks", []) for step, value in r["steps"]]  # fmt: skip
     return [
         _table("map-scores", "Maps held against the lesion mask", scores, columns, shown),

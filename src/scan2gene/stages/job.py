@@ -41,6 +41,7 @@ class Job:
     started: float = 0.0  # of the stage that is running
     meter: Meter | None = None  # of the same
     worked: bool = False  # it had something to do
+    kept: bool = False  # something was done before
     dry: bool = False  # do nothing, stop where work would begin
 
     def is_done(self, stage: str, key: str) -> bool:
@@ -48,6 +49,7 @@ class Job:
         done = is_done(self.out, stage, key)
         if self.dry and not done:
             raise ToDo
+        self.kept |= done
         return done
 
     def done(self, stage: str, key: str, files: list[Path]) -> None:

@@ -97,6 +97,7 @@ def test_the_paragraph_says_what_a_reader_needs():
                  "At sites that it never saw it is not shown to be above chance: 0.560", "too extreme",
                  "Two ids look like visits"):  # fmt: skip
         assert part in text
+    assert "one of 2 networks that share the highest AUROC" in " ".join(judge(replace(facts, equal=2)).sentences)
     some = " ".join(judge(replace(facts, erased_n=7)).sentences)
     assert "With the lesion erased, on 7 of 100 patients, its AUROC is 0.550" in some
     near = " ".join(judge(replace(facts, metadata=replace(WEAK, p_difference=0.0498))).sentences)
