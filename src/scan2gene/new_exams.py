@@ -96,7 +96,7 @@ def apply(
     runs, notes = _networks(settings, run)
     networks = {one.name: _folds(run_dir, one, split) for one in runs}
     stores = {one.name: _store(run_dir, for_run(settings, one), one) for one in runs}
-    rules, key = _rules(settings, study, roots, run_dir)
+    rules, key = _rules(settings, runs, study, roots, run_dir)
     out = _folder(run_dir, roots, out, hidden=key is not None)
     out.mkdir(parents=True, exist_ok=True)
     with exclusive(out):
@@ -209,14 +209,18 @@ def _store(run_dir: Path, view: Study, one: Run) -> Path:
     return store
 
 
-def _rules(settings: Study, file: str | Path | None, roots: list[Path], run_dir: Path) -> tuple[Cohort, Path | None]:
-    """How exams are found in the new scans, and the key file of a run with pseudonyms."""
+def _rules(
+    settings: Study, runs: list[Run], file: str | Path | None, roots: list[Path], run_dir: Path
+) -> tuple[Cohort, Path | None]:
+    """How exams are found in the new scans, and the key file of a run with pseudonyms.
+
+    An exam needs the roles that every one of `runs` reads; what only some of them read, it may lack.
+    """
     rules = settings.cohort
+    read = [set(_seen_roles(for_run(settings, one))) for one in runs]
     if file is not None:
         given = load_study(file)
-        kinds = [{n: (r.kind, r.optional) for n, r in c.roles.items()} for c in (given.cohort, rules)]
-        if kinds[0] != kinds[1]:
-            raise StudyError(f"{file} has other roles than {run_dir}: {list(kinds[0])} against {list(kinds[1])}")
+        _fits(given.cohort, rules, set.intersection(*read), file)
         if (given.cohort.pseudonyms is None) != (rules.pseudonyms is None):
             raise StudyError(f"{file} and {run_dir} must both have cohort.pseudonyms, or neither")
         rules = given.cohort
@@ -230,11 +234,33 @@ def _rules(settings: Study, file: str | Path | None, roots: list[Path], run_dir:
         key = Path(rules.pseudonyms).resolve()
     # an exclude file speaks of the run's own scans; where it is gone, new ones lose nothing
     excluded = rules.exclude_file if rules.exclude_file and Path(rules.exclude_file).is_file() else None
-    update = {"scans": [str(p) for p in roots], "exclude_file": excluded}
+    wanted = {}
+    for name in set.union(*read) & set(rules.roles):
+        spared = settings.cohort.roles[name].optional or any(name not in roles for roles in read)
+        wanted[name] = rules.roles[name].model_copy(update={"optional": spared})
+    update = {
+        "scans": [str(p) for p in roots],
+        "exclude_file": excluded,
+        "roles": {n: wanted[n] for n in rules.roles if n in wanted},
+    }
+    if rules.min_lesion and any(rules.min_lesion.role not in r for r in read):
+        update["min_lesion"] = None  # a new exam without that mask is predicted all the same
     rules = rules.model_copy(update=update)
     if key is not None:
         open_veil(settings.model_copy(update={"cohort": rules}), run_dir)  # refuses a key that lies among the scans
     return rules, key
+
+
+def _fits(given: Cohort, rules: Cohort, needed: set[str], file: str | Path) -> None:
+    """Refuse a study file that lacks a role that all networks read, or means another kind by its name."""
+    lacking = [name for name in rules.roles if name in needed and name not in given.roles]
+    if lacking:
+        raise StudyError(f"{file} has no role {' and no role '.join(lacking)}, which the networks read; add it to "
+                         "cohort.roles.")  # fmt: skip
+    for name, role in given.roles.items():
+        if name in rules.roles and role.kind != rules.roles[name].kind:
+            raise StudyError(f"{file}: role {name} is of kind {role.kind}, and of kind {rules.roles[name].kind} in the "
+                             "run.")  # fmt: skip
 
 
 def _folder(run_dir: Path, roots: list[Path], out: str | Path | None, hidden: bool) -> Path:
@@ -279,16 +305,18 @@ def _predict(
     training = of_training(run_dir, split, store, roles, run_dir / "apply" / "familiar.json")
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
     new_store = out / "store" / store.name
-    manifest = build_store(new_store, found.exams, found.paths, view.cohort.roles, view.preprocess, hide)
-    unlike = reasons_against(found.exams, found.series, new_store, manifest, roles, training)
+    without = _without(found.exams, roles)
+    exams = found.exams[~found.exams["exam_id"].isin(without)]
+    manifest = build_store(new_store, exams, found.paths, roles, view.preprocess, hide)
+    unlike = reasons_against(exams, found.series, new_store, manifest, roles, training)
     against = {exam: _joined(reasons) for exam, reasons in unlike.items() if reasons}
     manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), view)
-    failed = _failed(manifest, view, found.exams["exam_id"])
+    failed = _failed(manifest, view, exams["exam_id"])
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
-    wanted = found.exams[~found.exams["exam_id"].isin({*failed, *refused})]
+    wanted = exams[~exams["exam_id"].isin({*failed, *refused})]
     none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in networks]
     logits, features = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else (none, [])
-    refused |= found.left_out
+    refused |= found.left_out | without
     notes = [f"{one.name}: {training.ranges.told()}."]
     if not any("likeness" in measures for measures in training.ranges.numbers.values()):
         notes.append(
@@ -311,6 +339,18 @@ def _seen_roles(view: Study) -> dict[str, Role]:
     """Roles on which a run's answer depends: its channels, and what its steps are led by."""
     led = {v for step in view.preprocess for o, v in step.options.items() if o in ("mask", "reference")}
     return {n: r for n, r in view.cohort.roles.items() if n in input_roles(view) or n in led}
+
+
+def _without(exams: pd.DataFrame, roles: dict[str, Role]) -> dict[str, str]:
+    """Exams that lack a role which this run reads and others do not: exam_id -> reason."""
+    found: dict[str, list[str]] = {}
+    for name, role in roles.items():
+        column = f"role:{name}"
+        if not role.optional:
+            there = exams[column].notna() if column in exams else pd.Series(False, exams.index)
+            for exam in exams.loc[~there, "exam_id"]:
+                found.setdefault(exam, []).append(name)
+    return {exam: f"exam lacks {' and '.join(names)}, which this run reads" for exam, names in found.items()}
 
 
 def _joined(reasons: list[str]) -> str:

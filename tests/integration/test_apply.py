@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pydicom
@@ -15,7 +17,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 import scan2gene
-from scan2gene.core.errors import RunError
+from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.data.cohort import read_nifti_stored, to_input
@@ -23,7 +25,7 @@ from scan2gene.external import external
 from scan2gene.phantom.exams import write_cohort, write_exam
 from scan2gene.phantom.patients import draw_patients
 from scan2gene.train.networks import build_network
-from tests.integration.road import FOLDS, phantom_study, shell
+from tests.integration.road import FOLDS, nifti_study, phantom_study, shell
 
 FIRST = ["run_id", "split", "repeat", "fold", "exam_id", "target"]
 
@@ -90,6 +92,58 @@ def test_probabilities_are_those_of_the_networks_called_by_hand(run, applied):
         np.testing.assert_allclose(mine["prob"].astype(float), 1 / (1 + np.exp(-logits[-1])), atol=1e-5)
     ensemble = table[table["variant"] == "ensemble"].set_index("exam_id").loc[exams]
     np.testing.assert_allclose(ensemble["logit"].astype(float), np.mean(logits, axis=0), atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def with_mask(tmp_path_factory) -> Path:
+    """A run whose study has a mask, which one network never reads, and new exams without masks."""
+    folder = tmp_path_factory.mktemp("readers")
+    study = nifti_study(folder, 16, train={"epochs": 1})
+    for scan in sorted((folder / "scans").rglob("t1.nii.gz")):
+        mask = np.zeros((12, 12, 10), np.uint8)
+        mask[4:8, 4:8, 3:7] = 1
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), scan.with_name("mask.nii.gz"))
+    given = yaml.safe_load(study.read_text())
+    given["cohort"]["roles"]["mask"] = {"match": {"path": r"mask\.nii"}, "kind": "label"}
+    given["cohort"]["min_lesion"] = {"role": "mask", "volume_mm3": 10}
+    crop = [{"name": "crop_to_mask", "options": {"mask": "mask", "shape": [8, 8, 8]}}, {"name": "zscore"}]
+    given["runs"].append({"name": "cropped", "model": {"name": "light_cnn"}, "preprocess": crop})
+    study.write_text(yaml.safe_dump(given))
+    (folder / "new").mkdir()
+    for patient in ("P901", "P902"):
+        shutil.copytree(folder / "scans" / "P001", folder / "new" / patient)
+        (folder / "new" / patient / "mask.nii.gz").unlink()
+    return scan2gene.run(study, folder / "run", until="train")
+
+
+def test_a_mask_is_needed_by_those_networks_only_that_read_it(with_mask):
+    new = with_mask.parent / "new"
+    both = scan2gene.apply(with_mask, new, new.parent / "both", force=True).summary.set_index("run_id")
+    assert both.loc["light", "status"].tolist() == ["ok", "ok"] and both.loc["light", "prob"].notna().all()
+    assert both.loc["cropped", "status"].tolist() == ["refused", "refused"]
+    assert both.loc["cropped", "reason"].str.contains("lacks mask").all()
+    alone = scan2gene.apply(with_mask, new, new.parent / "alone", run="light", force=True).summary
+    assert alone["status"].tolist() == ["ok", "ok"]
+    none = scan2gene.apply(with_mask, new, new.parent / "none", run="cropped", force=True).summary
+    assert none["status"].tolist() == ["refused", "refused"] and none["reason"].str.contains("lacks mask").all()
+
+
+def test_a_study_file_needs_the_roles_that_are_read_and_no_others(with_mask, tmp_path):
+    given = yaml.safe_load((with_mask.parent / "study.yaml").read_text())
+    given["cohort"] |= {"scans": [str(with_mask.parent / "new")], "labels": str(with_mask.parent / "labels.csv")}
+    given["cohort"].pop("min_lesion")
+    given["runs"] = given["runs"][:1]
+    scans, file = with_mask.parent / "new", tmp_path / "other.yaml"
+    mask = given["cohort"]["roles"].pop("mask")
+    file.write_text(yaml.safe_dump(given))
+    found = scan2gene.apply(with_mask, scans, tmp_path / "a", run="light", study=file, force=True).summary
+    assert found["status"].tolist() == ["ok", "ok"]
+    with pytest.raises(StudyError, match="has no role mask"):
+        scan2gene.apply(with_mask, scans, tmp_path / "b", run="cropped", study=file)
+    given["cohort"]["roles"] |= {"mask": mask | {"kind": "intensity"}}
+    file.write_text(yaml.safe_dump(given))
+    with pytest.raises(StudyError, match="mask is of kind intensity"):
+        scan2gene.apply(with_mask, scans, tmp_path / "c", study=file)
 
 
 def test_another_labelled_cohort_is_a_test_without_training(run, new, applied, tmp_path):
