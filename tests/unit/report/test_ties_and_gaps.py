@@ -68,7 +68,8 @@ def test_seven_of_sixteen_breasts_are_not_seven_of_eight_patients(tmp_path, caps
            "n_outside": 8, "positive_outside": 7, "units_outside": 16}  # fmt: skip
     assert "8 patients with 16 sides, 7 positive" in _outside(SimpleNamespace(inputs=SimpleNamespace(hide=str)), row)
     metrics = {"run_id": "net", "split": "cv", "target": "bad", "variant": "original", "metric": "auroc", "n": 8,
-               "n_units": 16, "n_positive": 7, "value": 0.8, "low": 0.6, "high": 0.9, "reason": ""}  # fmt: skip
+               "n_units": 16, "n_positive": 7, "n_rarer_patients": 7, "value": 0.8,
+               "low": 0.6, "high": 0.9, "reason": ""}  # fmt: skip
     pd.DataFrame([metrics]).to_csv(tmp_path / "metrics.csv", index=False)
     write_json(tmp_path / "study.json", {"runs": [{"name": "net"}]})
     print_results(tmp_path)
