@@ -50,6 +50,11 @@ FEW = [
         ("average_precision", 40, 12, 0.97, 1, 1),
         ("average_precision", 60, 12, 0.62, 5, 1),
         ("average_precision", 60, 12, 0.65, 1, 2),
+        ("average_precision", 1000, 20, 0.85, 1, 1),
+        ("average_precision", 200, 6, 0.9, 1, 1),
+        ("average_precision", 40, 5, 0.7, 1, 1),
+        ("average_precision", 30, 24, 0.7, 1, 1),
+        ("average_precision", 40, 12, 0.8, 1, 2),
         ("sensitivity_at_90_specificity", 80, 20, 0.8, 1, 1),
         ("balanced_accuracy", 200, 8, 0.9, 1, 1),
         ("balanced_accuracy", 30, 6, 0.75, 1, 1),
@@ -150,8 +155,10 @@ def of_few(cell: dict[str, Any], cohorts: int) -> dict[str, float]:
         return json.loads(path.read_text(encoding="utf-8"))
     metric, sizes = cell["metric"], {k: v for k, v in cell.items() if k != "metric"}
     rng = np.random.default_rng(cell["n"] * 1000 + cell["positives"])
-    times = 200_000 // cell["n"] // 15 * 15  # whole folds and thirds
-    many = few_patients(rng, **sizes | {"n": cell["n"] * times, "positives": cell["positives"] * times})
+    times = 2_000_000 // cell["n"] // 15 * 15  # whole folds and thirds; of 200,000, rare positives are too few
+    many = few_patients(
+        np.random.default_rng(1), **sizes | {"n": cell["n"] * times, "positives": cell["positives"] * times}
+    )
     truth = float(Sample(many).statistic(metric, np.ones(cell["n"] * times)))
     values, ours, plain = [], [], []
     for seed in range(cohorts):
@@ -213,6 +220,7 @@ def few_page(found: list[tuple[dict[str, Any], dict[str, float]]], null: list[tu
          f"{r['above']:.3f} / {r['below']:.3f}", f"{r['width']:.3f}"]
         for c, r in found
     ]  # fmt: skip
+    at, worst = min(found, key=lambda one: one[1]["covers"])
     covers, plain = ([r[k] for _, r in found] for k in ("covers", "bca"))
     sides = [
         ["/".join(map(str, classes)), sum(classes), "yes" if r["judged"] else "no",
@@ -225,12 +233,14 @@ def few_page(found: list[tuple[dict[str, Any], dict[str, float]]], null: list[tu
 ## Other metrics, in few patients
 
 {FEW_COHORTS:,} cohorts a row; the standard error of a share is {np.sqrt(0.05 * 0.95 / FEW_COHORTS):.3f}. The truth is
-that of about 200,000 patients with the same share of positives. Two sides of a patient share half of their variance.
+that of about 2,000,000 patients with the same share of positives. Two sides of a patient share half of their variance.
 
 {_table(names, rows)}
 
 - Reported intervals hold the truth in {min(covers):.3f} to {max(covers):.3f}, plain BCa intervals in {min(plain):.3f}
   to {max(plain):.3f}.
+- The weakest is {_named(at["metric"]).lower()}: {worst["covers"]:.3f} with {at["positives"]} positive of
+  {at["n"]:,} patients.
 - The average precision of few positives lies above that of many, as truth and mean show: a positive counts itself among
   those found at its own cut. Its interval is made on the logit scale about a value corrected for that, with Student's
   quantiles; the figure itself stays what it is everywhere else.

@@ -187,7 +187,7 @@ def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
     return Estimate(value, ends[0], ends[1])
 
 
-def logit_interval(found: Resampled, fewest: int) -> Estimate:
+def logit_interval(found: Resampled, fewest: int, positives: int | None = None) -> Estimate:
     """Interval of a share on the logit scale, from the spread of its draws and Student's quantiles.
 
     For average precision, which `interval_of` would place too high and make too narrow: one of few positives lies
@@ -199,6 +199,7 @@ def logit_interval(found: Resampled, fewest: int) -> Estimate:
     Args:
         found: From `resample`.
         fewest: Patients of the rarer class.
+        positives: Positive patients, of whom it is a share; default: as many.
 
     Returns:
         As `interval_of`; the value stays as it is.
@@ -214,14 +215,16 @@ def logit_interval(found: Resampled, fewest: int) -> Estimate:
     if none is not None:
         return none
 
+    of = fewest if positives is None else positives
+
     def logit(share: np.ndarray) -> np.ndarray:
-        return np.log((share * fewest + 0.5) / ((1 - share) * fewest + 0.5))
+        return np.log((share * of + 0.5) / ((1 - share) * of + 0.5))
 
     scattered = logit(np.clip(draws, 0, 1))
     middle = 2 * float(logit(np.array(value))) - float(np.median(scattered))
     reach = _reach(fewest - 1) * float(scattered.std()) * (fewest / (fewest - 1)) ** 0.5
     ends = (0.5 * (1 + np.tanh((middle + side * reach) / 2)) for side in (-1, 1))
-    low, high = (min(max(float((end * (fewest + 1) - 0.5) / fewest), 0.0), 1.0) for end in ends)
+    low, high = (min(max(float((end * (of + 1) - 0.5) / of), 0.0), 1.0) for end in ends)
     return Estimate(value, low, high)
 
 

@@ -169,7 +169,8 @@ class Sample:
             reason = f"fewer than {TELLS_90} negatives of a fold cannot show a specificity of 90 %"
             return Estimate(found.value, reason=reason)
         if metric in ("average_precision", "sensitivity_at_90_specificity"):
-            return logit_interval(found, self.fewest)
+            positive = self.units.loc[self.units["y_true"] == 1, "patient_id"].nunique()
+            return logit_interval(found, self.fewest, int(positive))
         if metric in OF_CELLS:
             none = without_spread(found, self.fewest if metric in SHARES else 0)
             return none or middle_of(found.value, decided_draws(metric, self.drawn_cells(draws, seed)))
