@@ -79,9 +79,14 @@ def readings(cell: str) -> dict[str, float]:
     return {mark: value for mark, value in found.items() if math.isfinite(value)}
 
 
+def different(column: pd.Series) -> list[Any]:
+    """The different cells of a column, in order; pandas' own text columns are slow to walk."""
+    return list(pd.unique(column.to_numpy(dtype=object)))
+
+
 def each(column: pd.Series, meaning: Callable[[Any], Any]) -> pd.Series:
     """`meaning` of every cell, worked out once for each different one."""
-    return column.map({cell: meaning(cell) for cell in column.unique()})
+    return column.map({cell: meaning(cell) for cell in different(column)})
 
 
 def decimal_mark(cells: Iterable[str], what: str, given: str | None = None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.cohorts.cells import decimal_mark
+from scan2gene.cohorts.cells import decimal_mark, different
 from scan2gene.cohorts.dates import in_time, one_exam
 from scan2gene.cohorts.exams import READABLE, build_exams, one_day
 from scan2gene.cohorts.flow import Flow, counts
@@ -73,19 +73,19 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
     table = label_patients(without_unknown(read_labels(rules, flow), rules.unknown), rules, flow)
     check_formulas(table, _columns_read(rules, study.targets), source)
     excluded = _excluded_ids(rules)
-    everyone |= set(table[rules.patient_column])
+    everyone |= set(different(table[rules.patient_column]))
     table = table[~table[rules.patient_column].isin(excluded.keys())]
     sides = _sides(table, rules, source, flow)
     table = with_mutations(table, rules, study.targets, source, flow)
     if sides is not None:  # a mutation is the patient's
         sides = pd.Series([*sides, *[""] * (len(table) - len(sides))], index=table.index)
-    for identity in sorted(excluded.keys() - everyone - set(table[rules.patient_column])):
+    for identity in sorted(excluded.keys() - everyone - set(different(table[rules.patient_column]))):
         flow.leave_out("exclude file", "in the exclude file, but nothing has this id", identity)
     kept = ~table[rules.patient_column].isin(excluded.keys())
     table, sides = table[kept], None if sides is None else sides[kept.to_numpy()]
     labels = target_labels(table, rules.patient_column, study.targets, source, sides)
     where = "in the label table" if rules.labels else "among the sequenced"
-    exams = _labelled(exams, labels, set(table[rules.patient_column]), where, flow)
+    exams = _labelled(exams, labels, set(different(table[rules.patient_column])), where, flow)
     exams = in_time(exams, table, rules, source, flow)
     exams = large_enough(exams, paths, rules.min_lesion, flow, rules.mask_threshold)
     exams = one_exam(exams, rules, flow)
@@ -214,7 +214,7 @@ def _narrow(series: pd.DataFrame, reasons: pd.Series, step: str, flow: Flow) -> 
 
 def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where: str, flow: Flow) -> pd.DataFrame:
     """Exams of patients with a known value of one target at least."""
-    labelled, near = set(labels["patient_id"]), near_ids(exams["patient_id"], listed)
+    labelled, near = set(different(labels["patient_id"])), near_ids(exams["patient_id"], listed)
 
     def reason(patient: str) -> str:
         if patient in labelled:
@@ -249,7 +249,7 @@ def _with_values(cohort: pd.DataFrame, table: pd.DataFrame, rules: Cohort, flow:
     site = values[rules.site_column] if rules.site_column else pd.Series(dtype=str)
     cohort.insert(2, "site", cohort["patient_id"].map(site))
     for name in rules.clinical:
-        mark = decimal_mark(table[name].unique(), f"clinical column {name}", rules.decimal)
+        mark = decimal_mark(different(table[name]), f"clinical column {name}", rules.decimal)
         cohort[f"clinical:{name}"] = cohort["patient_id"].map(clinical_numbers(values[name], mark))
     return cohort
 

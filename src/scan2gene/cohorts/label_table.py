@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.cells import NO_STORED_VALUE
+from scan2gene.cohorts.cells import NO_STORED_VALUE, different
 from scan2gene.cohorts.excel import Merged, excel_cells
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.variants import UTF_16
@@ -60,7 +60,7 @@ def read_label_table(
             f"{path.name}: patient_column {unknown_name(patient_column, columns)}{_other_sheets(path, sheet)}"
         )
     check_formulas(table, [patient_column], path.name)
-    blank = table[patient_column].isin({i for i in table[patient_column].unique() if not i or i.lower() in _NOBODY})
+    blank = table[patient_column].isin({i for i in different(table[patient_column]) if not i or i.lower() in _NOBODY})
     if blank.all():
         raise CohortError(f"{path.name} holds no row with a {patient_column}")
     if blank.any():
@@ -163,7 +163,7 @@ def check_formulas(table: pd.DataFrame, columns: Iterable[str], source: str) -> 
     troubles = []
     for column in dict.fromkeys(columns):
         cells = table[column] if column in table.columns else pd.Series(dtype=str)
-        bad = cells[cells.isin({cell for cell in cells.unique() if cell.endswith(NO_STORED_VALUE)})]
+        bad = cells[cells.isin({cell for cell in different(cells) if cell.endswith(NO_STORED_VALUE)})]
         if len(bad):
             place = bad.index[0] if isinstance(bad.index[0], str) else f"{source}:{bad.index[0]}"
             troubles.append(

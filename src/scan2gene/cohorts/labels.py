@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from scan2gene.cohorts.cells import MISSING, SHOWN, canonical, decimal_mark, each, parse_number
+from scan2gene.cohorts.cells import MISSING, SHOWN, canonical, decimal_mark, different, each, parse_number
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import SIDES
@@ -155,7 +155,9 @@ def _gather(
         troubles.append(f"{who} has {cells}. Delete one row, or list {patient} in exclude.csv.")
     rows += [
         (str(patient), side, name, float(value), place_of(source, line))
-        for patient, value, line in zip(first[patient_column], first["value"], first.index, strict=True)
+        for patient, value, line in zip(
+            first[patient_column].to_numpy(dtype=object), first["value"].to_numpy(), first.index, strict=True
+        )
         if patient not in contradicting
     ]
 
@@ -216,7 +218,7 @@ def clinical_numbers(values: pd.Series, mark: str | None = None) -> pd.Series:
     missing = words.isin(MISSING)
     if not missing.all() and words[~missing].isin(SEXES).all():
         return words.map(SEXES).astype(float)
-    mark = decimal_mark(values[~missing].unique(), f"clinical column {values.name}", mark)
+    mark = decimal_mark(different(values[~missing]), f"clinical column {values.name}", mark)
     numbers = each(values, lambda cell: parse_number(cell, mark))
     strange = values[numbers.isna() & ~missing]
     if len(strange) or numbers.isna().all():
