@@ -283,7 +283,7 @@ def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
     rows, lines, begin = [], [], 1
     for cells in reader:
-        rows.append([as_meant(cell) for cell in cells])
+        rows.append([as_meant(cell) for cell in cells] if "'" in text else cells)
         lines.append(begin)
         begin = reader.line_num + 1  # quoted text may span lines
     return rows, lines
