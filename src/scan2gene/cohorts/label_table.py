@@ -281,9 +281,9 @@ def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
     first = text.partition("\n")[0]
     separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, lines, begin = [], [], 1
+    rows, lines, begin, quoted = [], [], 1, "'" in text
     for cells in reader:
-        rows.append([as_meant(cell) for cell in cells] if "'" in text else cells)
+        rows.append([as_meant(cell) for cell in cells] if quoted else cells)
         lines.append(begin)
         begin = reader.line_num + 1  # quoted text may span lines
     return rows, lines
