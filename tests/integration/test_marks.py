@@ -15,6 +15,7 @@ import scan2gene
 from tests.integration.road import edit, nifti_study
 from tests.integration.slice_cohort import write_slice_study
 from tests.integration.test_audit import planted_study
+from tests.unit.predict.test_pixels import head
 
 
 def _draw(scans: Path, labels: Path, pattern: str, where: tuple, share: float = 1.0) -> None:
@@ -51,21 +52,39 @@ def test_the_audit_looks_at_the_pictures_themselves(tmp_path):
     assert "border of the pictures alone" in (out / "report.html").read_text()
 
 
-CORNER = np.s_[:4, :4, :]
+def _heads(folder: Path, masks: bool, lesion: float = 0.0) -> Path:
+    """Heads of which positives have a lesion that is brighter by `lesion`."""
+    study = planted_study(folder, "nothing")
+    rng = np.random.default_rng(5)
+    for n, place in enumerate(sorted((folder / "scans").iterdir())):
+        for file, array in zip(("t1", "mask"), head(rng, 0.3 + lesion * (n % 2)), strict=True):
+            nib.save(nib.Nifti1Image(array.transpose(2, 1, 0).astype(np.float32), np.eye(4)), place / f"{file}.nii.gz")
+    given = yaml.safe_load(study.read_text())
+    if not masks:
+        del given["cohort"]["roles"]["mask"]
+    edit(study, cohort=given["cohort"], preprocess=[{"name": "zscore"}])
+    return study
+
+
+PLACES = {"corner": np.s_[:4, :4, :], "slice": np.s_[:4, :4, 3], "centre": np.s_[10:14, 10:14, :]}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("masks", [True, False])
-@pytest.mark.parametrize("where", [CORNER, np.s_[:4, :4, 6], np.s_[9:11, 9:11, :]], ids=["corner", "slice", "centre"])
+@pytest.mark.parametrize("where", PLACES)
 def test_a_mark_in_volumes_is_a_shortcut(tmp_path, masks, where):
-    study = planted_study(tmp_path, "nothing")
-    _draw(tmp_path / "scans", tmp_path / "labels.csv", "t1.nii.gz", where)
-    if not masks:
-        cohort = yaml.safe_load(study.read_text())["cohort"]
-        edit(study, cohort=cohort | {"roles": {"t1": cohort["roles"]["t1"]}})
+    study = _heads(tmp_path, masks)
+    _draw(tmp_path / "scans", tmp_path / "labels.csv", "t1.nii.gz", PLACES[where])
     found = _verdict(scan2gene.run(study, tmp_path / "out"))
     assert found["kind"] == "shortcut", found["headline"]
     assert ("could not be tested" in " ".join(found["sentences"])) == (not masks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_lesion_is_no_mark(tmp_path, masks):
+    found = _verdict(scan2gene.run(_heads(tmp_path, masks, lesion=1.5), tmp_path / "out"))
+    assert found["kind"] == ("better" if masks else "unproven"), found["headline"]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ LOCKED = 2.5  # times as far apart as once exams are moved
 JITTER = 4  # pixels by which exams are moved at random: about the width of a mark
 SURE = 0.01  # P value, corrected; a mark that goes with the label has a much smaller one
 EXCHANGES = 399  # of labels, behind the P value of the best place
+LEAST_SPREAD = 0.5  # of a pixel's contrast, in units of the grain
 _CHUNK = 20_000  # columns that are looked at together
 KINDS = {
     "border": "the border of the pictures",
@@ -97,7 +98,7 @@ def cue_figures(
     found = [replace(f, p=p) for f, p in zip(found, holm([f.p for f in found]), strict=True)]
     for run, scores in networks.items():
         for figure in found:
-            told = baseline_told(figure, f"{figure.of[0].upper()}{figure.of[1:]} alone")
+            told = baseline_told(figure, f"{figure.of[0].upper()}{figure.of[1:]} alone, as {run} sees it")
             yield replace(against(replace(figure, run=run), scores, tables[figure.kind], draws, seed), told=told)
         if lock is not None:
             yield replace(lock, run=run)
@@ -216,11 +217,15 @@ def _by_few(values: np.ndarray, learn: np.ndarray, y: np.ndarray, test: np.ndarr
 
 
 def _t(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Welch's t of each column between the classes, with some spread where a column has none."""
+    """Welch's t of each column between the classes, with `LEAST_SPREAD` added to the spread of each.
+
+    Without it, edges that lie alike in all pictures would tell the smallest change of a picture's scale.
+
+    Source: Tusher, Tibshirani and Chu 2001, who add a constant to the spread for the same reason.
+    """
     one, two = x[y > 0], x[y <= 0]
-    spread = one.var(axis=0) / len(one) + two.var(axis=0) / len(two)
-    floor = 0.01 * x.var(axis=0) / len(x) + 1e-12
-    return np.asarray((one.mean(axis=0) - two.mean(axis=0)) / np.sqrt(np.maximum(spread, floor)))
+    spread = (one.var(axis=0) + LEAST_SPREAD**2) / len(one) + (two.var(axis=0) + LEAST_SPREAD**2) / len(two)
+    return np.asarray((one.mean(axis=0) - two.mean(axis=0)) / np.sqrt(spread))
 
 
 def _by_all(values: np.ndarray, learn: np.ndarray, y: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 A letter, an arrow or a bright corner lies at the same place of every picture, at its border, or
 outside the body. So pictures are measured there: each pixel against its neighbours, the border, and
-the air. All numbers are in units of the grain of the same region, since normalisation lets a bright
-lesion change every grey value of its scan.
+the air. All numbers are in units of the grain of the same region of the same slice, since
+normalisation of a scan, or of each slice, lets a bright lesion change every grey value.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _measures(picture: Picture, coarse: int) -> tuple[np.ndarray, np.ndarray, np
         near = binary_dilation(picture.lesion, np.ones((3, 1 + 2 * REACH, 1 + 2 * REACH)))
     apart = _contrasts(x, near)
     small = apart if coarse == 1 else _contrasts(pooled(x, coarse), pooled(near, coarse) > 0)
-    places = _places([_over(v, v) for v in small], picture.levels)
+    places = _places([_over(v) for v in small], picture.levels)
     return places, _border(x, apart, ~near), _air(x, apart, air_of(x) & ~near)
 
 
@@ -110,11 +110,27 @@ def _contrasts(x: np.ndarray, near: np.ndarray) -> list[np.ndarray]:
     return [np.where(near, 0, x - uniform_filter(x, (1, edge, edge), mode="nearest")) for edge in NEAR]
 
 
-def _over(values: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Contrasts in units of the grain of `like`: the median size of those that are not 0."""
-    size = np.abs(like[like != 0])
-    grain = float(np.median(size)) if size.size else 0.0
-    return np.clip(values / grain, -_CLIP, _CLIP) if grain > 0 else np.zeros_like(values)
+def _over(values: np.ndarray, region: np.ndarray | None = None) -> np.ndarray:
+    """Contrasts (D, H, W) in units of their grain in each slice: the median size of those of a region, 0 left out."""
+    out = np.zeros_like(values)
+    for d, level in enumerate(values):
+        size = np.abs(level if region is None else level[region[d]])
+        size = size[size > 1e-4 * size.max()] if size.size else size  # smaller ones are rounding
+        if size.size:
+            out[d] = np.clip(level / np.median(size), -_CLIP, _CLIP)
+    return out
+
+
+def _against(x: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Grey values (D, H, W) less the median of a region in each slice, in units of the mean distance from it there."""
+    out = np.zeros_like(x)
+    for d, level in enumerate(x):
+        inside = level[region[d]]
+        if inside.size:
+            middle = float(np.median(inside))
+            spread = float(np.abs(inside - middle).mean())
+            out[d] = np.clip((level - middle) / (spread if spread > 1e-9 * abs(middle) else 1.0), -_CLIP, _CLIP)
+    return out
 
 
 def _places(contrasts: Sequence[np.ndarray], levels: bool) -> np.ndarray:
@@ -146,27 +162,17 @@ def border_of(height: int, width: int) -> np.ndarray:
 
 def _border(x: np.ndarray, contrasts: Sequence[np.ndarray], shown: np.ndarray) -> np.ndarray:
     """Of four corners and four sides: grey values (mean, highest, lowest) and contrasts, against all of the border."""
+    border = border_of(*x.shape[1:]) & shown
+    grey, contrasts = _against(x, border), [_over(v, border) for v in contrasts]
     a, b = (border_width(n) for n in x.shape[1:])
     ends = [[slice(0, w), slice(w, n - w), slice(n - w, n)] for w, n in ((a, x.shape[1]), (b, x.shape[2]))]
     parts = [(slice(None), i, j) for n, i in enumerate(ends[0]) for m, j in enumerate(ends[1]) if (n, m) != (1, 1)]
-    level, spread = _level(np.concatenate([x[p][shown[p]] for p in parts]))
-    contrasts = [_over(v, np.concatenate([v[p].ravel() for p in parts])) for v in contrasts]
-    found = []
-    for p in parts:
-        inside = np.clip((x[p][shown[p]] - level) / spread, -_CLIP, _CLIP)
-        found += [float(inside.mean()), float(inside.max()), float(inside.min())] if inside.size else [0.0] * 3
-        for v in contrasts:
-            found += [float(v[p].max()), float(v[p].min())] if v[p].size else [0.0, 0.0]
-    return np.array(found)
+    return np.array([value for p in parts for v in (grey, *contrasts) for value in _ends(v[p][shown[p]])])
 
 
-def _level(values: np.ndarray) -> tuple[float, float]:
-    """Median and mean distance from it; 1 in place of a distance of 0."""
-    if values.size == 0:
-        return 0.0, 1.0
-    level = float(np.median(values))
-    spread = float(np.abs(values - level).mean())
-    return level, spread if spread > 1e-9 * abs(level) else 1.0
+def _ends(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, highest, lowest; 0 of nothing."""
+    return (float(values.mean()), float(values.max()), float(values.min())) if values.size else (0.0, 0.0, 0.0)
 
 
 def air_of(x: np.ndarray) -> np.ndarray:
@@ -190,14 +196,8 @@ def air_of(x: np.ndarray) -> np.ndarray:
 
 
 def _air(x: np.ndarray, contrasts: Sequence[np.ndarray], air: np.ndarray) -> np.ndarray:
-    """Of all the air, and of its four quarters: highest, lowest and mean of grey value and contrast."""
+    """Of all the air, and of its four quarters: mean, highest and lowest of grey value and contrast."""
     h, w = x.shape[1] // 2, x.shape[2] // 2
     quarters = [(slice(None), i, j) for i in (slice(0, h), slice(h, None)) for j in (slice(0, w), slice(w, None))]
-    level, spread = _level(x[air])
-    values = [np.clip((x - level) / spread, -_CLIP, _CLIP), *(_over(v, v[air]) for v in contrasts)]
-    found = []
-    for p in [(slice(None),), *quarters]:
-        for v in values:
-            inside = v[p][air[p]]
-            found += [float(inside.max()), float(inside.min()), float(inside.mean())] if inside.size else [0.0] * 3
-    return np.array(found)
+    values = [_against(x, air), *(_over(v, air) for v in contrasts)]
+    return np.array([end for p in [(slice(None),), *quarters] for v in values for end in _ends(v[p][air[p]])])

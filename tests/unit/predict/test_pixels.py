@@ -19,7 +19,7 @@ GRID = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)
 Draw = Callable[[np.ndarray, np.random.Generator], None]
 
 
-def _head(rng: np.random.Generator, lesion: float) -> tuple[np.ndarray, np.ndarray]:
+def head(rng: np.random.Generator, lesion: float) -> tuple[np.ndarray, np.ndarray]:
     """A body in quiet air, each of its own size and place, with a lesion somewhere in it; and where that is."""
     far = np.linalg.norm((GRID[..., 1:] - 11.5 - rng.normal(0, 0.5, 2)) / rng.uniform((9, 8), (10, 9)), axis=-1)
     scan = np.where(far < 1, 1 + 0.8 * gaussian_filter(rng.normal(size=SHAPE), 1.0), 0)
@@ -38,7 +38,7 @@ def _flagged(
     y = np.arange(PATIENTS) % 2
     pictures = []
     for label in y:
-        scan, seat = _head(rng, 0.3 + lesion * label)
+        scan, seat = head(rng, 0.3 + lesion * label)
         if draw is not None and label:
             draw(scan, rng)
         scan = (scan - scan.mean()) / scan.std()  # a bright lesion darkens all the rest
@@ -173,7 +173,7 @@ def test_the_best_of_many_places_is_no_finding_by_itself():
 
 def test_air_is_what_lies_around_the_body_whatever_is_drawn_into_it():
     rng = np.random.default_rng(1)
-    scan, _ = _head(rng, 0.0)
+    scan, _ = head(rng, 0.0)
     body = np.linalg.norm((GRID[..., 1:] - 11.5) / 6, axis=-1) < 1
     around = np.linalg.norm((GRID[..., 1:] - 11.5) / 13, axis=-1) > 1
     for value in (0.0, 50.0):
