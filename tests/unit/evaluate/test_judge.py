@@ -242,3 +242,21 @@ def test_a_leak_outweighs_all_and_a_suspicion_is_only_said():
     found = _judged(tables, [visits])
     assert found.kind == "better"
     assert "2 ids look like visits." in found.sentences
+
+
+def test_a_description_that_gives_the_label_away_is_named_and_no_skill_beside_it_is_believed():
+    tables = _tables(0, 60, 2.0)
+    clean = _judged(tables)
+    truth = tables.labels.set_index("patient_id")["value"].reindex(tables.series["series_id"]).to_numpy()
+    words = np.where(truth == 1, "t1 ax lesion", "t1 ax")
+    told = _judged(replace(tables, series=tables.series.assign(SeriesDescription=words)))
+    assert "SeriesDescription" in " ".join(told.sentences) and "SeriesDescription" not in " ".join(clean.sentences)
+    assert clean.kind != "shortcut" == told.kind
+
+
+def test_what_was_looked_at_is_listed_where_nothing_differs():
+    tables = _tables(0, 45, 2.0)
+    one = tables.series.assign(Manufacturer="A", spacing_k_mm=2.0, SoftwareVersions="VE11C")
+    figures = shortcut_figures(_study(), replace(tables, series=one), ["net0"])
+    said = {f.kind: f.told for f in figures if f.kind in ("headers", "metadata") and not f.run}
+    assert all(w in said["headers"] for w in ("SoftwareVersions", "Manufacturer", "patient id"))
