@@ -66,7 +66,7 @@ def test_without_pseudonyms_only_what_is_documented_is_kept(planted):
     found = {name: leaked(text, planted.words) for name, text in texts(planted.folder / "plain").items()}
     assert set().union(*found.values()) <= DOCUMENTED
     assert found["series.csv"] >= {"PatientID", "folder", "SeriesDescription", "uid", "StudyDate"}
-    assert found["report.html"] == {"Manufacturer"}
+    assert found["report.html"] == set()  # each maker here has one patient
 
 
 def test_with_pseudonyms_nothing_is_left(planted, veiled):
@@ -128,7 +128,7 @@ def test_the_contact_sheet_shows_pseudonyms(planted, veiled):
         assert code == 0, said
         assert leaked(said, planted.words) == set()
         assert leaked(texts(pages)[name], planted.words) == set(), name
-    assert "cut short" in (pages / "raw.html").read_text() or "decoded" in (pages / "raw.html").read_text()
+    assert "cut short" in (pages / "raw.html").read_text() or "cannot be" in (pages / "raw.html").read_text()
     assert leaked("".join(texts(out / "qc").values()), planted.words) == set()
     code, said = command("qc", out)
     assert code == 1 and "holds pseudonyms and no paths" in said

@@ -30,9 +30,9 @@ def test_seed_and_targets_of_a_run(tmp_path):
     assert set(table["gene-only"].index.get_level_values("target")) == {"gene"}
     metrics = pd.read_csv(out / "metrics.csv").query("metric == 'auroc'")
     assert metrics.groupby("run_id")["target"].nunique().to_dict() == {
-        "both": 2,
-        "again": 2,
-        "other": 2,
+        "both": 3,  # two targets and their mean
+        "again": 3,
+        "other": 3,
         "gene-only": 1,
     }
     assert "gene-only" in (out / "report.html").read_text()

@@ -23,6 +23,7 @@ LIKENESS = 0.87  # of two volumes; 424 volumes of different patients stay below 
 HIGHEST = 0.92  # level in any cohort: even hippocampi cut out along their masks are less alike between patients
 APART = 0.08  # above what either patient has in common with any other; between different patients 0.06 at most
 APART_FROM = 0.80  # a pair that stands apart counts from here
+CROWDED = 0.2  # share of patients who are as alike to three others from which that is no sign of copies
 FEWEST = 10  # patients from which a cohort says what is usual in it
 _EVERY_PAIR = 50  # patients with one identity: of more, not every pair is listed
 _LARGEST_GROUP = 6  # ids with one stem: more are numbered patients, not visits of one
@@ -207,14 +208,23 @@ def level(pairs: pd.DataFrame) -> float:
     Args:
         pairs: As for `same_picture`.
     """
-    usual = pairs[pairs["likeness"].astype(float) < HIGHEST]
-    ends = pd.concat([usual[[who, "likeness"]].set_axis(["patient", "likeness"], axis=1) for who in ("one", "two")])
-    nearest = ends.astype({"likeness": float}).groupby("patient")["likeness"].max().to_numpy()
+    ends = pd.concat([pairs[[who, "likeness"]].set_axis(["patient", "likeness"], axis=1) for who in ("one", "two")])
+    ends = ends.astype({"likeness": float})
+    alike = ends[ends["likeness"] >= HIGHEST].groupby("patient").size()
+    crowd = set(alike.index[alike >= 3])
+    if len(crowd) > max(FEWEST, CROWDED * ends["patient"].nunique()):  # one strong artefact makes many alike
+        return _above(ends[ends["patient"].isin(crowd)], HIGHEST, 0.999)
+    return _above(ends[ends["likeness"] < HIGHEST], LIKENESS, HIGHEST)
+
+
+def _above(ends: pd.DataFrame, lowest: float, highest: float) -> float:
+    """Four spreads above the middle of each patient's nearest likeness, within limits; the lowest for few patients."""
+    nearest = ends.groupby("patient")["likeness"].max().to_numpy()
     if len(nearest) < FEWEST:
-        return LIKENESS
+        return lowest
     lower, middle, upper = np.quantile(nearest, [0.25, 0.5, 0.75])
     spread = min(middle - lower, upper - middle) / 0.6745  # quartiles of a normal law
-    return float(np.clip(middle + 4 * spread, LIKENESS, HIGHEST))
+    return float(np.clip(middle + 4 * spread, lowest, highest))
 
 
 def _above_others(pairs: pd.DataFrame) -> np.ndarray:
