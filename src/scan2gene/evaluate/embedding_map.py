@@ -7,11 +7,16 @@ see whether scanners form clusters that labels do not.
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from scan2gene.core.errors import RunError
 
 MAP_COLUMNS = (
     "run_id", "split", "repeat", "fold", "method", "patient_id", "exam_id", "part", "x", "y", "site", "scanner",
@@ -60,14 +65,7 @@ def placed(embeddings: np.ndarray, seed: int, method: str = "") -> Placed:
     if not method:
         method = preferred() if len(values) >= UMAP_EXAMS else "PCA"
     if method == "UMAP":
-        import warnings
-
-        import umap
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says that a seed means one thread
-            found = umap.UMAP(n_components=2, random_state=seed, n_neighbors=min(15, len(values) - 1))
-            return Placed(np.asarray(found.fit_transform(values), float), "UMAP")
+        return Placed(_umap(values, seed), "UMAP")
     left, sizes, right = np.linalg.svd(values, full_matrices=False)
     points = left[:, :2] * sizes[:2]
     points *= np.sign(right[np.arange(len(right[:2])), np.abs(right[:2]).argmax(axis=1)])  # SVD leaves the sign open
@@ -75,6 +73,30 @@ def placed(embeddings: np.ndarray, seed: int, method: str = "") -> Placed:
     if points.shape[1] < 2:
         points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
     return Placed(points, "PCA", float((sizes[:2] ** 2).sum() / total) if total > 0 else 0.0)
+
+
+_UMAP = """
+import sys, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+import umap
+folder, seed, neighbours = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+points = umap.UMAP(n_components=2, random_state=seed, n_neighbors=neighbours).fit_transform(np.load(folder + "/in.npy"))
+np.save(folder + "/out.npy", np.asarray(points, float))
+"""
+
+
+def _umap(values: np.ndarray, seed: int) -> np.ndarray:
+    """UMAP in a process of its own: its compiled code changes how networks round in the process that loads it."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/in.npy", values)
+        words = [sys.executable, "-c", _UMAP, folder, str(seed), str(min(15, len(values) - 1))]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RunError(
+                f"UMAP failed: {done.stderr.strip().splitlines()[-1:]}. Remove umap-learn to have PCA instead."
+            )
+        return np.load(f"{folder}/out.npy")
 
 
 def embedding_map(embeddings: pd.DataFrame, cohort: pd.DataFrame, series: pd.DataFrame, seed: int) -> pd.DataFrame:
