@@ -103,7 +103,7 @@ def apply(
         _begin(out, run_dir, roots, split, force)
         found = find_unlabelled(rules, out, key)
         say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
-        notes += _known_before(run_dir, found)
+        notes += [*(f"warning: {text}" for text in found.warnings), *_known_before(run_dir, found)]
         tables, seen = [], []
         for one in runs:
             view = for_run(settings, one)

@@ -207,9 +207,19 @@ def _excluded_ids(rules: Cohort) -> dict[str, str]:
 def _narrow(series: pd.DataFrame, reasons: pd.Series, step: str, flow: Flow) -> pd.DataFrame:
     kept = flow.narrow(series, reasons, step, "series")
     if kept.empty:
-        why = "; ".join(f"{n} x {reason}" for reason, n in list(counts(reasons).items())[:_SHOWN])
+        why = "; ".join(
+            f"{n} x {reason}{_of_patients(series.loc[reasons == reason, 'patient_id'])}"
+            for reason, n in list(counts(reasons).items())[:_SHOWN]
+        )
         raise CohortError(f"of {len(series)} series none is left at the step '{step}': {why}. See series.csv.")
     return kept
+
+
+def _of_patients(ids: pd.Series) -> str:
+    """The first few patient ids in brackets; nothing where no series has one."""
+    ids = sorted(set(ids) - {""})
+    more = ", ..." if len(ids) > _SHOWN else ""
+    return f" (patient {', '.join(ids[:_SHOWN])}{more})" if ids else ""
 
 
 def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where: str, flow: Flow) -> pd.DataFrame:

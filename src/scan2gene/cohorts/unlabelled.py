@@ -11,6 +11,7 @@ from scan2gene.cohorts.curate import find_exams, with_patients
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.keyfile import write_private
 from scan2gene.cohorts.lesions import large_enough
+from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import value_hash
 from scan2gene.core.study_cohort import Cohort
@@ -32,6 +33,7 @@ class Found:
         left_out: exam_id -> why it has no row in `exams`.
         listed: Every exam, those left out too: patient_id, exam_id, site.
         hidden: Ids are running numbers.
+        warnings: Roles that several series of an exam fit.
     """
 
     exams: pd.DataFrame
@@ -40,6 +42,7 @@ class Found:
     left_out: dict[str, str]
     listed: pd.DataFrame
     hidden: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
@@ -47,7 +50,7 @@ def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
 
     Args:
         rules: Of the study, with the new scans.
-        out: Gets series.csv and exclusions.csv, unless ids are to be hidden.
+        out: Gets series.csv, roles.csv and exclusions.csv, unless ids are to be hidden.
         key: Key file of a study with pseudonyms; a table of who is who is written beside it.
 
     Raises:
@@ -60,8 +63,9 @@ def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
     flow = Flow()
     paths = dict(zip(series["series_id"], series["path"], strict=True))
     exams = pd.DataFrame(columns=["patient_id", "exam_id", *[f"role:{r}" for r in rules.roles]])
+    roles = pd.DataFrame(columns=list(ROLE_COLUMNS))
     try:
-        _, exams, _ = find_exams(rules, series, flow)
+        _, exams, roles = find_exams(rules, series, flow)
         exams = large_enough(exams, paths, rules.min_lesion, flow, rules.mask_threshold)
     except CohortError:
         if not flow.steps or flow.steps[-1]["kept"]:  # not for want of exams: the rules are wrong
@@ -73,11 +77,13 @@ def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
     left_out = _left_out(flow, exams)
     listed = pd.concat([exams[["patient_id", "exam_id"]], left_out[["patient_id", "exam_id"]]], ignore_index=True)
     found = Found(
-        exams, series, paths, dict(zip(left_out["exam_id"], left_out["reason"], strict=True)), listed.assign(site=None)
-    )
+        exams, series, paths, dict(zip(left_out["exam_id"], left_out["reason"], strict=True)), listed.assign(site=None),
+        warnings=tuple(contested(roles)),
+    )  # fmt: skip
     if key:
         return _hidden(found, key, out)
     write_csv(out / "series.csv", series)
+    write_csv(out / "roles.csv", roles)
     write_csv(out / "exclusions.csv", pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)))
     return found
 

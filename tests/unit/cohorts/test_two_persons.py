@@ -52,5 +52,6 @@ def test_a_series_that_the_study_leaves_out_is_not_compared(go):
 
 def test_two_hospitals_that_number_alike_are_stopped(go):
     rows = [r for p in ("P1", "P2", "P3") for sex in "MF" for r in person(p, PatientSex=sex)]
-    with pytest.raises(CohortError, match="two persons"):
+    with pytest.raises(CohortError, match="two persons") as error:
         go(rows)
+    assert "P1, P2, P3" in str(error.value)

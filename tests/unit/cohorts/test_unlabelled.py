@@ -47,6 +47,14 @@ def test_every_exam_is_listed_with_its_reason(scans, tmp_path):
     assert set(pd.read_csv(tmp_path / "out" / "series.csv")["status"]) == {"ok", "rejected"}
 
 
+def test_several_series_that_fit_one_role_are_warned_of(scans, tmp_path):
+    assert not find_unlabelled(rules(scans), tmp_path / "out").warnings
+    write(scans / "P1", "t1_later.nii")
+    (warning,) = find_unlabelled(rules(scans), tmp_path / "out2").warnings
+    assert "role t1" in warning and "1 of 2 exams" in warning
+    assert set(pd.read_csv(tmp_path / "out2" / "roles.csv")["role"]) == {"t1", "mask"}
+
+
 def test_the_folder_of_one_patient_may_be_all_that_is_given(scans, tmp_path):
     found = find_unlabelled(rules(scans / "P1"), tmp_path / "out")
     assert list(found.exams["patient_id"]) == ["P1"] and not found.left_out
