@@ -21,7 +21,7 @@ CPUS = 2
 
 
 def ours(folder: Path, out: Path) -> dict[str, Any]:
-    """120 DICOM files to a stored volume with the recipe of `breast-brca`, up to the equalised body, cropped to its box."""
+    """120 DICOM files to a stored volume with the recipe of `breast-brca`, up to the body, cropped and equalised."""
     import pandas as pd
     import yaml
 
