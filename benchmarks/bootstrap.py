@@ -11,8 +11,8 @@ import pandas as pd
 import sklearn.metrics as sk
 from timing import once
 
-from scan2gene.evaluate.metrics import METRICS
-from scan2gene.evaluate.sample import Sample, _drawn_counts
+from scan2gene.stats.metrics import METRICS
+from scan2gene.stats.resampling import Sample, _drawn_counts
 
 PATIENTS, TARGETS, MODELS, DRAWS, LOOPED = 1_000, 4, 6, 10_000, 20
 

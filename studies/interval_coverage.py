@@ -20,11 +20,11 @@ from scipy.stats import norm
 
 from scan2gene import __version__
 from scan2gene.core.files import write_json, write_text
-from scan2gene.evaluate.delong import delong_interval
-from scan2gene.evaluate.intervals import interval_of
-from scan2gene.evaluate.metrics import SHARES
-from scan2gene.evaluate.sample import Sample
 from scan2gene.report.results import METRIC_NAMES
+from scan2gene.stats.delong import delong_interval
+from scan2gene.stats.intervals import interval_of
+from scan2gene.stats.metrics import SHARES
+from scan2gene.stats.resampling import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "runs" / "coverage"
@@ -304,7 +304,7 @@ report. An interval that cannot be made counts as not holding the truth.
   {max(wide):.3f}. A positive there meets few negatives; drawing patients counts the luck of who shares its fold once
   in who is drawn, and again in the pairs that stay. The reported interval takes the bootstrap's shape, skew and bias
   from the same draws, but their spread from an unbiased estimate over the pairs (two-way analysis of variance inside
-  folds, `evaluate/pairs.py`), steadied a little by Hanley and McNeil's, and Student's quantiles, since a spread
+  folds, `stats/auroc_variance.py`), steadied a little by Hanley and McNeil's, and Student's quantiles, since a spread
   known from 12 patients is not known well.
 - Where patients have sides of both classes, the spread is that of the draws, widened by what drawing from few lacks.
 """

@@ -12,8 +12,8 @@ import scan2gene
 from scan2gene.core.files import write_text
 from scan2gene.core.study import Study, study_hash
 from scan2gene.core.study_file import load_study
-from scan2gene.evaluate.power import too_few
 from scan2gene.report.planned import choices
+from scan2gene.stats.power import too_few
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -25,7 +25,6 @@ from scan2gene.core.files import value_hash, write_json, write_text
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.evaluate import evaluate
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.phantom.exams import write_cohort
 from scan2gene.phantom.patients import Patient, best_auroc
 from scan2gene.phantom.template import read_degrees
@@ -33,6 +32,7 @@ from scan2gene.predict.table import prediction_rows
 from scan2gene.radiomics.clinical import clinical_columns, clinical_logits, fit_clinical
 from scan2gene.recipes import recipe_text
 from scan2gene.report.verdict import against_chance
+from scan2gene.stats.intervals import Estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "runs" / "seeds"

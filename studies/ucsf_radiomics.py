@@ -20,10 +20,10 @@ from scan2gene.evaluate.baselines import design, scored
 from scan2gene.evaluate.compare import Judged, Pair
 from scan2gene.evaluate.compare import compare as compare_scores
 from scan2gene.evaluate.facts import Against, Facts
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.score_table import read_scores
 from scan2gene.evaluate.verdict import Verdict, judge
 from scan2gene.report.compare import write_comparison
+from scan2gene.stats.intervals import Estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "ucsf_pdgm_radiomics"

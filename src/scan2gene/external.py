@@ -17,14 +17,14 @@ from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXTERNAL, LABEL_COLUMNS, SPLIT_COLUMNS, read_csv, without_slices, write_csv
 from scan2gene.evaluate.audit import adapting_runs
-from scan2gene.evaluate.domain import Shift, differences, shifts
+from scan2gene.evaluate.domain_shift import Shift, differences, shifts
 from scan2gene.evaluate.ensemble import ENSEMBLE
-from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.external import Transfer, told, transfers
 from scan2gene.evaluate.leakage import same_picture
 from scan2gene.evaluate.shortcuts import Figure
-from scan2gene.evaluate.transfer import Transfer, told, transfers
 from scan2gene.new_exams import Applied, apply, settings_of
 from scan2gene.report.outside import external_page
+from scan2gene.stats.intervals import Estimate
 
 OURS, THEIRS = "0/", "1/"  # before ids, so that equal ids of two cohorts stay two people
 

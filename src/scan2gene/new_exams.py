@@ -33,7 +33,7 @@ from scan2gene.core.tables import (
     write_parquet,
 )
 from scan2gene.evaluate.ensemble import ensemble
-from scan2gene.evaluate.late import LATE, WEIGHT_COLUMNS, WEIGHTS, late_applied
+from scan2gene.evaluate.stacking import LATE, WEIGHT_COLUMNS, WEIGHTS, late_applied
 
 SUMMARY_COLUMNS = (
     "run_id",

@@ -39,7 +39,7 @@ def print_results(folder: Path) -> None:
     from rich.table import Table
 
     from scan2gene.core.tables import MEAN, read_csv
-    from scan2gene.evaluate.power import judged
+    from scan2gene.stats.power import judged
 
     metrics = judged(read_csv(folder / "metrics.csv"))
     study = json.loads((folder / "study.json").read_text())

@@ -12,20 +12,17 @@ import pandas as pd
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
-from scan2gene.evaluate.calibration import slope_and_intercept
-from scan2gene.evaluate.domain import Shift, differences, shifts
+from scan2gene.evaluate.compare_runs import holm
+from scan2gene.evaluate.domain_shift import Shift, differences, shifts
 from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients
+from scan2gene.evaluate.external import Transfer, told, transfers
 from scan2gene.evaluate.facts import Against, Facts, Outside
 from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, header_columns, telling, to_pass_on
 from scan2gene.evaluate.headers import told as told_headers
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
-from scan2gene.evaluate.paired import holm
-from scan2gene.evaluate.permutation import PERMUTATIONS
 from scan2gene.evaluate.places import Cues, cue_figures, cues_against, unchanged
-from scan2gene.evaluate.sample import Sample
 from scan2gene.evaluate.shortcuts import (
     ALTERED,
     Figure,
@@ -38,8 +35,11 @@ from scan2gene.evaluate.shortcuts import (
     signed,
 )
 from scan2gene.evaluate.subgroups import grouped, subgroups
-from scan2gene.evaluate.transfer import Transfer, told, transfers
 from scan2gene.evaluate.verdict import Verdict, judge, keeps
+from scan2gene.stats.calibration import slope_and_intercept
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.permutation import PERMUTATIONS
+from scan2gene.stats.resampling import Sample
 
 ALONE = {"only_border": "the border of the pictures", "only_outside": "what lies outside the body"}
 METADATA = "scanner, site, scan settings, header fields and names"
@@ -61,7 +61,7 @@ class Tables:
         volume_mm3: Of the lesion, by patient_id; None without masks.
         thresholds: thresholds.json.
         grey: Grey-value measures of prepared volumes, by patient_id; None where no site is external.
-        learned: From `learned.learned`.
+        learned: From `underfit.learned`.
         cues: Run -> numbers about single places of the pictures that it sees.
     """
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.headers import by_patient, chosen
-from scan2gene.evaluate.sample import PERSON
+from scan2gene.stats.resampling import PERSON
 
 VOLUME = "lesion volume"
 FOLD = ["split", "repeat", "fold"]

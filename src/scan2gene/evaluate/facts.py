@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.power import too_few
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.power import too_few
 
 LEVEL = 0.05
 CHANCE = 0.5

@@ -15,7 +15,7 @@ from os.path import commonpath
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.paired import holm
+from scan2gene.evaluate.compare_runs import holm
 
 LEVEL = 0.05
 LISTED = ". Looked at: "

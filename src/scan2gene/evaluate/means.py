@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from scan2gene.evaluate.intervals import Estimate, Resampled, bootstrap_counts, interval_of
-from scan2gene.evaluate.sample import Sample
+from scan2gene.stats.intervals import Estimate, Resampled, bootstrap_counts, interval_of
+from scan2gene.stats.resampling import Sample
 
 MEAN_METRICS = ("auroc", "accuracy", "log_loss")
 _AT_ONCE = 250  # draws

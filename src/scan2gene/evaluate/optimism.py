@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.evaluate.evaluate import to_patients
-from scan2gene.evaluate.intervals import interval_of, resample
-from scan2gene.evaluate.sample import Sample
+from scan2gene.stats.intervals import interval_of, resample
+from scan2gene.stats.resampling import Sample
 
 
 def optimism(predictions: pd.DataFrame, draws: int, seed: int) -> list[dict[str, Any]]:

@@ -15,11 +15,11 @@ import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import ridge_logistic
+from scan2gene.evaluate.compare_runs import holm
 from scan2gene.evaluate.facts import CHANCE, LEVEL, Cue
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.paired import holm
-from scan2gene.evaluate.sample import PERSON
 from scan2gene.evaluate.shortcuts import Figure, against, baseline_told, measured
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.resampling import PERSON
 
 FEW = 5  # places that a rule may look at
 KEPT = 0.8  # of what a network's AUROC has above 0.5

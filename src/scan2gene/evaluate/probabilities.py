@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.calibration import (
+from scan2gene.evaluate.ensemble import ALL
+from scan2gene.evaluate.evaluate import to_patients, with_decisions
+from scan2gene.stats.bayesian_bootstrap import decided_draws
+from scan2gene.stats.calibration import (
     RECALIBRATIONS,
     brier_parts,
     error_by_luck,
@@ -21,12 +24,7 @@ from scan2gene.evaluate.calibration import (
     logit,
     slope_and_intercept,
 )
-from scan2gene.evaluate.decided import decided_draws
-from scan2gene.evaluate.ensemble import ALL
-from scan2gene.evaluate.evaluate import to_patients, with_decisions
-from scan2gene.evaluate.intervals import Estimate, bca
-from scan2gene.evaluate.sample import PERSON, Sample
-from scan2gene.evaluate.use import (
+from scan2gene.stats.decision import (
     CONFIDENCE,
     conformal_cut,
     conformal_sets,
@@ -34,6 +32,8 @@ from scan2gene.evaluate.use import (
     predictive_values,
     risk_coverage,
 )
+from scan2gene.stats.intervals import Estimate, bca
+from scan2gene.stats.resampling import PERSON, Sample
 
 PLACE = ("run_id", "split", "target")
 FIGURE = (*PLACE, "figure", "value", "low", "high", "reason")

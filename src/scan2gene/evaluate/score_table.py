@@ -12,7 +12,7 @@ import pandas as pd
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import table_as_meant
-from scan2gene.evaluate.sample import PERSON
+from scan2gene.stats.resampling import PERSON
 
 NEEDED = ("patient_id", "target", "y_true", "prob")
 OPTIONAL = ("part", "repeat", "fold", "site", "side", "exam_id")

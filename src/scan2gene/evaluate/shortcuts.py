@@ -14,10 +14,10 @@ import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import named_correctly
-from scan2gene.evaluate.drop import apart_by_ends, perfect
-from scan2gene.evaluate.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
-from scan2gene.evaluate.permutation import p_chance
-from scan2gene.evaluate.sample import PERSON, Sample
+from scan2gene.stats.auroc_difference import apart_by_ends, perfect
+from scan2gene.stats.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
+from scan2gene.stats.permutation import p_chance
+from scan2gene.stats.resampling import PERSON, Sample
 
 FIGURE_COLUMNS = (
     "kind", "split", "target", "run", "of", "value", "low", "high", "n", "n_positive", "p",

@@ -10,9 +10,9 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.sample import PERSON, Sample
 from scan2gene.evaluate.shortcuts import FEWEST, LEVEL, Figure, measured, spread_words
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.resampling import PERSON, Sample
 
 MOST_GROUPS = 8
 

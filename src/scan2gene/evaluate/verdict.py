@@ -31,8 +31,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, tried
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.verdict_words import Kind, sentences
+from scan2gene.stats.intervals import Estimate
 
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
 

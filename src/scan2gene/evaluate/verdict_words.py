@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, tried
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.power import POWER, auroc_error, detectable_auroc
 from scan2gene.evaluate.shortcuts import percent, signed
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.power import POWER, auroc_error, detectable_auroc
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
 WORTH = 0.65  # the AUROC for which a sample size is named where nothing was shown

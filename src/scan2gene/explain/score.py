@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.intervals import Estimate, bca, bootstrap_counts
+from scan2gene.stats.intervals import Estimate, bca, bootstrap_counts
 
 SCORE_COLUMNS = (
     "run_id", "split", "target", "method", "measure", "step", "value", "low", "high", "n", "reason",

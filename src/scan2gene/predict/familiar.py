@@ -20,7 +20,7 @@ from scan2gene.core.files import file_hash, value_hash, write_json
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
-from scan2gene.evaluate.familiar import GREY_MEASURES, LEAST_EXAMS, NUMBERS, Ranges, judge, learn
+from scan2gene.evaluate.ood import GREY_MEASURES, LEAST_EXAMS, NUMBERS, Ranges, judge, learn
 from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.preprocess.threads import cpus

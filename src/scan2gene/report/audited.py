@@ -8,10 +8,10 @@ from typing import Any
 
 from scan2gene.core.study import is_sided
 from scan2gene.evaluate.headers import to_pass_on
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.places import KINDS
 from scan2gene.evaluate.shortcuts import FEWEST
 from scan2gene.report.inputs import Inputs
+from scan2gene.stats.intervals import Estimate
 
 MARKS = {"better": "▲", "unproven": "◆", "shortcut": "✕", "leak": "✕", "worse": "▼", "chance": "●", "unknown": "○"}
 TONES = {"better": "better", "unproven": "doubt", "shortcut": "worse", "leak": "worse", "worse": "worse",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report import known as k
 from scan2gene.report import known_sites as sites
 from scan2gene.report.checklists import TO_WRITE
@@ -18,6 +17,7 @@ from scan2gene.report.references import in_words
 from scan2gene.report.results import METRIC_NAMES
 from scan2gene.report.tables import cell_text
 from scan2gene.report.wording import markdown
+from scan2gene.stats.intervals import Estimate
 
 GROUP_COLUMNS = ("target", "split", "run", "group", "AUROC with 95 % interval", "patients")
 _SHOWN = ("auroc", "recall", "specificity", "brier")

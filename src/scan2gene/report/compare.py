@@ -11,14 +11,14 @@ from typing import Any
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.permutation import PERMUTATIONS
-from scan2gene.evaluate.power import too_few
 from scan2gene.report import verdict
 from scan2gene.report.figures import ForestRow, forest
 from scan2gene.report.page import MARKS
 from scan2gene.report.use import error_in_words, large_in_words, slope_in_words
 from scan2gene.report.verdict import LEVEL, Scored
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.permutation import PERMUTATIONS
+from scan2gene.stats.power import too_few
 
 SETTINGS = {"level": 0.95, "bootstrap": DRAWS, "permutations": PERMUTATIONS, "seed": SEED}
 _LABEL = 32  # characters of a run's name in the figure

@@ -23,8 +23,8 @@ from scan2gene.core.tables import (
     SPLIT_COLUMNS,
     read_csv,
 )
-from scan2gene.evaluate.power import judged
 from scan2gene.report.redaction import Redaction, redaction
+from scan2gene.stats.power import judged
 
 _PREDICTION_COLUMNS = [
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",

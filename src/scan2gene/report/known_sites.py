@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scan2gene.core.tables import EXTERNAL
-from scan2gene.evaluate.domain import NAMES, TOGETHER
+from scan2gene.evaluate.domain_shift import NAMES, TOGETHER
 from scan2gene.evaluate.verdict_words import p_words
 from scan2gene.report.known import MOST, Known, figures_of, group_rows, spread_of
 from scan2gene.report.methods_tests import read_audit

@@ -11,10 +11,10 @@ import pandas as pd
 
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import read_csv
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.overlay import strip
+from scan2gene.stats.intervals import Estimate
 
 MAP_BYTES = 1_800_000  # of all strips; base64 adds a third, and the page stays below 15 MB
 SIZES = ((24, 150), (48, 110), (math.inf, 80))  # up to so many strips, so many pixels a slice

@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.tables import read_csv
-from scan2gene.evaluate.metrics import METRICS
-from scan2gene.evaluate.permutation import PERMUTATIONS
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.looking import METHODS as MAPS
 from scan2gene.report.repeat import reproduce
 from scan2gene.report.results import METRIC_NAMES
 from scan2gene.report.wording import Said, counted, listed, share
+from scan2gene.stats.metrics import METRICS
+from scan2gene.stats.permutation import PERMUTATIONS
 
 MENDED = {
     "temperature": ("temperature scaling", "Guo2017"),

@@ -9,9 +9,8 @@ import pandas as pd
 
 from scan2gene.core.started import Started, started
 from scan2gene.core.study_runs import Run
+from scan2gene.evaluate.compare_runs import COMPARED, LEVEL
 from scan2gene.evaluate.evaluate import SLICE_LEVEL
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.paired import COMPARED, LEVEL
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
 from scan2gene.report.latex import Bold
 from scan2gene.report.making import duration
@@ -19,6 +18,7 @@ from scan2gene.report.results import METRIC_NAMES, Scores
 from scan2gene.report.tables import Table, cell_text
 from scan2gene.report.verdict import number
 from scan2gene.report.wording import listed
+from scan2gene.stats.intervals import Estimate
 
 HEADERS = {metric: METRIC_NAMES[metric][0] for metric in COMPARED}
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.characteristics import COLUMNS, long_rows
 from scan2gene.report.looking import MEASURES
 from scan2gene.report.models_table import difference
 from scan2gene.report.tables import Table, cell_text
+from scan2gene.stats.intervals import Estimate
 
 
 def more_tables(page: dict[str, Any]) -> list[Table]:

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.study import Study, for_run
-from scan2gene.evaluate.domain import LABEL, NAMES, NUMBERS, WORDS
-from scan2gene.evaluate.intervals import Estimate
+from scan2gene.evaluate.domain_shift import LABEL, NAMES, NUMBERS, WORDS
 from scan2gene.evaluate.verdict_words import p_words
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
+from scan2gene.stats.intervals import Estimate
 
 MOST = 6  # columns of a kind that are shown; the table beside the page has all
 ESTIMATES = ("inside", "outside", "single", "drop", "domain", "site", "within", "recall_inside", "recall_outside",

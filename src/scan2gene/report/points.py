@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scan2gene.evaluate.intervals import LEVEL, bootstrap_counts
+from scan2gene.stats.intervals import LEVEL, bootstrap_counts
 
 BIN_SIZE = 20  # patients in a bin of the reliability diagram, at least
 MAX_BINS = 10

@@ -10,12 +10,12 @@ from scan2gene.core.started import started
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.evaluate import SLICE_LEVEL
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS
-from scan2gene.evaluate.metrics import METRICS
+from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS
 from scan2gene.report import figures, verdict
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
 from scan2gene.report.verdict import Scored
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.metrics import METRICS
 
 METRIC_NAMES = {
     "auroc": ("AUROC", "chance 0.5"),

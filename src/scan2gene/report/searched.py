@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.making import duration
+from scan2gene.stats.intervals import Estimate
 
 
 def searched(inputs: Inputs) -> dict[str, Any]:

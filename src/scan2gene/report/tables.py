@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.evaluate.evaluate import SLICE_LEVEL
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
 from scan2gene.report.flow import ANALYSED
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.results import fusion_weights
 from scan2gene.report.verdict import interval, number
+from scan2gene.stats.intervals import Estimate
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from scan2gene.core.tables import table_as_meant
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.probabilities import AS_GIVEN, COLUMNS
-from scan2gene.evaluate.use import NetBenefit, useful_between
 from scan2gene.report import use_figures
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
 from scan2gene.report.verdict import interval, number
+from scan2gene.stats.decision import NetBenefit, useful_between
+from scan2gene.stats.intervals import Estimate
 
 NAMES = {
     "calibration": "Calibration, as given and mended on validation patients",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from scan2gene.evaluate.use import NetBenefit
 from scan2gene.report.svg import BLUE, GREY, INK, RULE, SKY, VERMILLION, line, path, stroke, svg, text, ticks, upright
+from scan2gene.stats.decision import NetBenefit
 
 LEFT, TOP, ACROSS, DOWN = 52, 12, 250, 170
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scan2gene.evaluate.intervals import Estimate
+from scan2gene.stats.intervals import Estimate
 
 CHANCE = 0.5
 LEVEL = 0.05  # of a family of P values

@@ -36,8 +36,8 @@ from scan2gene.evaluate.leakage import (
     twin_images,
 )
 from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
-from scan2gene.evaluate.learned import learned
 from scan2gene.evaluate.shortcuts import figure_table
+from scan2gene.evaluate.underfit import learned
 from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
 from scan2gene.stages.variants import VARIANTS, lesion_role
@@ -220,7 +220,7 @@ def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:
     """Chosen anew, by the same rule on validation rows only, without looking at how it was done."""
     from scan2gene.evaluate.ensemble import ALL
     from scan2gene.evaluate.evaluate import DEFAULT_THRESHOLD, to_patients
-    from scan2gene.evaluate.thresholds import g_mean_threshold
+    from scan2gene.stats.thresholds import g_mean_threshold
 
     patients = to_patients(predictions[predictions["fold"] != ALL])
     known = patients.dropna(subset=["y_true", "prob"])

@@ -97,8 +97,8 @@ def _add_means(found: Evaluation) -> None:
 
 def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """Other fits, shuffled labels and numbers of patients, beside each run's AUROC."""
-    from scan2gene.evaluate.evidence import Features, evidence
-    from scan2gene.evaluate.shuffled import logistic_scores, ridge_scores
+    from scan2gene.evaluate.stability import Features, evidence
+    from scan2gene.stats.label_permutation import logistic_scores, ridge_scores
 
     features = {}
     for one in job.study.runs:

@@ -20,7 +20,7 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
-from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
+from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
 from scan2gene.stages.job import Job, folds, run_data
 from scan2gene.stages.variants import FORMAT, altered_fold, altered_key, write_variants
 

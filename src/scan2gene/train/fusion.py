@@ -18,7 +18,7 @@ from scan2gene.core.section import Plugin
 from scan2gene.core.tables import read_csv
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.evaluate.fusion import FUSIONS, fuse
-from scan2gene.evaluate.late import WEIGHT_COLUMNS, WEIGHTS, late_weights, weighted
+from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS, late_weights, weighted
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.forward import Passed
 from scan2gene.predict.slices import Bags, bags_of

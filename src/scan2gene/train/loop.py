@@ -28,9 +28,9 @@ from scan2gene.core.tables import write_csv
 from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, taken, to_input
 from scan2gene.data.draws import Draws
-from scan2gene.evaluate.metrics import auroc
 from scan2gene.models.memory_format import channels_last
 from scan2gene.predict.forward import forward
+from scan2gene.stats.metrics import auroc
 from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
 from scan2gene.train.monitor import LOSS, check_watched, monitored, to_lower
 from scan2gene.train.schedules import SCHEDULES

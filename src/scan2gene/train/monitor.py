@@ -10,7 +10,7 @@ import torch
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.outputs import target_of
 from scan2gene.core.section import unknown_name
-from scan2gene.evaluate.metrics import METRICS
+from scan2gene.stats.metrics import METRICS
 from scan2gene.train.loss import masked_bce
 
 LOSS = "loss"

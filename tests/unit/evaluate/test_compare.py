@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import write_csv
-from scan2gene.evaluate import sample
 from scan2gene.evaluate.compare import compare
-from scan2gene.evaluate.sample import Sample
 from scan2gene.evaluate.score_table import read_scores
+from scan2gene.stats import resampling
+from scan2gene.stats.resampling import Sample
 
 
 def _table(n: int = 60, signal: float = 1.0, seed: int = 0, **more) -> pd.DataFrame:
@@ -150,7 +150,7 @@ def test_sides_are_scored_and_patients_drawn(tmp_path):
 def test_draws_in_portions_equal_draws_at_once(monkeypatch):
     table = _table(50, fold=np.arange(50) % 3, repeat=0, side="").astype({"y_true": float})
     whole = Sample(table).resampled(["auroc"], 101, 1)["auroc"]
-    monkeypatch.setattr(sample, "_AT_ONCE", 130)  # two or three draws
+    monkeypatch.setattr(resampling, "_AT_ONCE", 130)  # two or three draws
     portions = Sample(table).resampled(["auroc"], 101, 1)["auroc"]
     assert (portions.draws == whole.draws).all()
     assert (portions.left_out == whole.left_out).all()

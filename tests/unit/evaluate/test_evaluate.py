@@ -10,8 +10,8 @@ from sklearn.metrics import roc_curve
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.evaluate import evaluate, to_patients
-from scan2gene.evaluate.metrics import METRICS
-from scan2gene.evaluate.thresholds import g_mean_threshold
+from scan2gene.stats.metrics import METRICS
+from scan2gene.stats.thresholds import g_mean_threshold
 
 
 def _tables(n: int = 40, folds: int = 2, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin
 from scan2gene.evaluate.fusion import FUSIONS, check_fusion, fuse
-from scan2gene.evaluate.late import WEIGHT_COLUMNS, late_applied
+from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, late_applied
 
 DEFINED = {
     "mean": lambda p: p.mean(),

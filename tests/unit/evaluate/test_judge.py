@@ -13,14 +13,14 @@ from scipy import stats
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
 from scan2gene.evaluate.facts import Against, Cue, Facts, Outside
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.leakage import Check
-from scan2gene.evaluate.learned import learned
 from scan2gene.evaluate.places import unchanged
-from scan2gene.evaluate.power import detectable_auroc, too_few
 from scan2gene.evaluate.shortcuts import Figure
+from scan2gene.evaluate.underfit import learned
 from scan2gene.evaluate.verdict import HEADLINES, judge
 from scan2gene.evaluate.verdict_words import needed
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.power import detectable_auroc, too_few
 
 WEAK = Against("scanner and site", Estimate(0.52, 0.42, 0.62), 0.6, Estimate(0.28, 0.15, 0.40), 0.001)
 STRONG = Against("scanner and site", Estimate(0.81, 0.72, 0.88), 0.0001, Estimate(-0.01, -0.1, 0.09), 0.8)

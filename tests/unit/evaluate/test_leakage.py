@@ -21,7 +21,7 @@ from scan2gene.evaluate.leakage import (
     twin_images,
 )
 from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
-from scan2gene.evaluate.thresholds import g_mean_threshold
+from scan2gene.stats.thresholds import g_mean_threshold
 
 PATIENTS = [f"P{n:03d}" for n in range(40)]
 

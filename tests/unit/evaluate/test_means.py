@@ -10,8 +10,8 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from scan2gene.core.tables import MEAN, PREDICTION_COLUMNS
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.means import mean_over_targets
-from scan2gene.evaluate.power import judged
-from scan2gene.evaluate.sample import Sample
+from scan2gene.stats.power import judged
+from scan2gene.stats.resampling import Sample
 
 GENES = ("TP53", "PTEN", "EGFR")
 

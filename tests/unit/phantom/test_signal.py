@@ -11,10 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scan2gene.core.geometry import LPS_TO_RAS
-from scan2gene.evaluate.metrics import auroc
 from scan2gene.phantom.exams import write_exam
 from scan2gene.phantom.patients import Patient, best_auroc, draw_patients, lesion_weight, signal, stripes
 from scan2gene.phantom.scanners import SCANNERS, acquisition_grid
+from scan2gene.stats.metrics import auroc
 
 ANGLES = np.arange(0.0, 90.1, 1.0)
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.places import cue_figures, marks, p_of_best
 from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.predict.pixels import Picture, air_of, cues_of
+from scan2gene.stats.intervals import Estimate
 
 SHAPE, PATIENTS, FOLDS = (6, 24, 24), 40, 4
 GRID = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), axis=-1)

@@ -12,8 +12,8 @@ from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run
-from scan2gene.evaluate.metrics import auroc
 from scan2gene.radiomics.combat import FEWEST_NEW, Combat, fit_combat, harmonised
+from scan2gene.stats.metrics import auroc
 from scan2gene.train.fold import check_model, predict_fold, train_fold
 from scan2gene.train.harmonise import fit_harmonise, is_of_training
 

@@ -16,9 +16,9 @@ from scan2gene.cli import app
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.compare import FURTHER, Judged, Pair
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.compare import page, results, write_comparison
 from scan2gene.report.verdict import against_chance_by_p
+from scan2gene.stats.intervals import Estimate
 
 EVIL = "<script>alert(1)</script>"
 

@@ -18,12 +18,12 @@ from fake_run import EVIL, PATIENTS, write_run
 from scan2gene.core.errors import RunError
 from scan2gene.core.study import Study
 from scan2gene.core.tables import MEAN, read_csv, write_csv
-from scan2gene.evaluate.metrics import auroc
 from scan2gene.report import results
 from scan2gene.report.figures import mean_roc, roc_points
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.page import SECTIONS, make_report, write_report
 from scan2gene.report.verdict import interval
+from scan2gene.stats.metrics import auroc
 
 VOID = {"meta", "img", "br", "input", "line", "rect", "circle", "polyline", "polygon"}
 

@@ -15,9 +15,8 @@ from fake_run import EVIL, PATIENTS, write_run
 
 from scan2gene.core.study import Study
 from scan2gene.core.tables import EXTERNAL, read_csv
-from scan2gene.evaluate.domain import Shift
-from scan2gene.evaluate.intervals import Estimate
-from scan2gene.evaluate.transfer import Transfer
+from scan2gene.evaluate.domain_shift import Shift
+from scan2gene.evaluate.external import Transfer
 from scan2gene.report import known as k
 from scan2gene.report.beside import write_beside
 from scan2gene.report.cards import as_markdown, data_card, model_card, shown
@@ -33,6 +32,7 @@ from scan2gene.report.references import GUIDELINES, REFERENCES, bibtex, in_words
 from scan2gene.report.results import scores
 from scan2gene.report.step_words import WORDS
 from scan2gene.report.tripod_ai import TRIPOD_AI
+from scan2gene.stats.intervals import Estimate
 
 TRIPOD_PARTS = {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "abcdef", 20: "abc", 23: "ab",
                 27: "abc"}  # fmt: skip

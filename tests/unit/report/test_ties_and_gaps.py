@@ -11,7 +11,6 @@ from tests.unit.report.fake_run import write_run
 
 from scan2gene.cli.tables import print_results
 from scan2gene.core.files import write_json
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.pipeline import _do
 from scan2gene.report.cards import figures as card_figures
 from scan2gene.report.known_sites import _outside
@@ -20,6 +19,7 @@ from scan2gene.report.making import _training_notes
 from scan2gene.report.models_table import _sentence
 from scan2gene.report.verdict import Scored
 from scan2gene.stages.job import Job
+from scan2gene.stats.intervals import Estimate
 
 
 @pytest.mark.parametrize(("last", "depends"), [(0.62, "no"), (-0.7, "no"), (0.1, "yes"), (None, "")])

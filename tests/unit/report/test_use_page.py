@@ -11,13 +11,13 @@ import pytest
 from tests.unit.report.fake_run import EVIL, write_run
 
 from scan2gene.core.tables import write_csv
-from scan2gene.evaluate.evidence import evidence
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.evaluate.probabilities import probability_tables
-from scan2gene.evaluate.use import net_benefit
+from scan2gene.evaluate.stability import evidence
 from scan2gene.report.page import make_report
 from scan2gene.report.use import error_in_words, large_in_words, sets_in_words, slope_in_words
 from scan2gene.report.use_figures import abstention, decision_curve
+from scan2gene.stats.decision import net_benefit
+from scan2gene.stats.intervals import Estimate
 
 
 def _written(folder) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from scan2gene.evaluate.intervals import Estimate
 from scan2gene.report.verdict import (
     Baseline,
     Scored,
@@ -16,6 +15,7 @@ from scan2gene.report.verdict import (
     sentence,
     summary,
 )
+from scan2gene.stats.intervals import Estimate
 
 AGE = Baseline("age", ("age",), 0.60)
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from scan2gene.core.section import Plugin
 from scan2gene.core.tables import PREDICTION_COLUMNS
-from scan2gene.evaluate.late import late_ensembles, late_weights, weighted
+from scan2gene.evaluate.stacking import late_ensembles, late_weights, weighted
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.train.mil import attended, fit_attention
 

@@ -1,0 +1,120 @@
+"""Is the best run really better? Two runs on the same patients, resampled together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.stats.auroc_difference import apart_by_ends, perfect
+from scan2gene.stats.intervals import Estimate, interval_of, p_value
+from scan2gene.stats.metrics import METRICS
+from scan2gene.stats.resampling import PERSON, Sample
+
+COMPARED = ("precision", "recall", "f1", "accuracy", "auroc")  # the columns of a table of models
+ROW = ["repeat", "fold", *PERSON]
+LEVEL = 0.05  # of the whole family: the best run of a metric against every other
+
+
+def compare_with_best(
+    samples: Mapping[str, Sample], found: Mapping[str, Mapping[str, Estimate]], draws: int, seed: int
+) -> list[dict[str, Any]]:
+    """The best run of each metric against every other, on the patients that both have.
+
+    Both runs are scored on the same draws of patients, so what makes a patient easy or hard for
+    both cancels. P values are two-sided and corrected for the number of other runs (Holm).
+
+    The best run is chosen on the patients that it is then tested on. To ask that it differs
+    from *every* other keeps that harmless: where all are equal, that happens in fewer than one
+    study in twenty (tested). A single row says less.
+
+    Args:
+        samples: Run -> its scored rows of one split and target.
+        found: Run -> metric -> figure on all its patients.
+        draws: Bootstrap draws.
+        seed: Of the draws.
+
+    Returns:
+        Rows of comparisons.csv without split and target; none for a single run.
+
+    A bootstrap of few patients knows only differences of one sign and would call them certain.
+    So no P value is below that of the exact sign test when all patients on whom the two runs
+    differ speak for the same one: 2 / 2^m for m of them.
+
+    Source: Holm 1979; interval and P value from Efron 1987 (BCa) on the paired difference.
+    """
+    rows: list[dict[str, Any]] = []
+    on_common: dict[Any, Sample] = {}
+    for metric in COMPARED:
+        known = {run: e[metric].value for run, e in found.items() if metric in e and e[metric].value is not None}
+        if len(known) < 2:
+            continue
+        best = max(known, key=lambda run: known[run])  # type: ignore[arg-type, return-value]
+        family = []
+        for run in known:
+            if run != best:
+                one, two = _both(best, run, samples, on_common)
+                base = {"metric": metric, "best": best, "run_id": run, "n": one.table["patient_id"].nunique()}
+                family.append(base | _difference(metric, one, two, draws, seed))
+        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
+            row["p_holm"] = p
+        rows += family
+    return rows
+
+
+def _both(one: str, two: str, samples: Mapping[str, Sample], held: dict[Any, Sample]) -> list[Sample]:
+    """Two runs on the rows that both have, in one order; usually all, and then nothing is drawn anew."""
+    ours, theirs = (pd.MultiIndex.from_frame(samples[run].table[ROW].fillna({"side": ""})) for run in (one, two))
+    if ours.equals(theirs):
+        return [samples[one], samples[two]]
+    shared = frozenset(ours) & frozenset(theirs)
+    for run, index in ((one, ours), (two, theirs)):
+        if (run, shared) not in held:
+            held[run, shared] = Sample(samples[run].table[[row in shared for row in index]])
+    return [held[one, shared], held[two, shared]]
+
+
+def _difference(metric: str, one: Sample, two: Sample, draws: int, seed: int) -> dict[str, Any]:
+    if one.lacking:
+        return {"difference": None, "low": None, "high": None, "p": None, "reason": one.lacking}
+    paired = one.difference(two, metric, draws, seed)
+    estimate = interval_of(paired)
+    p = None if estimate.value is None else p_value(paired)
+    ends = [s.interval("auroc", draws, seed) for s in (one, two)] if metric == "auroc" else []
+    if ends and perfect(*ends):
+        estimate, p = apart_by_ends(*ends)
+    return {
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "p": None if p is None else max(p, min(1.0, 2.0 ** (1 - _differing(metric, one, two)))),
+        "reason": estimate.reason,
+    }
+
+
+def _differing(metric: str, one: Sample, two: Sample) -> int:
+    """Patients on whom two runs differ in what a metric sees of them."""
+    table, column = one.table, METRICS[metric][1]
+    ours, theirs = (s.table[column].to_numpy(float) for s in (one, two))
+    if column != "decision":  # scores of two networks share no scale; who comes before whom is what counts
+        fits = [table["repeat"].to_numpy(), table["fold"].to_numpy()]
+        ours, theirs = (pd.Series(v).groupby(fits).rank().to_numpy() for v in (ours, theirs))
+    apart = ours != theirs
+    if metric == "recall":
+        apart &= table["y_true"].to_numpy(float) == 1
+    return int(table.loc[apart, "patient_id"].nunique())
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """P values corrected for their number, in their order; what could not be computed counts as 1.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    given = np.array([1.0 if v is None else v for v in values])
+    order = np.argsort(given, kind="stable")
+    stepped = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
+    out = np.empty(len(given))
+    out[order] = np.minimum(stepped, 1.0)
+    return [None if v is None else float(p) for v, p in zip(values, out, strict=True)]

@@ -1,0 +1,73 @@
+"""Two AUROCs apart: of other people, or of the same, also where one of them is perfect and shows no spread."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+
+from scan2gene.stats.intervals import Estimate, Resampled, interval_of, p_value
+from scan2gene.stats.resampling import Sample
+
+
+def apart_by_ends(one: Estimate, two: Estimate) -> tuple[Estimate, float | None]:
+    """Difference of two shares from their own intervals, and its two-sided P value.
+
+    For where one is 1 or 0 in every draw: draws then know no spread of it, though its exact interval does, and the
+    other's alone would make the two look apart. Figures of the same patients are taken to be independent, which
+    widens the interval.
+
+    Args:
+        one: With its 95 % interval.
+        two: The other.
+
+    Source: Zou and Donner 2008, "Construction of confidence intervals about effect measures: a general approach";
+    with exact ends of Clopper and Pearson 1934.
+    """
+    ends = [end for e in (one, two) for end in (e.value, e.low, e.high)]
+    if any(end is None for end in ends):
+        return Estimate(None, reason=one.reason or two.reason), None
+    value, low, high, other, least, most = (float(end or 0) for end in ends)
+    apart = value - other
+    below, above = np.hypot(value - low, most - other), np.hypot(high - value, other - least)
+    reach = float(below if apart > 0 else above)
+    p = 1.0 if apart == 0 or not reach > 0 else 2 * NormalDist().cdf(-NormalDist().inv_cdf(0.975) * abs(apart) / reach)
+    return Estimate(apart, max(-1.0, float(apart - below)), min(1.0, float(apart + above))), p
+
+
+def perfect(one: Estimate, two: Estimate) -> bool:
+    """Whether one of two AUROCs, and not both alike, is 1 or 0."""
+    return one.value != two.value and any(e.value in (0.0, 1.0) for e in (one, two))
+
+
+def drop_of(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[Estimate, float | None]:
+    """AUROC of one set of patients less that of another, with its interval and two-sided P value.
+
+    Both are drawn by themselves, so that the two are independent; the degrees of freedom are Welch's.
+
+    Args:
+        inside: One set.
+        outside: The other, no patient of it in the first.
+        draws: Of each.
+        seed: Of the first; the second has another.
+
+    Source: Efron and Tibshirani 1993, chapter 8 on two samples; Welch 1947 for the degrees of freedom.
+    """
+    for what, sample in (("inside", inside), ("outside", outside)):
+        why = sample.lacking or ("" if sample.fewest > 1 else "a single patient in the rarer class shows no spread")
+        if why:
+            return Estimate(None, reason=f"{what}: {why}"), None
+    one, two = inside.auroc(draws, seed), outside.auroc(draws, seed + 1)
+    if np.isnan(one.value) or np.isnan(two.value):
+        return Estimate(None, reason="no fold has tested patients of both classes"), None
+    ends = [sample.interval("auroc", draws, seed) for sample in (inside, outside)]
+    if perfect(*ends):
+        return apart_by_ends(*ends)
+    spread = [float(np.nanvar(r.draws)) for r in (one, two)]
+    parts = sum(v**2 / r.freedom for v, r in zip(spread, (one, two), strict=True) if np.isfinite(r.freedom))
+    freedom = sum(spread) ** 2 / parts if parts > 0 else np.inf
+    apart = Resampled(
+        one.value - two.value, one.draws - two.draws,
+        np.concatenate([one.left_out - two.value, one.value - two.left_out]), freedom, (-1.0, 1.0),
+    )  # fmt: skip
+    return interval_of(apart), p_value(apart)

@@ -1,0 +1,59 @@
+"""Folds and repeats as a sample of fits: how a method would do, trained again on other patients.
+
+The patient bootstrap asks how these networks do on other patients. This asks how other networks of the
+same method do, trained and tested on other patients. Fits share training patients, so their scatter is too
+small, which Nadeau and Bengio's correction makes up for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scan2gene.stats.intervals import LEVEL, Estimate
+
+FEWEST = 3  # fits
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Mean over fits with its interval, and the two-sided P value of a mean of `null`."""
+
+    estimate: Estimate
+    p: float | None
+    fits: int
+
+
+def corrected(values: Sequence[float | None], test_share: float, null: float = 0.5) -> Corrected:
+    """Mean of a figure over the fits of a repeated split, with the corrected resampled t interval.
+
+    Args:
+        values: The figure of each fit, or the difference of two runs in it; None where it has none.
+        test_share: Patients of a test part over those that the fit learned from.
+        null: The value that is doubted.
+
+    Returns:
+        Variance (1 / J + test_share) s^2 with J - 1 degrees of freedom.
+
+    Source: Nadeau and Bengio 2003, "Inference for the generalization error"; for repeated
+    cross-validation, Bouckaert and Frank 2004.
+    """
+    known = np.array([v for v in values if v is not None and not math.isnan(v)])
+    lost = len(values) - len(known)
+    if lost:
+        many = f"{lost} of {len(values)} test parts have one class only"
+        return Corrected(Estimate(None, reason=many), None, len(values))
+    if len(known) < FEWEST:
+        return Corrected(Estimate(None, reason=f"{len(known)} fits; at least {FEWEST} are needed"), None, len(known))
+    mean, spread = float(known.mean()), float(known.var(ddof=1))
+    if spread < 1e-18:
+        return Corrected(Estimate(mean, reason="all fits are alike; no spread to estimate"), None, len(known))
+    from scipy.special import stdtr, stdtrit
+
+    error, freedom = math.sqrt((1 / len(known) + test_share) * spread), len(known) - 1
+    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    p = 2 * float(stdtr(freedom, -abs(mean - null) / error))
+    return Corrected(Estimate(mean, mean - reach, mean + reach), p, len(known))

@@ -1,0 +1,96 @@
+"""Is an AUROC different from chance? Labels exchanged between patients."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.stats.delong import midranks
+from scan2gene.stats.resampling import Sample
+
+PERMUTATIONS = 9_999  # so that P values are multiples of 1 / 10 000
+_AT_ONCE = 2_000_000  # labels in memory
+
+
+def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) -> float | None:
+    """Two-sided P value of the within-fold AUROC against 0.5.
+
+    A patient's labels (of both sides together) go to another patient who has the same sides in
+    the same fold, which is what "the scores know nothing of the labels" allows. A patient
+    tested in several repeats lies in several folds: there labels go anywhere among patients
+    with the same repeats and sides. The P value is (b + 1) / (m + 1) for b of m permutations at
+    least as far from 0.5 as what was seen, so it is never too small, with six patients either.
+
+    It says nothing about how the networks were trained: that labels of the training folds and
+    of the test fold are of one finite sample pushes cross-validated AUROCs a little below 0.5.
+
+    Args:
+        sample: Scored rows of one run and target.
+        permutations: m.
+        seed: Of the permutations; draws follow the order of patients' ids, not of rows.
+
+    Returns:
+        In (0, 1]; None where the AUROC is undefined.
+
+    Source: Phipson and Smyth 2010, "Permutation P-values should never be zero".
+    """
+    if sample.lacking or np.isnan(seen := float(sample.statistic("auroc", np.ones(_patients(sample))))):
+        return None
+    table = sample.table.sort_values(["repeat", "fold", "patient_id", "side"], kind="stable")
+    labels, patient, side = _labels(table)
+    strata = _strata(table, patient)
+    rng = np.random.default_rng(seed)
+    far, left = 0, permutations
+    while left:
+        some = min(left, max(1, _AT_ONCE // len(table)))
+        order = np.tile(np.arange(len(labels)), (some, 1))
+        for members in strata:
+            order[:, members] = rng.permuted(order[:, members], axis=1)
+        values = _aurocs(table, labels[order[:, patient], side])
+        far += int((~(np.abs(values - 0.5) < abs(seen - 0.5) - 1e-12)).sum())  # undefined ones count as far
+        left -= some
+    return (far + 1) / (permutations + 1)
+
+
+def _patients(sample: Sample) -> int:
+    return int(sample.table["patient_id"].nunique())
+
+
+def _labels(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels (P, S) of patients and sides, and the places of each row's in it."""
+    names, patient = np.unique(table["patient_id"].to_numpy(str), return_inverse=True)
+    sides, side = np.unique(table["side"].fillna("").to_numpy(str), return_inverse=True)
+    labels = np.full((len(names), len(sides)), np.nan)
+    labels[patient, side] = table["y_true"].to_numpy(float)
+    return labels, patient, side
+
+
+def _strata(table: pd.DataFrame, patient: np.ndarray) -> list[np.ndarray]:
+    """Patients whose labels may be exchanged, as places in the order of ids."""
+    place = "fold" if table["repeat"].nunique() == 1 else "repeat"
+    seats = pd.Series(list(zip(table[place], table["side"].fillna(""), strict=True)))
+    groups: dict[Hashable, list[int]] = {}
+    for number, own in seats.groupby(patient):
+        groups.setdefault(tuple(sorted(own, key=str)), []).append(int(number))
+    return [np.array(members) for members in groups.values() if len(members) > 1]
+
+
+def _aurocs(table: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
+    """Within-fold AUROC, mean over repeats, for labels (draws, N) of sorted rows: (draws,).
+
+    Within a fold it is the positives' sum of ranks, so every draw costs one product.
+    """
+    score, means = table["prob"].to_numpy(float), []
+    repeat, fold = table["repeat"].to_numpy(), table["fold"].to_numpy()
+    for number in np.unique(repeat):
+        right, pairs = np.zeros(len(labels)), np.zeros(len(labels))
+        for name in np.unique(fold[repeat == number]):
+            inside = np.flatnonzero((repeat == number) & (fold == name))
+            own = labels[:, inside]
+            positives = own.sum(axis=1)
+            right += own @ midranks(score[inside]) - positives * (positives + 1) / 2
+            pairs += positives * (len(inside) - positives)
+        means.append(np.divide(right, pairs, out=np.full(len(labels), np.nan), where=pairs > 0))
+    return np.mean(means, axis=0)

@@ -1,0 +1,50 @@
+"""Shares of two groups of patients, and their difference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.stats.intervals import Estimate
+
+
+def as_independent(labels: pd.DataFrame) -> tuple[float, float]:
+    """Positives and all, as if so many were independent: sides of a patient tell less than as many patients.
+
+    Source: effective sample size by the ratio estimator's variance over patients, Rao and Scott 1992, "A simple method
+    for the analysis of clustered binary data"; never more than sides, and patients where all are alike.
+    """
+    whole = float(len(labels))
+    of_patient = labels.groupby("patient_id")["value"].agg(["sum", "size"]).to_numpy(float)
+    people = len(of_patient)
+    if people == whole:
+        return float(labels["value"].sum()), whole
+    share = float(labels["value"].mean())
+    variance = (
+        people / (people - 1) * float(((of_patient[:, 0] - share * of_patient[:, 1]) ** 2).sum()) / whole**2
+        if people > 1
+        else 0.0
+    )
+    if share in (0, 1):
+        whole = float(people)
+    elif variance > 0:
+        whole = min(whole, share * (1 - share) / variance)
+    return share * whole, whole
+
+
+def newcombe(k_one: float, n_one: float, k_two: float, n_two: float) -> Estimate:
+    """Difference of two independent shares with a 95 % interval.
+
+    Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
+    """
+    (one, low_one, high_one), (two, low_two, high_two) = (_wilson(k, n) for k, n in ((k_one, n_one), (k_two, n_two)))
+    value = one - two
+    low = value - float(np.hypot(one - low_one, high_two - two))
+    return Estimate(value, low, value + float(np.hypot(high_one - one, two - low_two)))
+
+
+def _wilson(k: float, n: float) -> tuple[float, float, float]:
+    """A share and its 95 % score interval (Wilson 1927)."""
+    z, p = 1.959964, k / n
+    middle, reach = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return p, float((middle - reach) / (1 + z * z / n)), float((middle + reach) / (1 + z * z / n))

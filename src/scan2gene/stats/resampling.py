@@ -1,0 +1,222 @@
+"""Scored patients as a function of how often each of them counts: what every interval is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import pandas as pd
+
+from scan2gene.stats.auroc_variance import Spread, spread_of_pairs
+from scan2gene.stats.bayesian_bootstrap import Cells, decided_draws, drawn_cells
+from scan2gene.stats.intervals import (
+    SINGLE,
+    Estimate,
+    Resampled,
+    bootstrap_counts,
+    interval_of,
+    logit_interval,
+    middle_of,
+    without_each,
+    without_spread,
+)
+from scan2gene.stats.metrics import METRICS, OF_CELLS, SHARES, WITHIN_FOLD
+from scan2gene.stats.power import too_few
+from scan2gene.stats.weighted_metrics import at_once
+
+PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
+TELLS_90 = 10  # negatives of a fold: among fewer, 90 % are all of them
+_AT_ONCE = 250_000  # weights that a metric is asked for: more is no faster, and takes memory
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The scored rows of one run, split, variant and target.
+
+    Args:
+        table: A row per repeat and patient, or side of one: repeat, fold, patient_id, side,
+            y_true, prob, decision; none of these three is null.
+    """
+
+    table: pd.DataFrame
+    _drawn: dict[str, Resampled] = field(default_factory=dict, repr=False, compare=False)
+    _cells: dict[tuple[int, int], list[Cells]] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """One row per patient, or side."""
+        return self.table.drop_duplicates(PERSON)
+
+    @property
+    def lacking(self) -> str:
+        """Why nothing can be estimated; empty where it can."""
+        truth, patients = self.units["y_true"], self.table["patient_id"].nunique()
+        if len(truth) and 0 < truth.sum() < len(truth):
+            return ""
+        who = "labelled test patients" if len(truth) == patients else "labelled sides of test patients"
+        return f"{int(truth.sum())} positive among {len(truth)} {who}; both classes are needed"
+
+    @cached_property
+    def fewest(self) -> int:
+        """Patients of the rarer class."""
+        units = self.units
+        return int(min(units.loc[units["y_true"] == c, "patient_id"].nunique() for c in (0, 1)))
+
+    @property
+    def too_few(self) -> str:
+        """Why its figures are not judged, as `power.too_few`."""
+        truth, patients = self.units["y_true"], self.units["patient_id"].nunique()
+        return too_few(int(truth.sum()), len(truth), None if len(truth) == patients else self.fewest)
+
+    def counts(self, draws: int, seed: int) -> np.ndarray:
+        """(draws, P) uint8: how often each patient, in the order of ids, is drawn.
+
+        Patients are drawn among those with as many positive and negative sides, and both
+        sides of one together.
+        """
+        return _drawn_counts(self._strata().tobytes(), draws, seed)
+
+    def _strata(self) -> np.ndarray:
+        sides = self.units.groupby("patient_id")["y_true"].agg(["sum", "size"])
+        _, strata = np.unique(sides.to_numpy(), axis=0, return_inverse=True)
+        return strata.ravel().astype(np.int64)
+
+    def statistic(self, metric: str, weights: np.ndarray) -> np.ndarray:
+        """A metric at weights of patients (..., P): values (...).
+
+        With repeated splits it is the mean over repeats; a drawn patient counts in all.
+        """
+        if weights.ndim == 2 and weights.size > _AT_ONCE and len(weights) > 1:
+            parts = np.array_split(weights, -(-weights.size // _AT_ONCE))
+            return np.concatenate([self.statistic(metric, part) for part in parts if len(part)])
+        function, column = METRICS[metric]
+        _, patient = np.unique(self.table["patient_id"], return_inverse=True)
+        y, fold, repeat = (self.table[c].to_numpy() for c in ("y_true", "fold", "repeat"))
+        score = self.table[column].to_numpy(float)
+        values = []
+        for number in np.unique(repeat):
+            rows = repeat == number
+            extra = {"groups": fold[rows]} if metric in WITHIN_FOLD else {}
+            values.append(function(y[rows], score[rows], weights[..., patient[rows]], **extra))
+        return np.mean(values, axis=0)
+
+    def resampled(self, metrics: Iterable[str], draws: int, seed: int) -> dict[str, Resampled]:
+        """Metrics on the same draws of patients; a metric that was asked for before is not drawn again."""
+        new = [m for m in metrics if m not in self._drawn]
+        if new:
+            counts = _drawn_counts(self._strata().tobytes(), draws, seed)
+            patients = counts.shape[1]
+            value, drawn = (self._at_weights(new, w) for w in (np.ones((1, patients)), counts))
+            left_out = self._without_each(new)
+            self._drawn.update({m: Resampled(float(value[m][0]), drawn[m], left_out[m]) for m in new})
+        return self._drawn
+
+    def _without_each(self, metrics: list[str]) -> dict[str, np.ndarray]:
+        """Metric -> (P,) without each patient, neighbours being of one stratum and like scores."""
+        score = self.table.groupby("patient_id")["prob"].mean().to_numpy()
+        order = np.lexsort((score, self._strata()))
+
+        def evaluate(weights: np.ndarray) -> np.ndarray:
+            found = self._at_weights(metrics, weights)
+            return np.stack([found[m] for m in metrics], axis=1)
+
+        return dict(zip(metrics, without_each(evaluate, len(order), order).T, strict=True))
+
+    def _at_weights(self, metrics: list[str], weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Metric -> (D,) at weights of patients (D, P): `statistic`, with what the metrics share computed once."""
+        _, patient = np.unique(self.table["patient_id"], return_inverse=True)
+        columns = {c: self.table[c].to_numpy() for c in ("y_true", "prob", "fold", "repeat")}
+        decision = self.table["decision"].to_numpy(float) if "decision" in self.table else None
+
+        def work(part: np.ndarray) -> dict[str, np.ndarray]:
+            part, found = part.astype(float), []
+            for number in np.unique(columns["repeat"]):
+                rows = np.flatnonzero(columns["repeat"] == number)
+                y, prob, fold = (columns[c][rows] for c in ("y_true", "prob", "fold"))
+                decided = None if decision is None else decision[rows]
+                places = patient[rows]
+                own = part if np.array_equal(places, np.arange(part.shape[1])) else part.take(places, axis=1)
+                found.append(at_once(metrics, y, prob.astype(float), decided, fold, own))
+            return {m: np.mean([f[m] for f in found], axis=0) for m in metrics}
+
+        parts = np.array_split(weights, max(1, min(len(weights), -(-weights.size // _AT_ONCE))))
+        if len(parts) == 1:
+            return work(parts[0])
+        with ThreadPoolExecutor(_THREADS) as pool:
+            done = list(pool.map(work, parts))
+        return {m: np.concatenate([d[m] for d in done]) for m in metrics}
+
+    def interval(self, metric: str, draws: int, seed: int) -> Estimate:
+        """What is reported of a metric: its value and its BCa interval over patients, or why there is none.
+
+        The draws of an AUROC are brought to the spread that `auroc_variance.spread_of_pairs` gives, or widened where
+        there is none; average precision and sensitivity at a specificity have a `logit_interval`; metrics of decisions
+        the middle of `bayesian_bootstrap.drawn_cells`.
+        """
+        found = self.resampled([metric], draws, seed)[metric]
+        if metric == "auroc":
+            if self.table["prob"].nunique() == 1:
+                return Estimate(found.value, reason="all scores are equal")
+            if self.fewest < 2:
+                return Estimate(found.value, reason=SINGLE)
+            spread = _spread(self.table)
+            found = found.with_spread(spread) if spread else found.widened(self._strata())
+        if metric == "sensitivity_at_90_specificity" and self._fewest_negatives() < TELLS_90:
+            reason = f"fewer than {TELLS_90} negatives of a fold cannot show a specificity of 90 %"
+            return Estimate(found.value, reason=reason)
+        if metric in ("average_precision", "sensitivity_at_90_specificity"):
+            positive = self.units.loc[self.units["y_true"] == 1, "patient_id"].nunique()
+            return logit_interval(found, self.fewest, int(positive))
+        if metric in OF_CELLS:
+            none = without_spread(found, self.fewest if metric in SHARES else 0)
+            return none or middle_of(found.value, decided_draws(metric, self.drawn_cells(draws, seed)))
+        if metric in ("brier", "log_loss"):
+            found = found.widened(self._strata())
+        return interval_of(found, self.fewest if metric in SHARES else 0)
+
+    def _fewest_negatives(self) -> int:
+        """Of a fold, on average over those that have positives, as scores are compared inside folds."""
+        rows = self.table.groupby(["repeat", "fold"])["y_true"].agg(["sum", "size"])
+        rows = rows[rows["sum"] > 0]
+        return int((rows["size"] - rows["sum"]).mean()) if len(rows) else 0
+
+    def drawn_cells(self, draws: int, seed: int) -> list[Cells]:
+        """What decisions come to in each draw, as `bayesian_bootstrap.drawn_cells`; the same for all metrics."""
+        if (draws, seed) not in self._cells:
+            self._cells[draws, seed] = drawn_cells(self.table, draws, seed)
+        return self._cells[draws, seed]
+
+    def auroc(self, draws: int, seed: int) -> Resampled:
+        """The AUROC of pairs within folds, its draws with the spread that `interval` reports."""
+        return self.resampled(["auroc"], draws, seed)["auroc"].with_spread(_spread(self.table))
+
+    def difference(self, other: Sample, metric: str, draws: int, seed: int) -> Resampled:
+        """A metric less that of another run on the same draws of the same patients.
+
+        Two AUROCs of the same rows in the same folds get the spread of their pairs, as `interval` has it.
+        """
+        paired = self.resampled([metric], draws, seed)[metric] - other.resampled([metric], draws, seed)[metric]
+        if metric in SHARES:
+            paired = replace(paired, bounds=(-1.0, 1.0))
+        seats = ["repeat", "fold", *PERSON]
+        one, two = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))
+        if metric != "auroc" or not one[seats].equals(two[seats]):
+            return paired
+        return paired.with_spread(_spread(one, two["prob"].to_numpy()))
+
+
+def _spread(table: pd.DataFrame, other: np.ndarray | None = None) -> Spread | None:
+    """Of an AUROC, or of its difference from that of other scores of the same rows."""
+    _, patient = np.unique(table["patient_id"], return_inverse=True)
+    y, prob, repeat, fold = (table[c].to_numpy() for c in ("y_true", "prob", "repeat", "fold"))
+    return spread_of_pairs(patient, y, prob, repeat, fold, other)
+
+
+@lru_cache(maxsize=8)
+def _drawn_counts(strata: bytes, draws: int, seed: int) -> np.ndarray:
+    """`bootstrap_counts`, kept: runs of a study are drawn alike, and drawing costs more than scoring."""
+    return bootstrap_counts(np.frombuffer(strata, np.int64), draws, seed)

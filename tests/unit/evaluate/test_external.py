@@ -1,0 +1,376 @@
+"""Inside and outside: a shortcut that fails elsewhere is found, a null shift is none, what cannot be told is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from scan2gene.cohorts.split import make_splits
+from scan2gene.core.errors import CohortError
+from scan2gene.core.study_runs import Evaluate, Split
+from scan2gene.core.tables import EXTERNAL
+from scan2gene.evaluate import external
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
+from scan2gene.evaluate.domain_shift import Shift, p_apart, shifts, told_apart
+from scan2gene.evaluate.ensemble import external_ensembles
+from scan2gene.evaluate.evaluate import check_complete, evaluate
+from scan2gene.evaluate.external import Transfer
+from scan2gene.evaluate.shortcuts import Figure, named
+from scan2gene.evaluate.subgroups import subgroups
+from scan2gene.stats.auroc_difference import apart_by_ends, drop_of
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.proportions import newcombe
+from scan2gene.stats.resampling import Sample
+
+SPLIT = Split(name="cv", kind="kfold", folds=3, external=["C"])
+
+
+def _cohort(seed: int, prevalence: dict[str, float], grey: dict[str, float]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """cohort.csv and labels.csv of three sites with their own prevalence and grey level."""
+    rng = np.random.default_rng(seed)
+    site = np.repeat(["A", "B", "C"], 50)
+    y = np.concatenate([rng.permutation(np.arange(50) < round(50 * prevalence[s])) for s in "ABC"]).astype(float)
+    ids = [f"P{n:03d}" for n in range(150)]
+    cohort = pd.DataFrame({"patient_id": ids, "exam_id": ids, "site": site, "role:t1": ids,
+                           "clinical:age": rng.normal(50, 10, 150),
+                           "grey": [grey[s] for s in site] + rng.normal(0, 0.3, 150)})  # fmt: skip
+    labels = pd.DataFrame({"patient_id": ids, "side": "", "target": "gene", "value": y})
+    return cohort, labels
+
+
+@pytest.fixture(autouse=True)
+def _few_permutations(monkeypatch):
+    monkeypatch.setattr("scan2gene.evaluate.audit.PERMUTATIONS", 99)
+
+
+def _judged(score, seed: int = 1, prevalence=None, grey=None, whole: bool = True):
+    """What is found outside, the verdict and the tables, of one run whose logits are `score(rng, y, grey)`."""
+    split = SPLIT
+    prevalence = prevalence or dict.fromkeys("ABC", 0.5)
+    cohort, labels = _cohort(seed, prevalence, grey or dict.fromkeys("ABC", 0.0))
+    parts = make_splits(cohort, labels, [split], 1)
+    y = labels["value"].to_numpy()
+    logit = score(np.random.default_rng(seed), y, cohort["grey"].to_numpy())
+    known = cohort.assign(y_true=y, logit=logit).set_index("patient_id")
+    rows = parts.join(known[["site", "exam_id", "y_true", "logit"]], on="patient_id")
+    rows = rows.assign(run_id="net", variant="original", side="", unit="exam", unit_id=rows["exam_id"], target="gene",
+                       label="positive", prob=norm.cdf(rows["logit"]), status="ok", reason="")  # fmt: skip
+    features = rows[["run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id"]].assign(
+        embedding=[np.array([g, abs(g - 1), v]) for g, v in known.loc[rows["patient_id"], ["grey", "logit"]].to_numpy()]
+    )
+    predictions = pd.concat([rows, external_ensembles(rows)], ignore_index=True)
+    series = pd.DataFrame({"series_id": cohort["exam_id"], "Manufacturer": cohort["site"]})
+    study = SimpleNamespace(splits=[split], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200), runs=[])
+    found = evaluate(predictions, parts, 100, 1)
+    tables = Tables(cohort, series, labels, parts, predictions, rows[:0], features, None, found.thresholds,
+                    cohort.set_index("patient_id")[["grey"]])  # fmt: skip
+    figures = shortcut_figures(study, tables, ["net"]) if whole else []
+    beyond = outside(study, tables, figures)
+    return beyond, verdicts(study, tables, figures, [], beyond)[0] if whole else None, tables
+
+
+def _biology(rng, y, grey):
+    return 1.2 * y - 0.6 + rng.normal(0, 1, len(y))
+
+
+def _shortcut(rng, y, grey):
+    return grey - 1 + rng.normal(0, 0.3, len(y))
+
+
+def test_external_patients_are_in_no_other_part_and_every_network_predicts_them():
+    _, _, tables = _judged(_biology, whole=False)
+    split, own = tables.split, tables.predictions
+    far = set(tables.cohort.loc[tables.cohort["site"] == "C", "patient_id"])
+    assert set(split.loc[split["part"] == EXTERNAL, "patient_id"]) == far
+    assert not far & set(split.loc[split["part"] != EXTERNAL, "patient_id"])
+    outside_ = own[own["part"] == EXTERNAL]
+    assert (outside_[outside_["variant"] == "original"].groupby("patient_id").size() == 3).all()
+    joint = outside_[outside_["variant"] == "ensemble"].set_index("patient_id")
+    mean = outside_[outside_["variant"] == "original"].groupby("patient_id")["logit"].mean()
+    np.testing.assert_allclose(joint["logit"], mean[joint.index])
+    check_complete(own, split)
+    # development is divided as if the external patients did not exist
+    inside = tables.cohort[tables.cohort["site"] != "C"]
+    alone = make_splits(inside, tables.labels[tables.labels["patient_id"].isin(inside["patient_id"])],
+                        [SPLIT.model_copy(update={"external": []})], 1)  # fmt: skip
+    pd.testing.assert_frame_equal(split[split["part"] != EXTERNAL].reset_index(drop=True), alone)
+
+
+def test_a_shortcut_that_fails_outside_is_said_in_the_headline():
+    """Grey values tell the site, and the site tells the label inside; outside they tell nothing."""
+    (moved, shifted), verdict, _ = _judged(
+        _shortcut, prevalence={"A": 0.1, "B": 0.9, "C": 0.5}, grey={"A": 0.0, "B": 2.0, "C": 1.0}
+    )
+    (found,) = moved
+    assert found.inside.low > 0.7
+    assert found.outside.low < 0.5 < found.outside.high
+    assert 0 < found.drop.low < found.drop.value == pytest.approx(found.inside.value - found.single.value)
+    assert found.n == (100, 50)
+    assert found.positive == (50, 25)
+    assert found.networks == 3
+    assert found.domain.low > 0.5
+    assert found.site.value > 0.9
+    assert "not shown to hold at the external site C" in verdict.headline
+    said = " ".join(verdict.sentences)
+    assert "it is not shown to be above chance" in said
+    assert "lose" in said
+    assert "nan" not in said.lower()
+    together = {s.kind: s.estimate for s in shifted if s.measure == "told apart"}
+    assert together["clinical"].low < 0.5 < together["clinical"].high
+    new = next(s for s in shifted if s.what == "t1 Manufacturer")
+    assert new.estimate.value == 1.0
+
+
+def test_a_null_shift_is_no_drop_and_differs_in_nothing():
+    (moved, shifted), verdict, _ = _judged(_biology, 4)
+    assert moved[0].drop.low <= 0 <= moved[0].drop.high
+    assert moved[0].holds
+    assert "a drop from the" in " ".join(verdict.sentences)
+    assert "external" not in verdict.headline
+    kinds = {s.kind for s in shifted if s.differs}
+    assert "scan" in kinds  # each site has its manufacturer
+    assert not kinds & {"label", "clinical"}
+
+
+def test_the_interval_of_a_drop_that_is_none_covers_zero():
+    """Inside by three folds and outside by three networks, 60 cohorts; 95 % would miss 3."""
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(60):
+        y = np.arange(150) % 2
+        logit = 1.2 * y + rng.normal(0, 1, 150)
+        table = pd.DataFrame({"patient_id": [f"P{n:03d}" for n in range(150)], "side": "", "y_true": y.astype(float),
+                              "prob": norm.cdf(logit), "repeat": 0, "fold": np.arange(150) // 2 % 3})  # fmt: skip
+        far = pd.concat([table[100:].assign(repeat=r, fold=0, prob=norm.cdf(logit[100:] + rng.normal(0, 0.3, 50)))
+                         for r in range(3)])  # fmt: skip
+        drop, p = drop_of(Sample(table[:100]), Sample(far), 200, 1)
+        missed += not drop.low <= 0 <= drop.high
+        assert (p < 0.05) == (not drop.low <= 0 <= drop.high) or abs(p - 0.05) < 0.03
+    assert missed <= 8  # more are rarer than one in a hundred
+
+
+def test_the_drop_of_independent_aurocs_agrees_with_delong():
+    rng = np.random.default_rng(0)
+
+    def sample(n: int, effect: float) -> tuple[Sample, np.ndarray, np.ndarray]:
+        y = np.arange(n) % 2
+        score = norm.cdf(rng.normal(effect * y))
+        table = pd.DataFrame({"repeat": 0, "fold": 0, "patient_id": [f"{effect}{n}" for n in range(n)], "side": "",
+                              "y_true": y.astype(float), "prob": score})  # fmt: skip
+        return Sample(table), y, score
+
+    def variance(y, score):
+        above = (score[y == 1][:, None] > score[y == 0]).astype(float)
+        return above.mean(1).var(ddof=1) / (y == 1).sum() + above.mean(0).var(ddof=1) / (y == 0).sum()
+
+    (one, y1, s1), (two, y2, s2) = sample(200, 1.5), sample(160, 0.5)
+    drop, p = drop_of(one, two, 4000, 1)
+    value = roc_auc_score(y1, s1) - roc_auc_score(y2, s2)
+    reach = 1.96 * np.sqrt(variance(y1, s1) + variance(y2, s2))
+    assert drop.value == pytest.approx(value)
+    assert (drop.low, drop.high) == pytest.approx((value - reach, value + reach), abs=0.02)
+    assert p < 0.01
+
+
+def test_a_perfect_auroc_is_not_known_without_error():
+    """Inside 0.96 and outside 0.96, 50 times; where one is 1 by luck, its draws do not scatter."""
+    rng, lost, seen = np.random.default_rng(0), 0, 0
+    for _ in range(50):
+        samples = []
+        for tag in "ab":
+            y = np.arange(30) % 4 == 0
+            samples.append(Sample(pd.DataFrame({
+                "repeat": 0, "fold": 0, "patient_id": [f"{tag}{n}" for n in range(30)], "side": "",
+                "y_true": y.astype(float), "prob": norm.cdf(2.5 * y + rng.normal(size=30))})))  # fmt: skip
+        p = drop_of(*samples, 200, 1)[1]
+        one = 1.0 in [s.auroc(200, 1).value for s in samples]
+        seen += one
+        lost += one and p is not None and p < 0.05
+    assert seen > 12
+    assert lost <= 1
+    found, p = apart_by_ends(Estimate(1.0, 0.8, 1.0), Estimate(0.6, 0.4, 0.75))
+    assert (found.low, found.high) == pytest.approx((0.4 - np.hypot(0.2, 0.15), 0.4 + 0.2))
+    assert p == pytest.approx(2 * norm.sf(norm.isf(0.025) * 0.4 / 0.25))
+    assert apart_by_ends(Estimate(1.0, 0.8, 1.0), Estimate(None, reason="one class"))[0].reason == "one class"
+
+
+def test_a_word_of_few_patients_is_counted_and_not_named():
+    cohort, labels = _cohort(1, dict.fromkeys("ABC", 0.5), dict.fromkeys("ABC", 0.0))
+    cohort["date"] = [str(20150101 + n // 5) for n in range(150)]
+    words = np.where(np.arange(150) < 146, "Large", np.arange(150).astype(str))
+    series = pd.DataFrame({"series_id": cohort["exam_id"], "Manufacturer": words})
+    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100))
+    found = {s.what: s for s in shifts(study, cohort, series, labels, make_splits(cohort, labels, [SPLIT], 1))}
+    assert found["t1 Manufacturer"].outside == "Large 46, others 4"
+    assert found["t1 Manufacturer"].estimate.value == pytest.approx(4 / 50)
+    assert found["date"].inside == found["date"].outside == ""
+    assert found["date"].estimate.value == 1.0
+
+
+def test_of_several_runs_the_lucky_one_is_not_said_to_lose():
+    """P = 0.03 is no loss where four runs were looked at: the best inside is lucky there."""
+    rows = [Transfer(f"net{n}", "cv", "gene", "the external site C", EXTERNAL, 3, Estimate(0.8, 0.7, 0.9),
+                     Estimate(0.7, 0.6, 0.8), Estimate(0.7, 0.6, 0.8), Estimate(0.1, 0.01, 0.19), p, (100, 50),
+                     (50, 25)) for n, p in enumerate((0.03, 0.4, 0.6, None))]  # fmt: skip
+    lucky, *_ = external._corrected(rows)
+    assert (lucky.p_holm, lucky.lost) == (pytest.approx(0.12), False)
+    assert "a drop from the 0.800 inside is not shown" in lucky.row()["told"]
+    assert "P = 0.120 corrected for 4 comparisons" in lucky.row()["told"]
+    (alone,) = external._corrected(rows[:1])
+    assert alone.lost and "single networks lose 0.100 of the 0.800 inside (+0.010 to +0.190)" in alone.row()["told"]
+    sure = external._corrected([replace(rows[0], p=0.001), *rows[1:]])[0]
+    assert sure.lost and "P = 0.004 corrected for 4 comparisons" in sure.row()["told"]
+    adapted = replace(alone, adapted=True).row()["told"]
+    assert "nothing was learned" not in adapted and "ComBat saw the columns" in adapted
+
+
+def test_two_sides_of_a_patient_are_not_two_patients():
+    """Prevalences of sides that always agree are known as well as those of patients, not better."""
+    prevalence = {"A": 0.3, "B": 0.3, "C": 0.5}
+    cohort, labels = _cohort(1, prevalence, dict.fromkeys("ABC", 0.0))
+    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100))
+    series = pd.DataFrame({"series_id": cohort["exam_id"]})
+    parts = make_splits(cohort, labels, [SPLIT], 1)
+    both = pd.concat([labels.assign(side=side) for side in "LR"])
+    one, two = (next(s for s in shifts(study, cohort, series, t, parts) if s.kind == "label") for t in (labels, both))
+    assert (two.outside, two.n) == ("50 of 100 sides positive (50 %)", (100, 50))
+    assert (two.estimate.low, two.estimate.high) == pytest.approx((one.estimate.low, one.estimate.high), abs=0.004)
+    rng = np.random.default_rng(0)
+    loose = both.assign(value=rng.permutation(both["value"].to_numpy()))  # sides know nothing of each other
+    (found,) = [s for s in shifts(study, cohort, series, loose, parts) if s.kind == "label"]
+    wide, narrow = (e.high - e.low for e in (one.estimate, found.estimate))
+    assert 0.6 < narrow / wide < 0.85
+
+
+def test_what_a_site_prevalence_gives_inside_is_told_beside_the_drop_at_sites_left_out():
+    """The same scores in both splits: nothing is lost at unseen sites, yet pairs across sites flatter the first."""
+    cohort, labels = _cohort(3, {"A": 0.1, "B": 0.9, "C": 0.5}, {"A": -2.0, "B": 2.0, "C": 0.0})
+    splits = [SPLIT.model_copy(update={"external": []}), Split(name="sites", kind="leave_one_site_out")]
+    known = cohort.assign(y_true=labels["value"], prob=norm.cdf(cohort["grey"] + 0.2 * labels["value"]))
+    rows = make_splits(cohort, labels, splits, 1).join(
+        known.set_index("patient_id")[["site", "exam_id", "y_true", "prob"]], on="patient_id")  # fmt: skip
+    rows = rows.assign(run_id="net", variant="original", side="", target="gene", status="ok", reason="")
+    study = SimpleNamespace(splits=splits, targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200))
+    (found,) = external.transfers(study, rows, pd.DataFrame(), [])
+    assert found.drop.value > 0.05
+    tested = rows[(rows["split"] == "cv") & (rows["part"] == "test")]
+    cells = [g for _, g in tested.groupby(["fold", "site"]) if g["y_true"].nunique() == 2]
+    pairs = [g["y_true"].sum() * (1 - g["y_true"]).sum() for g in cells]
+    value = np.average([roc_auc_score(g["y_true"], g["prob"]) for g in cells], weights=pairs)
+    assert found.within.value == pytest.approx(value)
+    assert f"inside, pairs of patients of one site, as at a left-out site, have {value:.3f}" in found.row()["told"]
+
+
+def test_two_of_five_sites_named_are_not_called_more_than_the_commonest():
+    """The interval of 2 of 5 reaches 0, and a lower end of 0 is an end."""
+    group = ["A"] * 20 + ["B"] * 10 + ["B", "B", "B", "B", "A"]
+    at = [1.0] * 20 + [-1.0] * 10 + [-1.0, -1.0, 1.0, 1.0, -1.0]
+    ids = [f"P{n}" for n in range(35)]
+    exams = pd.DataFrame({"repeat": 0, "fold": 0, "part": ["train"] * 30 + ["test"] * 5, "patient_id": ids,
+                          "exam_id": ids, "embedding": [np.array([a, n % 3]) for n, a in enumerate(at)]})  # fmt: skip
+    found = named("site", "cv", "net", exams, pd.Series(group, ids), 500, 1)
+    assert (found.estimate.value, found.of) == (0.4, "0.2000")
+    assert "not shown to be more often than by naming the commonest (20 %)" in found.told
+
+
+def test_a_group_of_three_patients_with_two_sides_each_is_too_small():
+    units = [(f"P{n}", side, float(n < 3)) for n in range(40) for side in "LR"]
+    rows = pd.DataFrame(units, columns=["patient_id", "side", "y_true"])
+    rows = rows.assign(repeat=0, fold=0, prob=np.linspace(0, 1, 80))
+    network = Figure("network", "cv", "gene", "net", "", Estimate(0.7), 40, 6)
+    sex = pd.Series("F", [f"P{n}" for n in range(40)]).mask(lambda s: s.index == "P39", "M")
+    found = list(subgroups(network, rows, {"sex": sex}, 50, 1))
+    assert "it has 3 patients of the rarer class" in found[0].estimate.reason
+
+
+def test_columns_that_know_nothing_seldom_tell_external_patients():
+    """By the interval alone one null cohort in sixteen is told apart; cross-validation's folds are not independent."""
+    far = pd.Series(np.arange(60) >= 40, index=[f"P{n}" for n in range(60)])
+    found = [p_apart(pd.DataFrame(np.random.default_rng(seed).normal(size=(60, 8)), far.index), far, 1, 99)
+             for seed in range(40)]  # fmt: skip
+    assert sum(p < 0.05 for p in found) <= 6  # more are rarer than one in a hundred
+    assert 0.35 < np.mean(found) < 0.65
+    known = pd.DataFrame({"age": np.random.default_rng(0).normal(far.to_numpy() * 1.5)}, far.index)
+    assert p_apart(known, far, 1, 99) == 0.01
+    told = Shift("cv", "scan", "", "told apart", "", "", Estimate(0.7, 0.55, 0.82), (40, 20), 0.2)
+    assert not told.differs and replace(told, p=0.01).differs
+
+
+def test_newcombe_gives_its_published_example():
+    """Newcombe 1998, table II, (a) 56/70 against 48/80, method 10: 0.0524 to 0.3339."""
+    found = newcombe(56, 70, 48, 80)
+    assert (round(found.low, 4), round(found.high, 4)) == (0.0524, 0.3339)
+
+
+def test_a_domain_that_is_known_is_told_apart_as_scikit_learn_would():
+    rng = np.random.default_rng(0)
+    far = pd.Series(np.arange(400) % 2 == 1, index=[f"P{n}" for n in range(400)])
+    values = pd.DataFrame(rng.normal(size=(400, 3)) + far.to_numpy()[:, None] * (0.6, 0, 0), index=far.index)
+    fitted = LogisticRegression().fit(values[:200], far[:200]).decision_function(values[200:])
+    found = told_apart([(values, far)], 200, 1)
+    assert found.value == pytest.approx(roc_auc_score(far[200:], fitted), abs=0.06)
+    assert found.low < norm.cdf(0.6 / np.sqrt(2)) < found.high
+
+
+def test_a_target_without_a_label_inside_has_a_verdict_that_says_so():
+    _, _, tables = _judged(_biology, whole=False)
+    predictions = tables.predictions.assign(
+        y_true=tables.predictions["y_true"].where(tables.predictions["part"] == EXTERNAL))  # fmt: skip
+    tables = replace(tables, predictions=predictions, labels=tables.labels[tables.labels["patient_id"] >= "P100"])
+    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100), runs=[])
+    figures = shortcut_figures(study, tables, ["net"])
+    (verdict,) = verdicts(study, tables, figures, [], outside(study, tables, figures))
+    assert (verdict.kind, verdict.run) == ("unknown", "net")
+    assert verdict.sentences == (
+        "gene cannot be estimated, because no tested patient has both a label and a prediction.",)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "why"),
+    [
+        ({"A": 0.5, "B": 0.5, "C": 1.0}, "50 positive among 50"),
+        ({"A": 0.0, "B": 0.0, "C": 0.5}, "0 positive among 100"),
+    ],
+)
+def test_one_class_on_a_side_cannot_be_estimated(prevalence, why):
+    (moved, _), verdict, _ = _judged(_biology, prevalence=prevalence)
+    assert moved[0].drop.value is None
+    assert why in moved[0].drop.reason
+    assert "None" not in " ".join(verdict.sentences)
+    assert "cannot be estimated, because" in moved[0].row()["told"] or moved[0].outside.value is None
+
+
+def test_what_cannot_be_kept_apart_is_refused():
+    cohort, labels = _cohort(1, dict.fromkeys("ABC", 0.5), dict.fromkeys("ABC", 0.0))
+    both = pd.concat([cohort, cohort[:1].assign(exam_id="E2", site="C")])
+    for table, sites, why in (
+        (both, ["C"], "1 patients have exams at an external site"),
+        (cohort, ["D"], "'D' is not known; valid: A, B, C"),
+        (cohort, ["A", "B", "C"], "nobody is left"),
+        (cohort.assign(site=None), ["C"], "needs the site of every patient"),
+    ):
+        with pytest.raises(CohortError, match=why):
+            make_splits(table, labels, [replace_split(sites)], 1)
+
+
+def replace_split(external: list[str]) -> Split:
+    return SPLIT.model_copy(update={"external": external})
+
+
+def test_of_five_in_one_class_nothing_is_said():
+    good = Estimate(0.9, 0.8, 1.0)
+    found = Transfer("net", "cv", "gene", "the external site C", EXTERNAL, 3, good, good, good, Estimate(0.2, 0.1, 0.3),
+                     0.001, (80, 33), (40, 28), p_holm=0.001)  # fmt: skip
+    assert external.told(found).endswith(
+        "gene cannot be estimated, because 5 of 33 are negative, and below 6 a single one can move an AUROC by a fifth "
+        "or more."
+    )
+    assert not found.holds and not found.lost
+    enough = replace(found, positive=(40, 27))
+    assert enough.holds and enough.lost
