@@ -16,10 +16,10 @@ from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
 from scan2gene.defaults import with_choices
+from scan2gene.evaluate.power_tables import power_table, power_warnings
 from scan2gene.pipeline import run, series_paths
 from scan2gene.plan_costs import SECONDS, Cost, time_runs
 from scan2gene.report.planned import choices
-from scan2gene.stats.power import power_table, power_warnings
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ def print_results(folder: Path) -> None:
     from rich.table import Table
 
     from scan2gene.core.tables import MEAN, read_csv
-    from scan2gene.stats.power import judged
+    from scan2gene.evaluate.power_tables import without_small_classes
 
-    metrics = judged(read_csv(folder / "metrics.csv"))
+    metrics = without_small_classes(read_csv(folder / "metrics.csv"))
     study = json.loads((folder / "study.json").read_text())
     order = [run["name"] for run in study["runs"]]  # as the study lists them
     metrics = metrics[metrics["variant"] == "original"].sort_values(

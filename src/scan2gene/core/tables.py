@@ -25,6 +25,7 @@ PREDICTION_COLUMNS = (
 )  # fmt: skip
 EMBEDDING_COLUMNS = ("run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id", "embedding")
 MEAN = "mean over targets"  # stands where a target's name does; no target can be called so
+SLICE_LEVEL = "slice level"  # variant of figures on single slices, which are not for comparison
 METRIC_COLUMNS = (
     "run_id", "split", "variant", "target", "metric", "value", "low", "high", "n", "n_units", "n_positive", "n_failed",
     "n_rarer_patients", "reason",

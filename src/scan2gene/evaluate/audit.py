@@ -12,7 +12,6 @@ import pandas as pd
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
-from scan2gene.evaluate.compare_runs import holm
 from scan2gene.evaluate.domain_shift import Shift, differences, shifts
 from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
@@ -23,21 +22,12 @@ from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, 
 from scan2gene.evaluate.headers import told as told_headers
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.places import Cues, cue_figures, cues_against, unchanged
-from scan2gene.evaluate.shortcuts import (
-    ALTERED,
-    Figure,
-    against,
-    altered,
-    baseline_told,
-    kept,
-    measured,
-    named,
-    signed,
-)
+from scan2gene.evaluate.shortcuts import ALTERED, Figure, against, altered, baseline_told, kept, measured, named, signed
 from scan2gene.evaluate.subgroups import grouped, subgroups
 from scan2gene.evaluate.verdict import Verdict, judge, keeps
 from scan2gene.stats.calibration import slope_and_intercept
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS
 from scan2gene.stats.resampling import Sample
 

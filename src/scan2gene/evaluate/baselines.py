@@ -18,7 +18,7 @@ from scan2gene.stats.resampling import PERSON
 VOLUME = "lesion volume"
 FOLD = ["split", "repeat", "fold"]
 STRENGTH = 0.1  # inverse of the ridge penalty on standardised columns: many of them, few patients
-_FEWEST = 3  # patients of one word; rarer words share a column
+_MIN_WORD_PATIENTS = 3  # rarer words share a column
 _SCANNER = ("Manufacturer", "ManufacturerModelName", "MagneticFieldStrength")
 _NUMBERS = ("spacing_i_mm", "spacing_j_mm", "spacing_k_mm", "SliceThickness", "SpacingBetweenSlices", "RepetitionTime",
             "EchoTime", "InversionTime", "FlipAngle", "MagneticFieldStrength", "n_files")  # fmt: skip
@@ -153,7 +153,7 @@ def design(learn: pd.DataFrame, test: pd.DataFrame) -> tuple[np.ndarray, np.ndar
             counts = own.value_counts()
             columns += [
                 ((own == word).to_numpy(float), (other == word).to_numpy(float))
-                for word in counts.index[counts >= _FEWEST]
+                for word in counts.index[counts >= _MIN_WORD_PATIENTS]
             ]
     if not columns:
         return np.zeros((len(learn), 1)), np.zeros((len(test), 1))

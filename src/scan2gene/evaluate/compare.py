@@ -9,12 +9,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.compare_runs import holm
 from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabilities
 from scan2gene.evaluate.score_table import Scores
 from scan2gene.stats.auroc_difference import apart_by_ends, perfect
 from scan2gene.stats.delong import delong_difference, delong_interval, midranks
 from scan2gene.stats.intervals import Estimate, interval_of, p_value
+from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS, p_chance
 from scan2gene.stats.resampling import PERSON, Sample
 

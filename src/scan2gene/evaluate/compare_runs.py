@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from scan2gene.stats.auroc_difference import apart_by_ends, perfect
 from scan2gene.stats.intervals import Estimate, interval_of, p_value
 from scan2gene.stats.metrics import METRICS
+from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.resampling import PERSON, Sample
 
 COMPARED = ("precision", "recall", "f1", "accuracy", "auroc")  # the columns of a table of models
 ROW = ["repeat", "fold", *PERSON]
-LEVEL = 0.05  # of the whole family: the best run of a metric against every other
 
 
 def compare_with_best(
@@ -105,16 +104,3 @@ def _differing(metric: str, one: Sample, two: Sample) -> int:
     if metric == "recall":
         apart &= table["y_true"].to_numpy(float) == 1
     return int(table.loc[apart, "patient_id"].nunique())
-
-
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """P values corrected for their number, in their order; what could not be computed counts as 1.
-
-    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
-    """
-    given = np.array([1.0 if v is None else v for v in values])
-    order = np.argsort(given, kind="stable")
-    stepped = np.maximum.accumulate(given[order] * np.arange(len(given), 0, -1))
-    out = np.empty(len(given))
-    out[order] = np.minimum(stepped, 1.0)
-    return [None if v is None else float(p) for v, p in zip(values, out, strict=True)]

@@ -20,13 +20,13 @@ from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import clinical_table, design, in_units, metadata_table, ridge_logistic
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.label_permutation import Part, ridge_scores, shuffled_labels
+from scan2gene.stats.levels import ALPHA, MIN_GROUP_PATIENTS
 from scan2gene.stats.proportions import as_independent, newcombe
 from scan2gene.stats.resampling import Sample
 
-FEWEST = 5  # patients of each group
 FOLDS = 5  # in which a rule is learned and asked
 COMPONENTS = 20  # of embeddings, at most
-EXCHANGES, LEVEL = 399, 0.05  # behind a P value
+EXCHANGES = 399  # behind a P value
 GROUPS = ("clinical", "scan", "grey")
 NAMES = {"clinical": "clinical data", "scan": "scan settings", "grey": "grey values"}
 LABEL, WORDS, NUMBERS, TOGETHER = "prevalence", "new values", "separation", "told apart"
@@ -66,7 +66,7 @@ class Shift:
         if low is None or high is None or self.measure == WORDS:
             return False
         if self.measure == TOGETHER:  # folds share what the rule is learned from, which the interval does not know
-            return low > 0.5 and self.p is not None and self.p < LEVEL
+            return low > 0.5 and self.p is not None and self.p < ALPHA
         return not low <= (0.0 if self.measure == LABEL else 0.5) <= high
 
     def row(self) -> dict[str, Any]:
@@ -167,17 +167,17 @@ def _numbers(values: pd.Series) -> str:
 
 
 def _commonest(values: pd.Series) -> str:
-    """The words of most patients; those of fewer than `FEWEST` are counted and not named: one may tell who it is."""
+    """The commonest words; those of fewer than `MIN_GROUP_PATIENTS` are only counted: one may tell who it is."""
     counts = values.replace("", "not given").value_counts()
-    shown = counts[counts >= FEWEST].head(3)
+    shown = counts[counts >= MIN_GROUP_PATIENTS].head(3)
     rest = int(counts.sum() - shown.sum())
     return ", ".join([*(f"{name} {n}" for name, n in shown.items()), *([f"others {rest}"] if rest else [])])
 
 
 def _separation(inside: pd.Series, outside: pd.Series, study: Study) -> Estimate:
     fewest = min(len(inside), len(outside))
-    if fewest < FEWEST:
-        return Estimate(None, reason=f"known of {fewest} patients on one side, and {FEWEST} are needed")
+    if fewest < MIN_GROUP_PATIENTS:
+        return Estimate(None, reason=f"known of {fewest} patients on one side, and {MIN_GROUP_PATIENTS} are needed")
     table = _as_sample(pd.concat([inside, outside]), np.arange(len(inside) + len(outside)) >= len(inside))
     return Sample(table).interval("auroc", study.evaluate.bootstrap, study.seed)
 
@@ -215,7 +215,7 @@ def told_apart(fits: Sequence[tuple[pd.DataFrame, pd.Series]], draws: int, seed:
 
     Args:
         fits: Tables by patient_id, of numbers and words, and which patients are external; several where
-            several networks have features. Tables with fewer than `FEWEST` patients of a group are left out.
+            several networks have features. Tables with fewer than `MIN_GROUP_PATIENTS` of a group are left out.
         draws: Bootstrap draws of patients.
         seed: Of folds and draws.
 
@@ -227,14 +227,14 @@ def told_apart(fits: Sequence[tuple[pd.DataFrame, pd.Series]], draws: int, seed:
     for number, (table, far) in enumerate(fits):
         far = far.reindex(table.index).to_numpy(bool)
         fewest = int(min(far.sum(), (~far).sum()))
-        if fewest >= FEWEST:
+        if fewest >= MIN_GROUP_PATIENTS:
             fold = _folds(far, min(FOLDS, fewest), seed + number)
             score = np.empty(len(far))
             for k in np.unique(fold):
                 score[fold == k] = _asked(table[fold != k], far[fold != k], table[fold == k])
             scored.append(_as_sample(pd.Series(score, table.index), far).assign(repeat=number, fold=fold))
     if not scored:
-        return Estimate(None, reason=f"fewer than {FEWEST} patients on one side")
+        return Estimate(None, reason=f"fewer than {MIN_GROUP_PATIENTS} patients on one side")
     return Sample(pd.concat(scored, ignore_index=True)).interval("auroc", draws, seed)
 
 

@@ -10,19 +10,17 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.tables import COMPARISON_COLUMNS, EXTERNAL, MEAN, METRIC_COLUMNS
+from scan2gene.core.tables import COMPARISON_COLUMNS, EXTERNAL, MEAN, METRIC_COLUMNS, SLICE_LEVEL
 from scan2gene.evaluate.compare_runs import compare_with_best
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.means import counted, mean_over_targets
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.metrics import METRICS, auroc
-from scan2gene.stats.power import SLICES
 from scan2gene.stats.resampling import PERSON, Sample
 from scan2gene.stats.thresholds import g_mean_threshold
 
 FOLD = ["run_id", "split", "variant", "repeat", "fold"]
 DEFAULT_THRESHOLD = 0.5
-SLICE_LEVEL = SLICES  # variant of figures on single slices, which are not for comparison
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ import pandas as pd
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
-from scan2gene.evaluate.compare_runs import holm
-from scan2gene.evaluate.domain_shift import FEWEST, told_apart
+from scan2gene.evaluate.domain_shift import told_apart
 from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
-from scan2gene.evaluate.facts import CHANCE, LEVEL
 from scan2gene.evaluate.shortcuts import Figure, signed
 from scan2gene.evaluate.verdict_words import p_words
 from scan2gene.stats.auroc_difference import drop_of
 from scan2gene.stats.intervals import Estimate, interval_of, p_value
+from scan2gene.stats.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
+from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.power import too_few
 from scan2gene.stats.resampling import PERSON, Sample
 
@@ -96,7 +96,7 @@ class Transfer:
     @property
     def lost(self) -> bool:
         """Whether it is shown to do worse outside, also as one of several that were looked at."""
-        shown = (self.drop.low or 0) > 0 and self.p_holm is not None and self.p_holm < LEVEL
+        shown = (self.drop.low or 0) > 0 and self.p_holm is not None and self.p_holm < ALPHA
         return shown and not self.unjudged
 
     @property
@@ -266,7 +266,11 @@ def _with_site(made: Transfer, split: Split | None, figures: Sequence[Figure]) -
     named = [f for f in figures if (f.kind, f.run) == ("site", made.run) and split and f.split == split.name]
     if not named:
         none = "it keeps no features"
-        why = none if made.domain.reason == none else f"features or a second site of {FEWEST} patients lack inside"
+        why = (
+            none
+            if made.domain.reason == none
+            else f"features or a second site of {MIN_GROUP_PATIENTS} patients lack inside"
+        )
         return replace(made, site=Estimate(None, reason=why))
     return replace(made, site=named[0].estimate, commonest=float(named[0].of))
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ALPHA, CHANCE
 from scan2gene.stats.power import too_few
-
-LEVEL = 0.05
-CHANCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Against:
     @property
     def predicts(self) -> bool:
         """Whether it is better than chance itself."""
-        return (self.estimate.low or 0) > CHANCE and (1 if self.p is None else self.p) < LEVEL
+        return (self.estimate.low or 0) > CHANCE and (1 if self.p is None else self.p) < ALPHA
 
     @property
     def beaten(self) -> bool:
@@ -46,7 +44,7 @@ class Against:
 
     @property
     def _told_apart(self) -> bool:
-        return self.difference.value is not None and (1 if self.p_difference is None else self.p_difference) < LEVEL
+        return self.difference.value is not None and (1 if self.p_difference is None else self.p_difference) < ALPHA
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from os.path import commonpath
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.compare_runs import holm
+from scan2gene.stats.levels import ALPHA
+from scan2gene.stats.multiple_testing import holm
 
-LEVEL = 0.05
 LISTED = ". Looked at: "
 _LEFT_OUT = {
     "series_id",
@@ -30,7 +30,7 @@ _LEFT_OUT = {
     "burned_in",
     "birth_date_number",
 }
-_FEWEST, _SHARE = 3, 0.05  # patients that have, and that lack, a value or word, at least
+_MIN_WORD_PATIENTS, _SHARE = 3, 0.05  # patients that have, and that lack, a value or word, at least
 _VALUES = 12  # of a column: with more, only its order and its words are looked at
 _NUMERIC = 0.9  # of a column's entries that are numbers, from which it is one
 _WORD = re.compile(r"[A-Za-z]+|\d+")
@@ -180,7 +180,7 @@ def _plain(value: str) -> str:
 
 
 def _enough(having: int, known: int) -> bool:
-    return min(having, known - having) >= max(_FEWEST, _SHARE * known)
+    return min(having, known - having) >= max(_MIN_WORD_PATIENTS, _SHARE * known)
 
 
 def _differs(values: np.ndarray) -> bool:
@@ -246,7 +246,7 @@ def chosen(columns: pd.DataFrame, labels: pd.Series) -> list[str]:
     if not of_scan:
         return []
     table = associated(columns[of_scan], labels)
-    return list(table.index[table["p_holm"] < LEVEL][:_CHOSEN])
+    return list(table.index[table["p_holm"] < ALPHA][:_CHOSEN])
 
 
 def to_pass_on(said: str) -> str:
@@ -257,7 +257,7 @@ def to_pass_on(said: str) -> str:
 
 def telling(p: float | None) -> bool:
     """Whether a smallest corrected P value says that something goes with the label."""
-    return p is not None and p < LEVEL
+    return p is not None and p < ALPHA
 
 
 def by_patient(labels: pd.DataFrame) -> pd.Series:
@@ -270,7 +270,7 @@ def told(headers: Headers, table: pd.DataFrame, target: str) -> str:
     listed = ", ".join(headers.looked_at)
     if table.empty:
         return f"Headers and names: nothing of what was looked at differs enough between patients{LISTED}{listed}."
-    found = table[table["p_holm"] < LEVEL]
+    found = table[table["p_holm"] < ALPHA]
     many = f"{len(table)} numbers, values and words"
     if found.empty:
         return f"Headers and names: none of {many} is shown to go with {target} (Holm){LISTED}{listed}."

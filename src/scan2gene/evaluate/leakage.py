@@ -24,7 +24,7 @@ HIGHEST = 0.92  # level in any cohort: even hippocampi cut out along their masks
 APART = 0.08  # above what either patient has in common with any other; between different patients 0.06 at most
 APART_FROM = 0.80  # a pair that stands apart counts from here
 CROWDED = 0.2  # share of patients who are as alike to three others from which that is no sign of copies
-FEWEST = 10  # patients from which a cohort says what is usual in it
+MIN_COHORT = 10  # patients from which a cohort says what is usual in it
 _EVERY_PAIR = 50  # patients with one identity: of more, not every pair is listed
 _LARGEST_GROUP = 6  # ids with one stem: more are numbered patients, not visits of one
 
@@ -212,7 +212,7 @@ def level(pairs: pd.DataFrame) -> float:
     ends = ends.astype({"likeness": float})
     alike = ends[ends["likeness"] >= HIGHEST].groupby("patient").size()
     crowd = set(alike.index[alike >= 3])
-    if len(crowd) > max(FEWEST, CROWDED * ends["patient"].nunique()):  # one strong artefact makes many alike
+    if len(crowd) > max(MIN_COHORT, CROWDED * ends["patient"].nunique()):  # one strong artefact makes many alike
         return _above(ends[ends["patient"].isin(crowd)], HIGHEST, 0.999)
     return _above(ends[ends["likeness"] < HIGHEST], LIKENESS, HIGHEST)
 
@@ -220,7 +220,7 @@ def level(pairs: pd.DataFrame) -> float:
 def _above(ends: pd.DataFrame, lowest: float, highest: float) -> float:
     """Four spreads above the middle of each patient's nearest likeness, within limits; the lowest for few patients."""
     nearest = ends.groupby("patient")["likeness"].max().to_numpy()
-    if len(nearest) < FEWEST:
+    if len(nearest) < MIN_COHORT:
         return lowest
     lower, middle, upper = np.quantile(nearest, [0.25, 0.5, 0.75])
     spread = min(middle - lower, upper - middle) / 0.6745  # quartiles of a normal law
@@ -232,7 +232,7 @@ def _above_others(pairs: pd.DataFrame) -> np.ndarray:
     likeness = pairs["likeness"].to_numpy(float)
     _, ends = np.unique(pairs[["one", "two"]].to_numpy(str), return_inverse=True)
     ends = ends.reshape(-1, 2)
-    if ends.max(initial=0) + 1 < FEWEST:
+    if ends.max(initial=0) + 1 < MIN_COHORT:
         return np.zeros(len(pairs))
     order = np.argsort(-np.repeat(likeness, 2), kind="stable")
     best = pd.DataFrame({"patient": ends.ravel()[order], "likeness": np.repeat(likeness, 2)[order]})

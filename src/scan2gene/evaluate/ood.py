@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.stats.proportions import upper_limit
+
 REFUSED_SHARE = 0.01  # of exams like those of training
 LEAST_EXAMS = 5  # of a role; below, ranges say nothing and it is not judged
 WIDENINGS = (0.5, 3.0)  # interquartile ranges; a single odd training exam must not open every range
@@ -84,7 +86,7 @@ class Ranges:
         """How many exams stand behind the ranges and how often they would refuse one like these."""
         if not any(self.numbers.values()):
             return f"with {self.exams} training exams what is unlike them is not judged"
-        at_most = _upper(self.refused, self.exams)
+        at_most = upper_limit(self.refused, self.exams)
         return (
             f"ranges of {self.exams} training exams, widened by {self.widening:.2g} interquartile ranges; of training "
             f"exams judged without themselves {self.refused} would be refused, so of exams like these at most "
@@ -215,10 +217,3 @@ def _widening(scores: np.ndarray) -> float:
     allowed = int(REFUSED_SHARE * len(scores))
     needed = np.sort(scores)[len(scores) - 1 - allowed]
     return float(np.clip(needed, *WIDENINGS))
-
-
-def _upper(refused: int, exams: int) -> float:
-    """Upper 95 % bound of a share, Clopper and Pearson 1934."""
-    from scipy.stats import beta
-
-    return 1.0 if refused >= exams else float(beta.ppf(0.95, refused + 1, exams - refused))

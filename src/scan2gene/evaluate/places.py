@@ -15,10 +15,11 @@ import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import ridge_logistic
-from scan2gene.evaluate.compare_runs import holm
-from scan2gene.evaluate.facts import CHANCE, LEVEL, Cue
+from scan2gene.evaluate.facts import Cue
 from scan2gene.evaluate.shortcuts import Figure, against, baseline_told, measured
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ALPHA, CHANCE
+from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.resampling import PERSON
 
 FEW = 5  # places that a rule may look at
@@ -91,7 +92,7 @@ def cue_figures(
             found.append(measured(kind, (*where, ""), tables[kind], draws, seed, words, permutations))
     lock = None
     for n, figure in enumerate(found):
-        if figure.kind == "places" and figure.p is not None and figure.p < LEVEL:
+        if figure.kind == "places" and figure.p is not None and figure.p < ALPHA:
             at, y = _rows(cues.rows, labels)
             found[n] = replace(figure, p=max(figure.p, p_of_best(cues.places[at], y, seed)))
             lock = _lock(cues, found[n], at, y, seed)

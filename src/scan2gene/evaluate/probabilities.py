@@ -25,7 +25,7 @@ from scan2gene.stats.calibration import (
     slope_and_intercept,
 )
 from scan2gene.stats.decision import (
-    CONFIDENCE,
+    SET_CONFIDENCE,
     conformal_cut,
     conformal_sets,
     net_benefit,
@@ -251,10 +251,10 @@ def _conformal(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[di
         positive[rows.index], negative[rows.index] = conformal_sets(rows["prob"].to_numpy(float), cut)
     y = table["y_true"].to_numpy(float)
     holds = np.where(y == 1, positive, negative).astype(float)
-    base = {**place.key, "confidence": CONFIDENCE, "n": table["patient_id"].nunique(), "n_fits": fits,
+    base = {**place.key, "confidence": SET_CONFIDENCE, "n": table["patient_id"].nunique(), "n_fits": fits,
             "n_fits_too_small": small}  # fmt: skip
     if small == fits:
-        needed = int(np.ceil(CONFIDENCE / (1 - CONFIDENCE) - 1e-9))
+        needed = int(np.ceil(SET_CONFIDENCE / (1 - SET_CONFIDENCE) - 1e-9))
         why = f"every fold has fewer than {needed} validation patients, so every set holds both classes"
         return [{**base, "figure": "all", "reason": why}]
     patients, groups = counts.shape[1], {"coverage": y >= 0, "coverage_positive": y == 1, "coverage_negative": y == 0}

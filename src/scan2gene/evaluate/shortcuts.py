@@ -16,6 +16,7 @@ from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.baselines import named_correctly
 from scan2gene.stats.auroc_difference import apart_by_ends, perfect
 from scan2gene.stats.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
+from scan2gene.stats.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
 from scan2gene.stats.permutation import p_chance
 from scan2gene.stats.resampling import PERSON, Sample
 
@@ -23,8 +24,6 @@ FIGURE_COLUMNS = (
     "kind", "split", "target", "run", "of", "value", "low", "high", "n", "n_positive", "p",
     "difference", "difference_low", "difference_high", "p_difference", "reason", "told",
 )  # fmt: skip
-CHANCE, LEVEL = 0.5, 0.05
-FEWEST = 5  # patients of each class in a subgroup, or of a site that is to be named
 ROW = ["repeat", "fold", *PERSON]
 ALTERED = {
     "erased": "with the lesion erased and filled from its surroundings",
@@ -103,7 +102,7 @@ def measured(
     split, target, run = where
     sample = Sample(table)
     units = sample.units
-    few = "" if kind == "subgroup" else sample.too_few  # groups have a limit of their own
+    few = sample.too_few
     estimate, p = Estimate(None, reason=sample.lacking or few) if few else _auroc(sample, draws, seed), None
     if permutations and estimate.value is not None:
         p = p_chance(sample, permutations, seed)
@@ -206,7 +205,7 @@ def named(
     rows = rows.assign(group=rows["exam_id"].map(groups).fillna(""))
     rows = rows[rows["group"] != ""].drop_duplicates(["repeat", "fold", "patient_id"])
     sizes = rows.drop_duplicates("patient_id")["group"].value_counts()
-    rows = rows[rows["group"].isin(sizes.index[sizes >= FEWEST])]
+    rows = rows[rows["group"].isin(sizes.index[sizes >= MIN_GROUP_PATIENTS])]
     if rows["group"].nunique() < 2:
         return None
     hits, commonest = [], []  # of the same patients, in the same order
@@ -248,7 +247,7 @@ def baseline_told(figure: Figure, knows: str) -> str:
         return f"{knows}: cannot be estimated, because {figure.estimate.reason}."
     if figure.estimate.low is None:
         return f"{knows}: AUROC {figure.estimate.value:.3f}; no interval, because {figure.estimate.reason}."
-    better = figure.p is not None and figure.p < LEVEL and figure.estimate.low > CHANCE
+    better = figure.p is not None and figure.p < ALPHA and figure.estimate.low > CHANCE
     words = "better than chance" if better else "not shown to be better than chance"
     return f"{knows}: {words}, AUROC {spread_words(figure.estimate)}, {figure.n} patients."
 

@@ -10,8 +10,9 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.shortcuts import FEWEST, LEVEL, Figure, measured, spread_words
+from scan2gene.evaluate.shortcuts import Figure, measured, spread_words
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ALPHA, MIN_CLASS_PATIENTS, Z
 from scan2gene.stats.resampling import PERSON, Sample
 
 MOST_GROUPS = 8
@@ -44,8 +45,8 @@ def subgroups(
 
 def _in_group(where: tuple[str, str, str], rows: pd.DataFrame, of: str, draws: int, seed: int) -> Figure:
     units, fewest = rows.drop_duplicates(PERSON), Sample(rows).fewest
-    if fewest < FEWEST:
-        reason = f"it has {fewest} patients of the rarer class, and {FEWEST} are needed"
+    if fewest < MIN_CLASS_PATIENTS:
+        reason = f"it has {fewest} patients of the rarer class, and {MIN_CLASS_PATIENTS} are needed"
         split, target, run = where
         figure = Figure("subgroup", split, target, run, of, Estimate(None, reason=reason),
                         int(units["patient_id"].nunique()), int(units["y_true"].sum()))  # fmt: skip
@@ -61,10 +62,8 @@ def _gap(where: tuple[str, str, str], column: str, known: list[Figure]) -> Figur
     best = max(known, key=lambda f: f.estimate.value or 0)
     worst = min(known, key=lambda f: f.estimate.value or 0)
     pairs = len(list(combinations(known, 2)))
-    errors = [
-        ((f.estimate.high or 0) - (f.estimate.low or 0)) / (2 * NormalDist().inv_cdf(0.975)) for f in (best, worst)
-    ]
-    reach = NormalDist().inv_cdf(1 - LEVEL / (2 * pairs)) * float(np.hypot(errors[0], errors[1]))
+    errors = [((f.estimate.high or 0) - (f.estimate.low or 0)) / (2 * Z) for f in (best, worst)]
+    reach = NormalDist().inv_cdf(1 - ALPHA / (2 * pairs)) * float(np.hypot(errors[0], errors[1]))
     value = (best.estimate.value or 0) - (worst.estimate.value or 0)
     split, target, run = where
     gap = Estimate(value, value - reach, value + reach)

@@ -30,9 +30,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, tried
+from scan2gene.evaluate.facts import Facts, tried
 from scan2gene.evaluate.verdict_words import Kind, sentences
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ALPHA, CHANCE
 
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
 
@@ -75,7 +76,7 @@ def _kind(facts: Facts) -> Kind:
         return "leak"
     if facts.auroc.value is None or facts.p is None or facts.lacking:
         return "unknown"
-    if facts.p >= LEVEL:
+    if facts.p >= ALPHA:
         return "chance"
     if facts.auroc.value < CHANCE:
         return "worse"

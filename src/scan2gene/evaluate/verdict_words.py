@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
-from scan2gene.evaluate.facts import CHANCE, LEVEL, Facts, tried
+from scan2gene.evaluate.facts import Facts, tried
 from scan2gene.evaluate.shortcuts import percent, signed
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.power import POWER, auroc_error, detectable_auroc
+from scan2gene.stats.levels import ALPHA, CHANCE
+from scan2gene.stats.power import detectable_auroc, patients_needed, patients_needed_for_difference
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
 WORTH = 0.65  # the AUROC for which a sample size is named where nothing was shown
 LEARNED = 0.6  # AUROC in training, in passing, below which hardly anything was learned
 UNSURE = 3.0  # width of the interval of a calibration slope that says nothing
 MOST = 100_000  # patients; beyond, no number is named
-_Z = (1.959964, 0.841621)  # two-sided 5 %, power 80 %
 
 
 def sentences(facts: Facts, kind: Kind, reads_scanner: bool) -> Iterator[str]:
@@ -178,54 +177,18 @@ def _needed(facts: Facts, kind: Kind) -> list[str]:
         now = "not even a perfect network would be told" if least is None else (
             f"only a true AUROC above {least:.2f} would be told"
         )  # fmt: skip
-        number = needed(WORTH, prevalence)
-        more = f" For one of {WORTH:.2f} about {number:,} are needed." if number else ""
+        number = patients_needed(WORTH, prevalence)
+        some = number is not None and number <= MOST
+        more = f" For one of {WORTH:.2f} about {number:,} are needed." if some else ""
         return [f"With {facts.n_units} {unit}, {now} from chance in four of five such studies.{more}"]
     if kind != "unproven":
         return []
     baselines = [b for _, b in tried(facts) if not b.beaten]
     for baseline in baselines:
-        apart = baseline.difference
-        if apart.value is None or apart.low is None or apart.high is None or apart.value <= 0:
-            continue
-        error = (apart.high - apart.low) / (2 * _Z[0])
-        number = math.ceil(facts.n_units * (sum(_Z) * error / apart.value) ** 2)
-        if facts.n_units < number <= MOST:
+        number = patients_needed_for_difference(baseline.difference, facts.n_units)
+        if number is not None and facts.n_units < number <= MOST:
             return [f"To show a difference as large as this one, about {number:,} {unit} are needed."]
     return []
-
-
-def needed(auroc: float, prevalence: float, power: float = POWER) -> int | None:
-    """Test patients with which a true AUROC is told from 0.5 in a share `power` of studies.
-
-    Args:
-        auroc: Above 0.5.
-        prevalence: Share of positives among them.
-        power: Wanted.
-
-    Returns:
-        The number; None above `MOST`.
-
-    Source: Hanley and McNeil 1982, by `detectable_auroc`, whose condition this solves for the number.
-    """
-    low, high = 4, MOST
-    if not _enough(auroc, prevalence, high, power):
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _enough(auroc, prevalence, middle, power) else (middle, high)
-    return high
-
-
-def _enough(auroc: float, prevalence: float, n: int, power: float) -> bool:
-    from statistics import NormalDist
-
-    positives = round(n * prevalence)
-    if not 0 < positives < n:
-        return False
-    z_level, z_power = NormalDist().inv_cdf(1 - LEVEL / 2), NormalDist().inv_cdf(power)
-    errors = [auroc_error(a, positives, n - positives) for a in (CHANCE, auroc)]
-    return auroc - CHANCE >= z_level * errors[0] + z_power * errors[1]
 
 
 def _spread(estimate: Estimate) -> str:
@@ -240,5 +203,5 @@ def p_words(value: float | None) -> str:
         return "not known"
     if value < 0.001:
         return "< 0.001"
-    near = abs(value - LEVEL) < 0.0005  # three digits would not say on which side of it
+    near = abs(value - ALPHA) < 0.0005  # three digits would not say on which side of it
     return f"= {value:.4f}" if near else f"= {value:.3f}"

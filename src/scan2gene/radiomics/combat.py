@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-FEWEST = 2  # rows of a site, below which nothing is known of its scale
-FEWEST_NEW = 10  # rows of a site that training lacks, below which it is left alone
-FEWEST_SPREAD = 10  # known values of a site in a column, below which that column alone does not tell the site's spread
+MIN_SITE_ROWS = 2  # rows of a site, below which nothing is known of its scale
+MIN_NEW_SITE_ROWS = 10  # rows of a site that training lacks, below which it is left alone
+MIN_SPREAD_VALUES = 10  # of a site in a column, below which that column alone does not tell the site's spread
 _STEPS, _CLOSE = 1000, 1e-6
 
 
@@ -77,13 +77,13 @@ def fit_combat(
         pool: Empirical Bayes over columns; False takes each column by itself.
 
     Raises:
-        ValueError: Fewer than two sites with `FEWEST` rows: there is nothing to harmonise.
+        ValueError: Fewer than two sites with `MIN_SITE_ROWS` rows: there is nothing to harmonise.
     """
     names, counts = np.unique([s for s in site if s], return_counts=True)
-    small = [str(n) for n, c in zip(names, counts, strict=True) if c < FEWEST]
-    names = names[counts >= FEWEST]
+    small = [str(n) for n, c in zip(names, counts, strict=True) if c < MIN_SITE_ROWS]
+    names = names[counts >= MIN_SITE_ROWS]
     if len(names) < 2:
-        one = f"{len(names)} site{'s' * (len(names) != 1)} with {FEWEST} training rows"
+        one = f"{len(names)} site{'s' * (len(names) != 1)} with {MIN_SITE_ROWS} training rows"
         raise ValueError(f"harmonisation cannot be estimated, because there {'is' if len(names) == 1 else 'are'} {one}")
     notes = [f"site {s} has one training row, so its scale cannot be estimated; it counts as unknown" for s in small]
     rows = np.isin(np.asarray(site, object), names)
@@ -104,7 +104,7 @@ def fit_combat(
     z[:, still] = 0.0
     shift, scale, pooled = _sites(z, member, ~still, pool)
     if not pooled:
-        few = [str(n) for n, c in zip(names, counts[:, ~still], strict=True) if (c < FEWEST_SPREAD).any()]
+        few = [str(n) for n, c in zip(names, counts[:, ~still], strict=True) if (c < MIN_SPREAD_VALUES).any()]
         notes += [f"site {s} has too few training rows for its spread where each column is taken by itself; only its "
                   "level is taken out" for s in few]  # fmt: skip
     slopes = np.zeros((wanted, values.shape[1]))
@@ -175,7 +175,7 @@ def _of_site(z: np.ndarray, pooled: bool) -> tuple[np.ndarray, np.ndarray]:
     variance = (np.where(known, z - mean, 0.0) ** 2).sum(axis=0) / np.maximum(n - 1, 1)
     told, spread = n > 0, n > 1
     if not pooled or min(told.sum(), spread.sum()) < 2:
-        return mean, np.sqrt(np.where((variance > 0) & (n >= FEWEST_SPREAD), variance, 1.0))
+        return mean, np.sqrt(np.where((variance > 0) & (n >= MIN_SPREAD_VALUES), variance, 1.0))
     prior_mean, prior_variance = float(mean[told].mean()), float(mean[told].var(ddof=1))
     m, s2 = float(variance[spread].mean()), float(variance[spread].var(ddof=1))
     if m <= 0:
@@ -210,7 +210,7 @@ def harmonised(
         site: N names; "" and sites that training lacks are unknown.
         kept: (N, C) as in `fit_combat`.
         unknown: "leave" gives rows of unknown sites back as they are; "estimate" learns the shift and scale of
-            each such site from the rows at hand, where there are `FEWEST_NEW` of them: it looks at their
+            each such site from the rows at hand, where there are `MIN_NEW_SITE_ROWS` of them: it looks at their
             columns, not at labels, and takes the site's prevalence to be that of training.
 
     Returns:
@@ -228,7 +228,7 @@ def harmonised(
         rows = at == name
         if name in model.sites:
             shift, scale = (t[model.sites.index(name)] for t in (model.shift, model.scale))
-        elif unknown == "estimate" and name and rows.sum() >= FEWEST_NEW:
+        elif unknown == "estimate" and name and rows.sum() >= MIN_NEW_SITE_ROWS:
             (shift,), (scale,), _ = _sites(z[rows], np.ones((int(rows.sum()), 1)), varies, model.pooled)
         else:
             continue

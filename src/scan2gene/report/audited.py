@@ -9,9 +9,9 @@ from typing import Any
 from scan2gene.core.study import is_sided
 from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.places import KINDS
-from scan2gene.evaluate.shortcuts import FEWEST
 from scan2gene.report.inputs import Inputs
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import MIN_GROUP_PATIENTS
 
 MARKS = {"better": "▲", "unproven": "◆", "shortcut": "✕", "leak": "✕", "worse": "▼", "chance": "●", "unknown": "○"}
 TONES = {"better": "better", "unproven": "doubt", "shortcut": "worse", "leak": "worse", "worse": "worse",
@@ -125,14 +125,14 @@ def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any
     rows: list[dict[str, Any]] = []
     small: Counter[tuple[str, str]] = Counter()
     for f in figures:
-        if f["kind"] == "subgroup" and f["n"] < FEWEST:
+        if f["kind"] == "subgroup" and f["n"] < MIN_GROUP_PATIENTS:
             small[f["run"], f["of"].partition(": ")[0]] += 1
         elif f["kind"] == "subgroup":
             rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": _estimate(f), "n": f"{f['n']:,}",
                          "positive": f["n_positive"], "sides": is_sided(inputs.study, f["target"]),
                          "reason": inputs.hide(f["reason"] or "")})  # fmt: skip
     for (run, column), number in small.items():
-        reason = f"groups of fewer than {FEWEST} patients cannot be estimated"
+        reason = f"groups of fewer than {MIN_GROUP_PATIENTS} patients cannot be estimated"
         rows.append({"run": run, "of": f"{column}: {number} more", "estimate": Estimate(None, reason=reason), "n": "",
                      "positive": None, "reason": reason})  # fmt: skip
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.methods_data import FEWEST, used_series
+from scan2gene.report.methods_data import MIN_NAMED_PATIENTS, used_series
 from scan2gene.report.wording import counted
 
 MOST_TARGETS = 3  # columns beyond fit no paper
@@ -38,7 +38,7 @@ def characteristics(inputs: Inputs) -> dict[str, Any]:
                 rows.append((shown, "", [_quartiles(numbers.reindex(ids)) for _, ids in groups]))
             continue
         patients = column.dropna().value_counts()
-        common = list(patients.index[patients >= FEWEST][:MOST_VALUES])
+        common = list(patients.index[patients >= MIN_NAMED_PATIENTS][:MOST_VALUES])
         for value in common:
             cells = [_share(column.reindex(ids), lambda v, word=value: v == word) for _, ids in groups]
             rows.append((name, inputs.hide(str(value)), cells))

@@ -15,12 +15,13 @@ from scan2gene.report import verdict
 from scan2gene.report.figures import ForestRow, forest
 from scan2gene.report.page import MARKS
 from scan2gene.report.use import error_in_words, large_in_words, slope_in_words
-from scan2gene.report.verdict import LEVEL, Scored
+from scan2gene.report.verdict import Scored
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ALPHA, CHANCE, CONFIDENCE
 from scan2gene.stats.permutation import PERMUTATIONS
 from scan2gene.stats.power import too_few
 
-SETTINGS = {"level": 0.95, "bootstrap": DRAWS, "permutations": PERMUTATIONS, "seed": SEED}
+SETTINGS = {"level": CONFIDENCE, "bootstrap": DRAWS, "permutations": PERMUTATIONS, "seed": SEED}
 _LABEL = 32  # characters of a run's name in the figure
 
 
@@ -96,7 +97,7 @@ def between(pair: Pair) -> str:
     """What may be said of two runs, by the P value that is corrected for all pairs."""
     if pair.p_holm is None or pair.difference.value is None:
         return f"cannot be estimated, because {pair.difference.reason or 'no interval was computed'}"
-    if pair.p_holm >= LEVEL:
+    if pair.p_holm >= ALPHA:
         return "no difference is shown"
     return f"{pair.a if pair.difference.value > 0 else pair.b} is better"
 
@@ -152,8 +153,8 @@ def _said(run: Judged, tested: int) -> dict[str, Any]:
     kind, words = judged(run)
     cautions = [said.caution] if said.caution else []
     if kind == "chance" and said.kind in ("better", "worse"):
-        cautions.insert(0, f"Its own interval misses {verdict.CHANCE:g}; that is not enough, with {tested} tested." if
-                        tested > 1 else f"Its interval just misses {verdict.CHANCE:g}, which its P value does not "
+        cautions.insert(0, f"Its own interval misses {CHANCE:g}; that is not enough, with {tested} tested." if
+                        tested > 1 else f"Its interval just misses {CHANCE:g}, which its P value does not "
                         "confirm.")  # fmt: skip
     return {"run": run, "kind": kind, "words": words, "figures": said.figures, "notes": [*cautions, *run.notes],
             "calibration": _calibration(run)}  # fmt: skip

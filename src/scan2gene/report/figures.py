@@ -22,7 +22,8 @@ from scan2gene.report.svg import stroke as _stroke
 from scan2gene.report.svg import svg as _svg
 from scan2gene.report.svg import text as _text
 from scan2gene.report.svg import ticks as _ticks
-from scan2gene.report.verdict import CHANCE, Scored, interval, number
+from scan2gene.report.verdict import Scored, interval, number
+from scan2gene.stats.levels import CHANCE
 
 
 @dataclass(frozen=True)

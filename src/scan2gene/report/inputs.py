@@ -23,8 +23,8 @@ from scan2gene.core.tables import (
     SPLIT_COLUMNS,
     read_csv,
 )
+from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.report.redaction import Redaction, redaction
-from scan2gene.stats.power import judged
 
 _PREDICTION_COLUMNS = [
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",
@@ -87,7 +87,7 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
     exclusions = read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS)
     if not (out / "predictions.parquet").exists():
         raise RunError(f"predictions.parquet is missing in {out.name}. Run the stage predict first.")
-    metrics = judged(read_csv(out / "metrics.csv", METRIC_COLUMNS))
+    metrics = without_small_classes(read_csv(out / "metrics.csv", METRIC_COLUMNS))
     over_targets = metrics["target"] == MEAN
     predictions = pd.read_parquet(out / "predictions.parquet", columns=_PREDICTION_COLUMNS)
     return Inputs(

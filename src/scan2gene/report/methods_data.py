@@ -13,7 +13,7 @@ from scan2gene.report import step_words
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.wording import Said, counted, listed
 
-FEWEST = 2  # patients whose scanner is named
+MIN_NAMED_PATIENTS = 2  # with one value, below which it is not written: it may tell who that is
 
 
 def used_series(inputs: Inputs) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def _common(series: pd.DataFrame, column: str, inputs: Inputs) -> list[str]:
     numbers = pd.to_numeric(series[column], errors="coerce")
     text = numbers.map("{:g}".format).where(numbers.notna(), series[column])
     patients = series["patient_id"].groupby(text).nunique().sort_values(ascending=False, kind="stable")
-    named = [inputs.hide(str(value)) for value in patients.index[patients >= FEWEST]]
+    named = [inputs.hide(str(value)) for value in patients.index[patients >= MIN_NAMED_PATIENTS]]
     others = len(patients) - len(named)
     return [*named, counted(others, "other")] if others and named else named
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from scan2gene.core.started import Started, started
 from scan2gene.core.study_runs import Run
-from scan2gene.evaluate.compare_runs import COMPARED, LEVEL
-from scan2gene.evaluate.evaluate import SLICE_LEVEL
+from scan2gene.core.tables import SLICE_LEVEL
+from scan2gene.evaluate.compare_runs import COMPARED
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
 from scan2gene.report.latex import Bold
 from scan2gene.report.making import duration
@@ -19,6 +19,7 @@ from scan2gene.report.tables import Table, cell_text
 from scan2gene.report.verdict import number
 from scan2gene.report.wording import listed
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ALPHA
 
 HEADERS = {metric: METRIC_NAMES[metric][0] for metric in COMPARED}
 
@@ -108,7 +109,7 @@ def _nothing(rows: list[dict[str, Any]]) -> list[str]:
 
 def _is_bold(family: pd.DataFrame, run: str, begun: dict[str, Started]) -> bool:
     """The best run, where it differs from every other; never one that started from a stand-in."""
-    real = bool((family["p_holm"] < LEVEL).all())
+    real = bool((family["p_holm"] < ALPHA).all())
     return real and run == family["best"].iloc[0] and not begun[run].synthetic
 
 
@@ -117,7 +118,7 @@ def _sentence(metric: str, family: pd.DataFrame, begun: dict[str, Started]) -> s
     equal = family["difference"].abs() < 1e-12
     if equal.any():
         return f"{HEADERS[metric]}: {_of_equals([best, *family.loc[equal, 'run_id']], family[~equal])}."
-    others, apart = len(family), int((family["p_holm"] < LEVEL).sum())
+    others, apart = len(family), int((family["p_holm"] < ALPHA).sum())
     if apart == others:
         told = "and better than every other run" if others > 1 else "and better than the other run"
         if begun[best].synthetic:
@@ -132,7 +133,7 @@ def _sentence(metric: str, family: pd.DataFrame, begun: dict[str, Started]) -> s
 def _of_equals(best: list[str], rest: pd.DataFrame) -> str:
     """Several runs with the highest figure, and whether they are told apart from the rest."""
     highest = f"{listed(best)} are equal{' and highest' if len(rest) else ''}"
-    apart = int((rest["p_holm"] < LEVEL).sum())
+    apart = int((rest["p_holm"] < ALPHA).sum())
     if rest.empty:
         return highest
     if apart == len(rest):
@@ -152,7 +153,7 @@ def _compared(row: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
         "estimate": Estimate(values["difference"], values["low"], values["high"], reason),
         "p": _p(values["p"]),
         "p_holm": _p(values["p_holm"]),
-        "apart": values["p_holm"] is not None and values["p_holm"] < LEVEL,
+        "apart": values["p_holm"] is not None and values["p_holm"] < ALPHA,
     }
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.core.tables import read_csv
+from scan2gene.evaluate.power_tables import power_warnings
 from scan2gene.report.inputs import Inputs
-from scan2gene.stats.power import power_warnings
 
 
 def planned(inputs: Inputs) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scan2gene.stats.intervals import LEVEL, bootstrap_counts
+from scan2gene.stats.intervals import bootstrap_counts
+from scan2gene.stats.levels import ENDS
 
 BIN_SIZE = 20  # patients in a bin of the reliability diagram, at least
 MAX_BINS = 10
@@ -77,7 +78,7 @@ def reliability(y_true: np.ndarray, prob: np.ndarray, patient: np.ndarray, seed:
     counts = bootstrap_counts(positive, DRAWS, seed).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = (counts @ hits) / (counts @ weight)  # (draws, G)
-    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.nanquantile(draws, ENDS, axis=0)
     return Reliability(sums[0], sums[1], n[filled], grid, hits.sum(axis=0) / weight.sum(axis=0), low, high)
 
 

@@ -8,8 +8,7 @@ import pandas as pd
 
 from scan2gene.core.started import started
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import read_csv
-from scan2gene.evaluate.evaluate import SLICE_LEVEL
+from scan2gene.core.tables import SLICE_LEVEL, read_csv
 from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS
 from scan2gene.report import figures, verdict
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.evaluate.evaluate import SLICE_LEVEL
+from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
 from scan2gene.report.flow import ANALYSED
 from scan2gene.report.inputs import Inputs

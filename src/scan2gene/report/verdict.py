@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ALPHA, CHANCE
 
-CHANCE = 0.5
-LEVEL = 0.05  # of a family of P values
 FEW = 10  # patients of the rarer class below which an interval is only a rough guide
 
 Kind = Literal["better", "worse", "chance", "unknown"]
@@ -98,7 +97,7 @@ def against_chance_by_p(auroc: Estimate, p: float | None) -> tuple[Kind, str]:
     """
     if auroc.value is None or auroc.low is None or auroc.high is None or p is None:
         return against_chance(Estimate(auroc.value, reason=auroc.reason))
-    kind: Kind = "chance" if p >= LEVEL else "better" if auroc.value > CHANCE else "worse"
+    kind: Kind = "chance" if p >= ALPHA else "better" if auroc.value > CHANCE else "worse"
     return kind, WORDS[kind]
 
 

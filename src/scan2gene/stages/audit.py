@@ -211,7 +211,7 @@ def _fits(job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
 
 def _kept_thresholds(path: Path) -> list[dict[str, Any]]:
     """Those that decide about patients: at slice level nothing is decided."""
-    from scan2gene.evaluate.evaluate import SLICE_LEVEL
+    from scan2gene.core.tables import SLICE_LEVEL
 
     return [t for t in json.loads(path.read_text(encoding="utf-8")) if t.get("variant") != SLICE_LEVEL]
 

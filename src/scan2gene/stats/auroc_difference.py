@@ -7,6 +7,7 @@ from statistics import NormalDist
 import numpy as np
 
 from scan2gene.stats.intervals import Estimate, Resampled, interval_of, p_value
+from scan2gene.stats.levels import Z
 from scan2gene.stats.resampling import Sample
 
 
@@ -31,7 +32,7 @@ def apart_by_ends(one: Estimate, two: Estimate) -> tuple[Estimate, float | None]
     apart = value - other
     below, above = np.hypot(value - low, most - other), np.hypot(high - value, other - least)
     reach = float(below if apart > 0 else above)
-    p = 1.0 if apart == 0 or not reach > 0 else 2 * NormalDist().cdf(-NormalDist().inv_cdf(0.975) * abs(apart) / reach)
+    p = 1.0 if apart == 0 or not reach > 0 else 2 * NormalDist().cdf(-Z * abs(apart) / reach)
     return Estimate(apart, max(-1.0, float(apart - below)), min(1.0, float(apart + above))), p
 
 

@@ -9,33 +9,12 @@ parts, which the two-way analysis of variance separates without bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from scan2gene.stats.intervals import Spread
 from scan2gene.stats.power import auroc_error
 
 _MOST_PAIRS = 4_000_000  # of a table in memory; with more, the excess is nothing
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Of an AUROC.
-
-    Args:
-        variance: Of the figure, patients of both classes being drawn anew.
-        freedom: Degrees of freedom of that variance (Satterthwaite): about one less than the
-            patients of the class that contributes most to it.
-        most: How far the variance of draws may be raised to it: a plug-in's own narrowness, n / (n - 1), and what
-            the steadying adds.
-        least: How far it may be lowered. That of a difference is not: where two runs order most pairs alike, the
-            estimate rests on the few that differ, may be next to nothing by luck, and would make them look apart.
-    """
-
-    variance: float
-    freedom: float
-    most: float
-    least: float = 0.0
 
 
 def spread_of_pairs(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
-from scan2gene.stats.intervals import LEVEL, Estimate
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ENDS, Z
 
 BIN_SIZE = 20  # rows in a bin, at least
 MAX_BINS = 10
@@ -102,7 +102,7 @@ def error_by_luck(prob: Array, patient: Array, seed: int, draws: int = 400) -> t
     in_bin = (place[:, None] == np.arange(len(n))).astype(float)  # (N, B)
     apart = (prob - (luck < prob)) @ in_bin
     errors = np.abs(apart).sum(axis=1) / n.sum()
-    low, high = np.quantile(errors, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(errors, ENDS)
     return float(errors.mean()), float(low), float(high)
 
 
@@ -139,7 +139,7 @@ def _estimate(found: tuple[Array, Array] | None, which: int) -> Estimate:
     value, error = float(found[0][which]), float(found[1][which])
     if not error > 0:
         return Estimate(value, reason="no spread to estimate")
-    reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * error
+    reach = Z * error
     return Estimate(value, value - reach, value + reach)
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scan2gene.stats.intervals import LEVEL, Estimate
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import ENDS
 
-FEWEST = 3  # fits
+MIN_FITS = 3
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ def corrected(values: Sequence[float | None], test_share: float, null: float = 0
     if lost:
         many = f"{lost} of {len(values)} test parts have one class only"
         return Corrected(Estimate(None, reason=many), None, len(values))
-    if len(known) < FEWEST:
-        return Corrected(Estimate(None, reason=f"{len(known)} fits; at least {FEWEST} are needed"), None, len(known))
+    if len(known) < MIN_FITS:
+        return Corrected(Estimate(None, reason=f"{len(known)} fits; at least {MIN_FITS} are needed"), None, len(known))
     mean, spread = float(known.mean()), float(known.var(ddof=1))
     if spread < 1e-18:
         return Corrected(Estimate(mean, reason="all fits are alike; no spread to estimate"), None, len(known))
     from scipy.special import stdtr, stdtrit
 
     error, freedom = math.sqrt((1 / len(known) + test_share) * spread), len(known) - 1
-    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    reach = float(stdtrit(freedom, ENDS[1])) * error
     p = 2 * float(stdtr(freedom, -abs(mean - null) / error))
     return Corrected(Estimate(mean, mean - reach, mean + reach), p, len(known))

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from scan2gene.stats.intervals import LEVEL, Estimate, Resampled, bca, middle_of
+from scan2gene.stats.intervals import Estimate, Resampled, bca, middle_of
+from scan2gene.stats.levels import ENDS
 
 THRESHOLDS = np.round(np.arange(0.02, 0.99, 0.02), 2)
 COVERAGES = np.round(np.arange(1.0, 0.05, -0.1), 1)
-CONFIDENCE = 0.9  # of prediction sets
+SET_CONFIDENCE = 0.9  # share of prediction sets that hold the true class
 
 Array = np.ndarray
 
@@ -51,7 +52,7 @@ def net_benefit(y_true: Array, prob: Array, weights: Array, thresholds: Array = 
     acted = prob[:, None] >= thresholds  # (N, T)
     gain = acted * (y_true[:, None] - (1 - y_true)[:, None] * odds)
     draws = (weights @ gain) / weights.sum(axis=1, keepdims=True)
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(draws, ENDS, axis=0)
     share = float(y_true.mean())
     return NetBenefit(thresholds, gain.mean(axis=0), low, high, share - (1 - share) * odds)
 
@@ -138,7 +139,7 @@ def risk_coverage(wrong: Array, sureness: Array, counts: Array, place: Array) ->
     return found
 
 
-def conformal_cut(y_true: Array, prob: Array, confidence: float = CONFIDENCE) -> float | None:
+def conformal_cut(y_true: Array, prob: Array, confidence: float = SET_CONFIDENCE) -> float | None:
     """How improbable a class may be and still be in the prediction set, from validation patients.
 
     Args:

@@ -11,7 +11,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from scan2gene.stats.intervals import LEVEL, Estimate
+from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import Z
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def delong_interval(y_true: np.ndarray, score: np.ndarray) -> Estimate:
         return Estimate(
             value, reason="no spread to estimate: too few of a class, or all or no pairs in the right order"
         )
-    reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * variance**0.5
+    reach = Z * variance**0.5
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
@@ -84,7 +85,7 @@ def delong_difference(y_true: np.ndarray, one: np.ndarray, two: np.ndarray) -> t
         alike = value == 0 and variance == variance
         return Estimate(value, reason="no spread to estimate"), 1.0 if alike else None
     normal, error = NormalDist(), variance**0.5
-    reach = normal.inv_cdf((1 + LEVEL) / 2) * error
+    reach = Z * error
     return Estimate(value, value - reach, value + reach), 2 * normal.cdf(-abs(value) / error)
 
 

@@ -8,9 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from scan2gene.stats.auroc_variance import Spread
+from scan2gene.stats.levels import ENDS, Z
 
-LEVEL = 0.95
 SINGLE = "a single patient in the rarer class shows no spread"
 EXACT = 2_000  # patients, up to which each is left out in turn; of more, so many that stand for their neighbours
 _CELLS = 250_000  # weights of draws or patients left out that are in memory at once
@@ -25,6 +24,26 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of an AUROC.
+
+    Args:
+        variance: Of the figure, patients of both classes being drawn anew.
+        freedom: Degrees of freedom of that variance (Satterthwaite): about one less than the
+            patients of the class that contributes most to it.
+        most: How far the variance of draws may be raised to it: a plug-in's own narrowness, n / (n - 1), and what
+            the steadying adds.
+        least: How far it may be lowered. That of a difference is not: where two runs order most pairs alike, the
+            estimate rests on the few that differ, may be next to nothing by luck, and would make them look apart.
+    """
+
+    variance: float
+    freedom: float
+    most: float
+    least: float = 0.0
 
 
 def bootstrap_counts(strata: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -232,7 +251,7 @@ def middle_of(value: float, draws: np.ndarray) -> Estimate:
     """The middle 95 % of draws, stretched to the value; for draws that need no correction."""
     if np.isnan(value):
         return Estimate(None, reason="undefined on this test set")
-    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.nanquantile(draws, ENDS)
     return Estimate(value, min(float(low), value), max(float(high), value))
 
 
@@ -245,7 +264,7 @@ def without_spread(found: Resampled, fewest: int) -> Estimate | None:
     if share > MAX_UNDEFINED:
         return Estimate(value, reason=f"undefined in {share:.0%} of the bootstrap draws")
     if draws[0] == draws[-1] == value and value in (0.0, 1.0) and fewest:
-        beyond = float(((1 - LEVEL) / 2) ** (1 / fewest))
+        beyond = float(ENDS[0] ** (1 / fewest))
         return Estimate(value, beyond, 1.0) if value else Estimate(value, 0.0, 1 - beyond)
     if draws[0] == draws[-1]:
         return Estimate(value, reason="every bootstrap draw gives the same value; too few cases for an interval")
@@ -255,10 +274,10 @@ def without_spread(found: Resampled, fewest: int) -> Estimate | None:
 def _reach(freedom: float) -> float:
     """Standard errors to each side of a 95 % interval."""
     if not np.isfinite(freedom):
-        return NormalDist().inv_cdf((1 + LEVEL) / 2)
+        return Z
     from scipy.special import stdtrit
 
-    return float(stdtrit(max(freedom, 1.0), (1 + LEVEL) / 2))
+    return float(stdtrit(max(freedom, 1.0), ENDS[1]))
 
 
 def p_value(found: Resampled, null: float = 0.0) -> float | None:

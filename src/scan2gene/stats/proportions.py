@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.levels import CONFIDENCE, Z
 
 
 def as_independent(labels: pd.DataFrame) -> tuple[float, float]:
@@ -44,7 +45,14 @@ def newcombe(k_one: float, n_one: float, k_two: float, n_two: float) -> Estimate
 
 
 def _wilson(k: float, n: float) -> tuple[float, float, float]:
-    """A share and its 95 % score interval (Wilson 1927)."""
-    z, p = 1.959964, k / n
-    middle, reach = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return p, float((middle - reach) / (1 + z * z / n)), float((middle + reach) / (1 + z * z / n))
+    """A share and its 95 % score interval (Wilson 1927); scipy has it for whole numbers only."""
+    p, grown = k / n, 1 + Z**2 / n
+    middle, reach = p + Z**2 / (2 * n), Z * np.sqrt(p * (1 - p) / n + (Z / (2 * n)) ** 2)
+    return p, float((middle - reach) / grown), float((middle + reach) / grown)
+
+
+def upper_limit(k: int, n: int) -> float:
+    """One-sided upper 95 % limit of a share (Clopper and Pearson 1934)."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(k, n, alternative="less").proportion_ci(CONFIDENCE).high) if n else 1.0

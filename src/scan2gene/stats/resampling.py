@@ -10,12 +10,13 @@ from functools import cached_property, lru_cache
 import numpy as np
 import pandas as pd
 
-from scan2gene.stats.auroc_variance import Spread, spread_of_pairs
+from scan2gene.stats.auroc_variance import spread_of_pairs
 from scan2gene.stats.bayesian_bootstrap import Cells, decided_draws, drawn_cells
 from scan2gene.stats.intervals import (
     SINGLE,
     Estimate,
     Resampled,
+    Spread,
     bootstrap_counts,
     interval_of,
     logit_interval,

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from scan2gene.evaluate.compare_runs import COMPARED, LEVEL, compare_with_best, holm
+from scan2gene.evaluate.compare_runs import COMPARED, compare_with_best, holm
 from scan2gene.stats.intervals import bootstrap_counts, interval_of, p_value, resample
+from scan2gene.stats.levels import ALPHA
 from scan2gene.stats.metrics import METRICS
 from scan2gene.stats.resampling import Sample
 
@@ -92,7 +93,7 @@ def test_where_all_are_equal_hardly_ever_is_one_better_than_every_other():
         y = np.repeat([0, 1], 25)
         easy = rng.normal(0.8 * y)
         samples = {f"r{n}": _sample(y, easy + rng.normal(0, 1, 50)) for n in range(3)}
-        bold += bool((_compared(samples, 150)["p_holm"] < LEVEL).all())
+        bold += bool((_compared(samples, 150)["p_holm"] < ALPHA).all())
     assert bold / 150 <= 0.05
 
 

@@ -18,9 +18,8 @@ from scan2gene.evaluate.places import unchanged
 from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.evaluate.underfit import learned
 from scan2gene.evaluate.verdict import HEADLINES, judge
-from scan2gene.evaluate.verdict_words import needed
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.power import detectable_auroc, too_few
+from scan2gene.stats.power import detectable_auroc, patients_needed, too_few
 
 WEAK = Against("scanner and site", Estimate(0.52, 0.42, 0.62), 0.6, Estimate(0.28, 0.15, 0.40), 0.001)
 STRONG = Against("scanner and site", Estimate(0.81, 0.72, 0.88), 0.0001, Estimate(-0.01, -0.1, 0.09), 0.8)
@@ -137,11 +136,11 @@ def test_an_auroc_that_nothing_changes_is_told():
 @pytest.mark.parametrize("prevalence", [0.2, 0.5])
 @pytest.mark.parametrize("auroc", [0.6, 0.65, 0.8])
 def test_the_number_needed_is_the_smallest_that_tells_it(auroc, prevalence):
-    n = needed(auroc, prevalence)
+    n = patients_needed(auroc, prevalence)
     at = [detectable_auroc(round(m * prevalence), m - round(m * prevalence)) for m in (n, int(n * 0.97) - 1)]
     assert at[0] <= auroc + 2e-3
     assert at[1] is None or at[1] > auroc - 2e-3
-    assert needed(0.5001, prevalence) is None
+    assert patients_needed(0.5001, prevalence) is None
 
 
 def _study(sites: bool = False):

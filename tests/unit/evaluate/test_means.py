@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from scan2gene.core.tables import MEAN, PREDICTION_COLUMNS
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.means import mean_over_targets
-from scan2gene.stats.power import judged
+from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.stats.resampling import Sample
 
 GENES = ("TP53", "PTEN", "EGFR")
@@ -66,7 +66,7 @@ def test_a_target_with_one_class_leaves_no_mean_and_says_which():
 def test_a_mean_with_a_target_of_too_few_is_not_judged():
     rows = pd.DataFrame({"target": MEAN, "variant": "original", "n": 40, "n_units": 40, "n_positive": 30, "value": 0.8,
                          "low": 0.7, "high": 0.9, "reason": "", "n_rarer_patients": [5, 6]})  # fmt: skip
-    shown = judged(rows)
+    shown = without_small_classes(rows)
     assert shown["value"].isna().tolist() == [True, False]
     assert "5 patients" in shown["reason"].iloc[0]
 

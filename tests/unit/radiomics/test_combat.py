@@ -12,7 +12,7 @@ from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run
-from scan2gene.radiomics.combat import FEWEST_NEW, Combat, fit_combat, harmonised
+from scan2gene.radiomics.combat import MIN_NEW_SITE_ROWS, Combat, fit_combat, harmonised
 from scan2gene.stats.metrics import auroc
 from scan2gene.train.fold import check_model, predict_fold, train_fold
 from scan2gene.train.harmonise import fit_harmonise, is_of_training
@@ -162,7 +162,7 @@ def test_a_site_that_training_lacks_is_left_alone_or_estimated_without_labels():
         abs(found[~inside, 3:].mean(axis=0) - found[inside, 3:].mean(axis=0)).max()
         < abs(values[~inside, 3:].mean(axis=0) - values[inside, 3:].mean(axis=0)).max()
     )
-    few = np.flatnonzero(~inside)[: FEWEST_NEW - 1]
+    few = np.flatnonzero(~inside)[: MIN_NEW_SITE_ROWS - 1]
     np.testing.assert_array_equal(harmonised(model, values[few], site[few], unknown="estimate"), values[few])
     nameless = np.full(len(values), "", object)
     np.testing.assert_array_equal(harmonised(model, values, nameless, unknown="estimate"), values)

@@ -7,9 +7,9 @@ from fake_run import write_run
 
 from scan2gene.core.files import write_json
 from scan2gene.core.tables import write_csv
+from scan2gene.evaluate.power_tables import power_table
 from scan2gene.report.page import make_report
 from scan2gene.report.planned import choices
-from scan2gene.stats.power import power_table
 
 
 def test_the_plan_stands_on_the_page_and_beside_it(tmp_path):
