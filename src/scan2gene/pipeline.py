@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,10 +15,10 @@ from scan2gene.cohorts.bids import Exported, export_bids
 from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.pseudonyms import open_veil, shown_study
 from scan2gene.core.console import say
-from scan2gene.core.energy import Meter
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.rundir import exclusive, sweep
+from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidates, for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run, Split
@@ -130,10 +129,9 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
 
 
 def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
-    job.started, job.worked, job.kept = time.perf_counter(), False, False
-    with Meter() as job.meter:
-        told = stage(job)
-    spent = f"{time.perf_counter() - job.started:.1f} s"
+    job.watch, job.worked, job.kept = Stopwatch(), False, False
+    told = stage(job)
+    spent = f"{job.watch.stamp()['seconds']:.1f} s"
     say(name, f"{told}  ({'as before' if job.kept and not job.worked else spent})")
 
 

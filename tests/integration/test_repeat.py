@@ -49,7 +49,7 @@ def test_every_stage_tells_what_it_cost(first):
     assert len(timed) >= 9
     for stamp in timed:
         assert stamp["seconds"] >= 0 and stamp["cpu_seconds"] >= 0
-        assert ("processor" in stamp["joules"]) != ("processor" in stamp["unmeasured"])
+        assert stamp["processor"]
     costs = pd.read_csv(first / "report" / "tables" / "costs.csv").set_index("stage")
     of_train = sum(s["seconds"] for s in timed if s["stage"].startswith("train/"))
     assert costs.loc["train", "seconds"] == pytest.approx(of_train)

@@ -1,4 +1,4 @@
-"""What it takes to repeat a run, and what it cost: command, settings, versions, machine, time, energy."""
+"""What it takes to repeat a run, and what it cost: command, settings, versions, machine, time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES = ("index", "curate", "plan", "preprocess", "split", "train", "predict", 
 
 
 def reproduce(inputs: Inputs) -> dict[str, Any]:
-    """Command, settings, versions, platform, date, time and energy per stage."""
+    """Command, settings, versions, platform, date and time per stage."""
     study, spent = inputs.study, costs(inputs)
     shown = settings(study, inputs.hide)
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
@@ -41,7 +41,6 @@ def reproduce(inputs: Inputs) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "times": [(r["stage"], _seconds(r["seconds"]), _seconds(r["cpu_seconds"])) for r in spent],
-        "energy": energy(spent),
         "costs": spent,
         "gpus": list(dict.fromkeys(name for row in spent for name in row["gpus"])),
         "processors": list(dict.fromkeys(name for row in spent for name in row["processors"])),
@@ -72,7 +71,7 @@ def _version(package: str) -> str:
 
 
 def costs(inputs: Inputs) -> list[dict[str, Any]]:
-    """Wall time, processor time and energy of each stage, as its stamps tell.
+    """Wall time and processor time of each stage, from its stamps.
 
     Stamps of runs and stores no longer in the study are passed over.
     """
@@ -80,20 +79,13 @@ def costs(inputs: Inputs) -> list[dict[str, Any]]:
     rows = []
     for stage in STAGES:
         stamps = [s for s in inputs.stamps if _of_stage(s, stage, live) and "seconds" in s]
-        joules: dict[str, float] = {}
-        for stamp in stamps:
-            for part, spent in stamp.get("joules", {}).items():
-                joules[part] = joules.get(part, 0.0) + spent
-        why = {p: w for s in stamps for p, w in s.get("unmeasured", {}).items()}
         processor = [s["cpu_seconds"] for s in stamps if "cpu_seconds" in s]
         rows.append(
             {
                 "stage": stage,
                 "seconds": round(sum(s["seconds"] for s in stamps), 1) if stamps else None,
-                "cpu_seconds": round(sum(processor), 1) if stamps and len(processor) == len(stamps) else None,
                 # a sum over some of the stamps would pass for the whole
-                "joules": {p: j for p, j in joules.items() if p not in why and stamps},
-                "unmeasured": why,
+                "cpu_seconds": round(sum(processor), 1) if stamps and len(processor) == len(stamps) else None,
                 "processors": sorted({s["processor"] for s in stamps if "processor" in s}),
                 "gpus": sorted({name for s in stamps for name in s.get("gpus", ())}),
             }
@@ -104,17 +96,3 @@ def costs(inputs: Inputs) -> list[dict[str, Any]]:
 def _of_stage(stamp: dict[str, Any], stage: str, live: set[str]) -> bool:
     name, _, rest = stamp["stage"].partition("/")
     return name == stage and (not rest or rest.split("/")[0] in live)
-
-
-def energy(rows: list[dict[str, Any]]) -> str:
-    """Energy of a whole run in a sentence, or why it is not known."""
-    timed = [r for r in rows if r["seconds"] is not None]
-    said = []
-    for part, name in (("processor", "processors"), ("gpu", "graphics cards")):
-        spent = [r["joules"][part] for r in timed if part in r["joules"]]
-        if spent:
-            said.append(f"{name} {sum(spent) / 1e3:,.3g} kJ ({sum(spent) / 3.6e6:,.3g} kWh) in {len(spent)} stages")
-    why = sorted({w for r in timed for w in r["unmeasured"].values()})
-    if why:
-        said.append(f"not measured: {'; '.join(why)}")
-    return ". ".join(s[0].upper() + s[1:] for s in said) or "not recorded"

@@ -52,14 +52,9 @@ def tables(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     if page["cases"]:
         rows = [row for figure in page["cases"] for row in figure["rows"]]
         found.append(_table("cases", "Surest right decisions and worst errors", rows, CASE_COLUMNS))
-    costs = [
-        {k: r[k] for k in ("stage", "seconds", "cpu_seconds")}
-        | {f"{part}_joules": r["joules"].get(part) for part in ("processor", "gpu")}
-        for r in page["reproduce"]["costs"]
-        if r["seconds"] is not None
-    ]
-    names = ("stage", "seconds", "cpu_seconds", "processor_joules", "gpu_joules")
-    found.append(_table("costs", "Time and energy of each stage", costs, names))
+    names = ("stage", "seconds", "cpu_seconds")
+    costs = [{k: r[k] for k in names} for r in page["reproduce"]["costs"] if r["seconds"] is not None]
+    found.append(_table("costs", "Time of each stage", costs, names))
     return [table for table in found if len(table.csv)]
 
 

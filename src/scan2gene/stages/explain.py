@@ -9,10 +9,10 @@ import pandas as pd
 
 from scan2gene import __version__
 from scan2gene.core.console import say
-from scan2gene.core.energy import Meter
 from scan2gene.core.files import file_hash
 from scan2gene.core.leakage import stamped
 from scan2gene.core.rundir import mark_done, stage_key
+from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import write_csv
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
@@ -96,10 +96,10 @@ def _explain_fit(job: Job, work: tuple, rows: pd.DataFrame, mask: str | None, fo
         return
     store = job.out / "store" / recipe_hash(view.preprocess)
     data, _ = run_data(job, one.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
-    with Meter() as meter:
-        fit = load_fit(view, one, data, trained, store, job.table("cohort.csv"), job.paths(), parts, fold, mask)
-        files = explain_fit(fit, rows, settings.methods, job.out, folder)
-    cost = meter.stamp()
+    watch = Stopwatch()
+    fit = load_fit(view, one, data, trained, store, job.table("cohort.csv"), job.paths(), parts, fold, mask)
+    files = explain_fit(fit, rows, settings.methods, job.out, folder)
+    cost = watch.stamp()
     mark_done(job.out, stage, wanted, files, **cost)
     job.worked = True
     say("", f"  {folder.relative_to(job.out / 'explain')}: {len(rows)} maps a method, {cost['seconds']:.0f} s")

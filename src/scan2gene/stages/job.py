@@ -13,10 +13,10 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.cohorts.pseudonyms import Veil
 from scan2gene.core.console import say
-from scan2gene.core.energy import Meter
 from scan2gene.core.files import file_hash
 from scan2gene.core.outputs import output_names, output_values
 from scan2gene.core.rundir import is_done, mark_done, stage_key
+from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidate, candidates, for_run, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
@@ -38,8 +38,7 @@ class Job:
     tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
     veil: Veil | None = None  # of a study with pseudonyms
 
-    started: float = 0.0  # of the stage that is running
-    meter: Meter | None = None  # of the same
+    watch: Stopwatch = field(default_factory=Stopwatch)  # of the stage that is running
     worked: bool = False  # it had something to do
     kept: bool = False  # something was done before
     dry: bool = False  # do nothing, stop where work would begin
@@ -55,7 +54,7 @@ class Job:
     def done(self, stage: str, key: str, files: list[Path]) -> None:
         """Stamp a stage with its inputs' hash, its files and what it cost."""
         self.worked = True
-        mark_done(self.out, stage, key, files, **(self.meter.stamp() if self.meter else {}))
+        mark_done(self.out, stage, key, files, **self.watch.stamp())
 
     def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
         """A CSV of the run directory."""

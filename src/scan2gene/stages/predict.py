@@ -10,11 +10,11 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import say
-from scan2gene.core.energy import Meter
 from scan2gene.core.files import file_hash
 from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import is_done, mark_done, stage_key
+from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
@@ -78,11 +78,11 @@ def _map_embeddings(job: Job, features: Path) -> None:
     seen, cohort, series = pd.read_parquet(features), job.table("cohort.csv"), job.table("series.csv")
     labels = job.table("labels.csv", LABEL_COLUMNS)
     files = [job.out / "embedding_map.csv", job.out / "embedding_agreement.csv"]
-    with Meter() as meter:
-        mapped = embedding_map(seen, cohort, series, job.study.seed)
-        write_csv(files[0], stamped(mapped, job.study))
-        write_csv(files[1], stamped(agreement_table(seen, cohort, labels, series), job.study))
-    mark_done(job.out, MAP_STAGE, key(preferred()), files, **meter.stamp())
+    watch = Stopwatch()
+    mapped = embedding_map(seen, cohort, series, job.study.seed)
+    write_csv(files[0], stamped(mapped, job.study))
+    write_csv(files[1], stamped(agreement_table(seen, cohort, labels, series), job.study))
+    mark_done(job.out, MAP_STAGE, key(preferred()), files, **watch.stamp())
     job.worked = True
     methods = " and ".join(sorted(set(mapped["method"])))
     if methods:

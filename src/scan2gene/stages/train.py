@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.console import live, say
-from scan2gene.core.energy import Meter
 from scan2gene.core.errors import StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.outputs import output_names
 from scan2gene.core.rundir import is_done, mark_done
+from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import candidates, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv, write_csv
@@ -42,16 +42,16 @@ def train_runs(job: Job) -> str:
             if not job.dry:
                 (folder / "last.pt").unlink(missing_ok=True)  # of a run that was killed just here
             continue
-        with Meter() as meter:
-            if one.search:
-                search_fold(job.study, one, partial(run_data, job), parts, fold, folder, key)
-            else:
-                data, targets = run_data(job, one, view)
-                train_fold(view, one, data, targets, parts, fold, folder, key)
+        watch = Stopwatch()
+        if one.search:
+            search_fold(job.study, one, partial(run_data, job), parts, fold, folder, key)
+        else:
+            data, targets = run_data(job, one, view)
+            train_fold(view, one, data, targets, parts, fold, folder, key)
         live("")
         _keep_record(job, one, folder)
         _draw_augmentation(job, one, parts, fold, folder)
-        cost = meter.stamp()
+        cost = watch.stamp()
         files = [p for p in (folder / n for n in FILES) if p.exists()]
         mark_done(job.out, stage, key, files, **cost)
         (folder / "last.pt").unlink(missing_ok=True)

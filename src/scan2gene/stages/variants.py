@@ -12,10 +12,10 @@ import pandas as pd
 
 from scan2gene import __version__
 from scan2gene.cohorts.split import parts_of
-from scan2gene.core.energy import Meter
 from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import is_done, mark_done, stage_key
+from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS, read_csv, write_parquet
@@ -86,13 +86,13 @@ def altered_fold(
     rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
     store = job.out / "store" / recipe_hash(view.preprocess)
     manifest = read_csv(store / "manifest.csv")
-    with Meter() as meter:
-        if data.of_slices:
-            masks = slice_masks(store, manifest, data, rows, role, kept_of(job, view, cohort))
-            axes = left_right_axes(store, manifest, data, rows)
-        else:
-            masks, axes = lesion_masks(store, manifest, data, rows, role), None
-        altered = predict_altered(view, one, data, rows, masks, fold, folder, axes) if rows else {}
+    watch = Stopwatch()
+    if data.of_slices:
+        masks = slice_masks(store, manifest, data, rows, role, kept_of(job, view, cohort))
+        axes = left_right_axes(store, manifest, data, rows)
+    else:
+        masks, axes = lesion_masks(store, manifest, data, rows, role), None
+    altered = predict_altered(view, one, data, rows, masks, fold, folder, axes) if rows else {}
     tables = [_none()]
     exams = data.exams["exam_id"].iloc[rows].unique()
     for variant, values in altered.items():
@@ -102,7 +102,7 @@ def altered_fold(
         part = dict.fromkeys(some["patient_id"], "test")  # also where a split by slice has a patient in every part
         tables.append(prediction_rows(one.name, fold, part, some, labels, outputs(view), logits, {}, variant))
     write_parquet(folder / VARIANTS, pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
-    mark_done(job.out, stage, key, [folder / VARIANTS], **meter.stamp())
+    mark_done(job.out, stage, key, [folder / VARIANTS], **watch.stamp())
     return folder
 
 
