@@ -171,14 +171,10 @@ def _plain(folder: Path, model, name: str = "own.pth", **options) -> Path:
     ("file", "weights", "said"),
     [
         ({"model": "resnet10"}, {}, "strides and dilations cannot be told from it"),
-        ({"model": "light_cnn"}, {"geometry": "standard"}, "holds a light 3D CNN; the run's model is resnet10"),
-        (
-            {"model": "resnet18"},
-            {"geometry": "standard"},
-            "of depth 18, shortcut B, 1 channel(s); the run's model is res",
-        ),
+        ({"model": "light_cnn"}, {"geometry": "standard"}, "holds 0 of the encoder's 60 tensors (0%)"),
+        ({"model": "resnet18"}, {"geometry": "standard"}, "that the encoder lacks (layer1.1.conv1.weight, "),
         ({"model": "resnet10", "channels": 3}, {"geometry": "kinetics"}, "has 3 input channel(s), the run has 1"),
-        ({"model": "resnet10", "geometry": {"shortcut": "A"}}, {"geometry": "medicalnet"}, "has shortcut A"),
+        ({"model": "resnet10", "geometry": {"shortcut": "A"}}, {"geometry": "medicalnet"}, "layer2.0.downsample.0.weight"),
         ({"model": "resnet10", "name": "resnet_10_23dataset.pth"}, {}, "is no released file"),
     ],
 )

@@ -235,18 +235,26 @@ def load_match(network: nn.Module, found: Match, file: str) -> None:
 
 
 def check_match(found: Match, file: str) -> None:
-    """Refuse a file that holds too little of an encoder.
+    """Refuse a file that holds too little of an encoder, or blocks that it lacks.
 
     Raises:
-        WeightsError: Fewer than 95 % of the encoder's tensors are there, or a part without which
-            the rest means nothing.
+        WeightsError: Fewer than 95 % of the encoder's tensors are there, a part is missing without which
+            the rest means nothing, or the file is of a deeper ResNet or one with another shortcut.
     """
+    mend = "Set the run's model, its options and weights.geometry to those of the file's network."
+    blocks = [name for name in found.unused if name.startswith("layer")]  # a ResNet-18 has all tensors of a ResNet-10
+    if blocks:
+        raise WeightsError(
+            f"{file} has {len(blocks)} tensors that the encoder lacks ({', '.join(blocks[:3])}): it is of a deeper "
+            f"network or has another shortcut. {mend}"
+        )
     lacking = [*found.misfits, *(f"{name} is missing" for name in found.missing)]
     share = found.held / max(found.wanted, 1)
     vital = [name for name in lacking if name.startswith(("mm_vision_proj.", "patch_embedding.", *FIRST_LAYERS))]
     if share < LEAST_SHARE or vital:
         first = "; ".join((vital or lacking)[:3])
+        foreign = f" Its other tensors are {', '.join(found.unused[:3])} ..." if found.unused else ""
         raise WeightsError(
             f"{file} holds {found.held} of the encoder's {found.wanted} tensors ({share:.0%}); at least "
-            f"{LEAST_SHARE:.0%} and its first layers are needed: {first}."
+            f"{LEAST_SHARE:.0%} and its first layers are needed: {first}.{foreign} {mend}"
         )

@@ -27,7 +27,6 @@ from scan2gene.models.checkpoint import (
     read_checkpoint,
     renamed,
 )
-from scan2gene.models.contents import contents
 from scan2gene.models.fetch import card_of, held_to, is_held, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
 from scan2gene.models.weights import WEIGHTS, Card
@@ -230,7 +229,7 @@ def started_network(study: Study, run: Run, start: Start, eight_bit: bool) -> tu
     if start.card and start.card.uint8_map and eight_bit and "input_map" not in run.model.options:
         options["input_map"] = list(start.card.uint8_map)
     network, found, record = _fitted(study, run, start, options)
-    load_match(network, found, start.path.name)
+    load_match(network, found, f"run {run.name}: {start.path.name}")
     frozen = frozen_names(network, record["freeze"], run.name)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
@@ -248,7 +247,7 @@ def check_start(study: Study, run: Run) -> Start | None:
     if start:
         with torch.device("meta"):
             _, found, _ = _fitted(study, run, start, start.options)
-        check_match(found, start.path.name)
+        check_match(found, f"run {run.name}: {start.path.name}")
     return start
 
 
@@ -259,19 +258,17 @@ def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tu
     tensors = _ours(checkpoint, start.card)
     if start.source is not None and start.source.sided:
         tensors = {name.removeprefix("network."): value for name, value in tensors.items()}
-    if start.source is None:
-        shortcut = geometry_of(options["geometry"]).shortcut if "geometry" in options else ""
-        _check_contents(run, start, contents(tensors), shortcut)
     same_targets = start.source is not None and start.source.targets == list(study.targets)
     same_head = same_targets and not weights.probes
     found = match(network, tensors, start.card is not None or weights.channels == "adapt", same_head)
     _refuse_frozen_noise(run, frozen_names(network, weights.freeze, run.name) & {*found.missing})
-    first = next((n for n in FIRST_LAYERS if any(m.startswith(f"{n} ") for m in found.misfits)), "")
-    if first and not found.channels:
-        raise WeightsError(
-            f"run {run.name}: {start.path.name} has {tensors[first].shape[1]} input channel(s), the run has "
-            f"{len(channels(study))}. weights.channels: adapt adds colours up and shares them among roles."
-        )
+    for name in {*FIRST_LAYERS} & {*tensors} & {*network.state_dict()} - {*found.tensors}:
+        theirs, ours = tensors[name].shape, network.state_dict()[name].shape
+        if (theirs[0], theirs[2:]) == (ours[0], ours[2:]):
+            raise WeightsError(
+                f"run {run.name}: {start.path.name} has {theirs[1]} input channel(s), the run has "
+                f"{len(channels(study))}. weights.channels: adapt adds colours up and shares them among roles."
+            )
     record = {
         **_about(start, checkpoint),
         "options": options,
@@ -312,18 +309,6 @@ def _given(options: Mapping[str, Any], eight_bit: bool) -> str:
     return "stored as uint8, mapped to the expected range" if "input_map" in options else "stored as uint8, -1 to 1"
 
 
-def _check_contents(run: Run, start: Start, found: Any, shortcut: str) -> None:
-    """Say in one line that a file is of another network, before tensors are compared one by one."""
-    file = start.path.name
-    if (found.model and found.model != run.model.name) or found.told.startswith(("a 2D", "a 3D ResNet with")):
-        raise WeightsError(f"run {run.name}: {file} holds {found.told}; the run's model is {run.model.name}")
-    if shortcut and found.shortcut and found.shortcut != shortcut:
-        raise WeightsError(
-            f"run {run.name}: {file} has shortcut {found.shortcut}, the geometry says {shortcut}: "
-            f"{'medicalnet-a' if found.shortcut == 'A' else 'medicalnet, kinetics and standard'} would fit"
-        )
-
-
 def told(record: Mapping[str, Any]) -> str:
     """One line about what was loaded."""
     parts = [f"{record['tensors']} of {record['tensors_wanted']} encoder tensors from {record['weights']}"]
@@ -349,8 +334,8 @@ def described(path: Path) -> list[str]:
     card = WEIGHTS.get(known)
     checkpoint = read_checkpoint(path, card.heads if card else ())
     tensors = _ours(checkpoint, card)
-    found = contents(tensors)
-    lines = [f"{path.name}: {found.told}; {len(checkpoint.tensors)} tensors", f"sha256 {sha256(path)}"]
+    shapes = [f"{name} {tuple(value.shape)}" for name, value in tensors.items()]
+    lines = [f"{path.name}: {len(checkpoint.tensors)} tensors, such as {', '.join(shapes[:3])}", f"sha256 {sha256(path)}"]
     if checkpoint.synthetic:
         lines.append(f"a synthetic stand-in for {checkpoint.synthetic}, with random numbers")
     elif card:
@@ -362,10 +347,7 @@ def described(path: Path) -> list[str]:
         same_name = next((n for n, c in WEIGHTS.items() if path.name in (c.file, *c.names)), "")
         if same_name:
             lines.append(f"it has the name of {same_name}, but another sha256: not the released file")
-        fits = [n for n, c in WEIGHTS.items() if c.model == found.model and "geometry" in c.options]
-        lines.append(
-            "not a released file" + (f"; it needs weights.geometry, as those of {', '.join(fits)}" if fits else "")
-        )
+        lines.append("not a released file; a 3D ResNet needs weights.geometry")
     if card:
         with torch.device("meta"):
             network = MODELS[card.model](card.channels, 1, **card.options)

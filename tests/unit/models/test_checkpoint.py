@@ -12,7 +12,6 @@ import torch
 from scan2gene.core.errors import WeightsError
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import load_match, match, read_checkpoint, renamed
-from scan2gene.models.contents import contents
 from scan2gene.models.stand_in import safetensors_bytes, write_stand_in
 from scan2gene.models.weights import WEIGHTS
 
@@ -48,8 +47,8 @@ def test_a_kinetics_file_loads_with_what_lies_beside_its_weights(tmp_path):
                "optimizer": optimizer.state_dict(), "scheduler": schedule.state_dict()}  # fmt: skip
     torch.save(entries, tmp_path / "r3d18_K_200ep.pth")
     read = read_checkpoint(tmp_path / "r3d18_K_200ep.pth").tensors
-    assert contents(read).model == "resnet18"
-    assert contents(read).channels == 3
+    found = match(MODELS["resnet18"](3, 1, geometry="kinetics"), read, adapt=False)
+    assert found.held == found.wanted
     assert set(renamed(read, {}, WEIGHTS["kinetics-resnet18"].heads)) == set(state)
 
 
@@ -77,7 +76,6 @@ def test_m3d_loads_from_both_of_its_files(name, tmp_path):
     assert found.held == found.wanted
     assert not found.unused
     assert network.patch_embedding.position_embeddings.dtype == torch.float32
-    assert contents(tensors).told == "a 3D vision transformer of 2 blocks, width 24"
     loaded = network.state_dict()["blocks.1.attn.qkv.weight"]
     torch.testing.assert_close(loaded, tensors["blocks.1.attn.qkv.weight"].float(), rtol=0, atol=0)
 
@@ -178,12 +176,22 @@ def test_a_spoilt_file_gives_one_clear_line(kind, said, tmp_path):
     assert str(path) in str(stop.value)
 
 
-def test_contents_are_told():
-    assert contents(_resnet_state(34)).model == "resnet34"
-    assert contents(_resnet_state(18, geometry="medicalnet-a")).shortcut == "A"
-    deep = _resnet_state(50)
-    assert contents(deep).model == "resnet50"
-    assert contents({**deep, "layer3.6.conv1.weight": torch.ones(1)}).told.startswith("a 3D ResNet with (3, 4, 7, 3)")
-    flat = {k: v.mean(-1) if v.ndim == 5 else v for k, v in _resnet_state().items()}
-    assert contents(flat).told == "a 2D ResNet"
-    assert contents(MODELS["light_cnn"](2, 1).state_dict()).model == "light_cnn"
+@pytest.mark.parametrize(
+    ("file", "depth", "options", "said"),
+    [
+        (_resnet_state(18), 10, {}, r"lacks \(layer1\.1\.conv1\.weight, .*of a deeper network or has another shortcut"),
+        (_resnet_state(34), 18, {}, r"lacks \(layer1\.2\.conv1\.weight, "),
+        (_resnet_state(18), 34, {}, r"holds 100 of the encoder's 180 tensors.*: layer1\.2\.conv1\.weight is missing; "),
+        (_resnet_state(10), 10, {"geometry": "medicalnet-a"}, r"lacks \(layer2\.0\.downsample\.0\.weight, "),
+        (_resnet_state(10, geometry="medicalnet-a"), 10, {}, r"layer2\.0\.downsample\.0\.weight is missing"),
+        ({k: v.mean(-1) if v.ndim == 5 else v for k, v in _resnet_state().items()}, 10, {},
+         r"conv1\.weight \(64, 1, 7, 7\) instead of \(64, 1, 7, 7, 7\)"),
+        (MODELS["light_cnn"](1, 1).state_dict(), 10, {}, r"conv1\.weight is missing\. Its other tensors are blocks\.0\.0"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_network_is_refused_in_one_line(file, depth, options, said):
+    network = MODELS[f"resnet{depth}"](1, 1, **options)
+    with pytest.raises(WeightsError, match=said) as stop:
+        load_match(network, match(network, file, adapt=False), "own.pth")
+    assert str(stop.value).endswith("Set the run's model, its options and weights.geometry to those of the file's network.")
+    assert "\n" not in str(stop.value)

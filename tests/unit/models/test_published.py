@@ -11,7 +11,6 @@ from published import ANSWERED, FILE, INPUTS, fill, names_of, shown
 from scan2gene.core.errors import WeightsError
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import load_match, match, read_checkpoint, renamed
-from scan2gene.models.contents import contents
 from scan2gene.models.fetch import held_to
 from scan2gene.models.stand_in import published_tensors, write_stand_in
 from scan2gene.models.weights import WEIGHTS
@@ -110,8 +109,6 @@ def test_a_file_in_the_published_form_starts_a_network(name, roles, tmp_path):
     checkpoint = read_checkpoint(path)
     assert checkpoint.synthetic == name
     tensors = renamed(checkpoint.tensors, card.prefixes, card.heads)
-    told = contents(tensors)
-    assert (told.model, told.channels) == (card.model, 3)
     network = MODELS[card.model](roles, 2, **{**card.options, **SMALL[name]}).eval()
     found = match(network, tensors, adapt=True)
     load_match(network, found, path.name)
@@ -155,14 +152,6 @@ def test_another_network_is_refused_and_the_first_layer_is_vital(tmp_path):
     whole = {k: v for k, v in network.state_dict().items() if not k.startswith(("head.", "stem.0.weight"))}
     with pytest.raises(WeightsError, match=r"stem\.0\.weight is missing"):
         load_match(network, match(network, whole, adapt=True), "w")
-
-
-def test_contents_of_our_own_and_of_strange_networks_are_told():
-    of = {name: contents(MODELS[name](2, 1).state_dict()).model for name in ("vil", "vision_lstm", "convnextv2_plain")}
-    assert of == {name: name for name in of}
-    vit = MODELS["vit2d"](2, 1, size="tiny").state_dict()
-    assert contents(vit).told == "a vision transformer of slices (tiny): 12 blocks, width 192, 2 channel(s)"
-    assert contents({"x": torch.ones(1)}).told == "1 tensors of a network that is not known here"
 
 
 def test_a_file_is_held_to_the_digits_in_its_name(tmp_path):
