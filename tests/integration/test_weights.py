@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,31 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.cohort import load_cohort
 from scan2gene.models.checkpoint import read_checkpoint
-from scan2gene.models.stand_in import write_stand_in
+from scan2gene.models.weights import WEIGHTS
 from scan2gene.predict.forward import forward
 from scan2gene.train.fold import load_network
 from tests.integration.road import edit, nifti_study, shell
+from tests.stand_in import accept, write_stand_in
 
 NAME = "medicalnet-resnet10"
 pytestmark = pytest.mark.usefixtures("no_pictures")
 FOLD = "holdout-r0-f0"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cards_as_they_were() -> Iterator[None]:
+    """Takes back what `accept` puts on cards."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, card in WEIGHTS.items():
+            patch.setitem(WEIGHTS, name, card)
+        yield
+
+
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory) -> Path:
     """A folder with a stand-in for a released file."""
     folder = tmp_path_factory.mktemp("weights")
-    write_stand_in(NAME, folder / "resnet_10_23dataset.pth", seed=1)
+    accept(NAME, write_stand_in(NAME, folder / "resnet_10_23dataset.pth", seed=1))
     return folder
 
 
@@ -68,7 +79,7 @@ def _record(out: Path, run: str) -> dict:
 def test_every_fit_says_what_it_started_from(out):
     for run in ("tuned", "part", "probe", "mlp"):
         record = _record(out, run)
-        assert (record["weights"], record["synthetic"], record["licence"]) == (NAME, True, "MIT")
+        assert (record["weights"], record["licence"]) == (NAME, "MIT")
         assert record["tensors"] == record["tensors_wanted"] == 60
         assert record["options"]["geometry"] == "medicalnet"
         assert record["expected_intensities"] == "z-score over non-zero voxels"
@@ -76,7 +87,7 @@ def test_every_fit_says_what_it_started_from(out):
 
 
 def test_frozen_layers_and_their_statistics_stay_and_others_move(out, shelf):
-    file = read_checkpoint(shelf / "resnet_10_23dataset.pth").tensors
+    file = read_checkpoint(shelf / "resnet_10_23dataset.pth")
     part, tuned = _best(out, "part"), _best(out, "tuned")
     for name, value in file.items():
         frozen = name.startswith(("conv1.", "bn1.", "layer1.", "layer2.0.conv1."))
@@ -174,7 +185,11 @@ def _plain(folder: Path, model, name: str = "own.pth", **options) -> Path:
         ({"model": "light_cnn"}, {"geometry": "standard"}, "holds 0 of the encoder's 60 tensors (0%)"),
         ({"model": "resnet18"}, {"geometry": "standard"}, "that the encoder lacks (layer1.1.conv1.weight, "),
         ({"model": "resnet10", "channels": 3}, {"geometry": "kinetics"}, "has 3 input channel(s), the run has 1"),
-        ({"model": "resnet10", "geometry": {"shortcut": "A"}}, {"geometry": "medicalnet"}, "layer2.0.downsample.0.weight"),
+        (
+            {"model": "resnet10", "geometry": {"shortcut": "A"}},
+            {"geometry": "medicalnet"},
+            "layer2.0.downsample.0.weight",
+        ),
         ({"model": "resnet10", "name": "resnet_10_23dataset.pth"}, {}, "is no released file"),
     ],
 )
@@ -194,7 +209,7 @@ def test_an_unknown_file_loads_with_its_geometry_and_adapted_channels(tmp_path):
     weights = {"file": path.name, "geometry": geometry, "channels": "adapt"}
     study = nifti_study(tmp_path, 12, runs=[_run("a", weights=weights)], train={"epochs": 1})
     record = _record(scan2gene.run(study, tmp_path / "run", until="train"), "a")
-    assert (record["channels"], record["options"], record["synthetic"]) == ("3 -> 1", {"geometry": geometry}, False)
+    assert (record["channels"], record["options"]) == ("3 -> 1", {"geometry": geometry})
 
 
 def test_eight_bit_images_are_mapped_to_what_the_weights_saw(tmp_path):
@@ -367,11 +382,11 @@ def test_another_file_of_that_name_is_trained_anew(out, shelf, tmp_path, capsys)
     study = out.parent / "study.yaml"
     scan2gene.run(study, out)
     assert "4 fits, 0 new" in capsys.readouterr().out
-    write_stand_in(NAME, tmp_path / "resnet_10_23dataset.pth", seed=2)
+    accept(NAME, write_stand_in(NAME, tmp_path / "resnet_10_23dataset.pth", seed=2))
     edit(study, weights_dir=str(tmp_path), runs=yaml.safe_load(study.read_text())["runs"][2:])
     scan2gene.run(study, out, until="train")
     said = capsys.readouterr().out
     assert "2 fits, 2 new" in said
-    assert "NOT the released weights" in said
+    assert f"60 of 60 encoder tensors from {NAME}" in said
     assert said.count("24 exams embedded") == 1
     assert (out / "experiments" / "tuned" / FOLD / "best.pt").stat().st_mtime_ns == before

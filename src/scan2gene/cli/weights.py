@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from scan2gene.core.errors import Scan2GeneError
-
 weights = typer.Typer(help="Released weights that networks can start from.", no_args_is_help=True)
 WeightsDir = Annotated[
     Path | None, typer.Option("--weights-dir", help="Folder of released weights; default ~/.cache/scan2gene/weights.")
@@ -48,19 +46,3 @@ def fetch_weights(
 
     path = fetch(name, weights_folder(weights_dir), url)
     typer.echo(f"{path}, sha256 {sha256(path)}")
-
-
-@weights.command("stand-in")
-def stand_in(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `scan2gene weights list`.")],
-    weights_dir: WeightsDir = None,
-) -> None:
-    """Write random numbers in the form of a released file, to try a study out; runs call it synthetic."""
-    from scan2gene.models.fetch import card_of, locate, weights_folder
-    from scan2gene.models.stand_in import write_stand_in
-
-    folder = weights_folder(weights_dir)
-    there = locate(name, folder)
-    if there is not None:
-        raise Scan2GeneError(f"{there} exists and is not overwritten. Give another folder with --weights-dir.")
-    typer.echo(f"{write_stand_in(name, folder / card_of(name).file)} written: random numbers, NOT the released weights")

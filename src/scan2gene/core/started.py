@@ -17,21 +17,15 @@ class Started:
 
     Args:
         weights: Names; `RANDOM` for a network that began with random numbers; none for a model without layers.
-        synthetic: One of them is a stand-in, or was trained from one.
         frozen: "all" or prefixes of layers that did not learn, in words; "" where all learned.
         parameters: Numbers in the network; None where fits differ or do not say.
         trained: How many of these were trained.
     """
 
     weights: tuple[str, ...] = ()
-    synthetic: bool = False
     frozen: str = ""
     parameters: int | None = None
     trained: int | None = None
-
-    def told(self) -> str:
-        """For a table: "kinetics-resnet18, synthetic stand-in"."""
-        return ", ".join([" or ".join(self.weights), *(["synthetic stand-in"] if self.synthetic else [])])
 
     def as_json(self) -> dict[str, Any]:
         """For results.json."""
@@ -56,7 +50,6 @@ def started(out: Path, run: str, split: str) -> Started:
     told = dict.fromkeys(f if isinstance(f, str) else ", ".join(f) for f in frozen if f != "none")
     return Started(
         tuple(dict.fromkeys(names)),
-        any(record.get("synthetic", False) for record in records),
         " or ".join(told),
         *(_alike([size.get(key) for size in sizes]) for key in ("parameters", "trained")),
     )

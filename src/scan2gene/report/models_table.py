@@ -44,8 +44,8 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
             best = {metric: compared[compared["metric"] == metric] for metric in compared["metric"].unique()}
             rows = [_row(inputs, run, split.name, target, found, begun[run.name]) for run in inputs.study.runs]
             for row in rows:
-                row["bold"] = [m for m in COMPARED if m in best and _is_bold(best[m], row["run"], begun)]
-            said = [_sentence(m, best[m], begun) for m in COMPARED if m in best] or _nothing(rows)
+                row["bold"] = [m for m in COMPARED if m in best and _is_bold(best[m], row["run"])]
+            said = [_sentence(m, best[m]) for m in COMPARED if m in best] or _nothing(rows)
             tables.append(
                 {
                     "split": split.name,
@@ -54,7 +54,6 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
                     "rows": rows,
                     "said": said,
                     "compared": [_compared(row, inputs) for row in compared.to_dict("records")],
-                    "synthetic": any(row["synthetic"] for row in rows),
                     "slices": _of_slices(inputs, split.name, target),
                 }
             )
@@ -86,7 +85,6 @@ def _row(inputs: Inputs, run: Run, split: str, target: str, found: Scores, begun
         "run": run.name,
         "model": f"clinical: {', '.join(columns)}" if columns else run.model.name,
         "weights": inputs.hide(" or ".join(begun.weights)),
-        "synthetic": begun.synthetic,
         "frozen": begun.frozen,
         "cells": [f.estimate if f else Estimate(None, reason="no test patients") for f in figures],
         "threshold": float(np.median(cuts)) if cuts else None,
@@ -107,13 +105,12 @@ def _nothing(rows: list[dict[str, Any]]) -> list[str]:
     return [f"Not estimated, because {reason}." for reason in reasons]
 
 
-def _is_bold(family: pd.DataFrame, run: str, begun: dict[str, Started]) -> bool:
-    """The best run, where it differs from every other; never one that started from a stand-in."""
-    real = bool((family["p_holm"] < ALPHA).all())
-    return real and run == family["best"].iloc[0] and not begun[run].synthetic
+def _is_bold(family: pd.DataFrame, run: str) -> bool:
+    """The best run, where it differs from every other."""
+    return bool((family["p_holm"] < ALPHA).all()) and run == family["best"].iloc[0]
 
 
-def _sentence(metric: str, family: pd.DataFrame, begun: dict[str, Started]) -> str:
+def _sentence(metric: str, family: pd.DataFrame) -> str:
     best = family["best"].iloc[0]
     equal = family["difference"].abs() < 1e-12
     if equal.any():
@@ -121,8 +118,6 @@ def _sentence(metric: str, family: pd.DataFrame, begun: dict[str, Started]) -> s
     others, apart = len(family), int((family["p_holm"] < ALPHA).sum())
     if apart == others:
         told = "and better than every other run" if others > 1 else "and better than the other run"
-        if begun[best].synthetic:
-            told += "; it started from a synthetic stand-in, so it is not set in bold"
     elif apart:
         told = f"better than {apart} of {others} other runs, and not told apart from the rest"
     else:
@@ -186,7 +181,7 @@ def tables(page_tables: list[dict[str, Any]], comparisons: pd.DataFrame) -> list
                 figures |= {metric: cell.value, **ends, f"{metric}_best": metric in row["bold"]}
             csv.append(
                 names
-                | {"synthetic": row["synthetic"], "frozen": row["frozen"], **figures, "threshold": row["threshold"]}
+                | {"frozen": row["frozen"], **figures, "threshold": row["threshold"]}
                 | {"parameters": row["parameters"], "trained": row["trained"], "training_seconds": row["seconds"]}
             )
             shown = {
@@ -194,9 +189,8 @@ def tables(page_tables: list[dict[str, Any]], comparisons: pd.DataFrame) -> list
                 for m, c in zip(COMPARED, row["cells"], strict=True)
             }
             cut = "not chosen" if row["threshold"] is None else number(row["threshold"])
-            told = row["weights"] + (" (synthetic)" if row["synthetic"] else "")
             printed.append(
-                {"Run": row["run"], "Model": row["model"], "Weights": told, **shown, "Threshold": cut}
+                {"Run": row["run"], "Model": row["model"], "Weights": row["weights"], **shown, "Threshold": cut}
                 | {"Parameters": count(row["parameters"]), "Training": row["time"]}
             )
         caption = (

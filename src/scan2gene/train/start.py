@@ -19,7 +19,6 @@ from scan2gene.models.checkpoint import (
     ATTENTION,
     FIRST_LAYERS,
     HEAD,
-    Checkpoint,
     Match,
     check_match,
     load_match,
@@ -27,10 +26,10 @@ from scan2gene.models.checkpoint import (
     read_checkpoint,
     renamed,
 )
-from scan2gene.models.fetch import card_of, held_to, is_held, located, sha256, weights_folder
+from scan2gene.models.fetch import card_of, held_to, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
 from scan2gene.models.weights import WEIGHTS, Card
-from scan2gene.train.source_run import SourceRun, check_same_input, open_source, read_record
+from scan2gene.train.source_run import SourceRun, check_same_input, open_source
 
 
 @dataclass(frozen=True)
@@ -157,20 +156,17 @@ def start_of(study: Study, run: Run) -> Start | None:
     if weights.name:
         path = located(weights.name, weights_folder(study.weights_dir))
         card = card_of(weights.name)
-        _hold(weights.name, path)
-        return Start(weights.name, path, sha256(path), card, None, dict(card.options))
+        return Start(weights.name, path, held_to(weights.name, path), card, None, dict(card.options))
     return _start_of_file(run, weights, Path(weights.file or ""))
 
 
 def _start_of_file(run: Run, weights: Weights, path: Path) -> Start:
     if not path.is_file():
         raise WeightsError(f"run {run.name}: there is no file of weights {path}")
-    found = sha256(path)
     known = recognised(path)
     if known and weights.geometry is None:
-        _hold(known, path)
         _refuse_conflicts(run, WEIGHTS[known].options)
-        return Start(known, path, found, WEIGHTS[known], None, dict(WEIGHTS[known].options))
+        return Start(known, path, held_to(known, path), WEIGHTS[known], None, dict(WEIGHTS[known].options))
     options: dict[str, Any] = {} if weights.geometry is None else {"geometry": weights.geometry}
     if "geometry" in inspect.signature(MODELS[run.model.name]).parameters and not options:
         raise StudyError(
@@ -178,38 +174,27 @@ def _start_of_file(run: Run, weights: Weights, path: Path) -> Start:
             "weights.geometry: standard, medicalnet, medicalnet-a, kinetics, or its fields; see the guide"
         )
     _refuse_conflicts(run, options)
-    return Start(path.name, path, found, None, None, options)
-
-
-def _hold(name: str, path: Path) -> None:
-    """Hold a file to its card's hash, unless it says of itself that it is a stand-in."""
-    if is_held(name, path) or read_checkpoint_once(path, card_of(name)).synthetic == name:
-        return
-    held_to(name, path)
+    return Start(path.name, path, sha256(path), None, None, options)
 
 
 def recognised(path: Path) -> str:
-    """Name of the card that a file is of, by sha256, by what a stand-in says, or by name where no hash is stated."""
+    """Name of the card that a file is of, by sha256, or by name where no hash is stated."""
     found = sha256(path)
     by_hash = next((n for n, c in WEIGHTS.items() if c.sha256 == found), "")
-    if by_hash:
-        return by_hash
-    stands_for = read_checkpoint_once(path, None).synthetic
-    if stands_for in WEIGHTS:
-        return stands_for
-    return next((n for n, c in WEIGHTS.items() if not c.sha256 and c.file == path.name), "")
+    return by_hash or next((n for n, c in WEIGHTS.items() if not c.sha256 and c.file == path.name), "")
 
 
-_READ: dict[str, Checkpoint] = {}  # the last file that was read: a study's folds all start from it
+_READ: dict[str, dict[str, torch.Tensor]] = {}  # of the last file that was read: a study's folds all start from it
 
 
-def read_checkpoint_once(path: Path, card: Card | None) -> Checkpoint:
-    """As `read_checkpoint`, the last file being remembered."""
-    key = f"{sha256(path)} {card.heads if card else ()}"
+def encoder_tensors(path: Path, card: Card | None) -> dict[str, torch.Tensor]:
+    """Tensors of a file under our names, without those of heads; the last file is remembered."""
+    prefixes, heads = (card.prefixes, card.heads) if card else ({}, ())
+    key = f"{sha256(path)} {heads}"
     if key not in _READ:
-        checkpoint = read_checkpoint(path, card.heads if card else ())
+        tensors = renamed(read_checkpoint(path, heads), prefixes, heads)
         _READ.clear()
-        _READ[key] = checkpoint
+        _READ[key] = tensors
     return _READ[key]
 
 
@@ -254,8 +239,7 @@ def check_start(study: Study, run: Run) -> Start | None:
 def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tuple[nn.Module, Match, dict[str, Any]]:
     network = MODELS[run.model.name](len(channels(study)), len(study.targets), **{**run.model.options, **options})
     weights = run.weights or Weights(name=start.name)
-    checkpoint = read_checkpoint_once(start.path, start.card)
-    tensors = _ours(checkpoint, start.card)
+    tensors = encoder_tensors(start.path, start.card)
     if start.source is not None and start.source.sided:
         tensors = {name.removeprefix("network."): value for name, value in tensors.items()}
     same_targets = start.source is not None and start.source.targets == list(study.targets)
@@ -270,7 +254,7 @@ def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tu
                 f"{len(channels(study))}. weights.channels: adapt adds colours up and shares them among roles."
             )
     record = {
-        **_about(start, checkpoint),
+        **_about(start),
         "options": options,
         "freeze": weights.freeze,
         "tensors": found.held,
@@ -284,18 +268,12 @@ def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tu
     return network, found, record
 
 
-def _ours(checkpoint: Checkpoint, card: Card | None) -> dict[str, torch.Tensor]:
-    return renamed(checkpoint.tensors, card.prefixes if card else {}, card.heads if card else ())
-
-
-def _about(start: Start, checkpoint: Checkpoint) -> dict[str, Any]:
+def _about(start: Start) -> dict[str, Any]:
     card = start.card
-    before = read_record(start.source.folder).get("synthetic", False) if start.source else False
     return {
         "weights": start.name,
         "file": start.path.name,
         "sha256": start.sha256,
-        "synthetic": bool(checkpoint.synthetic) or before,
         "licence": card.licence if card else "",
         "training_data": card.data if card else "",
         "page": card.page if card else "",
@@ -312,8 +290,6 @@ def _given(options: Mapping[str, Any], eight_bit: bool) -> str:
 def told(record: Mapping[str, Any]) -> str:
     """One line about what was loaded."""
     parts = [f"{record['tensors']} of {record['tensors_wanted']} encoder tensors from {record['weights']}"]
-    if record["synthetic"]:
-        parts.append("a synthetic stand-in with random numbers, NOT the released weights")
     if record["channels"]:
         parts.append(f"input channels {record['channels']}")
     lacking = [*record["missing"], *record["misfits"]]
@@ -332,13 +308,13 @@ def described(path: Path) -> list[str]:
     """
     known = recognised(path)
     card = WEIGHTS.get(known)
-    checkpoint = read_checkpoint(path, card.heads if card else ())
-    tensors = _ours(checkpoint, card)
+    tensors = encoder_tensors(path, card)
     shapes = [f"{name} {tuple(value.shape)}" for name, value in tensors.items()]
-    lines = [f"{path.name}: {len(checkpoint.tensors)} tensors, such as {', '.join(shapes[:3])}", f"sha256 {sha256(path)}"]
-    if checkpoint.synthetic:
-        lines.append(f"a synthetic stand-in for {checkpoint.synthetic}, with random numbers")
-    elif card:
+    lines = [
+        f"{path.name}: {len(tensors)} tensors, such as {', '.join(shapes[:3])}",
+        f"sha256 {sha256(path)}",
+    ]
+    if card:
         held_to(known, path)
         stated = f"as {card.sha256_source} states" if card.sha256 else "no page states it; held to this one from now on"
         lines.append(f"{known}; sha256 {stated}")

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 from published import ANSWERED, FILE, INPUTS, fill, names_of, shown
+from tests.stand_in import published_tensors, write_stand_in
 
 from scan2gene.core.errors import WeightsError
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import load_match, match, read_checkpoint, renamed
 from scan2gene.models.fetch import held_to
-from scan2gene.models.stand_in import published_tensors, write_stand_in
 from scan2gene.models.weights import WEIGHTS
 
 PUBLISHED = json.loads(FILE.read_text())
@@ -106,9 +106,7 @@ def _trained(name: str) -> int:
 def test_a_file_in_the_published_form_starts_a_network(name, roles, tmp_path):
     card = WEIGHTS[name]
     path = write_stand_in(name, tmp_path / card.file, seed=3, **SMALL[name])
-    checkpoint = read_checkpoint(path)
-    assert checkpoint.synthetic == name
-    tensors = renamed(checkpoint.tensors, card.prefixes, card.heads)
+    tensors = renamed(read_checkpoint(path), card.prefixes, card.heads)
     network = MODELS[card.model](roles, 2, **{**card.options, **SMALL[name]}).eval()
     found = match(network, tensors, adapt=True)
     load_match(network, found, path.name)
@@ -148,7 +146,7 @@ def test_another_network_is_refused_and_the_first_layer_is_vital(tmp_path):
     network = MODELS["convnextv2"](1, 1, size="femto")
     path = write_stand_in("imagenet-convnextv2-atto", tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"at least 95% and its first layers are needed: stem\.0\.weight"):
-        load_match(network, match(network, renamed(read_checkpoint(path).tensors, {}, ()), adapt=True), "w")
+        load_match(network, match(network, renamed(read_checkpoint(path), {}, ()), adapt=True), "w")
     whole = {k: v for k, v in network.state_dict().items() if not k.startswith(("head.", "stem.0.weight"))}
     with pytest.raises(WeightsError, match=r"stem\.0\.weight is missing"):
         load_match(network, match(network, whole, adapt=True), "w")

@@ -22,7 +22,7 @@ from scan2gene.report.results import scores
 from scan2gene.report.tables import Table
 
 FITS = [f"{split}-r0-f{fold}" for split in ("cv", "sites") for fold in (0, 1)]
-WEIGHTS = {"weights": "medicalnet-resnet10", "synthetic": False, "freeze": "all"}
+WEIGHTS = {"weights": "medicalnet-resnet10", "freeze": "all"}
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +81,8 @@ def test_what_is_not_told_apart_is_not_bold(finished):
     assert any(s.startswith("AUROC: net is highest, better than 1 of 2 other runs") for s in said)
 
 
-def test_a_stand_in_is_never_bold_and_called_synthetic(finished):
-    table, said = _table(*finished({"net": WEIGHTS | {"synthetic": True}}))
-    assert not table.csv["auroc_best"].any()
-    assert table.csv.set_index("run")["synthetic"].to_dict() == {"net": True, "broken": False, "age": False}
-    assert "medicalnet-resnet10 (synthetic)" in table.printed["Weights"].tolist()
-    assert "so it is not set in bold" in " ".join(said)
-
-
 def test_the_page_and_latex_set_the_same_cells_in_bold(finished):
-    begun = {"net": WEIGHTS, "broken": WEIGHTS | {"synthetic": True, "freeze": "none"}}
+    begun = {"net": WEIGHTS, "broken": WEIGHTS | {"freeze": "none"}}
     run = finished(begun)
     report = make_report(*run)
     marked = 0
@@ -102,7 +94,7 @@ def test_the_page_and_latex_set_the_same_cells_in_bold(finished):
     assert report.html.count("<strong>") == marked > 0
     value = report.tables["models-cv-idh"].csv.set_index("run").loc["net", "auroc"]
     assert f"<strong>{value:.3f}" in report.html
-    for words in ("14.4 M", "513 trained", "encoder frozen", "synthetic stand-in", "says nothing about the weights"):
+    for words in ("14.4 M", "513 trained", "encoder frozen"):
         assert words in report.html
     whole = pd.read_csv(run[1] / "comparisons.csv")
     pd.testing.assert_frame_equal(report.tables["comparisons"].csv.reset_index(drop=True), whole, check_dtype=False)
@@ -127,7 +119,6 @@ def test_what_fits_started_from_is_read_per_split(tmp_path):
         write_json(tmp_path / "experiments" / "net" / name / "weights.json", {"weights": weights, "freeze": ["conv1"]})
     found = started(tmp_path, "net", "cv")
     assert (found.weights, found.frozen, found.parameters) == (("a", "b"), "conv1", None)
-    assert found.told() == "a or b"
     (tmp_path / "experiments" / "plain" / "cv-r0-f0").mkdir(parents=True)
     (tmp_path / "experiments" / "plain" / "cv-r0-f0" / "best.pt").write_bytes(b"")
     assert started(tmp_path, "plain", "cv").weights == ("random",)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from tests.stand_in import write_stand_in
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.study import Study
@@ -14,7 +15,6 @@ from scan2gene.core.study_runs import Weights
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
-from scan2gene.models.stand_in import write_stand_in
 from scan2gene.pipeline import check
 from scan2gene.predict.embed import embed
 from scan2gene.train.start import check_start

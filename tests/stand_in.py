@@ -1,23 +1,23 @@
 """Stand-ins: files with the names and shapes of released weights and random numbers in them.
 
-They let a study run from end to end where the released files are not at hand. Each says of
-itself that it is synthetic, so does every run that starts from it.
+Studies run from end to end on them where the released files are not at hand. The product refuses them by
+their sha256, until `accept` puts it on the card in this process.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scan2gene.core.files import atomic_path
 from scan2gene.models import MODELS
-from scan2gene.models.checkpoint import ATTENTION, HEAD, SYNTHETIC
-from scan2gene.models.fetch import card_of
-from scan2gene.models.weights import Card
+from scan2gene.models.checkpoint import ATTENTION, HEAD
+from scan2gene.models.fetch import sha256
+from scan2gene.models.weights import WEIGHTS, Card
 
 KINETICS_CLASSES = 700
 # Classifiers of the published files: model -> begin of its name, classes.
@@ -35,33 +35,36 @@ def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path
         seed: Of its random numbers.
         options: Of the network, such as a smaller size than the released one.
     """
-    card = card_of(name)
+    card = WEIGHTS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = MODELS[card.model](card.channels, 1, **{**card.options, **options})
     tensors = {k: v for k, v in network.state_dict().items() if not k.startswith(HEAD)}
-    with atomic_path(path) as temporary:
-        if name == "m3d-clip":
-            own = ("mm_vision_proj.",)
-            named = {k if k.startswith(own) else f"vision_encoder.{k}": v for k, v in tensors.items()}
-            named |= {"logit_scale": torch.tensor(2.66), "mm_language_proj.bias": torch.zeros(8)}
-            temporary.write_bytes(safetensors_bytes(named, {SYNTHETIC: name}))
-        elif name == "m3d-clip-vision":
-            torch.save({**{k: v.bfloat16() for k, v in tensors.items()}, SYNTHETIC: name}, temporary)
-        elif card.model in _CLASSIFIERS:
-            named = published_tensors(network, card)
-            if card.file.endswith(".safetensors"):
-                temporary.write_bytes(safetensors_bytes(named, {SYNTHETIC: name}))
-            else:
-                torch.save({**named, SYNTHETIC: name}, temporary)
-        elif name.startswith("kinetics"):
-            width = network.state_dict()[f"{HEAD}linear.weight"].shape[1] - card.channels
-            head = {"fc.weight": torch.zeros(KINETICS_CLASSES, width), "fc.bias": torch.zeros(KINETICS_CLASSES)}
-            entries = {"epoch": 200, "arch": name, "state_dict": {**tensors, **head}, SYNTHETIC: name}
-            torch.save(entries, temporary)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name == "m3d-clip":
+        named = {k if k.startswith("mm_vision_proj.") else f"vision_encoder.{k}": v for k, v in tensors.items()}
+        named |= {"logit_scale": torch.tensor(2.66), "mm_language_proj.bias": torch.zeros(8)}
+        path.write_bytes(safetensors_bytes(named))
+    elif name == "m3d-clip-vision":
+        torch.save({k: v.bfloat16() for k, v in tensors.items()}, path)
+    elif card.model in _CLASSIFIERS:
+        named = published_tensors(network, card)
+        if card.file.endswith(".safetensors"):
+            path.write_bytes(safetensors_bytes(named))
         else:
-            torch.save({"state_dict": {f"module.{k}": v for k, v in tensors.items()}, SYNTHETIC: name}, temporary)
+            torch.save(named, path)
+    elif name.startswith("kinetics"):
+        width = network.state_dict()[f"{HEAD}linear.weight"].shape[1] - card.channels
+        head = {"fc.weight": torch.zeros(KINETICS_CLASSES, width), "fc.bias": torch.zeros(KINETICS_CLASSES)}
+        torch.save({"epoch": 200, "arch": name, "state_dict": {**tensors, **head}}, path)
+    else:
+        torch.save({"state_dict": {f"module.{k}": v for k, v in tensors.items()}}, path)
     return path
+
+
+def accept(name: str, path: Path) -> None:
+    """Let this process take a stand-in for the released file: its sha256 goes on the card."""
+    WEIGHTS[name] = replace(WEIGHTS[name], sha256=sha256(path), sha256_source="tests/stand_in.py")
 
 
 def published_tensors(network: nn.Module, card: Card) -> dict[str, Tensor]:
@@ -84,12 +87,12 @@ def published_tensors(network: nn.Module, card: Card) -> dict[str, Tensor]:
     return {**named, f"{classifier}weight": torch.zeros(classes, width), f"{classifier}bias": torch.zeros(classes)}
 
 
-def safetensors_bytes(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+def safetensors_bytes(tensors: dict[str, Tensor]) -> bytes:
     """Tensors in the safetensors format.
 
     Source: the format's description, github.com/huggingface/safetensors, README.
     """
-    header: dict[str, Any] = {"__metadata__": metadata}
+    header: dict[str, Any] = {}
     data, offset = [], 0
     for name, tensor in tensors.items():
         raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
