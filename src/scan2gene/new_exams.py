@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.cohorts.pseudonyms import open_veil
 from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found, find_unlabelled
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
@@ -34,6 +33,7 @@ from scan2gene.core.tables import (
 )
 from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, WEIGHT_COLUMNS, WEIGHTS, late_applied
+from scan2gene.privacy.pseudonyms import pseudonymiser
 
 SUMMARY_COLUMNS = (
     "run_id",
@@ -247,7 +247,7 @@ def _rules(
         update["min_lesion"] = None  # a new exam without that mask is predicted all the same
     rules = rules.model_copy(update=update)
     if key is not None:
-        open_veil(settings.model_copy(update={"cohort": rules}), run_dir)  # refuses a key that lies among the scans
+        pseudonymiser(settings.model_copy(update={"cohort": rules}), run_dir)  # refuses a key that lies among the scans
     return rules, key
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from scan2gene.cohorts.bids import Exported, export_bids
 from scan2gene.cohorts.curate import Curated, curate
-from scan2gene.cohorts.pseudonyms import open_veil, shown_study
+from scan2gene.cohorts.pseudonymised import curate_pseudonymised
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
@@ -22,6 +22,7 @@ from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidates, for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run, Split
+from scan2gene.privacy.pseudonyms import pseudonymiser, shown_study
 from scan2gene.stages import STAGES
 from scan2gene.stages.cohort import as_planned, index_scans, record_study
 from scan2gene.stages.job import Job, ToDo
@@ -100,7 +101,7 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
         try:
             if study.cohort.pseudonyms and not Path(study.cohort.pseudonyms).exists():
                 raise ToDo  # opening the key would make it
-            job = job or Job(study, out, veil=open_veil(study, out), dry=True)
+            job = job or Job(study, out, veil=pseudonymiser(study, out), dry=True)
             stage(job)
             told[name] = "done"
         except ToDo:
@@ -118,7 +119,7 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
         record: Write the study into it also where one is kept; the plan stage completes that.
     """
     out.mkdir(parents=True, exist_ok=True)
-    veil = open_veil(study, out)
+    veil = pseudonymiser(study, out)
     with exclusive(out), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
         _refuse_another_split(shown, out, "splits" in study.model_fields_set, looks=not record)
@@ -172,7 +173,7 @@ def exams_to_look_at(study: Study, out: Path) -> Exams:
     with _opened(study, out) as job:
         _do(job, "index", index_scans)
         series, veil = job.table("series.csv"), job.veil
-        curated = replace(veil, study=free).curate() if veil else curate(free, series)
+        curated = curate_pseudonymised(replace(veil, study=free)) if veil else curate(free, series)
         return Exams(curated, series, job.paths(), veil or str, veil.rows if veil else None)
 
 
@@ -214,7 +215,7 @@ def join_search(study: Study | str | Path, out: str | Path | None = None, change
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study)
     out = Path(out) if out is not None else Path("runs") / study.name
-    job = Job(study, out, veil=open_veil(study, out), dry=True)
+    job = Job(study, out, veil=pseudonymiser(study, out), dry=True)
     for name in ("index", "curate", "plan", "split", "preprocess"):
         try:
             STAGES[name](job)

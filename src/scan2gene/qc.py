@@ -10,8 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.cohorts.label_table import read_text_table
-from scan2gene.cohorts.pseudonyms import open_veil
 from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, ScanError
@@ -19,11 +17,13 @@ from scan2gene.core.files import write_text
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXCLUSION_COLUMNS, read_csv
+from scan2gene.core.text_table import read_text_table
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import fingerprint, read_volume
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.pipeline import exams_to_look_at
 from scan2gene.preprocess.store import recipe_hash
+from scan2gene.privacy.pseudonyms import pseudonymiser
 from scan2gene.report.sheet import Exam, Tile, write_sheet
 
 HIDDEN = "[cohort.pseudonyms]"
@@ -116,7 +116,7 @@ def _prepared(study: Study, out: Path) -> Sheet:
     tiles.sort(key=lambda tile: place[tile.exam_id])
     exams = _exams(cohort, read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS))
     # the settings of a run with pseudonyms name neither key nor exclude file, those of its study do
-    veil = None if study.cohort.pseudonyms == HIDDEN else open_veil(study, out)
+    veil = None if study.cohort.pseudonyms == HIDDEN else pseudonymiser(study, out)
     roles_taken = read_csv(out / "roles.csv", ROLE_COLUMNS)
     return exams, tiles, _excluded(study, veil.rows if veil else None), str, roles_taken
 

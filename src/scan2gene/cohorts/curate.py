@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,9 @@ from scan2gene.cohorts.exams import READABLE, build_exams, one_day
 from scan2gene.cohorts.flow import Flow, counts
 from scan2gene.cohorts.genomics import with_mutations
 from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap, reason_of
-from scan2gene.cohorts.label_table import check_formulas, read_labels, read_text_table
+from scan2gene.cohorts.label_table import check_formulas, read_labels
 from scan2gene.cohorts.labels import clinical_numbers, patient_values, row_sides, target_labels, without_unknown
 from scan2gene.cohorts.lesions import large_enough
-from scan2gene.cohorts.persons import two_persons
 from scan2gene.cohorts.roles import found_in, role_fits
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import CohortError
@@ -27,6 +25,9 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import Cohort, Target, label_files
 from scan2gene.core.tables import EXCLUSION_COLUMNS
+from scan2gene.core.text_table import read_text_table
+from scan2gene.imaging.patients import with_patients
+from scan2gene.privacy.persons import two_persons
 
 _SHOWN = 5  # how many reasons a message quotes
 
@@ -134,33 +135,6 @@ def _without_role(series: pd.DataFrame, rules: Cohort, playing: pd.Series) -> pd
         unknown = ~playing & series["sequence"].isin(["", "other"])
         reasons = reasons.mask(unknown, "plays no role in this study: its sequence is not recognised")
     return reasons
-
-
-def with_patients(series: pd.DataFrame, patient_pattern: str | None, scans: list[str]) -> pd.DataFrame:
-    """Fill patient_id from the path where the study says how.
-
-    Args:
-        series: The index. Its ids, as those of tables, are compared as `plain_text`.
-        patient_pattern: Group 1 is the id; None leaves the headers' ids.
-        scans: The scan folders; the pattern is searched below them.
-
-    Raises:
-        CohortError: `patient_pattern` has no group.
-    """
-    own = series["patient_id"].map(plain_text)
-    if patient_pattern is None:
-        return series.assign(patient_id=own)
-    pattern = re.compile(patient_pattern)
-    if not pattern.groups:
-        raise CohortError("cohort.patient_pattern needs one group in brackets around the patient id")
-    found = [(match := pattern.search(path)) and match[1] for path in below_roots(series["path"], scans)]
-    return series.assign(patient_id=[plain_text(f) if f else i for f, i in zip(found, own, strict=True)])
-
-
-def below_roots(paths: pd.Series, scans: list[str]) -> pd.Series:
-    """Paths from the scan folder down, so that a pattern never hits the folders above it."""
-    roots = "|".join(re.escape(str(p)) for p in sorted(scans, key=len, reverse=True))
-    return paths.str.replace(f"^(?:{roots})", "", regex=True)
 
 
 def _readable(series: pd.DataFrame, patient_pattern: str | None) -> pd.Series:

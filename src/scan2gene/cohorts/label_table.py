@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from io import StringIO
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +12,11 @@ import pandas as pd
 from scan2gene.cohorts.cells import NO_STORED_VALUE, different
 from scan2gene.cohorts.excel import Merged, excel_cells
 from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.variants import UTF_16
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_cohort import Cohort, label_files
-from scan2gene.core.tables import as_meant
+from scan2gene.core.text_table import cell_table, text_rows
 
 EXCEL = (".xlsx", ".xlsm", ".xls")
 MAX_HEADER_ROWS = 4
@@ -100,9 +97,8 @@ def read_table(
     sheet: str | None = None,
     header_rows: int | None = None,
     patient_column: str = "",
-    tidy: Callable[[str], str] = plain_text,
 ) -> pd.DataFrame:
-    """Every row of a table as text, each cell through `tidy`; other arguments and errors as in `read_label_table`."""
+    """Every row of a table as text; arguments and errors as in `read_label_table`."""
     if not path.is_file():
         raise CohortError(f"there is no label table {path}")
     merged: list[Merged] = []
@@ -111,7 +107,7 @@ def read_table(
             rows, merged = excel_cells(path, sheet)
             lines = list(range(1, len(rows) + 1))
         else:
-            rows, lines = _text_rows(path)
+            rows, lines = text_rows(path)
     except CohortError:
         raise
     except Exception as error:  # parsers raise many kinds
@@ -122,13 +118,9 @@ def read_table(
     width = max((j + 1 for row in rows[:depth] for j, cell in enumerate(row) if cell.strip()), default=0)
     if path.suffix.lower() in EXCEL:  # remarks beside a sheet's table are common and shift nothing
         width = max(map(len, rows), default=0)
-    for row, line in zip(rows[depth:], lines[depth:], strict=True):
-        if any(cell.strip() for cell in row[width:]):
-            raise CohortError(f"{path.name}:{line} has more cells than the header; quote text that holds the separator")
     header = join_header(rows[:depth], width)
     _fill(rows, merged, depth, header.index(patient_column) if patient_column in header else None)
-    cells = [[tidy(cell) for cell in row[:width]] + [""] * (width - len(row)) for row in rows[depth:]]
-    return pd.DataFrame(cells, columns=header, index=lines[depth:], dtype=str)
+    return cell_table(path.name, header, rows[depth:], lines[depth:], plain_text)
 
 
 def _fill(rows: list[list[str]], merged: Sequence[Merged], depth: int, identity: int | None) -> None:
@@ -143,15 +135,6 @@ def _fill(rows: list[list[str]], merged: Sequence[Merged], depth: int, identity:
         last = left if identity is not None and left <= identity < right else right
         for row in rows[top : bottom + 1]:
             row[left : last + 1] = [rows[top][left]] * (min(last, len(row) - 1) - left + 1)
-
-
-def read_text_table(path: Path) -> pd.DataFrame:
-    """Cells of a CSV, TSV or ';' table with one header row, letter by letter; the index is the line of a row's begin.
-
-    Raises:
-        CohortError: Merge-conflict markers, or more cells than columns.
-    """
-    return read_table(path, header_rows=1, tidy=str.strip)
 
 
 def check_formulas(table: pd.DataFrame, columns: Iterable[str], source: str) -> None:
@@ -256,37 +239,6 @@ def _filled(cells: Sequence[str]) -> list[str]:
         held = cell or held
         found.append(held)
     return found
-
-
-def _decoded(path: Path) -> str:
-    """A text file in UTF-8, in UTF-16 (Excel's "Unicode text"), or in the code page of Western Windows."""
-    raw = path.read_bytes()
-    if raw.startswith(UTF_16):
-        text = raw.decode("utf-16")
-    else:
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = raw.decode("cp1252", errors="replace")
-    if "\0" in text:
-        raise CohortError(f"{path.name} is no text: save the table as CSV in UTF-8, or as .xlsx")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _text_rows(path: Path) -> tuple[list[list[str]], list[int]]:
-    text = _decoded(path)
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith(("<<<<<<<", ">>>>>>>")):
-            raise CohortError(f"{path.name}:{number} holds a merge-conflict marker; resolve the conflict first")
-    first = text.partition("\n")[0]
-    separator = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
-    rows, lines, begin, quoted = [], [], 1, "'" in text
-    for cells in reader:
-        rows.append([as_meant(cell) for cell in cells] if quoted else cells)
-        lines.append(begin)
-        begin = reader.line_num + 1  # quoted text may span lines
-    return rows, lines
 
 
 def _other_sheets(path: Path, sheet: str | None) -> str:

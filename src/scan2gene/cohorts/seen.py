@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.curate import below_roots, with_patients
 from scan2gene.cohorts.genomics import gene_table
 from scan2gene.cohorts.guess_columns import (
     DESCRIBES,
@@ -26,6 +25,7 @@ from scan2gene.cohorts.maf import is_maf
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.imaging.index import index
+from scan2gene.imaging.patients import below_roots, with_patients
 
 MAX_TARGETS = 3  # predicted without being asked for
 _SHOWN = 8  # columns that a message describes

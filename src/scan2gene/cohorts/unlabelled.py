@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.curate import find_exams, with_patients
+from scan2gene.cohorts.curate import find_exams
 from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.keyfile import write_private
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.core.errors import CohortError
@@ -17,6 +16,8 @@ from scan2gene.core.files import value_hash
 from scan2gene.core.study_cohort import Cohort
 from scan2gene.core.tables import EXCLUSION_COLUMNS, write_csv
 from scan2gene.imaging.index import index
+from scan2gene.imaging.patients import with_patients
+from scan2gene.privacy.keyfile import write_private
 
 HIDDEN_REASON = "cannot be used; the table beside the key file says why"
 _SHOWN = 3  # reasons of one exam that a row quotes

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from scan2gene.core.errors import CohortError
+from scan2gene.core.text_table import UTF_16
 
 # Variant_Classification -> does it change the protein, so that the gene counts as mutated.
 # Source: MAF specification 2.4.1 and GDC MAF 1.0.0; the start, stop and lincRNA terms are Oncotator's,
@@ -45,7 +46,6 @@ VARIANTS = {
     "Targeted_Region": False,
     "Fusion": False,
 }
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # what a text in UTF-16 begins with
 _BY_SPELLING = {name.lower(): name for name in VARIANTS}
 
 # Sequence Ontology term of an annotated VCF -> the same in a MAF; most severe first. Frame shifts and in-frame

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.study import for_run, input_roles
+from scan2gene.privacy.redaction import shared_words, without_names
 from scan2gene.report import figures
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.redaction import shared_words, without_names
 
 MAX_ROWS = 12
 _MEASURES = (

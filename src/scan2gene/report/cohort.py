@@ -12,9 +12,9 @@ from scan2gene.cohorts.split import class_table, one_class_parts
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.tables import EXTERNAL, PARTS
 from scan2gene.imaging.index import copied_series
+from scan2gene.privacy.redaction import MAKERS, grouped, shared_words, without_names
 from scan2gene.report import figures, flow
 from scan2gene.report.inputs import Inputs, split_text
-from scan2gene.report.redaction import MAKERS, grouped, shared_words, without_names
 
 CLASSES = (("positive", 1.0), ("negative", 0.0), ("unknown", None))
 MAX_REASONS = 12

@@ -24,7 +24,7 @@ from scan2gene.core.tables import (
     read_csv,
 )
 from scan2gene.evaluate.power_tables import without_small_classes
-from scan2gene.report.redaction import Redaction, redaction
+from scan2gene.privacy.redaction import Redaction, redaction
 
 _PREDICTION_COLUMNS = [
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",

@@ -14,9 +14,9 @@ from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.tables import read_csv
 from scan2gene.preprocess.notes import SEPARATOR
 from scan2gene.preprocess.preview import STEP
+from scan2gene.privacy.redaction import grouped
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.redaction import grouped
 from scan2gene.report.wording import watched
 
 KEPT = "kept-"  # what a store calls its pictures of kept slices, before the role

@@ -12,7 +12,7 @@ from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
 from scan2gene.cohorts.ids import lost_ids
 from scan2gene.cohorts.odd_series import odd_series
-from scan2gene.cohorts.pseudonyms import Veil, shown_study
+from scan2gene.cohorts.pseudonymised import curate_pseudonymised
 from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.cohorts.split import class_table, make_splits, one_class_parts
 from scan2gene.core.console import say
@@ -28,6 +28,7 @@ from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, write_csv
 from scan2gene.defaults import choose, left_open, with_choices
 from scan2gene.evaluate.power_tables import power_table
 from scan2gene.imaging.index import copied_series, fingerprint, index
+from scan2gene.privacy.pseudonyms import Pseudonymiser, shown_study
 from scan2gene.stages.job import Job, ToDo
 
 _REASONS = 3  # of rejected series that are shown, the most frequent ones; series.csv has them all
@@ -73,7 +74,7 @@ def curate_cohort(job: Job) -> str:
     )
     files = [job.out / n for n in ("cohort.csv", "labels.csv", "exclusions.csv", "roles.csv", "flow.json")]
     if not job.is_done("curate", key):
-        curated = job.veil.curate() if job.veil else curate(job.study, job.table("series.csv"))
+        curated = curate_pseudonymised(job.veil) if job.veil else curate(job.study, job.table("series.csv"))
         tables = (curated.cohort, curated.labels, curated.exclusions, curated.roles)
         for path, table in zip(files, tables, strict=False):
             write_csv(path, table)
@@ -90,7 +91,7 @@ def curate_cohort(job: Job) -> str:
     return f"{people}; positive/negative {counts}; {len(excluded)} rows in exclusions.csv{guess}{warnings}"
 
 
-def record_study(study: Study, out: Path, veil: Veil | None) -> None:
+def record_study(study: Study, out: Path, veil: Pseudonymiser | None) -> None:
     """Keep the study as it runs: study.json to read, and study.yaml to run again where nothing must be hidden."""
     shown = shown_study(study, veil).model_dump(mode="json")
     kept = out / "study.json"

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.cohorts.pseudonyms import shown_study
 from scan2gene.core.files import file_hash, write_json
 from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.rundir import stage_key
 from scan2gene.core.started import started
 from scan2gene.core.study import Study, for_run, is_leaky, study_hash
 from scan2gene.core.tables import SPLIT_COLUMNS, harmless_table, without_slices, write_csv
+from scan2gene.privacy.pseudonyms import shown_study
 from scan2gene.stages.job import Job
 
 if TYPE_CHECKING:

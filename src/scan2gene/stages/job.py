@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.cohorts.pseudonyms import Veil
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash
 from scan2gene.core.outputs import output_names, output_values
@@ -21,6 +20,7 @@ from scan2gene.core.study import Study, candidate, candidates, for_run, input_ro
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, read_csv
+from scan2gene.privacy.pseudonyms import Pseudonymiser
 
 FOLD = ["split", "repeat", "fold"]
 
@@ -36,7 +36,7 @@ class Job:
     study: Study
     out: Path
     tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
-    veil: Veil | None = None  # of a study with pseudonyms
+    veil: Pseudonymiser | None = None  # of a study with pseudonyms
 
     watch: Stopwatch = field(default_factory=Stopwatch)  # of the stage that is running
     worked: bool = False  # it had something to do

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from scan2gene import __version__
-from scan2gene.cohorts.pseudonyms import shown_study
 from scan2gene.core.files import file_hash, write_text
 from scan2gene.core.rundir import stage_key
+from scan2gene.privacy.pseudonyms import shown_study
 from scan2gene.stages.job import Job, run_stores
 
 FORMAT = 3  # to be raised when the page or what lies beside it changes

@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scan2gene.cohorts.pseudonyms import Veil
 from scan2gene.core.errors import CohortError, WeightsError
 from scan2gene.core.outputs import target_of
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, channels, for_run
 from scan2gene.core.study_runs import Run, Weights
 from scan2gene.core.tables import EXTERNAL, SPLIT_COLUMNS, read_csv
+from scan2gene.privacy.pseudonyms import Pseudonymiser
 from scan2gene.train.search import chosen_run
 
 
@@ -123,7 +123,7 @@ def check_same_input(source: SourceRun, view: Study, run: Run) -> None:
 
 
 def forbid_seen(
-    source: SourceRun, other_patients: bool, parts: Mapping[str, str], run: str, veil: Veil | None
+    source: SourceRun, other_patients: bool, parts: Mapping[str, str], run: str, veil: Pseudonymiser | None
 ) -> list[str]:
     """Refuse to test on patients that the source's weights were trained or chosen on.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scan2gene.cohorts.scrub import Scrub, name_words, path_parts
+from scan2gene.privacy.scrub import Scrub, name_words, path_parts
 
 ROOT = "/data/mri scans"
 PATHS = {

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.label_table import read_text_table
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.tables import harmless_table
+from scan2gene.core.text_table import read_text_table
 
 ALPHABET = "23456789BCDFGHJKMNPQRSTVWXZ"  # no vowels, so no words; nothing that looks like a 0, 1 or I
 LENGTH = 6  # 27^6: four hundred million

@@ -12,6 +12,7 @@ import pandas as pd
 
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import label_files
+from scan2gene.privacy.scrub import telling
 
 _PATTERN_REASON = re.compile(r"\w+ (?:lacks|has) /.*/")  # curation quotes the study's own pattern between slashes
 _PART = r"[^\s'\"<>|:;,()]"
@@ -94,14 +95,7 @@ def redaction(study: Study, out: Path, tables: Iterable[pd.DataFrame]) -> Redact
     folders = {*study.cohort.scans, *beside, str(out.resolve()), str(Path.home())}
     roots = sorted((f for f in folders if len(f) > 1), key=len, reverse=True)
     spaced = sorted({i for i in ids if " " in i and "/" not in i} | parts, key=len, reverse=True)
-    return Redaction(frozenset(i for i in ids if _telling(i)), tuple(spaced), tuple(roots))
-
-
-def _telling(identity: str) -> bool:
-    """False for ids such as "12", which in a reason is more likely a measure than a patient."""
-    plain = identity.isdigit() and not identity.startswith("0")
-    mixed = any(c.isdigit() for c in identity) and any(c.isalpha() for c in identity)
-    return len(identity) >= 4 or (not plain and len(identity) >= 2 and (mixed or identity.startswith("0")))
+    return Redaction(frozenset(i for i in ids if telling(i)), tuple(spaced), tuple(roots))
 
 
 def without_names(text: pd.Series, patients: pd.Series, instead: str, shared: Collection[str] = ()) -> pd.Series:

@@ -1,8 +1,8 @@
 """Pseudonyms: what a run directory shows in place of patients, exams, series and paths.
 
-With `cohort.pseudonyms` the truth stays beside the key file. Scans are indexed and exams
-curated on true values, so that the study's patterns mean what they say; the tables are veiled
-before the run directory gets them, and every later stage sees pseudonyms only.
+With `cohort.pseudonyms` the true ids stay beside the key file. Scans are indexed and exams
+curated on true values, so that the study's patterns mean what they say; ids are replaced
+before the run directory gets the tables, and every later stage sees pseudonyms only.
 
 Beside a key file `key.csv` lie `key.exams.csv` and `key.series.csv`, of the same form, and
 `key.index-<hash>.csv`, the true index of the scans. All are readable by their owner only.
@@ -12,37 +12,31 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.curate import Curated, curate, with_patients
-from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.genomics import mutation_ids, named_files
-from scan2gene.cohorts.ids import label_patients
-from scan2gene.cohorts.keyfile import ALPHABET, LENGTH, pseudonyms, write_private
-from scan2gene.cohorts.label_table import read_labels, read_text_table
-from scan2gene.cohorts.persons import persons_by_series
-from scan2gene.cohorts.scrub import Scrub, name_words, path_parts, telling
 from scan2gene.core.errors import RunError, Scan2GeneError, StudyError
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import label_files
-from scan2gene.core.tables import read_csv, write_csv
+from scan2gene.core.tables import read_csv
+from scan2gene.imaging.patients import with_patients
+from scan2gene.privacy.keyfile import ALPHABET, LENGTH, pseudonyms, write_private
+from scan2gene.privacy.persons import persons_by_series
+from scan2gene.privacy.scrub import Scrub, name_words, path_parts, telling
 
 PREFIXES = {"patient_id": "P", "exam_id": "E", "series_id": "S"}
 IDENTITY_COLUMNS = ("path", *PREFIXES)  # the study's patterns on these quote what they are to hide
 TIMES_OF_DAY = ("StudyTime", "SeriesTime", "AcquisitionTime", "ContentTime")
 PRIVATE = ("names", "numbers")  # columns that the index beside the key has on top of series.csv
-LABEL_SOURCE = "label table"  # file and line would lead back to the patient
 RARE = "[in one patient only]"
 _OURS = re.compile(rf"[{''.join(PREFIXES.values())}]-[{ALPHABET}]{{{LENGTH}}}")
 
 
 @dataclass
-class Veil:
+class Pseudonymiser:
     """The pseudonyms of one study, and what else it must not show.
 
     Args:
@@ -132,119 +126,64 @@ class Veil:
         for column in PREFIXES:
             self.learn(column, filled[column])
 
-    def _truth(self) -> pd.DataFrame:
+    def truth(self) -> pd.DataFrame:
+        """The true index.
+
+        Raises:
+            RunError: It is not read yet.
+        """
         if self.index is None:
             raise RunError("the scans are not indexed yet")
         return self.index
 
     def _with_patients(self) -> pd.DataFrame:
         rules = self.study.cohort
-        return with_patients(self._truth().fillna(""), rules.patient_pattern, rules.scans)
+        return with_patients(self.truth().fillna(""), rules.patient_pattern, rules.scans)
 
     def paths(self) -> dict[str, str]:
         """Pseudonym of every series -> its true path."""
-        truth = self._truth()
-        return dict(zip(self._shown(truth["series_id"], "series_id"), truth["path"], strict=True))
+        truth = self.truth()
+        return dict(zip(self.shown(truth["series_id"], "series_id"), truth["path"], strict=True))
 
     def series(self) -> pd.DataFrame:
         """series.csv as the run directory may hold it; `path` is empty."""
         table = self._with_patients().drop(columns=list(PRIVATE))
         for column in table.columns:
             if column in PREFIXES:
-                table[column] = self._shown(table[column], column)
+                table[column] = self.shown(table[column], column)
             elif column.endswith(("Date", "DateTime")):
                 table[column] = table[column].str[:4]
             elif column in TIMES_OF_DAY or column in ("path", "birth_date_number"):
                 table[column] = ""
             elif column == "reason":
-                table[column] = _each(table[column], self.scrub)
+                table[column] = each_text(table[column], self.scrub)
             elif column == "told_apart_by":  # may name a time of day
                 times = table[column].str.replace(r"(Time)=[\d.]+", r"\1=[time]", regex=True)
-                table[column] = _each(times, self.scrub.description)
+                table[column] = each_text(times, self.scrub.description)
             elif column[0].isupper() and not _numbers(table[column]):  # a DICOM keyword
-                table[column] = _shared(_each(table[column], self.scrub.description), table["patient_id"])
+                table[column] = _shared(each_text(table[column], self.scrub.description), table["patient_id"])
             elif not _numbers(table[column]):
-                table[column] = _each(table[column], self.scrub.description)
+                table[column] = each_text(table[column], self.scrub.description)
         # by pseudonym: the order of true ids or paths would tell who is who
         return table.sort_values(list(PREFIXES), ignore_index=True)
-
-    def curate(self) -> Curated:
-        """Curate on true values; what comes back has none.
-
-        Raises:
-            CohortError: As `curate`.
-        """
-        rules = self.study.cohort
-        listed = read_labels(rules)
-        self.learn("patient_id", named_files(rules))
-        self.learn("patient_id", mutation_ids(rules))
-        self.learn("patient_id", listed[rules.patient_column])  # as the table writes them, and as the study reads them
-        self.learn("patient_id", label_patients(listed, rules, Flow())[rules.patient_column])
-        with self._true_exclude_file() as study:
-            found = curate(study, self._truth().drop(columns=list(PRIVATE)))
-        cohort, out = found.cohort.copy(), found.exclusions.copy()
-        self.learn("exam_id", {*cohort["exam_id"], *out["exam_id"]})
-        self._learn_strangers(out["patient_id"])
-        cohort["date"] = cohort["date"].map(lambda date: date[:4] if isinstance(date, str) else None)
-        for column in ("patient_id", "exam_id", *[c for c in cohort.columns if c.startswith("role:")]):
-            cohort[column] = self._shown(cohort[column], "series_id" if column.startswith("role:") else column)
-        for column in PREFIXES:
-            out[column] = self._shown(out[column], column)
-        out["reason"] = _each(out["reason"], self.scrub)
-        steps = {name: place for place, name in enumerate(out["stage"].unique())}
-        out = out.sort_values(["stage", *PREFIXES], key=lambda c: c.map(steps) if c.name == "stage" else c)
-        roles = found.roles.assign(reason=_each(found.roles["reason"], self.scrub))
-        for column in PREFIXES:
-            roles[column] = self._shown(roles[column], column)
-        labels = found.labels.assign(source=LABEL_SOURCE)
-        labels["patient_id"] = self._shown(labels["patient_id"], "patient_id")
-        return replace(
-            found,
-            cohort=cohort.sort_values(["patient_id", "exam_id"], ignore_index=True),
-            labels=labels.sort_values("patient_id", kind="stable", ignore_index=True),
-            exclusions=out.reset_index(drop=True),
-            roles=roles.sort_values(["patient_id", "exam_id", "role", "series_id"], ignore_index=True),
-            flow=[step | {"left_out": self._reasons(step["left_out"])} for step in found.flow],
-        )
 
     def rows(self, excluded: pd.DataFrame) -> pd.DataFrame:
         """Rows of an exclude file (patient_id, series_id, reason) with pseudonyms, which it may hold too."""
         for column in ("patient_id", "series_id"):
-            self._learn_strangers(excluded[column])
-        shown = {c: self._shown(excluded[c], c) for c in ("patient_id", "series_id")}
-        return excluded.assign(**shown, reason=_each(excluded["reason"], self.scrub))
+            self.learn_strangers(excluded[column])
+        shown = {c: self.shown(excluded[c], c) for c in ("patient_id", "series_id")}
+        return excluded.assign(**shown, reason=each_text(excluded["reason"], self.scrub))
 
-    def _learn_strangers(self, ids: pd.Series) -> None:
+    def learn_strangers(self, ids: pd.Series) -> None:
         """Ids that an exclude file names and nothing has are taken for patients."""
         known = self.ids["exam_id"].keys() | self.ids["series_id"].keys()
         self.learn("patient_id", {i for i in ids if i not in known and not _OURS.fullmatch(i)})
 
-    def _reasons(self, counts: dict[str, int]) -> dict[str, int]:
-        cleaned: dict[str, int] = {}
-        for reason, count in counts.items():
-            cleaned[self.scrub(reason)] = cleaned.get(self.scrub(reason), 0) + count
-        return cleaned
-
-    def _shown(self, ids: pd.Series, column: str) -> pd.Series:
+    def shown(self, ids: pd.Series, column: str) -> pd.Series:
         """Pseudonyms of a column of ids; blank stays blank."""
         # an exclude file's id may be of any kind, and what is a pseudonym already stays one
         known = {t: s for c in PREFIXES if c != column for t, s in self.ids[c].items()} | self.ids[column]
         return ids.map(lambda i: known.get(i, i if _OURS.fullmatch(i) else "[id]") if isinstance(i, str) and i else i)
-
-    @contextlib.contextmanager
-    def _true_exclude_file(self) -> Iterator[Study]:
-        """The study with an exclude file of true ids: pseudonyms, such as the qc page gives, are translated."""
-        rules = self.study.cohort
-        if rules.exclude_file is None or not Path(rules.exclude_file).is_file():
-            yield self.study
-            return
-        true = {shown: true for ids in self.ids.values() for true, shown in ids.items()}
-        table = read_text_table(Path(rules.exclude_file))
-        table = table.apply(lambda cells: cells.str.strip().map(lambda cell: true.get(cell, cell)))
-        with tempfile.TemporaryDirectory(dir=self.key.parent, prefix=".") as folder:  # readable by its owner only
-            path = Path(folder) / Path(rules.exclude_file).name
-            write_csv(path, table)
-            yield self.study.model_copy(update={"cohort": rules.model_copy(update={"exclude_file": str(path)})})
 
     def shown_study(self) -> Study:
         """The study without its paths, and without patterns that are looked for in ids and paths."""
@@ -299,8 +238,8 @@ class Veil:
             raise RunError(message).with_traceback(error.__traceback__) from None
 
 
-def open_veil(study: Study, out: Path) -> Veil | None:
-    """The veil of a study, None when it asks for no pseudonyms.
+def pseudonymiser(study: Study, out: Path) -> Pseudonymiser | None:
+    """What gives pseudonyms to a study, None when it asks for none.
 
     Raises:
         StudyError: The key file would lie in the run directory, among the scans, or is another file of the study.
@@ -322,10 +261,10 @@ def open_veil(study: Study, out: Path) -> Veil | None:
     ]
     if key.is_dir() or key in [Path(p).resolve() for p in others] or not key.suffix:
         raise StudyError("cohort.pseudonyms must name a CSV file of its own, such as private/key.csv")
-    return Veil(study, key)
+    return Pseudonymiser(study, key)
 
 
-def _each(column: pd.Series, clean: Callable[[str], str]) -> pd.Series:
+def each_text(column: pd.Series, clean: Callable[[str], str]) -> pd.Series:
     """A column of text cleaned, each different text once."""
     return column.map({text: clean(text) for text in column.unique()})
 
@@ -341,6 +280,6 @@ def _numbers(column: pd.Series) -> bool:
     return bool(pd.to_numeric(column.replace("", "0"), errors="coerce").notna().all())
 
 
-def shown_study(study: Study, veil: Veil | None) -> Study:
+def shown_study(study: Study, names: Pseudonymiser | None) -> Study:
     """The study as its run directory and report may show it."""
-    return study if veil is None else veil.shown_study()
+    return study if names is None else names.shown_study()

@@ -8,8 +8,8 @@ import stat
 
 import pytest
 
-from scan2gene.cohorts.keyfile import pseudonyms
 from scan2gene.core.errors import CohortError
+from scan2gene.privacy.keyfile import pseudonyms
 
 
 @pytest.fixture

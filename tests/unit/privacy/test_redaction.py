@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scan2gene.report.redaction import Redaction, _telling, grouped, last_part
+from scan2gene.privacy.redaction import Redaction, grouped, last_part
+from scan2gene.privacy.scrub import telling
 
 HIDE = Redaction(frozenset({"P-0042", "DOE^JANE", "1.2.840.1", "007"}), ("Jane Doe",), ("/data/mri scans",))
 
@@ -29,10 +30,10 @@ def test_ids_and_paths_are_removed_and_the_rest_is_kept(text, clean):
 
 
 @pytest.mark.parametrize(
-    ("identity", "telling"), [("12", False), ("123", False), ("007", True), ("P1", True), ("1234", True), ("", False)]
+    ("identity", "tells"), [("12", False), ("123", False), ("007", True), ("P1", True), ("1234", True), ("", False)]
 )
-def test_short_plain_numbers_are_taken_for_measures(identity, telling):
-    assert _telling(identity) == telling
+def test_short_plain_numbers_are_taken_for_measures(identity, tells):
+    assert telling(identity) == tells
 
 
 def test_reasons_that_differ_in_numbers_become_one():

@@ -1,0 +1,1 @@
+"""Pseudonyms, key files, and what takes identities out of texts."""
