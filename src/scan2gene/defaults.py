@@ -94,7 +94,7 @@ def choose(
     why: dict[str, str] = {}
     machine = "cpu" if study.train.device == "cpu" or not has_gpu() else "gpu"
     if study.data.slices is not None:
-        chosen = {k: v for k, v in _for_slices(study).items() if k in keys}
+        chosen = {k: v for k, v in _for_slices().items() if k in keys}
         why = {k: _SLICES_WHY[k] for k in chosen}
         if "splits" in keys:
             chosen["splits"], why["splits"] = _splits(labels)
@@ -220,7 +220,7 @@ def _lesion(study: Study, found: Fingerprint, voxels: int) -> list[dict[str, Any
     return [*steps, *_end()]
 
 
-def _for_slices(study: Study) -> dict[str, Any]:
+def _for_slices() -> dict[str, Any]:
     """What a study of slices gets for the keys it leaves open: the GBM study's, without its risks."""
     return {
         "preprocess": [

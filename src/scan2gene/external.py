@@ -92,7 +92,7 @@ def external(
     shifted = _shifts(run_dir, view, out, applied, (ours, theirs), curated.labels)
     said = [f"{one.run}, {one.target}. {told(one)}" for one in moved]
     said += [d for target in targets if (d := differences(shifted, name, target))]
-    said += [*notes, *_counted(applied, theirs, curated), *applied.notes]
+    said += [*notes, *_counted(applied, theirs), *applied.notes]
     _write(out, view, given.name, moved, shifted, said, rows)
     return External(out, moved, shifted, [*said, *lost_ids(curated.exclusions)])  # ids are for the console only
 
@@ -204,7 +204,7 @@ def _shifts(
     return shifts(view, cohort.assign(site=cohort["site"].fillna("")), index, known, parts, grey=grey)
 
 
-def _counted(applied: Applied, theirs: pd.DataFrame, curated: Curated) -> list[str]:
+def _counted(applied: Applied, theirs: pd.DataFrame) -> list[str]:
     rows = applied.predictions[applied.predictions["exam_id"].isin(theirs["exam_id"])]
     rows = rows[rows["variant"] == ENSEMBLE]
     lacking = len(set(theirs["exam_id"]) - set(rows["exam_id"]))

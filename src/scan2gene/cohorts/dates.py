@@ -102,7 +102,7 @@ def in_time(exams: pd.DataFrame, table: pd.DataFrame, rules: Cohort, source: str
     scanned = exams["patient_id"].map(known[told]) if told else exams["date"].map(_scan_day)
     reasons = pd.Series("", index=exams.index)
     if dates.reference_column:
-        days = _apart(scanned, exams["patient_id"].map(known[dates.reference_column]), dates.reference_column, dates)
+        days = _apart(scanned, exams["patient_id"].map(known[dates.reference_column]), dates.reference_column)
         exams = exams.assign(days=days)
         if dates.window_days:
             low, high = dates.window_days
@@ -113,7 +113,7 @@ def in_time(exams: pd.DataFrame, table: pd.DataFrame, rules: Cohort, source: str
             reasons = reasons.mask((days < low) | (days > high), outside)
     if dates.treatment_column:
         column = dates.treatment_column
-        after = _apart(scanned, exams["patient_id"].map(known[column]), column, dates)
+        after = _apart(scanned, exams["patient_id"].map(known[column]), column)
         late = after.map(lambda d: f"after treatment: scan is {_told(d, column)}")
         reasons = reasons.mask((reasons == "") & (after > 0), late)
     kept = flow.narrow(exams, reasons, "exams of the right time", "exams")
@@ -162,7 +162,7 @@ def _by_patient(table: pd.DataFrame, patient_column: str, column: str, dates: Da
     return {patient: day for patient, (day, _) in found.items()}
 
 
-def _apart(scanned: pd.Series, other: pd.Series, column: str, dates: Dates) -> pd.Series:
+def _apart(scanned: pd.Series, other: pd.Series, column: str) -> pd.Series:
     """Days from `other` to the scan; NaN where one is not known."""
     found = []
     for scan, day in zip(scanned, other, strict=True):

@@ -46,11 +46,6 @@ class Checked:
     note: str = ""
 
 
-def is_nifti(path: str | Path) -> bool:
-    """True for names that end in .nii or .nii.gz, whatever the case."""
-    return str(path).lower().endswith(NIFTI_SUFFIXES)
-
-
 def read_nifti(
     path: str | Path | Source, kind: Kind = "intensity", number: int | None = None, threshold: float | None = None
 ) -> Volume:

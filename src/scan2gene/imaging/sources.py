@@ -74,8 +74,8 @@ class Source:
                 stream = Path(self.path).open("rb")  # noqa: SIM115  the caller closes it
             packed = self.name.endswith(".gz") and not self.name.endswith(".nii.gz")
             return gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[return-value]
-        except NotImplementedError as error:  # a kind of RuntimeError too
-            raise ScanError(_unsupported(self, error)) from None
+        except NotImplementedError:  # a kind of RuntimeError too
+            raise ScanError(_unsupported(self)) from None
         except RuntimeError:
             raise ScanError("a zip member that needs a password: unpack it first") from None
         except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
@@ -247,7 +247,7 @@ if hasattr(os, "register_at_fork"):  # a forked process shares the place in an o
 _METHODS = {9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}  # of zip, that Python lacks
 
 
-def _unsupported(source: Source, error: Exception) -> str:
+def _unsupported(source: Source) -> str:
     """Why a member of a zip archive cannot be unpacked here, although it may be intact."""
     member = source.path[len(source.archive) + 1 :]
     info = _archive(source.archive, source.mtime_ns).NameToInfo.get(member)

@@ -100,7 +100,7 @@ def _write(
     slices: int = SLICES,
 ) -> None:
     scanner = _scanner(patient, plane)
-    shape, lps = _grid(scanner, plane, slices)
+    shape, lps = _grid(scanner, slices)
     rng = np.random.default_rng([patient.seed, *numbers])
     clean = head_signal(patient, points_of(shape, LPS_TO_RAS @ lps), sequence)
     noise = rng.normal(0, 0.02, (2, *shape)).astype(np.float32)
@@ -116,7 +116,7 @@ def _scanner(patient: Patient, plane: str) -> Scanner:
                    slice_spacing_mm=spacing, slice_thickness_mm=spacing - 1)  # fmt: skip
 
 
-def _grid(scanner: Scanner, plane: str, slices: int) -> tuple[tuple[int, int, int], np.ndarray]:
+def _grid(scanner: Scanner, slices: int) -> tuple[tuple[int, int, int], np.ndarray]:
     """Columns, rows, slices and the LPS affine of a field around the head's centre."""
     row, column = np.array(scanner.row), np.array(scanner.column)
     side = int(FIELD_MM / IN_PLANE_MM)

@@ -53,13 +53,13 @@ def write_cohort(
             {"patient_id": patient.patient_id, "mutation": patient.label, "site": patient.site, "age": patient.age}
         )
     if troubles:
-        _add_troubles(folder / "scans", patients, organ, sequences, seed)
+        _add_troubles(folder / "scans", patients, sequences, seed)
         rows.append({"patient_id": "SYN-9001", "mutation": 1, "site": "A", "age": 47.0})
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
     return patients
 
 
-def _add_troubles(scans: Path, patients: list[Patient], organ: str, sequences: tuple[str, ...], seed: int) -> None:
+def _add_troubles(scans: Path, patients: list[Patient], sequences: tuple[str, ...], seed: int) -> None:
     from dataclasses import replace
 
     scans.joinpath("notes.dcm").write_text("exported by hand, please check\n")

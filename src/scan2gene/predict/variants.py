@@ -22,8 +22,6 @@ from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.data.cohort import CohortTensors, Images, to_input
 from scan2gene.predict.pixels import air_of, border_of
 
-WITH_MASK = ("erased", "background", "only_lesion")
-WITHOUT_MASK = ("shifted", "noise", "resliced", "mirrored", "only_border", "only_outside")
 MOST_FIELD = 0.6  # a box that takes more of the field leaves no background to speak of
 _SHIFT = 0.03  # of each axis
 _NOISE = 0.1  # of an exam's standard deviation
