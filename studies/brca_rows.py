@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def study(folder: Path, patients: int, grid: Iterable[int], epochs: int, **optio
     return path
 
 
-def run(path: Path, changes: Iterable[str] = ()) -> Path:
+def run(path: Path, changes: Sequence[str] = ()) -> Path:
     """Run the study file of `study` with its stand-ins; returns the run directory."""
     for one in load_study(path).runs:
         if one.weights and one.weights.name:

@@ -26,8 +26,7 @@ from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.phantom.exams import write_cohort
-from scan2gene.phantom.patients import Patient, best_auroc
-from scan2gene.phantom.template import read_degrees
+from scan2gene.phantom.patients import STRIPE_PERIOD_MM, Patient, best_auroc
 from scan2gene.predict.table import prediction_rows
 from scan2gene.radiomics.clinical import clinical_columns, clinical_logits, fit_clinical
 from scan2gene.recipes import recipe_text
@@ -42,6 +41,7 @@ PATIENTS, FOLDS = 60, 3
 EFFECTS = {"planted": 2.5, "null": 0.0}
 BY_LUCK = 0.025  # of 95 % intervals lie wholly above 0.5 where there is nothing
 NETWORK, TEMPLATE, AGE = "light-lesion", "template", "age"
+ANGLES = np.arange(0.0, 91.0)
 
 
 def study_of(seed: int) -> dict[str, Any]:
@@ -93,6 +93,27 @@ def template_metrics(out: Path, seed: int) -> pd.DataFrame:
     table = predictions[predictions["run_id"] == NETWORK]
     table = table.assign(run_id=TEMPLATE, prob=table["exam_id"].map(angles) / 90)
     return evaluate(table, read_csv(out / "split.csv"), 2000, seed).metrics
+
+
+def read_degrees(values: np.ndarray, points_mm: np.ndarray) -> float:
+    """The stripe angle that fits a lesion best, whatever the phase of its stripes: a matched filter.
+
+    Args:
+        values: (P,) signal of the lesion's voxels, in any unit.
+        points_mm: (P, 3) where they lie, RAS mm.
+
+    Returns:
+        Degrees, 0 to 90: the angle at which a wave of the stripes' period explains most
+        of the variance.
+    """
+    around = points_mm - points_mm.mean(axis=0)
+    angle = np.radians(ANGLES)[:, None]
+    phase = (around[:, 0] * np.cos(angle) + around[:, 1] * np.sin(angle)) * (2 * np.pi / STRIPE_PERIOD_MM)  # (A, P)
+    waves = np.stack([np.cos(phase), np.sin(phase)], axis=1)  # (A, 2, P)
+    waves -= waves.mean(axis=2, keepdims=True)
+    pull = waves @ (values - values.mean())  # (A, 2)
+    fit = np.linalg.solve(waves @ waves.swapaxes(1, 2), pull[..., None])[..., 0]
+    return float(ANGLES[int(np.argmax((fit * pull).sum(axis=1)))])
 
 
 def without_networks(patients: list[Patient], degrees: Mapping[str, float], seed: int) -> dict[str, dict[str, Any]]:

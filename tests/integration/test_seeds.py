@@ -8,35 +8,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import binom, norm
-from studies.seeds import AGE, EFFECTS, PATIENTS, SEEDS, TEMPLATE, called, covered, mean_and_error, more_than
+from studies.seeds import (
+    AGE,
+    EFFECTS,
+    PATIENTS,
+    SEEDS,
+    TEMPLATE,
+    called,
+    covered,
+    mean_and_error,
+    more_than,
+    read_degrees,
+)
 from studies.seeds import without_networks as evaluated
 
 from scan2gene.core.geometry import LPS_TO_RAS
-from scan2gene.phantom.patients import STRIPE_PERIOD_MM, Patient, draw_patients, lesion_weight, signal
+from scan2gene.phantom.patients import Patient, draw_patients, lesion_weight, signal
 from scan2gene.phantom.scanners import SCANNERS, acquisition_grid
-
-ANGLES = np.arange(0.0, 91.0)
-
-
-def _read_degrees(values: np.ndarray, points_mm: np.ndarray) -> float:
-    """The stripe angle that fits a lesion best, whatever the phase of its stripes.
-
-    Args:
-        values: (P,) signal of the lesion's voxels, in any unit.
-        points_mm: (P, 3) where they lie, RAS mm.
-
-    Returns:
-        Degrees, 0 to 90: the angle at which a wave of the stripes' period explains most
-        of the variance.
-    """
-    around = points_mm - points_mm.mean(axis=0)
-    angle = np.radians(ANGLES)[:, None]
-    phase = (around[:, 0] * np.cos(angle) + around[:, 1] * np.sin(angle)) * (2 * np.pi / STRIPE_PERIOD_MM)  # (A, P)
-    waves = np.stack([np.cos(phase), np.sin(phase)], axis=1)  # (A, 2, P)
-    waves -= waves.mean(axis=2, keepdims=True)
-    pull = waves @ (values - values.mean())  # (A, 2)
-    fit = np.linalg.solve(waves @ waves.swapaxes(1, 2), pull[..., None])[..., 0]
-    return float(ANGLES[int(np.argmax((fit * pull).sum(axis=1)))])
 
 
 def _read(patient: Patient) -> float:
@@ -48,7 +36,7 @@ def _read(patient: Patient) -> float:
     points = ((centre + offsets) @ ras[:3, :3].T + ras[:3, 3]).astype(np.float32)
     points = points[lesion_weight(patient, points) >= 0.5]
     noise = np.random.default_rng(patient.seed).normal(0, 0.03, len(points))
-    return _read_degrees(signal(patient, points, "t1c") + noise, points)
+    return read_degrees(signal(patient, points, "t1c") + noise, points)
 
 
 @pytest.fixture(scope="module", params=list(EFFECTS))

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from tests.stand_in import write_stand_in
+from tests.stand_in import accept, write_stand_in
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.study import Study
@@ -15,6 +15,7 @@ from scan2gene.core.study_runs import Weights
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
+from scan2gene.models.weights import WEIGHTS
 from scan2gene.pipeline import check
 from scan2gene.predict.embed import embed
 from scan2gene.train.start import check_start
@@ -60,8 +61,10 @@ def test_a_frozen_2_5d_network_pools_by_a_rule_or_is_refused():
     check(_study("resnet25d", slices=False, weights={"name": "imagenet-resnet18", "freeze": ["conv1", "layer1"]}))
 
 
-def test_a_file_that_lacks_attention_is_not_frozen_with_it(tmp_path):
+def test_a_file_that_lacks_attention_is_not_frozen_with_it(tmp_path, monkeypatch):
     file = write_stand_in("imagenet-resnet18", tmp_path / "own.pth", seed=1)
+    monkeypatch.setitem(WEIGHTS, "imagenet-resnet18", WEIGHTS["imagenet-resnet18"])  # taken back afterwards
+    accept("imagenet-resnet18", file)
     study = _study("resnet25d", slices=False, weights={"file": str(file), "freeze": "all"})
     check(study)  # no file is opened yet
     with pytest.raises(StudyError, match=r"attention over slices.*as random as it begins"):
