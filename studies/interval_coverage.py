@@ -23,7 +23,7 @@ from scan2gene.core.files import write_json, write_text
 from scan2gene.report.results import METRIC_NAMES
 from scan2gene.stats.delong import delong_interval
 from scan2gene.stats.intervals import interval_of
-from scan2gene.stats.metrics import SHARES
+from scan2gene.stats.metrics import PROPORTIONS
 from scan2gene.stats.resampling import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,7 +164,7 @@ def of_few(cell: dict[str, Any], cohorts: int) -> dict[str, float]:
     for seed in range(cohorts):
         sample = Sample(few_patients(rng, **sizes))
         reported = sample.interval(metric, DRAWS, seed)
-        fewest = sample.fewest if metric in SHARES else 0
+        fewest = sample.fewest if metric in PROPORTIONS else 0
         values.append(reported.value)
         ours.append((reported.low, reported.high))
         before = interval_of(sample.resampled([metric], DRAWS, seed)[metric], fewest)

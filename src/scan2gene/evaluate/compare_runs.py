@@ -95,7 +95,7 @@ def _difference(metric: str, one: Sample, two: Sample, draws: int, seed: int) ->
 
 def _differing(metric: str, one: Sample, two: Sample) -> int:
     """Patients on whom two runs differ in what a metric sees of them."""
-    table, column = one.table, METRICS[metric][1]
+    table, column = one.table, METRICS[metric]
     ours, theirs = (s.table[column].to_numpy(float) for s in (one, two))
     if column != "decision":  # scores of two networks share no scale; who comes before whom is what counts
         fits = [table["repeat"].to_numpy(), table["fold"].to_numpy()]

@@ -266,12 +266,8 @@ def _with_site(made: Transfer, split: Split | None, figures: Sequence[Figure]) -
     named = [f for f in figures if (f.kind, f.run) == ("site", made.run) and split and f.split == split.name]
     if not named:
         none = "it keeps no features"
-        why = (
-            none
-            if made.domain.reason == none
-            else f"features or a second site of {MIN_GROUP_PATIENTS} patients lack inside"
-        )
-        return replace(made, site=Estimate(None, reason=why))
+        few = f"features or a second site of {MIN_GROUP_PATIENTS} patients lack inside"
+        return replace(made, site=Estimate(None, reason=none if made.domain.reason == none else few))
     return replace(made, site=named[0].estimate, commonest=float(named[0].of))
 
 

@@ -11,7 +11,7 @@ from scan2gene.stats.intervals import Estimate, Resampled, bootstrap_counts, int
 from scan2gene.stats.resampling import Sample
 
 MEAN_METRICS = ("auroc", "accuracy", "log_loss")
-_AT_ONCE = 250  # draws
+_BOUNDS = {"log_loss": (0.0, np.inf)}
 
 
 def mean_over_targets(samples: Mapping[str, Sample], draws: int, seed: int) -> dict[str, Estimate]:
@@ -33,20 +33,19 @@ def mean_over_targets(samples: Mapping[str, Sample], draws: int, seed: int) -> d
     everyone = np.unique(np.concatenate(list(ids.values())))
     places = {target: np.searchsorted(everyone, own) for target, own in ids.items()}
     counts = bootstrap_counts(np.zeros(len(everyone)), draws, seed)
-    found = {}
-    for metric in MEAN_METRICS:
-        values = [_mean(samples, places, metric, part) for part in np.split(counts, range(_AT_ONCE, draws, _AT_ONCE))]
-        value = float(_mean(samples, places, metric, np.ones((1, len(everyone))))[0])
-        bounds = (0.0, np.inf) if metric == "log_loss" else (0.0, 1.0)
-        # without values that leave out each patient there is no acceleration: bias-corrected, and linear in patients
-        found[metric] = interval_of(Resampled(value, np.concatenate(values), np.zeros(1), bounds=bounds))
-    return found
+    values, draws_of = (_means(samples, places, weights) for weights in (np.ones((1, len(everyone))), counts))
+    # without values that leave out each patient there is no acceleration: bias-corrected, and linear in patients
+    return {
+        m: interval_of(Resampled(float(values[m][0]), draws_of[m], np.zeros(1), bounds=_BOUNDS.get(m, (0.0, 1.0))))
+        for m in MEAN_METRICS
+    }
 
 
-def _mean(
-    samples: Mapping[str, Sample], places: Mapping[str, np.ndarray], metric: str, weights: np.ndarray
-) -> np.ndarray:
-    return np.mean([s.statistic(metric, weights[:, places[t]]) for t, s in samples.items()], axis=0)
+def _means(
+    samples: Mapping[str, Sample], places: Mapping[str, np.ndarray], weights: np.ndarray
+) -> dict[str, np.ndarray]:
+    found = [s.at_weights(MEAN_METRICS, weights[:, places[t]]) for t, s in samples.items()]
+    return {m: np.mean([f[m] for f in found], axis=0) for m in MEAN_METRICS}
 
 
 def counted(samples: Mapping[str, Sample], counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:

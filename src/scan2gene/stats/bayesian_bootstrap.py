@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scan2gene.stats.metrics import OF_CELLS
+from scan2gene.stats.metrics import OF_DECISIONS
 
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -59,5 +59,5 @@ def drawn_cells(table: pd.DataFrame, draws: int, seed: int) -> list[Cells]:
 
 
 def decided_draws(metric: str, cells: list[Cells]) -> np.ndarray:
-    """A metric of `OF_CELLS` in each draw (draws,), the mean over repeats."""
-    return np.mean([OF_CELLS[metric](*four) for four in cells], axis=0)
+    """A metric of `OF_DECISIONS` in each draw (draws,), the mean over repeats."""
+    return np.mean([OF_DECISIONS[metric](*four) for four in cells], axis=0)

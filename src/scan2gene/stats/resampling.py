@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -24,9 +25,8 @@ from scan2gene.stats.intervals import (
     without_each,
     without_spread,
 )
-from scan2gene.stats.metrics import METRICS, OF_CELLS, SHARES, WITHIN_FOLD
+from scan2gene.stats.metrics import OF_DECISIONS, PROPORTIONS, weighted_metrics
 from scan2gene.stats.power import too_few
-from scan2gene.stats.weighted_metrics import at_once
 
 PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
 TELLS_90 = 10  # negatives of a fold: among fewer, 90 % are all of them
@@ -87,23 +87,9 @@ class Sample:
         return strata.ravel().astype(np.int64)
 
     def statistic(self, metric: str, weights: np.ndarray) -> np.ndarray:
-        """A metric at weights of patients (..., P): values (...).
-
-        With repeated splits it is the mean over repeats; a drawn patient counts in all.
-        """
-        if weights.ndim == 2 and weights.size > _AT_ONCE and len(weights) > 1:
-            parts = np.array_split(weights, -(-weights.size // _AT_ONCE))
-            return np.concatenate([self.statistic(metric, part) for part in parts if len(part)])
-        function, column = METRICS[metric]
-        _, patient = np.unique(self.table["patient_id"], return_inverse=True)
-        y, fold, repeat = (self.table[c].to_numpy() for c in ("y_true", "fold", "repeat"))
-        score = self.table[column].to_numpy(float)
-        values = []
-        for number in np.unique(repeat):
-            rows = repeat == number
-            extra = {"groups": fold[rows]} if metric in WITHIN_FOLD else {}
-            values.append(function(y[rows], score[rows], weights[..., patient[rows]], **extra))
-        return np.mean(values, axis=0)
+        """A metric at weights of patients (..., P): values (...), as `at_weights`."""
+        rows = weights.reshape(math.prod(weights.shape[:-1]), weights.shape[-1])
+        return self.at_weights([metric], rows)[metric].reshape(weights.shape[:-1])
 
     def resampled(self, metrics: Iterable[str], draws: int, seed: int) -> dict[str, Resampled]:
         """Metrics on the same draws of patients; a metric that was asked for before is not drawn again."""
@@ -111,7 +97,7 @@ class Sample:
         if new:
             counts = _drawn_counts(self._strata().tobytes(), draws, seed)
             patients = counts.shape[1]
-            value, drawn = (self._at_weights(new, w) for w in (np.ones((1, patients)), counts))
+            value, drawn = (self.at_weights(new, w) for w in (np.ones((1, patients)), counts))
             left_out = self._without_each(new)
             self._drawn.update({m: Resampled(float(value[m][0]), drawn[m], left_out[m]) for m in new})
         return self._drawn
@@ -122,27 +108,29 @@ class Sample:
         order = np.lexsort((score, self._strata()))
 
         def evaluate(weights: np.ndarray) -> np.ndarray:
-            found = self._at_weights(metrics, weights)
+            found = self.at_weights(metrics, weights)
             return np.stack([found[m] for m in metrics], axis=1)
 
         return dict(zip(metrics, without_each(evaluate, len(order), order).T, strict=True))
 
-    def _at_weights(self, metrics: list[str], weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Metric -> (D,) at weights of patients (D, P): `statistic`, with what the metrics share computed once."""
+    def at_weights(self, metrics: Sequence[str], weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Metric -> (D,) at weights of patients (D, P), in the order of ids.
+
+        With repeated splits it is the mean over repeats; a drawn patient counts in all.
+        """
         _, patient = np.unique(self.table["patient_id"], return_inverse=True)
-        columns = {c: self.table[c].to_numpy() for c in ("y_true", "prob", "fold", "repeat")}
+        y, fold, repeat = (self.table[c].to_numpy() for c in ("y_true", "fold", "repeat"))
+        prob = self.table["prob"].to_numpy(float)
         decision = self.table["decision"].to_numpy(float) if "decision" in self.table else None
+        repeats = [np.flatnonzero(repeat == number) for number in np.unique(repeat)]
 
         def work(part: np.ndarray) -> dict[str, np.ndarray]:
-            part, found = part.astype(float), []
-            for number in np.unique(columns["repeat"]):
-                rows = np.flatnonzero(columns["repeat"] == number)
-                y, prob, fold = (columns[c][rows] for c in ("y_true", "prob", "fold"))
+            part, values = part.astype(float), []
+            for rows in repeats:
                 decided = None if decision is None else decision[rows]
-                places = patient[rows]
-                own = part if np.array_equal(places, np.arange(part.shape[1])) else part.take(places, axis=1)
-                found.append(at_once(metrics, y, prob.astype(float), decided, fold, own))
-            return {m: np.mean([f[m] for f in found], axis=0) for m in metrics}
+                own = part if np.array_equal(patient[rows], np.arange(part.shape[1])) else part[:, patient[rows]]
+                values.append(weighted_metrics(metrics, y[rows], prob[rows], decided, fold[rows], own))
+            return {m: np.mean([v[m] for v in values], axis=0) for m in metrics}
 
         parts = np.array_split(weights, max(1, min(len(weights), -(-weights.size // _AT_ONCE))))
         if len(parts) == 1:
@@ -172,12 +160,12 @@ class Sample:
         if metric in ("average_precision", "sensitivity_at_90_specificity"):
             positive = self.units.loc[self.units["y_true"] == 1, "patient_id"].nunique()
             return logit_interval(found, self.fewest, int(positive))
-        if metric in OF_CELLS:
-            none = without_spread(found, self.fewest if metric in SHARES else 0)
+        if metric in OF_DECISIONS:
+            none = without_spread(found, self.fewest if metric in PROPORTIONS else 0)
             return none or middle_of(found.value, decided_draws(metric, self.drawn_cells(draws, seed)))
         if metric in ("brier", "log_loss"):
             found = found.widened(self._strata())
-        return interval_of(found, self.fewest if metric in SHARES else 0)
+        return interval_of(found, self.fewest if metric in PROPORTIONS else 0)
 
     def _fewest_negatives(self) -> int:
         """Of a fold, on average over those that have positives, as scores are compared inside folds."""
@@ -201,7 +189,7 @@ class Sample:
         Two AUROCs of the same rows in the same folds get the spread of their pairs, as `interval` has it.
         """
         paired = self.resampled([metric], draws, seed)[metric] - other.resampled([metric], draws, seed)[metric]
-        if metric in SHARES:
+        if metric in PROPORTIONS:
             paired = replace(paired, bounds=(-1.0, 1.0))
         seats = ["repeat", "fold", *PERSON]
         one, two = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))

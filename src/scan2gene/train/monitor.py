@@ -10,12 +10,11 @@ import torch
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.outputs import target_of
 from scan2gene.core.section import unknown_name
-from scan2gene.stats.metrics import METRICS
+from scan2gene.stats.metrics import LOWER_IS_BETTER, METRICS, metric_value
 from scan2gene.train.loss import masked_bce
 
 LOSS = "loss"
-FALLS = frozenset({LOSS, "brier", "log_loss"})  # lower is better
-_OF_ANY_LABELS = frozenset({LOSS, "brier", "log_loss", "accuracy"})  # the others need both classes
+_OF_ANY_LABELS = LOWER_IS_BETTER | {LOSS, "accuracy"}  # the others need both classes
 
 
 def check_monitor(name: str, targets: Iterable[str]) -> None:
@@ -82,9 +81,8 @@ def monitored(name: str, truth: np.ndarray, logits: np.ndarray, names: Sequence[
         if metric == LOSS:
             values.append(float(masked_bce(torch.from_numpy(z[:, None]), torch.from_numpy(y[:, None]).double())))
             continue
-        function, column = METRICS[metric]
-        score = 0.5 * (1 + np.tanh(z / 2)) if column == "prob" else (z >= 0).astype(float)
-        values.append(float(function(y, score)))
+        score = 0.5 * (1 + np.tanh(z / 2)) if METRICS[metric] == "prob" else z >= 0
+        values.append(float(metric_value(metric, y, score)))
     defined = [v for v in values if not np.isnan(v)]
     return float(np.mean(defined)) if defined else float("nan")
 
@@ -93,7 +91,7 @@ def to_lower(name: str, value: float) -> float:
     """The value where lower is better: itself, or its negative; infinite where it is undefined."""
     if np.isnan(value):
         return float("inf")
-    return value if name.partition(":")[0] in FALLS else -value
+    return value if name.partition(":")[0] in LOWER_IS_BETTER | {LOSS} else -value
 
 
 def _watched(names: Sequence[str], target: str) -> list[list[int]]:

@@ -14,7 +14,7 @@ from scan2gene.stats.decision import (
     useful_between,
 )
 from scan2gene.stats.intervals import bootstrap_counts, resample
-from scan2gene.stats.metrics import recall, specificity
+from scan2gene.stats.metrics import metric_value
 
 
 def _drawn(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,7 @@ def test_predictive_values_at_the_cohorts_own_prevalence_are_precision_and_its_t
     y, prob = _drawn(300, 3)
     decision = (prob >= 0.4).astype(float)
     counts = bootstrap_counts(y, 500, 0)
-    drawn = [resample(lambda w, f=f: f(y, decision, w), counts) for f in (recall, specificity)]
+    drawn = [resample(lambda w, m=m: metric_value(m, y, decision, w), counts) for m in ("recall", "specificity")]
     positive, negative = predictive_values(*drawn, prevalence=y.mean())
     assert positive.value == pytest.approx(y[decision == 1].mean())
     assert negative.value == pytest.approx(1 - y[decision == 0].mean())

@@ -45,7 +45,7 @@ def test_draws_in_portions_are_the_draws_at_once(strata, monkeypatch):
 def test_left_out_patients_are_those_of_the_whole_matrix(sides):
     sample = _sample(60, sides=sides)
     names = ["auroc", "average_precision", "brier", "recall"]
-    whole = sample._at_weights(names, 1 - np.eye(60))
+    whole = sample.at_weights(names, 1 - np.eye(60))
     for name in names:
         np.testing.assert_allclose(sample.resampled([name], 20, 1)[name].left_out, whole[name], atol=1e-12)
     values = np.random.default_rng(0).normal(size=60)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from scan2gene.stats.metrics import METRICS, auroc, sensitivity_at_specificity
+from scan2gene.stats.metrics import METRICS, auroc, metric_value, weighted_metrics
 
 
 @st.composite
@@ -50,41 +52,66 @@ ORACLES = {
     "precision": lambda y, s, w: sk.precision_score(y, s, sample_weight=w, zero_division=np.nan),
     "npv": lambda y, s, w: sk.precision_score(1 - y, 1 - s, sample_weight=w, zero_division=np.nan),
     "recall": lambda y, s, w: sk.recall_score(y, s, sample_weight=w),
-    "f1": lambda y, s, w: sk.f1_score(y, s, sample_weight=w),
+    "f1": lambda y, s, w: sk.f1_score(y, s, sample_weight=w, zero_division=np.nan),
     "specificity": lambda y, s, w: sk.recall_score(1 - y, 1 - s, sample_weight=w),
 }
 
 
-@pytest.mark.parametrize("name", METRICS)
+def oracle(name, y, score, w, fold=None):
+    """scikit-learn's value; of metrics of pairs the mean over folds, each weighing as its pairs, or positives, do."""
+    if fold is None or name not in ("auroc", "sensitivity_at_90_specificity"):
+        positive, negative = w[y == 1].sum(), w[y == 0].sum()
+        needs_both = name in ("auroc", "sensitivity_at_90_specificity", "balanced_accuracy", "mcc")
+        if not w.sum() or (needs_both and not positive * negative):
+            return np.nan
+        if name in ("average_precision", "recall") and not positive:
+            return np.nan
+        if name == "specificity" and not negative:
+            return np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of precision without a positive decision
+            return ORACLES[name](y[w > 0], score[w > 0], w[w > 0])
+    values, sizes = [], []
+    for inside in (fold == f for f in np.unique(fold)):
+        positive, negative = w[inside & (y == 1)].sum(), w[inside & (y == 0)].sum()
+        if positive * negative:
+            values.append(oracle(name, y[inside], score[inside], w[inside]))
+            sizes.append(positive * negative if name == "auroc" else positive)
+    return np.average(values, weights=sizes) if values else np.nan
+
+
 @given(data=scored())
 @settings(max_examples=60, deadline=None)
-def test_equals_scikit_learn(name, data):
+def test_equals_scikit_learn(data):
     y, score, weights = data
-    function, kind = METRICS[name]
-    score = (score >= 0.5).astype(float) if kind == "decision" else score
-    assert function(y, score, weights) == pytest.approx(ORACLES[name](y, score, weights), abs=1e-12, nan_ok=True)
+    for name, kind in METRICS.items():
+        scores = (score >= 0.5).astype(float) if kind == "decision" else score
+        found = metric_value(name, y, scores, weights)
+        assert found == pytest.approx(ORACLES[name](y, scores, weights), abs=1e-12, nan_ok=True), name
 
 
-def _example(name: str):
-    """A metric, 30 labels, tied scores or decisions as it wants them, and the generator to go on with."""
-    rng = np.random.default_rng(0)
-    y, score = rng.integers(0, 2, 30).astype(float), rng.random(30).round(1)
-    function, kind = METRICS[name]
-    return function, y, (score >= 0.5).astype(float) if kind == "decision" else score, rng
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_many_weightings_at_once_equal_one_by_one(name):
-    function, y, score, rng = _example(name)
-    weights = rng.integers(0, 3, (7, 30)).astype(float)
-    np.testing.assert_allclose(function(y, score, weights), [function(y, score, w) for w in weights])
+@given(n=st.integers(1, 30), folds=st.integers(1, 4), levels=st.integers(1, 30), seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_many_weightings_in_folds_equal_scikit_learn_one_by_one(n, folds, levels, seed):
+    rng = np.random.default_rng(seed)
+    y, prob, fold = rng.integers(0, 2, n).astype(float), rng.integers(0, levels, n) / levels, rng.integers(0, folds, n)
+    decision = (prob >= 0.5).astype(float)
+    weights = rng.integers(0, 3, (3, n)).astype(float)
+    found = weighted_metrics(METRICS, y, prob, decision, fold, weights)
+    assert list(found) == list(METRICS)
+    for name, kind in METRICS.items():
+        score = decision if kind == "decision" else prob
+        wanted = [oracle(name, y, score, w, fold) for w in weights]
+        assert found[name] == pytest.approx(wanted, abs=1e-12, nan_ok=True), name
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_row_order_does_not_matter(name):
-    function, y, score, rng = _example(name)
+    rng = np.random.default_rng(0)
+    y, score = rng.integers(0, 2, 30).astype(float), rng.random(30).round(1)
+    score = (score >= 0.5).astype(float) if METRICS[name] == "decision" else score
     order = rng.permutation(len(y))
-    assert function(y[order], score[order]) == pytest.approx(function(y, score), abs=1e-12)
+    assert metric_value(name, y[order], score[order]) == pytest.approx(metric_value(name, y, score), abs=1e-12)
 
 
 def test_auroc_knows_only_ranks_and_turns_over():
@@ -106,16 +133,16 @@ def test_grouped_auroc_compares_only_within_a_fold():
 
 def test_one_class_is_undefined_not_a_number_of_luck():
     assert np.isnan(auroc(np.ones(5), np.arange(5.0)))
-    assert np.isnan(METRICS["precision"][0](np.array([0.0, 1.0]), np.zeros(2)))
+    assert np.isnan(metric_value("precision", np.array([0.0, 1.0]), np.zeros(2)))
 
 
 def test_sensitivity_at_a_specificity_is_read_off_the_roc_curve():
-    rng = np.random.default_rng(5)
+    name, rng = "sensitivity_at_90_specificity", np.random.default_rng(5)
     y = rng.integers(0, 2, 400).astype(float)
     score = rng.normal(size=400) + y  # no ties
     fpr, tpr, _ = sk.roc_curve(y, score, drop_intermediate=False)
     expected = tpr[fpr <= 0.1].max()
-    assert sensitivity_at_specificity(y, score) == pytest.approx(expected, abs=0.02)
+    assert metric_value(name, y, score) == pytest.approx(expected, abs=0.02)
     shifted = np.where(np.arange(400) < 200, score, score + 100)  # another network's scale
     fold = (np.arange(400) >= 200).astype(int)
-    assert sensitivity_at_specificity(y, shifted, groups=fold) == sensitivity_at_specificity(y, score, groups=fold)
+    assert metric_value(name, y, shifted, groups=fold) == metric_value(name, y, score, groups=fold)
