@@ -13,18 +13,18 @@ __all__ = ["Volume", "__version__", "apply", "index", "preprocess", "read_volume
 
 if TYPE_CHECKING:
     from scan2gene import preprocess
+    from scan2gene.commands.apply import apply
     from scan2gene.core.volume import Volume
     from scan2gene.imaging.index import index, read_volume
-    from scan2gene.new_exams import apply
-    from scan2gene.pipeline import run
+    from scan2gene.stages.pipeline import run
 
 # Resolved at first use, so that `import scan2gene` stays fast and needs no torch.
 _WHERE = {
     "Volume": "scan2gene.core.volume",
-    "apply": "scan2gene.new_exams",
+    "apply": "scan2gene.commands.apply",
     "index": "scan2gene.imaging.index",
     "read_volume": "scan2gene.imaging.index",
-    "run": "scan2gene.pipeline",
+    "run": "scan2gene.stages.pipeline",
 }
 
 

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["torch.optim.swa_utils", "lightning_fabric", "sklearn.linear_model", "matplotlib.figure", "pydicom", "optuna",
-     "rich.table", "scan2gene.cli", "scan2gene.pipeline", "scan2gene.new_exams", "scan2gene.qc",
+     "rich.table", "scan2gene.cli", "scan2gene.stages.pipeline", "scan2gene.commands.apply", "scan2gene.commands.qc",
      "scan2gene.preprocess.store", "scan2gene.report.page", "scan2gene.train.loop"]
 )  # fmt: skip
 

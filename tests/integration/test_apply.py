@@ -17,11 +17,11 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 import scan2gene
+from scan2gene.commands.external import external
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.data.cohort import read_nifti_stored, to_input
-from scan2gene.external import external
 from scan2gene.phantom.exams import write_cohort, write_exam
 from scan2gene.phantom.patients import draw_patients
 from scan2gene.train.networks import build_network

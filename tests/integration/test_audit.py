@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 import scan2gene
-from scan2gene.audit import audit
 from scan2gene.cli import app
+from scan2gene.commands.audit import audit
 from scan2gene.core.rundir import read_stamp
 
 SHAPE = (20, 20, 12)

@@ -255,8 +255,8 @@ def test_debug_shows_the_trace(tmp_path, monkeypatch):
 
 
 def test_every_recipe_is_a_valid_study(tmp_path, monkeypatch):
-    from scan2gene.pipeline import check, load_study
     from scan2gene.recipes import recipes
+    from scan2gene.stages.pipeline import check, load_study
 
     assert len(recipes()) >= 3
     for name in recipes():
@@ -274,7 +274,7 @@ def test_the_published_schema_is_the_code_s(request):
 
 
 def test_shipped_studies_are_valid(request):
-    from scan2gene.pipeline import check, load_study
+    from scan2gene.stages.pipeline import check, load_study
 
     files = sorted((request.config.rootpath / "studies").glob("*.yaml"))
     assert files

@@ -16,8 +16,8 @@ import yaml
 from scan2gene.core.study import Study
 from scan2gene.data.augment import check_augmentation
 from scan2gene.models.weights import WEIGHTS
-from scan2gene.pipeline import check
 from scan2gene.recipes import recipe_text
+from scan2gene.stages.pipeline import check
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "studies"))
 import brca_rows

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import scan2gene
 from scan2gene.core.errors import RunError
-from scan2gene.defaults import MULTIPLE, grid
+from scan2gene.plan.choices import MULTIPLE, grid
 from tests.integration.road import edit, nifti_study, phantom_study
 
 OPEN = ("preprocess", "splits", "runs", "data", "evaluate", "train", "question")

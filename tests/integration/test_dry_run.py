@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scan2gene.pipeline import STAGES, dry_run, run
+from scan2gene.stages.pipeline import STAGES, dry_run, run
 from tests.integration.road import nifti_study, shell
 
 

@@ -14,7 +14,7 @@ import scan2gene
 from scan2gene.core.study_file import load_study
 from scan2gene.core.volume import Volume
 from scan2gene.explain.fit import on_grid, read_maps
-from scan2gene.pipeline import dry_run
+from scan2gene.stages.pipeline import dry_run
 from tests.integration.road import edit, nifti_study, shell
 
 

@@ -13,7 +13,7 @@ import yaml
 import scan2gene
 from scan2gene.core.errors import StudyError
 from scan2gene.core.study_file import load_study
-from scan2gene.pipeline import check
+from scan2gene.stages.pipeline import check
 from tests.integration.road import edit, nifti_study
 
 

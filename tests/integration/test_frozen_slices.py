@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from scan2gene import pipeline
+from scan2gene.commands.apply import apply
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import for_run
@@ -16,7 +17,6 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.slices import load_slices
 from scan2gene.models import MODELS
-from scan2gene.new_exams import apply
 from scan2gene.predict.forward import forward_variants
 from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network

@@ -25,7 +25,7 @@ KILLER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import lightning_fabric, matplotlib.pyplot, sklearn.linear_model, torch.optim.swa_utils  # not once per start
-import scan2gene.pipeline, scan2gene.preprocess.store, scan2gene.report.page, scan2gene.train.loop
+import scan2gene.stages.pipeline, scan2gene.preprocess.store, scan2gene.report.page, scan2gene.train.loop
 import scan2gene.evaluate.embedding_map
 scan2gene.evaluate.embedding_map.UMAP_EXAMS = 10**6  # UMAP compiles for ten seconds in every process
 

@@ -18,7 +18,7 @@ def test_a_drafted_study_curates_without_torch_and_runs(tmp_path, monkeypatch):
     assert "exists and is not overwritten" in shell(monkeypatch, *words)
     code = (
         "import sys; sys.modules['torch'] = sys.modules['lightning_fabric'] = None\n"  # importing them fails
-        f"import scan2gene.pipeline as p; p.run({str(study)!r}, {str(tmp_path / 'run')!r}, until='preprocess')"
+        f"import scan2gene.stages.pipeline as p; p.run({str(study)!r}, {str(tmp_path / 'run')!r}, until='preprocess')"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert len(pd.read_csv(tmp_path / "run" / "cohort.csv")) == 24

@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
+from scan2gene.commands.plan import plan, told
 from scan2gene.core.console import Progress
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
 from scan2gene.phantom.brain_exams import write_brain_cohort
-from scan2gene.plan import plan, told
-from scan2gene.plan_timing import Step, _cost_of
+from scan2gene.plan.timing import Step, _cost_of
 from scan2gene.recipes import recipe_text
 from tests.integration.road import edit, nifti_study, shell
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 import scan2gene
+from scan2gene.commands.qc import qc
 from scan2gene.core.errors import RunError
-from scan2gene.qc import qc
 from tests.integration.road import edit, nifti_study, shell
 
 
@@ -112,6 +112,6 @@ def test_what_cannot_be_shown_is_said(study, tmp_path):
 
 
 def test_no_network_library_is_needed(study, tmp_path):
-    code = "import sys; from pathlib import Path; from scan2gene.qc import qc; "
+    code = "import sys; from pathlib import Path; from scan2gene.commands.qc import qc; "
     code += f"qc(Path({str(study)!r}), out=Path({str(tmp_path / 'run')!r})); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

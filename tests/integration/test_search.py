@@ -12,7 +12,7 @@ import pytest
 import scan2gene
 from scan2gene.core.errors import StudyError
 from scan2gene.core.study_runs import Run
-from scan2gene.pipeline import join_search
+from scan2gene.stages.pipeline import join_search
 from scan2gene.train import fold as fold_module
 from scan2gene.train.search import finished
 from tests.integration.forked import CONTEXT, start

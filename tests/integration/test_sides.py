@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 import scan2gene
+from scan2gene.commands.plan import plan
 from scan2gene.core.errors import StudyError
 from scan2gene.evaluate.ensemble import repeat_ensembles, run_ensembles
-from scan2gene.plan import plan
 from tests.integration.road import edit, shell
 
 SHAPE = (40, 12, 8)  # RAS: i grows to the right

@@ -25,8 +25,8 @@ def apply(
     ] = None,
 ) -> None:
     """Predict exams without labels, and refuse those unlike the training exams. Not for clinical use."""
-    from scan2gene.new_exams import apply as apply_run
-    from scan2gene.new_exams import told
+    from scan2gene.commands.apply import apply as apply_run
+    from scan2gene.commands.apply import told
 
     applied = apply_run(run_dir, scans, out, run=run, split=split, force=force, study=study)
     print_applied(applied.summary)
@@ -66,7 +66,7 @@ def external(
     ] = False,
 ) -> None:
     """Test a finished run on another labelled cohort, and say what is lost there and what differs."""
-    from scan2gene.external import external as test_there
+    from scan2gene.commands.external import external as test_there
 
     found = test_there(run_dir, study, out, run=run, split=split, other_patients=other_patients)
     for line in found.said:
@@ -82,11 +82,11 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with status 1 where a leak is found.")] = False,
 ) -> None:
     """Say whether anything leaks, what else could give the answer, and what each target's verdict is."""
-    from scan2gene.audit import audit as audited
-    from scan2gene.audit import is_leak
+    from scan2gene.commands.audit import audit as audited
+    from scan2gene.commands.audit import is_leak
 
     if source.suffix in (".yaml", ".yml"):
-        from scan2gene.pipeline import run as run_study
+        from scan2gene.stages.pipeline import run as run_study
 
         source = run_study(source, out, "audit")
     told = audited(source)

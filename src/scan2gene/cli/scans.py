@@ -44,8 +44,8 @@ def qc(
     run: Annotated[Path | None, typer.Option("--run", help="Run directory; default runs/<study name>.")] = None,
 ) -> None:
     """Show every exam on one offline page, flag what looks odd, and set exams aside."""
-    from scan2gene.qc import qc as write_qc
-    from scan2gene.qc import summary
+    from scan2gene.commands.qc import qc as write_qc
+    from scan2gene.commands.qc import summary
 
     page, counts = write_qc(source, out, prepared, run)
     typer.echo(f"{page} ({page.stat().st_size / 1e6:.1f} MB): {summary(counts)}")
@@ -81,7 +81,7 @@ def bids(
 
         made = export_bids(source, out)
     else:
-        from scan2gene.pipeline import curated_as_bids
+        from scan2gene.stages.pipeline import curated_as_bids
 
         made = curated_as_bids(source, out, run)
     for patient, role, reason in made.failed:

@@ -22,8 +22,8 @@ def run(
     ] = False,
 ) -> None:
     """Do every stage of a study that is not done yet, up to the report."""
-    from scan2gene.pipeline import dry_run
-    from scan2gene.pipeline import run as run_study
+    from scan2gene.stages.pipeline import dry_run
+    from scan2gene.stages.pipeline import run as run_study
 
     if dry:
         for stage, what in dry_run(study, out, changes or ()).items():
@@ -40,8 +40,8 @@ def plan(
     limit: Annotated[float, typer.Option(min=1, help="Seconds for the timing of all runs together.")] = 60,
 ) -> None:
     """Say what a study can show and what it will cost, before anything is trained."""
-    from scan2gene.plan import plan as make_plan
-    from scan2gene.plan import told
+    from scan2gene.commands.plan import plan as make_plan
+    from scan2gene.commands.plan import told
 
     for line in told(make_plan(study, out, changes or (), limit)):
         typer.echo(line)
@@ -49,7 +49,7 @@ def plan(
 
 def search(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
     """Help another process with the searches of a study: do trials until none is left."""
-    from scan2gene.pipeline import join_search
+    from scan2gene.stages.pipeline import join_search
 
     typer.echo(f"{join_search(study, out, changes or ())} folds searched")
 
@@ -58,7 +58,7 @@ def stage_verb(stage: str, description: str) -> Callable[..., None]:
     """A verb that does a study up to one stage."""
 
     def verb(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
-        from scan2gene.pipeline import run as run_study
+        from scan2gene.stages.pipeline import run as run_study
 
         run_study(study, out, stage, changes or ())
 
@@ -73,7 +73,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """Run the main job on synthetic patients whose best reachable AUROC is known."""
-    from scan2gene.demo import run_demo
+    from scan2gene.commands.demo import run_demo
 
     folder, best = run_demo(out, patients, effect, seed)
     print_results(folder)

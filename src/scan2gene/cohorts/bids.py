@@ -7,7 +7,6 @@ what BIDS has no raw name for are derivatives.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene import __version__
 from scan2gene.cohorts.guess_roles import sequence_of
 from scan2gene.core.console import track
 from scan2gene.core.errors import CohortError, GeometryError, RunError, ScanError
@@ -213,7 +213,7 @@ def _write_tables(
     path.parent.mkdir(parents=True, exist_ok=True)
     harmless_table(table).to_csv(path, sep="\t", index=False, na_rep="n/a")
     write_json(root / "participants.json", described)
-    by = {"Name": "scan2gene", "Version": importlib.import_module("scan2gene").__version__}
+    by = {"Name": "scan2gene", "Version": __version__}
     about = {"Name": study["name"], "BIDSVersion": BIDS_VERSION, "DatasetType": "raw", "GeneratedBy": [by]}
     if study["licences"]:
         about["License"] = "; ".join(study["licences"])

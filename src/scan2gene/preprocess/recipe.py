@@ -16,6 +16,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from scan2gene.core.errors import Scan2GeneError, ScanError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.section import Plugin, unknown_name
+from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
@@ -95,6 +96,12 @@ def roles_of_steps(recipe: Sequence[Plugin]) -> list[str]:
     """Roles that the steps name as their mask or reference."""
     named = [step.options.get(option) for step in recipe for option in ROLE_OPTIONS]
     return list(dict.fromkeys(str(role) for role in named if role is not None))
+
+
+def roles_read(view: Study) -> list[str]:
+    """Roles that a run needs prepared: what its network sees, what its steps name, and masks, which audits read."""
+    needed = {*input_roles(view), *roles_of_steps(view.preprocess)}
+    return [n for n, role in view.cohort.roles.items() if n in needed or role.kind == "label"]
 
 
 def _looks_for_air(step: Plugin) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scan2gene import __version__
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
@@ -143,7 +143,7 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
         marks=MARKS,
         forest=_forest(runs, targets),
         settings=SETTINGS,
-        version=importlib.import_module("scan2gene").__version__,
+        version=__version__,
     )
 
 

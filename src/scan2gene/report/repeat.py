@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import importlib.metadata
 import platform
 import shlex
@@ -11,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from scan2gene import __version__
 from scan2gene.core.study import study_hash
 from scan2gene.privacy.redaction import settings
 from scan2gene.report.inputs import Inputs
@@ -27,9 +27,7 @@ def reproduce(inputs: Inputs) -> dict[str, Any]:
     study, spent = inputs.study, costs(inputs)
     shown = settings(study, inputs.hide)
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
-    # not `from scan2gene import`: the package names the pipeline, and the import contract would see torch behind it
-    own = importlib.import_module("scan2gene").__version__
-    versions = {"Python": platform.python_version(), "scan2gene": own} | {p: _version(p) for p in PACKAGES}
+    versions = {"Python": platform.python_version(), "scan2gene": __version__} | {p: _version(p) for p in PACKAGES}
     return {
         "called": _called(inputs),
         "repeatable": study.cohort.pseudonyms is None,

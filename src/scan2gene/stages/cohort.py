@@ -25,9 +25,9 @@ from scan2gene.core.study_cohort import label_files
 from scan2gene.core.study_file import study_text
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, write_csv
-from scan2gene.defaults import choose, left_open, with_choices
 from scan2gene.evaluate.power_tables import power_table
 from scan2gene.imaging.index import copied_series, fingerprint, index
+from scan2gene.plan.choices import choose, left_open, with_choices
 from scan2gene.privacy.pseudonyms import Pseudonymiser, shown_study
 from scan2gene.stages.job import Job, ToDo
 

@@ -69,7 +69,7 @@ class Job:
 
 def stores(job: Job) -> list[tuple[Study, Path, dict[str, Role]]]:
     """Each different preprocessing once, those that a search tries too, with the roles that its runs read."""
-    from scan2gene.preprocess.recipe import recipe_hash
+    from scan2gene.preprocess.recipe import recipe_hash, roles_read
 
     views = [(view, store) for _, (view, store) in run_stores(job)]
     for one in job.study.runs:
@@ -80,14 +80,6 @@ def stores(job: Job) -> list[tuple[Study, Path, dict[str, Role]]]:
     for view, store in views:
         found.setdefault(store.name, (view, store, set()))[2].update(roles_read(view))
     return [(v, s, {n: r for n, r in v.cohort.roles.items() if n in read}) for v, s, read in found.values()]
-
-
-def roles_read(view: Study) -> list[str]:
-    """Roles that a run needs prepared: what its network sees, what its steps name, and masks, which audits read."""
-    from scan2gene.preprocess.recipe import roles_of_steps
-
-    needed = {*input_roles(view), *roles_of_steps(view.preprocess)}
-    return [n for n, role in view.cohort.roles.items() if n in needed or role.kind == "label"]
 
 
 def run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:

@@ -17,7 +17,7 @@ from scan2gene.core.errors import CohortError, RunError
 from scan2gene.core.study_file import load_study
 from scan2gene.imaging.index import index, read_volume
 from scan2gene.phantom.exams import write_cohort
-from scan2gene.pipeline import curated_as_bids, run
+from scan2gene.stages.pipeline import curated_as_bids, run
 
 # sub-<label>[_ses-<label>][_acq-<label>][_ce-<label>]_<suffix>, folders repeating subject and session
 RAW = re.compile(

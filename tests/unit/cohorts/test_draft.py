@@ -21,9 +21,9 @@ from scan2gene.cohorts.label_table import read_table
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
-from scan2gene.defaults import left_open
 from scan2gene.imaging.index import index
 from scan2gene.phantom.exams import write_cohort
+from scan2gene.plan.choices import left_open
 
 
 def draft(folder, scans, labels, *targets: str) -> tuple[Study, Curated, str]:

@@ -9,8 +9,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
-from scan2gene.audit import audit, split_of, table_checks
 from scan2gene.cli import app
+from scan2gene.commands.audit import audit, split_of, table_checks
 from scan2gene.core.errors import RunError
 
 

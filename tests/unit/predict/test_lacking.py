@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from scan2gene.commands.predict_exams import _failed, seen_roles
 from scan2gene.core.study import Study
-from scan2gene.new_exams import _failed, _seen_roles
 
 ROLES = {"flair": {}, "t1c": {}, "mask": {"kind": "label"}}
 
@@ -24,6 +24,6 @@ def test_an_exam_without_the_runs_roles_fails_with_that_reason():
 
 
 def test_a_run_is_judged_by_the_roles_that_it_sees_or_is_led_by():
-    assert list(_seen_roles(_study(data={"roles": ["t1c"]}))) == ["t1c"]
+    assert list(seen_roles(_study(data={"roles": ["t1c"]}))) == ["t1c"]
     led = _study(data={"roles": ["t1c"]}, preprocess=[{"name": "crop_to_mask", "options": {"mask": "mask"}}])
-    assert list(_seen_roles(led)) == ["t1c", "mask"]
+    assert list(seen_roles(led)) == ["t1c", "mask"]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
+from scan2gene.commands.external import _of_both
 from scan2gene.core.files import file_hash
-from scan2gene.external import _of_both
 from scan2gene.preprocess.prints import twins_across
 
 

@@ -11,7 +11,6 @@ from tests.unit.report.fake_run import write_run
 
 from scan2gene.cli.tables import print_results
 from scan2gene.core.files import write_json
-from scan2gene.pipeline import _do
 from scan2gene.report.cards import figures as card_figures
 from scan2gene.report.known_sites import _outside
 from scan2gene.report.looking import _checks
@@ -19,6 +18,7 @@ from scan2gene.report.making import _training_notes
 from scan2gene.report.models_table import _sentence
 from scan2gene.report.verdict import Scored
 from scan2gene.stages.job import Job
+from scan2gene.stages.pipeline import _do
 from scan2gene.stats.intervals import Estimate
 
 

@@ -127,7 +127,7 @@ MEASURED = """
 import resource, sys, time
 import numpy as np, pandas as pd
 from pathlib import Path
-from scan2gene.audit import audit
+from scan2gene.commands.audit import audit
 from scan2gene.evaluate.compare import compare
 from scan2gene.evaluate.score_table import read_scores
 

@@ -16,8 +16,8 @@ from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.weights import WEIGHTS
-from scan2gene.pipeline import check
 from scan2gene.predict.embed import embed
+from scan2gene.stages.pipeline import check
 from scan2gene.train.start import check_start
 
 OF_SLICES = {"light_cnn2d", "alexnet2d", "se_resnet50", "convnextv2", "convnextv2_plain", "vision_lstm", "vil", "vit2d"}

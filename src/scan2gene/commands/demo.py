@@ -11,8 +11,8 @@ from scan2gene.core.files import value_hash, write_text
 from scan2gene.core.rundir import is_done, mark_done
 from scan2gene.phantom.exams import write_cohort
 from scan2gene.phantom.patients import best_auroc
-from scan2gene.pipeline import run
 from scan2gene.recipes import recipe_text
+from scan2gene.stages.pipeline import run
 
 
 def run_demo(out: Path, patients: int, effect: float, seed: int) -> tuple[Path, float]:

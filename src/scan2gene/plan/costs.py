@@ -1,6 +1,6 @@
 """What each run of a study takes, timed in a process that can be stopped when its time is up.
 
-Steps of preprocessing and of large networks cannot be interrupted from within, so `scan2gene.plan_timing` runs by
+Steps of preprocessing and of large networks cannot be interrupted from within, so `scan2gene.plan.timing` runs by
 itself, is given the study and says a line of JSON for each thing it finds out.
 """
 
@@ -110,7 +110,7 @@ def _slowness(study: Study) -> Callable[[str], int]:
 
 def _lines(given: Any, until: float) -> Iterator[dict[str, Any]]:
     """What the other process says, until it ends or its time is up."""
-    command = [sys.executable, "-m", "scan2gene.plan_timing"]
+    command = [sys.executable, "-m", "scan2gene.plan.timing"]
     here = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     process = subprocess.Popen(
         command, env=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""The timing of a study's runs, as a process of its own that `plan_costs` starts and may stop at any moment.
+"""The timing of a study's runs, as a process of its own that `costs` starts and may stop at any moment.
 
 Every run is timed with a batch of one first, then with as large a part of its batch as the time allows.
 """
@@ -22,7 +22,7 @@ from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.outputs import output_names
 from scan2gene.core.study import Study, channels, for_run, input_roles
 from scan2gene.core.study_runs import Run
-from scan2gene.plan_costs import Cost
+from scan2gene.plan.costs import Cost
 
 _TIMED_STEPS = 3
 _SHORT = 5.0  # seconds of a step below which the first one, which also sets things up, says little
@@ -107,8 +107,7 @@ def _batch(view: Study) -> int:
 
 
 def _key(view: Study) -> str:
-    from scan2gene.preprocess.recipe import recipe_hash
-    from scan2gene.stages.job import roles_read
+    from scan2gene.preprocess.recipe import recipe_hash, roles_read
 
     return " ".join([recipe_hash(view.preprocess), *roles_read(view)])
 
@@ -118,8 +117,7 @@ def _exam(
 ) -> dict[str, np.ndarray]:
     """Prepared volumes of the first exam that can be prepared, of the roles that the run reads; once per recipe."""
     from scan2gene.imaging.index import read_volume
-    from scan2gene.preprocess.recipe import apply_recipe
-    from scan2gene.stages.job import roles_read
+    from scan2gene.preprocess.recipe import apply_recipe, roles_read
 
     if _key(view) in done:
         return done[_key(view)]
@@ -154,7 +152,7 @@ def _cost_of(
     view: Study, one: Run, cohort: pd.DataFrame, exam: dict[str, np.ndarray], counts: pd.DataFrame
 ) -> Callable[[Step, str], Cost]:
     """A step that was timed -> the cost of the run, with a note."""
-    from scan2gene.stages.job import roles_read
+    from scan2gene.preprocess.recipe import roles_read
 
     roles, shown = input_roles(view), _shown(view, exam)
     volumes = int(sum(cohort[f"role:{r}"].notna().sum() for r in roles_read(view)))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.ids import lost_ids
+from scan2gene.commands.apply import Applied, apply, settings_of
 from scan2gene.core.errors import CohortError, RunError, StudyError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.core.study import Study, for_run, input_roles
@@ -22,7 +23,6 @@ from scan2gene.evaluate.ensemble import ENSEMBLE
 from scan2gene.evaluate.external import Transfer, told, transfers
 from scan2gene.evaluate.leakage import same_picture
 from scan2gene.evaluate.shortcuts import Figure
-from scan2gene.new_exams import Applied, apply, settings_of
 from scan2gene.report.outside import external_page
 from scan2gene.stats.intervals import Estimate
 

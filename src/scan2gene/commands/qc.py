@@ -21,10 +21,10 @@ from scan2gene.core.text_table import read_text_table
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import fingerprint, read_volume
 from scan2gene.imaging.nifti import read_nifti
-from scan2gene.pipeline import exams_to_look_at
 from scan2gene.preprocess.store import recipe_hash
 from scan2gene.privacy.pseudonyms import pseudonymiser
 from scan2gene.report.sheet import Exam, Tile, write_sheet
+from scan2gene.stages.pipeline import exams_to_look_at
 
 HIDDEN = "[cohort.pseudonyms]"
 ROW = ["patient_id", "series_id", "reason"]

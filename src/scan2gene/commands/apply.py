@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,18 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found, find_unlabelled
+from scan2gene.cohorts.unlabelled import Found, find_unlabelled
+from scan2gene.commands.predict_exams import predict_exams, seen_roles
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash, write_json
-from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.rundir import damaged, exclusive, read_stamp
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study, for_run, input_roles, is_leaky
-from scan2gene.core.study_cohort import Cohort, Role
+from scan2gene.core.study import Study, for_run, is_leaky
+from scan2gene.core.study_cohort import Cohort
 from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
-    LABEL_COLUMNS,
     PREDICTION_COLUMNS,
     SPLIT_COLUMNS,
     read_csv,
@@ -47,7 +46,6 @@ SUMMARY_COLUMNS = (
     "status",
     "reason",
 )
-_SHOWN = 4  # reasons of one exam that a row quotes
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def apply(
         tables, seen = [], []
         for one in runs:
             view = for_run(settings, one)
-            rows, features, told = _predict(
+            rows, features, told = predict_exams(
                 run_dir, view, one, stores[one.name], networks[one.name], split, found, out, force
             )
             tables.append(rows)
@@ -121,9 +119,6 @@ def apply(
         write_csv(out / "predictions.csv", predictions)
         _keep_features(out / "embeddings.parquet", seen)
     return Applied(out, predictions, _summary(predictions, run_dir, split), notes)
-
-
-# -- the run ----------------------------------------------------------------------------
 
 
 def settings_of(run_dir: Path) -> Study:
@@ -217,7 +212,7 @@ def _rules(
     An exam needs the roles that every one of `runs` reads; what only some of them read, it may lack.
     """
     rules = settings.cohort
-    read = [set(_seen_roles(for_run(settings, one))) for one in runs]
+    read = [set(seen_roles(for_run(settings, one))) for one in runs]
     if file is not None:
         given = load_study(file)
         _fits(given.cohort, rules, set.intersection(*read), file)
@@ -290,42 +285,6 @@ def _known_before(run_dir: Path, found: Found) -> list[str]:
     return [f"{again} exams are among the run's own: their predictions say nothing about new ones."] if again else []
 
 
-# -- predictions ------------------------------------------------------------------------
-
-
-def _predict(
-    run_dir: Path, view: Study, one: Run, store: Path, networks: list[tuple[dict[str, Any], Path]], split: str,
-    found: Found, out: Path, force: bool,
-) -> tuple[pd.DataFrame, list[pd.DataFrame], list[str]]:  # fmt: skip
-    """Rows of one run, the features behind them, and what to say about them."""
-    from scan2gene.predict.familiar import of_training, reasons_against
-    from scan2gene.preprocess.store import build_store
-
-    roles = _seen_roles(view)
-    training = of_training(run_dir, split, store, roles, run_dir / "apply" / "familiar.json")
-    hide = (lambda _: HIDDEN_REASON) if found.hidden else str
-    new_store = out / "store" / store.name
-    without = _without(found.exams, roles)
-    exams = found.exams[~found.exams["exam_id"].isin(without)]
-    manifest = build_store(new_store, exams, found.paths, roles, view.preprocess, hide)
-    unlike = reasons_against(exams, found.series, new_store, manifest, roles, training)
-    against = {exam: _joined(reasons) for exam, reasons in unlike.items() if reasons}
-    manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), view)
-    failed = _failed(manifest, view, exams["exam_id"])
-    refused = {} if force else {e: why for e, why in against.items() if e not in failed}
-    wanted = exams[~exams["exam_id"].isin({*failed, *refused})]
-    none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in networks]
-    logits, features = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else (none, [])
-    refused |= found.left_out | without
-    notes = [f"{one.name}: {training.ranges.told()}."]
-    if not any("likeness" in measures for measures in training.ranges.numbers.values()):
-        notes.append(
-            f"{one.name}: prepared volumes differ in their number of voxels, so whether a new exam correlates with the "
-            "mean of training is not checked; geometry and grey values are."
-        )
-    return _rows(view, one, networks, found.listed, logits, refused, failed, against), features, notes
-
-
 def _keep_features(path: Path, tables: list[pd.DataFrame]) -> None:
     """Write what the last layer of each network saw, as embeddings.parquet of a run has it; nothing without such."""
     from scan2gene.predict.table import write_embeddings
@@ -333,148 +292,6 @@ def _keep_features(path: Path, tables: list[pd.DataFrame]) -> None:
     path.unlink(missing_ok=True)
     if tables:
         write_embeddings(path, tables)
-
-
-def _seen_roles(view: Study) -> dict[str, Role]:
-    """Roles on which a run's answer depends: its channels, and what its steps are led by."""
-    led = {v for step in view.preprocess for o, v in step.options.items() if o in ("mask", "reference")}
-    return {n: r for n, r in view.cohort.roles.items() if n in input_roles(view) or n in led}
-
-
-def _without(exams: pd.DataFrame, roles: dict[str, Role]) -> dict[str, str]:
-    """Exams that lack a role which this run reads and others do not: exam_id -> reason."""
-    found: dict[str, list[str]] = {}
-    for name, role in roles.items():
-        column = f"role:{name}"
-        if not role.optional:
-            there = exams[column].notna() if column in exams else pd.Series(False, exams.index)
-            for exam in exams.loc[~there, "exam_id"]:
-                found.setdefault(exam, []).append(name)
-    return {exam: f"exam lacks {' and '.join(names)}, which this run reads" for exam, names in found.items()}
-
-
-def _joined(reasons: list[str]) -> str:
-    more = len(reasons) - _SHOWN
-    return "; ".join(reasons[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, view: Study) -> pd.DataFrame:
-    """The manifest with volumes set to failed that differ in shape or type from what networks were trained on."""
-    roles = input_roles(view)
-    trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
-
-    def seen(shape: str) -> str:
-        return shape if view.data.slices is None else shape.rpartition("x")[0]  # any number of slices will do
-
-    shapes, types = {seen(s) for s in trained["shape"]}, set(trained["dtype"])
-    manifest = manifest.copy()
-    for number, row in manifest.iterrows():
-        if row["status"] != "ok" or row["role"] not in roles:
-            continue
-        if seen(row["shape"]) not in shapes:
-            why = (
-                f"{row['role']}: prepared to {row['shape']} voxels, training volumes have {' or '.join(sorted(shapes))}"
-            )
-        elif row["dtype"] not in types:
-            why = f"{row['role']}: prepared as {row['dtype']}, training volumes are {' or '.join(types)}"
-        else:
-            continue
-        manifest.loc[number, ["status", "reason"]] = "failed", why
-    return manifest
-
-
-def _failed(manifest: pd.DataFrame, view: Study, exams: Iterable[str]) -> dict[str, str]:
-    """Exams that lack what the run sees, or of which a volume that is not optional could not be prepared."""
-    bad = manifest[manifest["status"] != "ok"]
-    needed = bad[~bad["role"].map(lambda r: view.cohort.roles[r].optional).astype(bool)]
-    seen = manifest[(manifest["status"] == "ok") & manifest["role"].isin(input_roles(view))]["exam_id"]
-    blind = bad[~bad["exam_id"].isin(seen)]
-    lacking = dict.fromkeys(set(exams) - set(seen), f"exam lacks {' and '.join(input_roles(view))}")
-    return lacking | pd.concat([needed, blind]).groupby("exam_id")["reason"].first().to_dict()
-
-
-def _logits(
-    view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], new_store: Path, manifest: pd.DataFrame,
-    exams: pd.DataFrame, store: Path,
-) -> tuple[list[dict[str, dict[str, np.ndarray]]], list[pd.DataFrame]]:  # fmt: skip
-    """Variant -> exam_id -> (T,), of every network, and its embeddings."""
-    import torch
-
-    from scan2gene.data.cohort import CohortTensors, load_cohort
-    from scan2gene.data.slices import load_slices
-    from scan2gene.predict.table import embedding_rows
-    from scan2gene.train.embedded import embedded_by
-    from scan2gene.train.fold import predict_fold
-    from scan2gene.train.fusion import answers
-    from scan2gene.train.networks import probes
-    from scan2gene.train.search import chosen_run
-    from scan2gene.train.source_run import read_record
-
-    roles, slices = input_roles(view), view.data.slices
-    labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    here = (new_store, manifest, exams, labels, roles, output_names(view))
-    trained = read_csv(store / "manifest.csv")
-    trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
-
-    def loaded(most: int | None) -> CohortTensors:
-        data = load_slices(*here, most) if slices else load_cohort(*here)
-        if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
-            # bytes are scaled on their way into a network, and in training these were not held as bytes
-            data = replace(data, images=data.images[torch.arange(len(data.exams))].float())
-        return data
-
-    data = loaded(slices.per_patient if slices else None)
-    found: list[dict[str, dict[str, np.ndarray]]] = []
-    features: list[pd.DataFrame] = []
-    parts = dict.fromkeys(data.exams["patient_id"], "apply")
-    embedded: dict[str, CohortTensors] = {}  # of frozen encoders, which folds share
-    for fold, folder in networks:
-        own = chosen_run(one, folder)
-        settled = for_run(view, own)
-        if settled.preprocess != view.preprocess:
-            raise RunError(
-                f"run {one.name} searched its preprocessing, so its folds share no prepared exam: not applied"
-            )
-        given = data
-        if slices and settled.data.slices and settled.data.slices.per_patient != slices.per_patient:  # of a search
-            given = loaded(settled.data.slices.per_patient)
-        if probes(own):
-            encoder = value_hash([own.model.model_dump(), read_record(folder)])
-            if encoder not in embedded:
-                embedded[encoder] = embedded_by(settled, own, folder, data)
-            given = embedded[encoder]
-        passed = predict_fold(settled, own, given, folder)
-        if settled.data.slices:
-            found.append(answers(settled.data.slices.fusion, passed, given, folder))
-            continue
-        found.append({v: dict(zip(data.exams["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
-        if passed.embeddings is not None:
-            features.append(embedding_rows(one.name, fold, parts, data.exams, passed.embeddings))
-    return found, features
-
-
-def _rows(
-    view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], listed: pd.DataFrame,
-    logits: list[dict[str, dict[str, np.ndarray]]], refused: dict[str, str], failed: dict[str, str],
-    against: dict[str, str],
-) -> pd.DataFrame:  # fmt: skip
-    """The prediction rows of every network and of their ensemble."""
-    from scan2gene.predict.table import prediction_rows
-
-    parts = dict.fromkeys(listed["patient_id"], "apply")
-    labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    reasons = failed | refused
-    tables = [
-        prediction_rows(one.name, fold, parts, listed, labels, outputs(view), values, reasons, variant)
-        for (fold, _), variants in zip(networks, logits, strict=True)
-        for variant, values in variants.items()
-    ]
-    rows = pd.concat(tables, ignore_index=True)
-    table = pd.concat([rows, ensemble(rows[rows["variant"] == "original"])], ignore_index=True)
-    table.loc[table["exam_id"].isin(refused), "status"] = "refused"
-    forced = (table["status"] == "ok") & table["exam_id"].isin(against)
-    table.loc[forced, "reason"] = "forced: " + table.loc[forced, "exam_id"].map(against)
-    return table[list(PREDICTION_COLUMNS)]
 
 
 def _late(run_dir: Path, settings: Study, predictions: pd.DataFrame) -> pd.DataFrame:

@@ -15,11 +15,11 @@ from scan2gene.core.machine import available_memory
 from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
-from scan2gene.defaults import with_choices
 from scan2gene.evaluate.power_tables import power_table, power_warnings
-from scan2gene.pipeline import run, series_paths
-from scan2gene.plan_costs import SECONDS, Cost, time_runs
+from scan2gene.plan.choices import with_choices
+from scan2gene.plan.costs import SECONDS, Cost, time_runs
 from scan2gene.report.planned import choices
+from scan2gene.stages.pipeline import run, series_paths
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a study leaves open, and what it will cost."""
