@@ -8,7 +8,6 @@ import pytest
 import torch
 import yaml
 
-from scan2gene import pipeline
 from scan2gene.commands.apply import apply
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin
@@ -18,6 +17,7 @@ from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.slices import load_slices
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import forward_variants
+from scan2gene.stages import pipeline
 from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network
 from tests.integration.slice_cohort import write_slice_study

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from scan2gene import pipeline
 from scan2gene.cohorts.split import parts_of
 from scan2gene.commands.apply import apply
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.leakage import LEAKY
 from scan2gene.core.study_file import load_study
+from scan2gene.stages import pipeline
 from tests.integration.slice_cohort import write_slice_study
 
 HONEST = {"name": "honest", "kind": "holdout", "test_fraction": 0.4}

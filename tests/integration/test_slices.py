@@ -11,10 +11,10 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from scan2gene import pipeline
 from scan2gene.commands.apply import apply
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.explain.fit import read_maps
+from scan2gene.stages import pipeline
 from tests.integration.road import edit
 from tests.integration.slice_cohort import write_slice_study
 
