@@ -37,13 +37,13 @@ def _family(**differences: float) -> pd.DataFrame:
 
 
 def test_equal_runs_are_not_called_highest_alone():
-    said = _sentence("auroc", _family(b=0.0), {})
+    said = _sentence("auroc", _family(b=0.0))
     assert "a and b are equal" in said and "highest" not in said
-    assert "a and b are equal and highest" in _sentence("auroc", _family(b=0.0, c=0.05), {})
-    assert "better than the other run" in _sentence("auroc", _family(b=0.0, c=0.2), {})
-    assert "better than 1 of 2" in _sentence("auroc", _family(b=0.0, c=0.2, d=0.05), {})
-    assert "a is highest" in _sentence("auroc", _family(b=0.05), {})
-    assert "a is highest" in _sentence("auroc", _family(b=np.nan), {})
+    assert "a and b are equal and highest" in _sentence("auroc", _family(b=0.0, c=0.05))
+    assert "better than the other run" in _sentence("auroc", _family(b=0.0, c=0.2))
+    assert "better than 1 of 2" in _sentence("auroc", _family(b=0.0, c=0.2, d=0.05))
+    assert "a is highest" in _sentence("auroc", _family(b=0.05))
+    assert "a is highest" in _sentence("auroc", _family(b=np.nan))
 
 
 def test_training_that_ended_at_its_best_epoch_is_not_called_hardly_trained(tmp_path):
