@@ -65,14 +65,19 @@ def _validation(values: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).choice(len(values), min(most, len(values) - 1), replace=False)
 
 
+def _sites(split: Split, site: pd.Series) -> list[str]:
+    """Names of all sites, of which every patient must have one."""
+    if site.isna().any():
+        lacking = ", ".join(site[site.isna()].index[:5])
+        raise CohortError(f"split {split.name} needs the site of every patient; none for {lacking}. See site_column.")
+    return sorted(site.unique())
+
+
 def _outside(split: Split, cohort: pd.DataFrame, site: pd.Series) -> frozenset[str]:
     """Patients of the sites that a split keeps out of development."""
     if not split.external:
         return frozenset()
-    if site.isna().any():
-        lacking = ", ".join(site[site.isna()].index[:5])
-        raise CohortError(f"split {split.name} needs the site of every patient; none for {lacking}. See site_column.")
-    known = sorted(site.unique())
+    known = _sites(split, site)
     for name in split.external:
         if name not in known:
             raise CohortError(f"split {split.name}: external site {unknown_name(name, known)}")
@@ -158,12 +163,7 @@ def _tests(split: Split, wide: pd.DataFrame, site: pd.Series, seed: int) -> Iter
     """(repeat, fold, which patients are tested) of one split."""
     n = len(wide)
     if split.kind == "leave_one_site_out":
-        if site.isna().any():
-            lacking = ", ".join(site[site.isna()].index[:5])
-            raise CohortError(
-                f"split {split.name} needs the site of every patient; none for {lacking}. See site_column."
-            )
-        names = sorted(site.unique())
+        names = _sites(split, site)
         if len(names) < 2:
             raise CohortError(f"split {split.name} needs two sites at least, found {names}")
         for fold, name in enumerate(names):

@@ -30,13 +30,8 @@ def store_pairs(store: Path, manifest: pd.DataFrame, roles: Sequence[str], kept:
     Returns:
         Columns `PAIR_COLUMNS`, one row per pair of patients and role, `one` and `two` patient ids.
     """
-    ready = manifest[(manifest["status"] == "ok") & manifest["role"].isin(roles)].reset_index(drop=True)
-    prints = _prints(store, ready, kept)
-    tables = [pd.DataFrame(columns=list(PAIR_COLUMNS))]
-    for role, rows in ready.groupby("role", sort=False):
-        if len(rows) > 1:
-            tables.append(pairs_of(prints[rows.index], list(rows["patient_id"])).assign(role=role))
-    return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)[list(PAIR_COLUMNS)]
+    ready = _ready(manifest, roles)
+    return _by_role(_prints(store, ready, kept), ready)
 
 
 def twins_across(
@@ -49,16 +44,24 @@ def twins_across(
         roles: Of kind intensity.
         kept: File with prints, for each store.
     """
-    tables = [pd.DataFrame(columns=list(PAIR_COLUMNS))]
     ready, prints = [], []
     for number, ((store, manifest), file) in enumerate(zip(stores, kept, strict=True)):
-        rows = manifest[(manifest["status"] == "ok") & manifest["role"].isin(roles)].reset_index(drop=True)
+        rows = _ready(manifest, roles)
         ready.append(rows.assign(patient_id=f"{number}/" + rows["patient_id"]))
         prints.append(_prints(store, rows, file))
-    everyone, every = pd.concat(ready, ignore_index=True), np.concatenate(prints)
-    for role, rows in everyone.groupby("role", sort=False):
+    return _by_role(np.concatenate(prints), pd.concat(ready, ignore_index=True))
+
+
+def _ready(manifest: pd.DataFrame, roles: Sequence[str]) -> pd.DataFrame:
+    return manifest[(manifest["status"] == "ok") & manifest["role"].isin(roles)].reset_index(drop=True)
+
+
+def _by_role(prints: np.ndarray, volumes: pd.DataFrame) -> pd.DataFrame:
+    """`pairs_of` each role's volumes, whose prints lie in the order of their rows."""
+    tables = [pd.DataFrame(columns=list(PAIR_COLUMNS))]
+    for role, rows in volumes.groupby("role", sort=False):
         if len(rows) > 1:
-            tables.append(pairs_of(every[rows.index], list(rows["patient_id"])).assign(role=role))
+            tables.append(pairs_of(prints[rows.index], list(rows["patient_id"])).assign(role=role))
     return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)[list(PAIR_COLUMNS)]
 
 

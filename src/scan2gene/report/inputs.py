@@ -62,6 +62,12 @@ class Inputs:
         rows = self.split.loc[self.split["split"] == split, ["repeat", "fold"]].drop_duplicates()
         return sorted(rows.itertuples(index=False, name=None))
 
+    def training_seconds(self, run: str, split: str) -> float | None:
+        """What the fits of a run on a split took; None where no stamp says so."""
+        stages = {f"train/{run}/{split}-r{r}-f{f}" for r, f in self.folds(split)}
+        seconds = [s["seconds"] for s in self.stamps if s["stage"] in stages and "seconds" in s]
+        return sum(seconds) if seconds else None
+
     def history(self, run: str, split: str) -> Iterator[tuple[int, int, pd.DataFrame]]:
         """(repeat, fold, history.csv) of a run's fits that have one; a baseline has none."""
         for repeat, fold in self.folds(split):

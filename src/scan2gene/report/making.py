@@ -104,13 +104,11 @@ def augmentation(inputs: Inputs) -> list[dict[str, Any]]:
 
 def training(inputs: Inputs) -> list[dict[str, Any]]:
     """Per run and split: fits, epochs, seconds, speed, curves, and what looks wrong."""
-    seconds = {s["stage"]: s["seconds"] for s in inputs.stamps if "seconds" in s}
     seen = _exams_of_an_epoch(inputs)
     found = []
     for run in inputs.study.runs:
         for split in inputs.study.splits:
-            keys = [f"train/{run.name}/{split.name}-r{r}-f{f}" for r, f in inputs.folds(split.name)]
-            timed = [seconds[k] for k in keys if k in seconds]
+            seconds = inputs.training_seconds(run.name, split.name)
             settings = for_run(inputs.study, run).train
             fits = [_fit(r, f, table, settings) for r, f, table in inputs.history(run.name, split.name)]
             fits = [fit for fit in fits if fit["best"]]
@@ -119,8 +117,8 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
                     "run": run.name,
                     "split": split.name,
                     "model": run.model.name,
-                    "fits": len(keys),
-                    "seconds": duration(sum(timed)) if timed else "not recorded",
+                    "fits": len(inputs.folds(split.name)),
+                    "seconds": "not recorded" if seconds is None else duration(seconds),
                     "speed": _speed(seen, run.name, split.name, fits),
                     "epochs": _spread([len(fit["epoch"]) for fit in fits]),
                     "best": _spread([fit["best"] for fit in fits]),

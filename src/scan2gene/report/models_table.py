@@ -78,8 +78,7 @@ def _row(inputs: Inputs, run: Run, split: str, target: str, found: Scores, begun
         for row in inputs.thresholds
         if (row["run_id"], row["split"], row["target"]) == (run.name, split, target)
     ]
-    stages = {f"train/{run.name}/{split}-r{r}-f{f}" for r, f in inputs.folds(split)}
-    seconds = [s["seconds"] for s in inputs.stamps if s["stage"] in stages and "seconds" in s]
+    seconds = inputs.training_seconds(run.name, split)
     columns = baseline_columns(run)
     return {
         "run": run.name,
@@ -91,8 +90,8 @@ def _row(inputs: Inputs, run: Run, split: str, target: str, found: Scores, begun
         "thresholds": (min(cuts), max(cuts)) if len(set(cuts)) > 1 else None,
         "parameters": begun.parameters,
         "trained": begun.trained,
-        "seconds": sum(seconds) if seconds else None,
-        "time": duration(sum(seconds)) if seconds else "not recorded",
+        "seconds": seconds,
+        "time": "not recorded" if seconds is None else duration(seconds),
     }
 
 

@@ -12,13 +12,11 @@ from scan2gene.stats.intervals import Estimate
 
 def searched(inputs: Inputs) -> dict[str, Any]:
     """Searches by run and split, and what validation promised of every run; empty without a search."""
-    seconds = {s["stage"]: s["seconds"] for s in inputs.stamps if "seconds" in s}
     found = []
     for run in inputs.study.runs:
         for split in inputs.study.splits if run.search else ():
             folds = [_fold(inputs, run.name, split.name, r, f) for r, f in inputs.folds(split.name)]
-            keys = [f"train/{run.name}/{split.name}-r{r}-f{f}" for r, f in inputs.folds(split.name)]
-            timed = [seconds[k] for k in keys if k in seconds]
+            seconds = inputs.training_seconds(run.name, split.name)
             done = [f for f in folds if f]
             found.append(
                 {
@@ -28,7 +26,7 @@ def searched(inputs: Inputs) -> dict[str, Any]:
                     "trials": run.search.trials if run.search else 0,
                     "fits": sum(f["trials"] for f in done),
                     "failed": sum(f["failed"] for f in done),
-                    "time": duration(sum(timed)) if timed else "not recorded",
+                    "time": "not recorded" if seconds is None else duration(seconds),
                     "folds": done,
                 }
             )
