@@ -23,6 +23,7 @@ from scan2gene.models.checkpoint import read_checkpoint
 from scan2gene.models.weights import WEIGHTS
 from scan2gene.predict.forward import forward
 from scan2gene.train.fold import load_network
+from scan2gene.train.start import described
 from tests.integration.road import edit, nifti_study, shell
 from tests.stand_in import accept, write_stand_in
 
@@ -201,6 +202,15 @@ def test_a_file_that_is_not_of_this_network_is_one_clear_line(file, weights, sai
     assert said in message
     assert "\n" not in message
     assert not (tmp_path / "run").exists()
+
+
+def test_check_says_what_a_file_holds(shelf, tmp_path):
+    known = described(shelf / "resnet_10_23dataset.pth")
+    assert known[0].startswith("resnet_10_23dataset.pth: 72 tensors, such as conv1.weight (64, 1, 7, 7, 7), ")
+    assert any(line.startswith(f"{NAME}; sha256 as ") for line in known)
+    assert known[-1].startswith("60 of 60 encoder tensors fit resnet10")
+    own = described(_plain(tmp_path, "resnet10", name="resnet_10_23dataset.pth"))
+    assert "another sha256: not the released file" in own[2] and "weights.geometry" in own[3]
 
 
 def test_an_unknown_file_loads_with_its_geometry_and_adapted_channels(tmp_path):

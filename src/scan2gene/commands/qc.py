@@ -116,9 +116,9 @@ def _prepared(study: Study, out: Path) -> Sheet:
     tiles.sort(key=lambda tile: place[tile.exam_id])
     exams = _exams(cohort, read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS))
     # the settings of a run with pseudonyms name neither key nor exclude file, those of its study do
-    veil = None if study.cohort.pseudonyms == HIDDEN else pseudonymiser(study, out)
+    names = None if study.cohort.pseudonyms == HIDDEN else pseudonymiser(study, out)
     roles_taken = read_csv(out / "roles.csv", ROLE_COLUMNS)
-    return exams, tiles, _excluded(study, veil.rows if veil else None), str, roles_taken
+    return exams, tiles, _excluded(study, names.rows if names else None), str, roles_taken
 
 
 def _tile(
