@@ -30,8 +30,6 @@ from scan2gene.phantom.patients import STRIPE_PERIOD_MM, Patient, best_auroc
 from scan2gene.predict.table import prediction_rows
 from scan2gene.radiomics.clinical import clinical_columns, clinical_logits, fit_clinical
 from scan2gene.recipes import recipe_text
-from scan2gene.report.verdict import against_chance
-from scan2gene.stats.intervals import Estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "runs" / "seeds"
@@ -149,9 +147,15 @@ def auroc_rows(metrics: pd.DataFrame) -> dict[str, dict[str, Any]]:
     found = {}
     for run, row in rows.iterrows():
         value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
-        kind, _ = against_chance(Estimate(value, low, high))
-        found[str(run)] = {"auroc": value, "low": low, "high": high, "verdict": kind}
+        found[str(run)] = {"auroc": value, "low": low, "high": high, "verdict": verdict(low, high)}
     return found
+
+
+def verdict(low: float | None, high: float | None) -> str:
+    """An interval of an AUROC against 0.5."""
+    if low is None or high is None:
+        return "unknown"
+    return "better" if low > 0.5 else "worse" if high < 0.5 else "chance"
 
 
 def called(cohorts: list[dict[str, Any]], run: str, verdict: str) -> int:

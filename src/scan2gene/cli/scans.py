@@ -9,6 +9,7 @@ import typer
 
 from scan2gene.cli.tables import LINES, print_kinds
 from scan2gene.core.errors import Scan2GeneError
+from scan2gene.core.text import file_size
 
 
 def index(
@@ -48,7 +49,7 @@ def qc(
     from scan2gene.commands.qc import summary
 
     page, counts = write_qc(source, out, prepared, run)
-    typer.echo(f"{page} ({page.stat().st_size / 1e6:.1f} MB): {summary(counts)}")
+    typer.echo(f"{page} ({file_size(page.stat().st_size)}): {summary(counts)}")
 
 
 def preview(

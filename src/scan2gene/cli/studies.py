@@ -10,6 +10,7 @@ import typer
 
 from scan2gene.cli.options import Changes, Out, StudyFile
 from scan2gene.cli.tables import print_results
+from scan2gene.core.text import number_text
 
 
 def run(
@@ -77,4 +78,4 @@ def demo(
 
     folder, best = run_demo(out, patients, effect, seed)
     print_results(folder)
-    typer.echo(f"No classifier can exceed an expected AUROC of {best:.3f} on these synthetic patients.")
+    typer.echo(f"No classifier can exceed an expected AUROC of {number_text(best)} on these synthetic patients.")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from scan2gene.core.text import interval_text, number_text
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -27,7 +29,7 @@ def print_kinds(series: pd.DataFrame) -> None:
     )
     columns = {"sequence": series["sequence"], "plane": series["plane"], "format": series["format"], "called": called}
     kinds = series.assign(**columns).value_counts(list(columns), sort=False).sort_values(ascending=False, kind="stable")
-    table = Table("series", *columns, caption=f"{len(kinds) - LINES} kinds more" if len(kinds) > LINES else None)
+    table = Table("series", *columns, caption=f"{len(kinds) - LINES:,} more kinds" if len(kinds) > LINES else None)
     for texts, count in kinds[:LINES].items():
         table.add_row(str(count), *[Text(str(text)) for text in texts])
     Console(width=None if sys.stdout.isatty() else 110).print(table)
@@ -52,8 +54,8 @@ def print_results(folder: Path) -> None:
     for row in metrics[metrics["metric"] == "auroc"].itertuples():
         mean = row.target == MEAN
         few = str(row.reason) if row.value != row.value else ""
-        value = "cannot be estimated" if few else f"{row.value:.3f}"
-        between = few or (f"{row.low:.3f} to {row.high:.3f}" if row.low == row.low else str(row.reason))
+        value = "cannot be estimated" if few else number_text(row.value)
+        between = few or (interval_text(row.low, row.high) if row.low == row.low else str(row.reason))
         between, said = "as above" if few and few in said else between, said | {few}
         positive = "" if mean else f"{row.n_positive:.0f}"
         table.add_row(
@@ -77,7 +79,7 @@ def print_applied(summary: pd.DataFrame) -> None:
     table = Table("run", "patient", "exam", "target", "probability", "threshold", "decision", "status and reason")
     for row in summary.itertuples():
         exam = row.exam_id if len(row.exam_id) < 20 else f"...{row.exam_id[-16:]}"
-        figures = ["" if v != v else f"{v:.3f}" for v in (row.prob, row.threshold)]
+        figures = ["" if v != v else number_text(v) for v in (row.prob, row.threshold)]
         why = f"{row.status}: {row.reason}" if row.reason else row.status
         cells = [row.run_id, row.patient_id, exam, row.target, *figures, row.decision, why]
         table.add_row(*[Text(str(cell)) for cell in cells])

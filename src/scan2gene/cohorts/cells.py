@@ -13,6 +13,7 @@ import pandas as pd
 
 from scan2gene.core.characters import plain_dashes, plain_text
 from scan2gene.core.errors import CohortError
+from scan2gene.core.text import listed
 
 # Spellings of "not known" met in public cohorts; they become null, never 0.
 MISSING = frozenset(
@@ -112,10 +113,10 @@ def decimal_mark(cells: Iterable[str], what: str, given: str | None = None) -> s
     settling = {next(iter(found)): cell for cell, found in read.items() if len(found) == 1}
     if len(settling) == 1:
         return next(iter(settling))
-    shown = ", ".join(map(repr, unclear[:SHOWN])) + (f" and {len(unclear) - SHOWN} more" if unclear[SHOWN:] else "")
+    shown = listed(map(repr, unclear), most=SHOWN)
     first = read[unclear[0]]
     why = (
-        f"other cells disagree ({' and '.join(map(repr, settling.values()))})" if settling
+        f"other cells disagree ({listed(map(repr, settling.values()))})" if settling
         else "no other cell settles it"
     )  # fmt: skip
     raise CohortError(

@@ -25,6 +25,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import Cohort, Target, label_files
 from scan2gene.core.tables import EXCLUSION_COLUMNS
+from scan2gene.core.text import clauses
 from scan2gene.core.text_table import read_text_table
 from scan2gene.imaging.patients import with_patients
 from scan2gene.privacy.persons import two_persons
@@ -181,9 +182,12 @@ def _excluded_ids(rules: Cohort) -> dict[str, str]:
 def _narrow(series: pd.DataFrame, reasons: pd.Series, step: str, flow: Flow) -> pd.DataFrame:
     kept = flow.narrow(series, reasons, step, "series")
     if kept.empty:
-        why = "; ".join(
-            f"{n} x {reason}{_of_patients(series.loc[reasons == reason, 'patient_id'])}"
-            for reason, n in list(counts(reasons).items())[:_SHOWN]
+        why = clauses(
+            (
+                f"{n} x {reason}{_of_patients(series.loc[reasons == reason, 'patient_id'])}"
+                for reason, n in counts(reasons).items()
+            ),
+            _SHOWN,
         )
         raise CohortError(f"of {len(series)} series none is left at the step '{step}': {why}. See series.csv.")
     return kept

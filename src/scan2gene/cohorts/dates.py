@@ -13,6 +13,7 @@ from scan2gene.cohorts.labels import MISSING, place_of
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_cohort import Cohort, Dates
+from scan2gene.core.text import clauses
 
 _EXCEL_DAY_ZERO = datetime.date(1899, 12, 30)  # so that serial numbers after February 1900 fall right
 _MONTHS = ("%d-%b-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y")
@@ -118,7 +119,7 @@ def in_time(exams: pd.DataFrame, table: pd.DataFrame, rules: Cohort, source: str
         reasons = reasons.mask((reasons == "") & (after > 0), late)
     kept = flow.narrow(exams, reasons, "exams of the right time", "exams")
     if kept.empty:
-        why = "; ".join(f"{n} x {r}" for r, n in list(flow.steps[-1]["left_out"].items())[:_SHOWN])
+        why = clauses((f"{n} x {r}" for r, n in flow.steps[-1]["left_out"].items()), _SHOWN)
         raise CohortError(f"no exam is of the right time (cohort.dates): {why}.")
     return kept
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from scan2gene.cohorts.curate import find_exams
 from scan2gene.cohorts.draft_targets import several_classes, target_lines, target_warnings
-from scan2gene.cohorts.draft_text import listed, one_line, scalar, single, slug
+from scan2gene.cohorts.draft_text import one_line, scalar, single, study_name
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.guess_columns import (
     date_columns,
@@ -60,15 +60,15 @@ def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> 
     used = images + [g for g in used if g.kind == "label"][:1]
     contests = _contested(seen, used)
     classes = several_classes(seen, [*chosen, *others])
-    names = ", ".join(t.column for t in chosen)
+    names, sequences = (", ".join(n) for n in ([t.column for t in chosen], [g.name for g in images]))
     lines = [
         f"# Drafted by `scan2gene new` from {seen.n_series} series and {len(seen.table)} label rows. What follows is",
         "# guessed; beside every guess stands what was seen. Check it, then:",
         f"#   scan2gene curate {out.name}     who is in, who is not and why",
         f"#   scan2gene plan {out.name}       what these patients can show, and what it will cost",
         f"#   scan2gene run {out.name}",
-        f"name: {scalar(slug(out.stem))}",
-        f"question: {scalar(f'Can {names} be predicted from {listed(g.name for g in images)} MRI?')}",
+        f"name: {scalar(study_name(out.stem))}",
+        f"question: {scalar(f'Can {names} be predicted from {sequences} MRI?')}",
         "seed: 2026",
         "",
         "cohort:",
@@ -106,7 +106,7 @@ def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: lis
     if seen.mutations:
         lines.append("  # sequenced: cases_sequenced.txt   # ids of all who were sequenced; else who has a row counts")
     if seen.sheet:
-        lines.append(f"  sheet: {scalar(seen.sheet)}                 # of {listed(sheets(labels))}")
+        lines.append(f"  sheet: {scalar(seen.sheet)}                 # of {', '.join(sheets(labels))}")
     lines += [f"  # {line}" for line in guess.told]
     if guess.others:
         lines.append("  # other columns with ids of scans: " + ", ".join(f"{c} ({n})" for c, n in guess.others))
@@ -131,7 +131,7 @@ def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: lis
     dated = [c for c in date_columns(seen.table) if c not in targets][:6]
     if dated:
         lines.append(f"  # dates: {{reference_column: {scalar(dated[0])}, window_days: [-90, 0]}}")
-        lines.append(f"  #   columns with dates or days: {listed(dated)}")
+        lines.append(f"  #   columns with dates or days: {', '.join(dated)}")
     if any(g.kind == "label" for g in seen.roles):
         lines.append("  # min_lesion: {role: mask, volume_mm3: 100}")
     lines.append("  # exclude_file: exclude.csv  # patient_id or series_id, and reason")
@@ -144,7 +144,7 @@ def _clinical_lines(seen: Seen, targets: list[str]) -> list[str]:
     columns = [c for c in (age, sex) if c and c not in targets]
     lines = [f"  # {remark}" for remark in [*remarks, why] if remark]
     if unknown:
-        cells = listed(map(single, unknown))
+        cells = ", ".join(map(single, unknown))
         lines.append(f"  unknown: [{cells}]   # cells of {age} that are no numbers: 'not known', wherever they stand")
     if columns:
         named = ", ".join(map(scalar, columns))
@@ -181,7 +181,7 @@ def _exclude_lines(seen: Seen) -> list[str]:
     rules = _exclude_rules(seen)
     if "StudyDescription" in rules:
         hit = found_in(seen.series, "StudyDescription", _PROCEDURES, "exclude")
-        lines.append(f"  # {hit.sum()} series: " + listed(f"{t!r}" for t in text[hit].unique()[:3]))
+        lines.append(f"  # {hit.sum()} series: " + ", ".join(f"{t!r}" for t in text[hit].unique()[:3]))
     if "BurnedInAnnotation" in rules:
         lines.append(f"  # {_burned_in(seen)} series with text burned into their pixels, which may be a name")
     if "path" in rules:

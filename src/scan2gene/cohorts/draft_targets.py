@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scan2gene.cohorts.draft_text import cell, listed, scalar, slug, unique
+from scan2gene.cohorts.draft_text import cell, scalar, study_name, unique
 from scan2gene.cohorts.genomics import GROUPS
 from scan2gene.cohorts.guess_columns import (
     DESCRIBES,
@@ -17,6 +17,7 @@ from scan2gene.cohorts.guess_columns import (
     one_class,
 )
 from scan2gene.cohorts.seen import Seen
+from scan2gene.core.text import listed
 
 MAX_OTHERS = 20  # columns that stand as comments
 
@@ -38,7 +39,7 @@ def target_lines(
     ready = [t for t in others[:MAX_OTHERS] if not t.doubts or DESCRIBES not in t.doubts]
     shown = [*ready, *(t for t in others[:MAX_OTHERS] if t not in ready)]
     against = [one for _, one in classes]
-    names = unique(slug(t.name or t.column, "target") for t in (*chosen, *shown, *against))
+    names = unique(study_name(t.name or t.column, "target") for t in (*chosen, *shown, *against))
     lines = [_line(t, name, seen.mutations) for t, name in zip((*chosen, *shown, *against), names, strict=True)]
     first, second = len(chosen), len(chosen) + len(shown)
     found = [f"  {line}" for line in lines[:first]]
@@ -46,11 +47,11 @@ def target_lines(
         found.append("  # other columns with two classes:")
         found += [f"  # {line}" for line in lines[first:second]]
     if len(others) > MAX_OTHERS:
-        found.append(f"  # and {len(others) - MAX_OTHERS} more: {listed(t.column for t in others[MAX_OTHERS:])}")
+        found.append(f"  # and {len(others) - MAX_OTHERS} more: {', '.join(t.column for t in others[MAX_OTHERS:])}")
     if classes:
         found.append("  # columns with more than two classes, and how one class against the others is written:")
     for (guess, _), line in zip(classes, lines[second:], strict=True):
-        counts = listed(f"{value} {n}" for value, n in guess.counts.items())
+        counts = ", ".join(f"{value} {n}" for value, n in guess.counts.items())
         doubt = "".join(f"; {d}" for d in guess.doubts)
         found += [f"  #   {guess.column}: {counts}{doubt}", f"  # {line}"]
     return found
@@ -101,12 +102,12 @@ def _line(target: TargetGuess, name: str, mutations: bool) -> str:
     counts = f"{target.counts[0]} / {target.counts[1]}{' sides' if target.sides else ''}"
     told = "".join(f"; {d}" for d in target.doubts)
     if mutations:
-        genes = listed(map(scalar, GROUPS.get(target.column, (target.column,))))
+        genes = ", ".join(map(scalar, GROUPS.get(target.column, (target.column,))))
         return f"{scalar(name)}: {{genes: [{genes}]}}   # {counts}{told}"
     keys = [f"column: {scalar(target.column)}"] if name != target.column else []
     if target.sides:
         keys = [f"left: {scalar(target.sides[0])}", f"right: {scalar(target.sides[1])}"]
     for key, cells in (("positive", target.positive), ("negative", target.negative), ("unknown", target.unknown)):
-        keys += [f"{key}: [{listed(map(cell, cells))}]"] if cells else []
+        keys += [f"{key}: [{', '.join(map(cell, cells))}]"] if cells else []
     rule = "; positive by meaning" if target.by_meaning and not target.name else ""
     return f"{scalar(name)}: {{{', '.join(keys)}}}   # {counts}{rule}{told}"

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import yaml
 
+from scan2gene.core.text import slug
+
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_/ ().+-]*[A-Za-z0-9)]|[A-Za-z]")
 _TRUTH = {"y", "n", "yes", "no", "on", "off", "true", "false"}  # of some YAML reader
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]+")
@@ -29,9 +31,9 @@ def single(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def slug(text: str, default: str = "study") -> str:
+def study_name(text: str, default: str = "study") -> str:
     """A name that a study file accepts."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.") or default
+    return slug(text, "_.-").strip("-_.") or default
 
 
 def unique(names: Iterable[str]) -> list[str]:
@@ -45,11 +47,6 @@ def unique(names: Iterable[str]) -> list[str]:
         taken.add(free)
         found.append(free)
     return found
-
-
-def listed(names: Iterable[object]) -> str:
-    """Names with commas between."""
-    return ", ".join(str(n) for n in names)
 
 
 def one_line(text: str) -> str:

@@ -22,6 +22,7 @@ from scan2gene.core.download import NotDownloaded, download, forget, get_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import write_text
 from scan2gene.core.tables import table_as_meant, write_csv
+from scan2gene.core.text import file_size
 
 ENDPOINT = "https://{bucket}.s3.amazonaws.com"
 RECORD = "fetched.csv"  # one row per series that is whole
@@ -249,4 +250,4 @@ def _check_room(folder: Path, todo: Sequence[Mapping[str, Any]]) -> None:
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
     if needed > free:
-        raise CohortError(f"{needed / 1e9:.1f} GB are to come, and {folder} has room for {free / 1e9:.1f} GB")
+        raise CohortError(f"{file_size(needed)} are to come, and {folder} has room for {file_size(free)}")

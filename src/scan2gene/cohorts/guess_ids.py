@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from scan2gene.cohorts.ids import near_ids
+from scan2gene.core.text import listed
 
 _DELIMITER = r"[-_. ]"
 _MAX_PARTS = 6  # an id has at most so many parts between delimiters
@@ -104,14 +105,13 @@ def _exact(series: pd.DataFrame, below: Sequence[str], table: pd.DataFrame, colu
     return PatientGuess(column, pattern, None, None, len(ids & listed), len(ids), tuple(told), others)
 
 
-def _lost(ids: set[str], listed: set[str]) -> list[str]:
+def _lost(ids: set[str], in_table: set[str]) -> list[str]:
     """Which scanned patients the table lacks, and what would have to be ignored to find them."""
-    missing = sorted(ids - listed)
+    missing = sorted(ids - in_table)
     if not missing:
         return []
-    shown = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
-    lines = [f"not in the table: {shown}"]
-    for scan, (label, what) in list(near_ids(missing, listed - ids).items())[:1]:
+    lines = [f"not in the table: {listed(missing, most=_SHOWN)}"]
+    for scan, (label, what) in list(near_ids(missing, in_table - ids).items())[:1]:
         lines.append(f"the table has {label} where the scans have {scan}: only {what} would have to be ignored")
     return lines
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from scan2gene.cohorts.draft_text import unique
 from scan2gene.cohorts.guess_phases import phases
+from scan2gene.core.text import clauses
 from scan2gene.imaging.sequence import TIME_POINT, without_time_points
 
 _MASK = {"mask", "masks", "seg", "segm", "segs", "segmentation", "segmentations", "dseg", "label", "labels", "labelsTr",
@@ -207,8 +208,7 @@ def _by_sequence(rows: pd.DataFrame, others: pd.DataFrame) -> tuple[str, str, st
 
 def _by_description(rows: pd.DataFrame, others: pd.DataFrame) -> tuple[str, str, str] | None:
     counts = rows["SeriesDescription"].value_counts()
-    told = "; ".join(f"{n} x {text!r}" for text, n in counts.head(4).items())
-    told += f" and {len(counts) - 4} more descriptions" if len(counts) > 4 else ""
+    told = clauses((f"{n} x {text!r}" for text, n in counts.items()), 4, "description")
     tries = [pattern for name, pattern in _DESCRIBED if name == rows["guess"].iloc[0]]
     if len(counts) <= _ENUMERATED and (counts.index != "").all():
         tries.append("^(?:" + "|".join(literal(text) for text in counts.index) + ")$")

@@ -16,6 +16,7 @@ import pandas as pd
 
 from scan2gene.cohorts.public import public_cohort
 from scan2gene.core.errors import CohortError
+from scan2gene.core.text import file_size
 
 COLUMNS = (
     "collection_id", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "StudyDescription", "Modality",
@@ -109,20 +110,16 @@ def told(what: Wanted) -> list[str]:
     lines = [
         f"{what.name}: {card.title}",
         f"{series['PatientID'].nunique()} of {what.patients_there} patients, {len(series)} MR series, "
-        f"{what.files} files, {_size(what.size_bytes)}",
+        f"{what.files} files, {file_size(what.size_bytes)}",
     ]
     for (licence, source), n in series.groupby(["license_short_name", "source_DOI"]).size().items():
         lines.append(f"licence {licence} for {n} series; cite https://doi.org/{source}")
     if card.series:
         own = series[described(series, card.series)]
         if 0 < len(own) < len(series):
-            share = _size(float(own["series_size_MB"].sum()) * 1e6)
+            share = file_size(float(own["series_size_MB"].sum()) * 1e6)
             lines.append(f"its study file takes {len(own)} of these series, {share}: --series '{card.series}'")
     return lines
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
 
 
 def described(series: pd.DataFrame, pattern: str) -> pd.Series:

@@ -14,6 +14,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import SIDES
 from scan2gene.core.study_cohort import Target
 from scan2gene.core.tables import LABEL_COLUMNS
+from scan2gene.core.text import listed
 
 SEXES = {"f": 0, "female": 0, "w": 0, "woman": 0, "m": 1, "male": 1, "man": 1}
 _GENES: dict[str, int | None] = {"1": 1, "0": 0, "": None}
@@ -148,7 +149,7 @@ def _gather(
     differ = known["value"].to_numpy() != known[patient_column].map(value_of).to_numpy()
     contradicting = set(known.loc[differ, patient_column])
     for patient, group in known[known[patient_column].isin(contradicting)].groupby(patient_column, sort=True):
-        cells = " and ".join(
+        cells = listed(
             f"{name}={v:.0f} at {place_of(source, r)}" for v, r in zip(group["value"], group.index, strict=True)
         )
         who = f"patient {patient}{f', side {side},' if side else ''}"

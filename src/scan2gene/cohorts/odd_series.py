@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.text import dimensions, listed
+
 OUTLIER = 3.0  # times the middle field of view of a role, or one such part of it
 _NAMED = 5  # patients named in a line
 
@@ -32,12 +34,12 @@ def odd_series(cohort: pd.DataFrame, series: pd.DataFrame) -> Iterator[str]:
         fields = np.array([_field_mm(row) for row in own.to_dict("records")], float).reshape(-1, 3)
         odd = unlike(fields)
         if odd.any():
-            middle = " x ".join(f"{v:.0f}" for v in np.median(fields, axis=0))
-            first = fields[odd][0]
+            middle, first = (dimensions(np.rint(f)) for f in (np.median(fields, axis=0), fields[odd][0]))
+            patients = listed(sorted(set(rows["patient_id"][odd])), most=_NAMED)
             yield (
                 f"{role}: a field of view over {OUTLIER:g} times larger or smaller than the middle one, {middle} mm, "
-                f"in {_names(rows['patient_id'][odd])} (first: {' x '.join(f'{v:.0f}' for v in first)} mm): is the "
-                "voxel size in the header right? cohort.exclude_file leaves patients out"
+                f"in {patients} (first: {first} mm): is the voxel size in the header right? cohort.exclude_file leaves "
+                "patients out"
             )
 
 
@@ -54,9 +56,3 @@ def _field_mm(row: dict) -> list[float]:
     """Sorted, so that planes and storage orders compare."""
     counts = [float(n) for n in str(row["shape"]).split("x")[:3]]
     return sorted(float(row[f"spacing_{axis}_mm"]) * n for axis, n in zip("ijk", counts, strict=True))
-
-
-def _names(patients: pd.Series) -> str:
-    names = sorted(set(patients))
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(str, names[:_NAMED])) + more

@@ -24,6 +24,7 @@ from scan2gene.cohorts.labels import MISSING, canonical
 from scan2gene.cohorts.maf import is_maf
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
+from scan2gene.core.text import clauses, listed, sentences
 from scan2gene.imaging.index import index
 from scan2gene.imaging.patients import below_roots, with_patients
 
@@ -166,22 +167,20 @@ def _nothing_to_draft(seen: Seen, found: Sequence[TargetGuess]) -> str:
     classes = class_columns(seen.table, seen.patients.column, seen.scanned)
     parts = []
     if found:
-        told = ", ".join(f"{t.column} ({', '.join((*t.positive, *t.negative))})" for t in found[:_SHOWN])
+        told = listed((f"{t.column} ({', '.join((*t.positive, *t.negative))})" for t in found), most=_SHOWN)
         parts.append(f"two classes, but they describe patient or scan: {told}")
     if classes:
-        told = "; ".join(f"{c.column} ({', '.join(f'{v} {n}' for v, n in c.counts.items())})" for c in classes[:_SHOWN])
-        parts.append(f"3 to 20 classes: {told}")
+        columns = (f"{c.column} ({', '.join(f'{v} {n}' for v, n in c.counts.items())})" for c in classes)
+        parts.append(f"3 to 20 classes: {clauses(columns, _SHOWN)}")
     named = {c for t in found for c in t.sides or (t.column,)} | {c.column for c in classes} | {seen.patients.column}
     others = [c for c in seen.table.columns if c and c not in named]
     if others:
-        more = f" and {len(others) - 12} more" if len(others) > 12 else ""
         parts.append(
-            f"without two to twenty classes among these {len(seen.scanned)} patients: {', '.join(others[:12])}{more}"
+            f"without two to twenty classes among these {len(seen.scanned)} patients: {listed(others, most=12)}"
         )
     best = next((c for c in classes if not c.doubts), classes[0] if classes else None)
     against = (
         f", or one class against the others with --target '{best.column}={next(iter(best.counts))}'" if best else ""
     )
-    told = ". ".join(f"{p[0].upper()}{p[1:]}" for p in parts)
-    told = told or f"The table has no column but {seen.patients.column}"
+    told = sentences(parts) or f"The table has no column but {seen.patients.column}"
     return f"no column is drafted as a target by itself. {told}. Choose one with --target COLUMN{against}."

@@ -30,6 +30,7 @@ from scan2gene.core.tables import (
     write_csv,
     write_parquet,
 )
+from scan2gene.core.text import listed
 from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, WEIGHT_COLUMNS, WEIGHTS, late_applied
 from scan2gene.privacy.pseudonyms import pseudonymiser
@@ -164,7 +165,7 @@ def _networks(settings: Study, run: str | None) -> tuple[list[Run], list[str]]:
     networks = [one for one in asked if not is_classical(one)]
     if not networks:
         raise RunError(
-            f"{' and '.join(one.name for one in asked)}: a model on columns of the label table, which new exams do "
+            f"{listed(one.name for one in asked)}: a model on columns of the label table, which new exams do "
             "not have. Only networks can be applied."
         )
     if is_leaky(settings):

@@ -12,6 +12,7 @@ import pandas as pd
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
 from scan2gene.core.tables import EXTERNAL, PARTS, table_as_meant
+from scan2gene.core.text import listed
 from scan2gene.evaluate.leakage import FOLD, Check, Parts, one_person, patients_apart, shared_files, twin_images
 from scan2gene.evaluate.score_table import UNKNOWN
 
@@ -64,7 +65,7 @@ def _of_table(path: Path) -> Iterator[str]:
         yield f"{MARKS[check.status]:<10}{check.name}: {check.told}"
         for case in check.cases[:20]:
             where = f"fold {case.get('fold')}, " if "fold" in case else ""
-            both = " and ".join(f"{case[who]} ({case[f'part_{who}']})" for who in ("one", "two"))
+            both = listed(f"{case[who]} ({case[f'part_{who}']})" for who in ("one", "two"))
             yield f"            {where}{both}: {case['what']}"
     yield "Augmentation, statistics, thresholds and early stopping leave no trace in such a table."
 

@@ -15,6 +15,7 @@ from scan2gene.core.machine import available_memory
 from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
+from scan2gene.core.text import dimensions, duration, file_size, number_text
 from scan2gene.evaluate.power_tables import power_table, power_warnings
 from scan2gene.plan.choices import with_choices
 from scan2gene.plan.costs import SECONDS, Cost, time_runs
@@ -79,7 +80,7 @@ def _cost_warnings(costs: Sequence[Cost]) -> Iterator[str]:
             yield f"{cost.run} could not be timed: {cost.reason}"
         elif cost.memory_bytes > 0.8 * free:
             yield (
-                f"{cost.run} needs about {cost.memory_bytes / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free: "
+                f"{cost.run} needs about {file_size(cost.memory_bytes)} of memory and {file_size(free)} are free: "
                 "take a smaller grid or data.batch_size."
             )
 
@@ -91,11 +92,8 @@ def told(found: Plan) -> list[str]:
         lines = []
     lines += ["", "What the test patients can show (within one repeat):"]
     for row in found.targets.itertuples():
-        value = (
-            "none"
-            if row.detectable_auroc is None or row.detectable_auroc != row.detectable_auroc
-            else f"{row.detectable_auroc:.2f}"
-        )
+        none = row.detectable_auroc is None or row.detectable_auroc != row.detectable_auroc
+        value = "none" if none else number_text(row.detectable_auroc, 2)
         lines.append(
             f"  {row.split:<12}{row.target:<14}{row.positive} positive, {row.negative} negative; "
             f"smallest AUROC told from chance with 80 % power: {value}"
@@ -108,23 +106,15 @@ def told(found: Plan) -> list[str]:
         elif not cost.grid:
             lines.append(f"  {cost.run:<{wide}}{cost.fits} fits of a table, seconds")
         else:
-            spans = dict.fromkeys(map(_span, (cost.least_seconds, cost.most_seconds)))
+            spans = dict.fromkeys(map(duration, (cost.least_seconds, cost.most_seconds)))
             lines.append(
-                f"  {cost.run:<{wide}}{'x'.join(map(str, cost.grid))}, store {cost.disk_bytes / 1e9:.2f} GB, memory "
-                f"{cost.memory_bytes / 1e9:.1f} GB, {cost.fits} fits, {_span(cost.epoch_seconds)} an epoch, "
+                f"  {cost.run:<{wide}}{dimensions(cost.grid)}, store {file_size(cost.disk_bytes)}, memory "
+                f"{file_size(cost.memory_bytes)}, {cost.fits} fits, {duration(cost.epoch_seconds)} an epoch, "
                 f"{' to '.join(spans)} in all{_beside(cost)}"
             )
     return [*lines, *(f"warning: {text}" for text in found.warnings)]
 
 
 def _beside(cost: Cost) -> str:
-    maps = f", maps about {_span(cost.maps_seconds)}" if cost.maps_seconds else ""
+    maps = f", maps about {duration(cost.maps_seconds)}" if cost.maps_seconds else ""
     return maps + (f" ({cost.note})" if cost.note else "")
-
-
-def _span(seconds: float) -> str:
-    if seconds < 0.95:
-        return "less than 1 s"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

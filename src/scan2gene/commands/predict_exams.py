@@ -18,6 +18,7 @@ from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS, read_csv
+from scan2gene.core.text import clauses, listed
 from scan2gene.evaluate.ensemble import ensemble
 
 _SHOWN = 4  # reasons of one exam that a row quotes
@@ -39,7 +40,7 @@ def predict_exams(
     exams = found.exams[~found.exams["exam_id"].isin(without)]
     manifest = build_store(new_store, exams, found.paths, roles, view.preprocess, hide)
     unlike = reasons_against(exams, found.series, new_store, manifest, roles, training)
-    against = {exam: _joined(reasons) for exam, reasons in unlike.items() if reasons}
+    against = {exam: clauses(reasons, _SHOWN) for exam, reasons in unlike.items() if reasons}
     manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), view)
     failed = _failed(manifest, view, exams["exam_id"])
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
@@ -71,12 +72,7 @@ def _without(exams: pd.DataFrame, roles: dict[str, Role]) -> dict[str, str]:
             there = exams[column].notna() if column in exams else pd.Series(False, exams.index)
             for exam in exams.loc[~there, "exam_id"]:
                 found.setdefault(exam, []).append(name)
-    return {exam: f"exam lacks {' and '.join(names)}, which this run reads" for exam, names in found.items()}
-
-
-def _joined(reasons: list[str]) -> str:
-    more = len(reasons) - _SHOWN
-    return "; ".join(reasons[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    return {exam: f"exam lacks {listed(names)}, which this run reads" for exam, names in found.items()}
 
 
 def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, view: Study) -> pd.DataFrame:
@@ -110,7 +106,7 @@ def _failed(manifest: pd.DataFrame, view: Study, exams: Iterable[str]) -> dict[s
     needed = bad[~bad["role"].map(lambda r: view.cohort.roles[r].optional).astype(bool)]
     seen = manifest[(manifest["status"] == "ok") & manifest["role"].isin(input_roles(view))]["exam_id"]
     blind = bad[~bad["exam_id"].isin(seen)]
-    lacking = dict.fromkeys(set(exams) - set(seen), f"exam lacks {' and '.join(input_roles(view))}")
+    lacking = dict.fromkeys(set(exams) - set(seen), f"exam lacks {listed(input_roles(view))}")
     return lacking | pd.concat([needed, blind]).groupby("exam_id")["reason"].first().to_dict()
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from scan2gene.core.text import duration
+
 T = TypeVar("T")
 
 
@@ -40,7 +42,7 @@ class Progress:
         """Say that so many are done, and about how long the rest will take."""
         now = time.monotonic()
         left = (now - self.began) / done * (self.total - done) if done else 0.0
-        text = f"{self.what}: {done} of {self.total}" + (f", about {left / 60:.0f} min left" if left > 90 else "")
+        text = f"{self.what}: {done} of {self.total}" + (f", about {duration(left)} left" if left > 90 else "")
         if sys.stderr.isatty():
             live(text if done < self.total else "")
         elif now - self.last >= self.EVERY:

@@ -13,6 +13,7 @@ from typing import Any
 
 from scan2gene.core.console import live
 from scan2gene.core.files import write_json
+from scan2gene.core.text import file_size
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30
@@ -126,7 +127,7 @@ def _transfer(url: str, part: Path, version: str) -> None:
             while block := answer.read(_BLOCK):
                 stream.write(block)
                 if not version:  # files of a list come many at a time, and their caller counts them
-                    live(f"{part.name}: {stream.tell() / 1e6:.0f}{f' of {total / 1e6:.0f}' if total else ''} MB")
+                    live(f"{part.name}: {file_size(stream.tell())}{f' of {file_size(total)}' if total else ''}")
     if not version:
         live("")
     size = part.stat().st_size

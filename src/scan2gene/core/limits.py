@@ -8,6 +8,7 @@ import numpy as np
 
 from scan2gene.core.errors import GeometryError, ScanError
 from scan2gene.core.machine import available_memory
+from scan2gene.core.text import dimensions, file_size
 
 MIN_SPACING_MM = 0.01  # MR microscopy of tissue samples ends near 0.02
 MAX_PIXEL_MM = 15.0  # the two finer sides of a voxel: field maps and spectra end near 10
@@ -46,8 +47,8 @@ def check_plausible(shape: Sequence[int], spacing_mm: Sequence[float]) -> None:
         wrong = f"a field over {MAX_WIDTH_MM:g} mm wide"
     if wrong:
         raise ScanError(
-            f"voxels of {_by(spacing)} mm and a field of view of {_by(spacing * np.asarray(shape[:3]))} mm; no scan of "
-            f"a body has {wrong}: correct the voxel size or its unit in the file's header"
+            f"voxels of {dimensions(spacing)} mm and a field of view of {dimensions(spacing * shape[:3])} mm; no scan "
+            f"of a body has {wrong}: correct the voxel size or its unit in the file's header"
         )
 
 
@@ -67,10 +68,6 @@ def check_memory(shape: Sequence[float] | np.ndarray, bytes_per_voxel: int, step
         free = available_memory()
         if not need <= MEMORY_SHARE * free:
             raise GeometryError(
-                f"{step}: a result of {_by(shape)} voxels needs {need / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB "
-                "are free: is the voxel size of this scan right, and the size that the step is given?"
+                f"{step}: a result of {dimensions(shape)} voxels needs {file_size(need)} of memory and "
+                f"{file_size(free)} are free: is the voxel size of this scan right, and the size that the step takes?"
             )
-
-
-def _by(values: Sequence[float] | np.ndarray) -> str:
-    return " x ".join(f"{v:.4g}" if v < 1e4 else f"{v:.0f}" for v in np.asarray(values, float))

@@ -16,6 +16,7 @@ from scan2gene.core.console import say
 from scan2gene.core.errors import CohortError
 from scan2gene.core.machine import available_memory
 from scan2gene.core.outputs import output_values
+from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.nifti import read_nifti
 
 MEMORY_SHARE = 0.5  # of what is free that a cohort may take, in memory and on a device
@@ -116,7 +117,7 @@ class CohortTensors:
             fits = self.images.nbytes <= MEMORY_SHARE * free
             self._copies[str(device)] = self.images.to(device) if fits else self.images.pin_memory()
             where = f"all on {device}" if fits else "in pinned memory, batch by batch to the device"
-            say("", f"  images {where}: {self.images.nbytes / 1e9:.2f} GB, {free / 1e9:.1f} GB were free there")
+            say("", f"  images {where}: {file_size(self.images.nbytes)}, {file_size(free)} were free there")
         return self._copies[str(device)]
 
     @property
@@ -129,8 +130,8 @@ class CohortTensors:
         where = "in memory" if isinstance(self.images, Tensor) else "on disk, memory-mapped"
         what = "slices" if self.of_slices else "exams"
         kind = "uint8" if self.images.dtype == torch.uint8 else "float32"
-        shape = "x".join(map(str, self.images.shape[1:]))
-        return f"{len(self.exams)} {what} of {shape} {kind}, {self.images.nbytes / 1e9:.2f} GB, {where}"
+        shape = dimensions(self.images.shape[1:])
+        return f"{len(self.exams)} {what} of {shape} {kind}, {file_size(self.images.nbytes)}, {where}"
 
 
 def stored_as_uint8(data: CohortTensors) -> bool:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.text import capitalised, difference_text, listed, number_text, p_text
 from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
 from scan2gene.evaluate.domain_shift import Shift, differences, shifts
 from scan2gene.evaluate.embedding_map import scanners
@@ -22,7 +23,7 @@ from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, 
 from scan2gene.evaluate.headers import told as told_headers
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.places import Cues, cue_figures, cues_against, unchanged
-from scan2gene.evaluate.shortcuts import ALTERED, Figure, against, altered, baseline_told, kept, measured, named, signed
+from scan2gene.evaluate.shortcuts import ALTERED, Figure, against, altered, baseline_told, kept, measured, named
 from scan2gene.evaluate.subgroups import grouped, subgroups
 from scan2gene.evaluate.verdict import Verdict, judge, keeps
 from scan2gene.stats.calibration import slope_and_intercept
@@ -132,7 +133,7 @@ def _of_target(
     rows = tables.split[tables.split["split"] == split]
     yield _of_headers(headers, by_patient(labels), where)
     for kind, table in features.items():
-        knows = METADATA if kind == "metadata" else _listed(list(table.columns))
+        knows = METADATA if kind == "metadata" else listed(table.columns)
         more = headers.table if kind == "metadata" else None
         if not table.shape[1] and (more is None or more.empty):
             same = f"none of {', '.join(headers.looked_at)} differs between scans"
@@ -144,7 +145,7 @@ def _of_target(
         if scores.empty:
             continue
         figure = measured(kind, (split, target, ""), scores, draws, seed, knows, PERMUTATIONS)
-        yield replace(figure, told=baseline_told(figure, f"{knows[0].upper()}{knows[1:]} alone"))
+        yield replace(figure, told=baseline_told(figure, f"{capitalised(knows)} alone"))
         for run, own in by_run.items():
             beside = against(replace(figure, run=run, told=""), own, scores, draws, seed)
             yield replace(beside, told=_told_against(beside))
@@ -189,8 +190,9 @@ def _told_network(figure: Figure) -> str:
     if figure.estimate.value is None or figure.p is None:
         return f"{figure.run} on the scans as they are: cannot be estimated, because {figure.estimate.reason}."
     return (
-        f"{figure.run} on the scans as they are: AUROC {figure.estimate.value:.3f}, {figure.n} patients; with labels "
-        f"exchanged between patients of a fold, one as far from 0.5 comes up with P = {figure.p:.4f} (not corrected)."
+        f"{figure.run} on the scans as they are: AUROC {number_text(figure.estimate.value)}, {figure.n} patients; with "
+        f"labels exchanged between patients of a fold, one as far from 0.5 comes up with {p_text(figure.p)} "
+        "(not corrected)."
     )
 
 
@@ -198,8 +200,7 @@ def _told_against(figure: Figure) -> str:
     apart = figure.difference
     if apart is None or apart.value is None:
         return f"{figure.run} cannot be held against {figure.of}, because {apart.reason if apart else 'of no scores'}."
-    spread = "" if apart.low is None or apart.high is None else f" ({signed(apart.low)} to {signed(apart.high)})"
-    return f"{figure.run} less {figure.of} alone, on the same patients: {signed(apart.value)}{spread}."
+    return f"{figure.run} less {figure.of} alone, on the same patients: {difference_text(apart)}."
 
 
 def _names(study: Study, tables: Tables, split: str, networks: Sequence[str]) -> Iterator[Figure]:
@@ -352,7 +353,3 @@ def _against(figures: Sequence[Figure], best: Figure, kind: str) -> Against | No
     if beside is None:
         return None
     return Against(beside.of, beside.estimate, beside.p, beside.difference or Estimate(None), beside.p_difference)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.text import estimate_text
 from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabilities
 from scan2gene.evaluate.score_table import Scores
 from scan2gene.stats.auroc_difference import apart_by_ends, perfect
@@ -160,9 +161,8 @@ def _within_sites(table: pd.DataFrame, draws: int, seed: int) -> tuple[str, ...]
     if _lacking(inside):
         return ("No site has patients of both classes, so the score may tell sites apart and nothing else.",)
     found = inside.interval("auroc", draws, seed)
-    spread = "no interval" if found.low is None else f"95 % interval {found.low:.3f} to {found.high:.3f}"
     unknown = f", without {lacking} patients of unknown site" if lacking else ""
-    return (f"Pairs of patients from one site alone give an AUROC of {found.value:.3f} ({spread}){unknown}.",)
+    return (f"Pairs of patients from one site alone give an AUROC of {estimate_text(found)}{unknown}.",)
 
 
 def _simple(sample: Sample) -> bool:

@@ -17,6 +17,7 @@ import pandas as pd
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.text import listed, number_text, percent, quartiles
 from scan2gene.evaluate.baselines import clinical_table, design, in_units, metadata_table, ridge_logistic
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.label_permutation import Part, ridge_scores, shuffled_labels
@@ -128,7 +129,7 @@ def _label(split: Split, target: str, labels: pd.DataFrame, far: pd.Series) -> S
     groups = (own[~outside], own[outside])
     unit = "sides " if own["patient_id"].duplicated().any() else ""
     inside, far_words = (
-        f"{t['value'].sum():.0f} of {len(t)} {unit}positive ({100 * t['value'].mean():.0f} %)"
+        f"{t['value'].sum():.0f} of {len(t)} {unit}positive ({percent(t['value'].mean())})"
         if len(t) else "no label is known" for t in groups
     )  # fmt: skip
     near, far_counts = (as_independent(t) for t in groups)
@@ -146,8 +147,9 @@ def _column(split: Split, kind: str, name: str, values: pd.Series, far: pd.Serie
         estimate, n = _separation(inside, outside, study), (len(inside), len(outside))
         if name == "date":  # that exams were made later is no secret, when they were is
             return Shift(split.name, kind, name, NUMBERS, "", "", estimate, n)
-        told = _share if set(values[known]) == {0.0, 1.0} else _numbers
-        return Shift(split.name, kind, name, NUMBERS, told(inside), told(outside), estimate, n)
+        told = _share if set(values[known]) == {0.0, 1.0} else quartiles
+        near, external = (told(group) or "not known" for group in (inside, outside))
+        return Shift(split.name, kind, name, NUMBERS, near, external, estimate, n)
     inside, outside = values[~far], values[far]
     new = ~outside.isin(set(inside))
     value = Estimate(float(new.mean())) if len(outside) else Estimate(None, reason="no external patient")
@@ -156,14 +158,7 @@ def _column(split: Split, kind: str, name: str, values: pd.Series, far: pd.Serie
 
 
 def _share(values: pd.Series) -> str:
-    return f"{100 * float(values.mean()):.0f} % are 1" if len(values) else "not known"
-
-
-def _numbers(values: pd.Series) -> str:
-    if values.empty:
-        return "not known"
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return f"{middle:.4g} ({low:.4g}–{high:.4g})"
+    return f"{percent(values.mean())} are 1" if len(values) else ""
 
 
 def _commonest(values: pd.Series) -> str:
@@ -274,11 +269,7 @@ def differences(found: Sequence[Shift], split: str, target: str) -> str:
     """A sentence about what is shown to differ outside; empty where nothing is."""
     own = [s for s in found if s.split == split and s.differs]
     said = [f"{s.outside}, inside {s.inside}" for s in own if s.kind == "label" and s.what == target]
-    told = [f"{NAMES[s.kind]} (AUROC {s.estimate.value:.2f})" for s in own if s.measure == TOGETHER]
+    told = [f"{NAMES[s.kind]} (AUROC {number_text(s.estimate.value, 2)})" for s in own if s.measure == TOGETHER]
     if told:
-        said.append(f"external patients are told from those inside by {_listed(told)} alone")
+        said.append(f"external patients are told from those inside by {listed(told)} alone")
     return f"What differs there: {'; '.join(said)}." if said else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -18,11 +18,11 @@ import pandas as pd
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.text import estimate_text, listed, number_text, p_text, signed_text
 from scan2gene.evaluate.domain_shift import told_apart
 from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
-from scan2gene.evaluate.shortcuts import Figure, signed
-from scan2gene.evaluate.verdict_words import p_words
+from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.stats.auroc_difference import drop_of
 from scan2gene.stats.intervals import Estimate, interval_of, p_value
 from scan2gene.stats.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
@@ -274,9 +274,7 @@ def _with_site(made: Transfer, split: Split | None, figures: Sequence[Figure]) -
 def outside_of(split: Split) -> str:
     """The external sites of a split, in words."""
     names = split.external
-    if len(names) == 1:
-        return f"the external site {names[0]}"
-    return f"the external sites {', '.join(names[:-1])} and {names[-1]}"
+    return f"the external {'site' if len(names) == 1 else 'sites'} {listed(names)}"
 
 
 def told(found: Transfer) -> str:
@@ -291,31 +289,29 @@ def told(found: Transfer) -> str:
     sides = f" with {found.units} sides" if found.units not in (None, found.n[1]) else ""
     who = f"{found.n[1]} patients{sides}, {found.positive[1]} positive"
     by = f"the ensemble of {found.networks} networks reaches " if found.networks > 1 else ""
-    return f"At {where}{unseen} {above}: {by}AUROC {_spread(found.outside)}, {who}; {_drop(found)}{_within(found)}."
+    return (
+        f"At {where}{unseen} {above}: {by}AUROC {estimate_text(found.outside)}, {who}; {_drop(found)}{_within(found)}."
+    )
 
 
 def _drop(found: Transfer) -> str:
     if found.drop.value is None or found.drop.low is None or found.drop.high is None:
         return f"how far that falls from inside cannot be estimated, because {found.drop.reason}"
-    spread = f"{signed(found.drop.low)} to {signed(found.drop.high)}"
+    spread = f"{signed_text(found.drop.low)} to {signed_text(found.drop.high)}"
     if found.tested > 1:
-        spread += f", P {p_words(found.p_holm)} corrected for {found.tested} comparisons"
+        spread += f", {p_text(found.p_holm)} corrected for {found.tested} comparisons"
     single = "single networks" if found.networks > 1 else "its network" if found.kind == EXTERNAL else "networks"
-    inside = "" if found.inside.value is None else f" {found.inside.value:.3f}"
+    inside = "" if found.inside.value is None else f" {number_text(found.inside.value)}"
     if found.lost:
         verb = "loses" if single == "its network" else "lose"
-        return f"{single} {verb} {found.drop.value:.3f} of the{inside} inside ({spread})"
-    return f"a drop from the{inside} inside is not shown (inside less outside {signed(found.drop.value)}, {spread})"
+        return f"{single} {verb} {number_text(found.drop.value)} of the{inside} inside ({spread})"
+    return (
+        f"a drop from the{inside} inside is not shown (inside less outside {signed_text(found.drop.value)}, {spread})"
+    )
 
 
 def _within(found: Transfer) -> str:
     """What pairs of one site have inside, since a left-out site has no others."""
     if found.within.value is None:
         return ""
-    return f"; inside, pairs of patients of one site, as at a left-out site, have {_spread(found.within)}"
-
-
-def _spread(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f} (no interval)"
-    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
+    return f"; inside, pairs of patients of one site, as at a left-out site, have {estimate_text(found.within)}"

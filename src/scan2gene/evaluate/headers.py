@@ -15,6 +15,7 @@ from os.path import commonpath
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.text import clauses, counted, number_text, p_text
 from scan2gene.stats.levels import ALPHA
 from scan2gene.stats.multiple_testing import holm
 
@@ -274,13 +275,12 @@ def told(headers: Headers, table: pd.DataFrame, target: str) -> str:
     many = f"{len(table)} numbers, values and words"
     if found.empty:
         return f"Headers and names: none of {many} is shown to go with {target} (Holm){LISTED}{listed}."
-    named = "; ".join(
-        f"{name} (AUROC {max(r['auroc'], 1 - r['auroc']):.2f}, {int(r['n'])} patients, corrected P "
-        f"{'< 0.001' if r['p_holm'] < 0.001 else '= ' + format(r['p_holm'], '.3f')})"
-        for name, r in found.head(_NAMED).iterrows()
-    )  # fmt: skip
-    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    strongest = (
+        f"{name} (AUROC {number_text(max(r['auroc'], 1 - r['auroc']), 2)}, {counted(int(r['n']), 'patient')}, "
+        f"corrected {p_text(r['p_holm'])})"
+        for name, r in found.iterrows()
+    )
     return (
-        f"Headers and names: {len(found)} of {many} go with {target}: {named}{more}. Look whether patients of both "
-        f"classes were chosen, scanned and filed alike{LISTED}{listed}."
+        f"Headers and names: {len(found)} of {many} go with {target}: {clauses(strongest, _NAMED)}. Look whether "
+        f"patients of both classes were chosen, scanned and filed alike{LISTED}{listed}."
     )

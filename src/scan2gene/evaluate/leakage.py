@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.text import counted, number_text
+
 Status = Literal["clean", "found", "unknown"]
 CASE_COLUMNS = ("check", "split", "repeat", "fold", "one", "part_one", "two", "part_two", "what")
 FOLD = ["split", "repeat", "fold"]
@@ -170,7 +172,9 @@ def twin_images(pairs: pd.DataFrame | None, parts: Parts, compared: int, why: st
         kind = "identical" if row["likeness"] > 0.9999 and not row["flip"] else "nearly identical"
         mirrored = f", mirrored along {row['flip']}" if row["flip"] else ""
         if where:
-            cases.append(where | {"what": f"{row['role']}: {kind} image{mirrored}, likeness {row['likeness']:.3f}"})
+            cases.append(
+                where | {"what": f"{row['role']}: {kind} image{mirrored}, likeness {number_text(row['likeness'])}"}
+            )
     return outcome(
         name, cases, f"{_pairs(cases)} in different parts have identical or nearly identical images.",
         f"Among {compared} volumes none of a patient is nearly identical with that of a patient in another part.",
@@ -301,9 +305,8 @@ def _apart(patients: Sequence[str], parts: Parts, what: str) -> list[dict[str, A
 
 
 def _pairs(cases: Sequence[Mapping[str, Any]]) -> str:
-    number = len({(c["one"], c["two"]) for c in cases})
     least = "at least " if any("patients share" in c["what"] for c in cases) else ""
-    return f"{least}{number} pair{'s' * (number != 1)} of patients"
+    return f"{least}{counted(len({(c['one'], c['two']) for c in cases}), 'pair')} of patients"
 
 
 def outcome(name: str, cases: Sequence[dict[str, Any]], found: str, clean: str) -> Check:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.text import counted, listed
 from scan2gene.evaluate.leakage import FOLD, Check, outcome
 
 
@@ -51,11 +52,11 @@ def fitted_inside(
     if given:
         return Check(
             name, "unknown",
-            f"Landmarks of step {', '.join(given)} came with the study file; they must be learned from patients that "
+            f"Landmarks of step {listed(given)} came with the study file; they must be learned from patients that "
             "are never tested, and the run cannot tell.",
         )  # fmt: skip
-    anew = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((agree, "median"), (len(harmonised), "ComBat fit")) if n]
-    rest = f"; computed anew from training rows, the same came out: {' and '.join(anew)}." if anew else (
+    anew = [counted(n, what) for n, what in ((agree, "median"), (len(harmonised), "ComBat fit")) if n]
+    rest = f"; computed anew from training rows, the same came out: {listed(anew)}." if anew else (
         "; of what is learned across patients nothing could be computed anew."
     )  # fmt: skip
     return Check(name, "clean", f"Prepared volumes see one exam each{rest}")

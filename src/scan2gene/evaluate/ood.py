@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.text import percent
 from scan2gene.stats.proportions import upper_limit
 
 REFUSED_SHARE = 0.01  # of exams like those of training
@@ -90,7 +91,7 @@ class Ranges:
         return (
             f"ranges of {self.exams} training exams, widened by {self.widening:.2g} interquartile ranges; of training "
             f"exams judged without themselves {self.refused} would be refused, so of exams like these at most "
-            f"{100 * at_most:.0f} % (95 % confidence)"
+            f"{percent(at_most)} (95 % confidence)"
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.text import capitalised, number_text
 from scan2gene.evaluate.baselines import ridge_logistic
 from scan2gene.evaluate.facts import Cue
 from scan2gene.evaluate.shortcuts import Figure, against, baseline_told, measured
@@ -99,7 +100,7 @@ def cue_figures(
     found = [replace(f, p=p) for f, p in zip(found, holm([f.p for f in found]), strict=True)]
     for run, scores in networks.items():
         for figure in found:
-            told = baseline_told(figure, f"{figure.of[0].upper()}{figure.of[1:]} alone, as {run} sees it")
+            told = baseline_told(figure, f"{capitalised(figure.of)} alone, as {run} sees it")
             yield replace(against(replace(figure, run=run), scores, tables[figure.kind], draws, seed), told=told)
         if lock is not None:
             yield replace(lock, run=run)
@@ -114,9 +115,10 @@ def _lock(cues: Cues, figure: Figure, at: np.ndarray, y: np.ndarray, seed: int) 
     ratio = size / max(float(np.mean(elsewhere)), 1e-12)
     m, row, column = np.unravel_index(best, places.shape[1:])
     where = f"{cues.maps[m]}, pixel {column * cues.edge} from the left and {row * cues.edge} from the first row"
+    times = number_text(ratio, 1)
     told = (
-        f"The pixel that tells most ({where}, of the prepared picture) holds the classes {ratio:.1f} times as far "
-        f"apart as once exams are moved at random by up to {JITTER} pixels; {LOCKED:g} and more is what a mark does."
+        f"The pixel that tells most ({where}, of the prepared picture) holds the classes {times} times as far apart as "
+        f"once exams are moved at random by up to {JITTER} pixels; {LOCKED:g} and more is what a mark does."
     )
     return Figure(LOCK, figure.split, figure.target, "", where, Estimate(ratio), figure.n, figure.n_positive, told=told)
 

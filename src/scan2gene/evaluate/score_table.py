@@ -12,6 +12,7 @@ import pandas as pd
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import table_as_meant
+from scan2gene.core.text import clauses, listed
 from scan2gene.stats.resampling import PERSON
 
 NEEDED = ("patient_id", "target", "y_true", "prob")
@@ -103,8 +104,10 @@ def _read(path: Path, name: str) -> pd.DataFrame:
     table.columns = table.columns.astype(str).map(plain_text)
     missing = [c for c in NEEDED if c not in table]
     if missing:
-        raise RunError(f"{name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; it has "
-                       f"{', '.join(table.columns[:20])}. Needed are {', '.join(NEEDED)}.")  # fmt: skip
+        raise RunError(
+            f"{name} lacks the column{'s' * (len(missing) > 1)} {listed(missing)}; it has "
+            f"{listed(table.columns, most=20)}. Needed are {listed(NEEDED)}."
+        )
     return _stripped(table, name)
 
 
@@ -164,8 +167,8 @@ def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _refuse(wrong: pd.Series, table: pd.DataFrame, column: str, name: str, what: str, mend: str) -> None:
     if wrong.any():
-        cells = [f"{name}:{line} {column}={value}" for line, value in table.loc[wrong, column][:_SHOWN].items()]
-        raise RunError(f"{column} {what}: {_listed(cells, int(wrong.sum()))}. {mend}.")
+        cells = (f"{name}:{line} {column}={value}" for line, value in table.loc[wrong, column].items())
+        raise RunError(f"{column} {what}: {clauses(cells, _SHOWN)}. {mend}.")
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
@@ -219,17 +222,11 @@ def _check_labels(tables: Sequence[tuple[str, pd.DataFrame]]) -> None:
         cells = every[wrong].drop_duplicates([*PERSON, "y_true"]).sort_values(PERSON, kind="stable")
         told = [
             f"patient {r.patient_id}{f' side {r.side}' if r.side else ''} y_true={r.y_true:g} at {r.cell}"
-            for r in cells[: 2 * _SHOWN].itertuples()
+            for r in cells.itertuples()
         ]
-        raise RunError(f"labels contradict each other: {_listed(told, len(cells))}. Correct the wrong ones.")
+        raise RunError(f"labels contradict each other: {clauses(told, 2 * _SHOWN)}. Correct the wrong ones.")
 
 
 def _cells(name: str, rows: pd.DataFrame) -> str:
     rows = rows.sort_values([*PERSON, "where"], kind="stable")
-    cells = [f"{name}:{r.where} patient {r.patient_id}" for r in rows[:_SHOWN].itertuples()]
-    return _listed(cells, len(rows))
-
-
-def _listed(cells: Sequence[str], total: int) -> str:
-    more = total - len(cells)
-    return "; ".join(cells) + (f"; and {more} more" if more > 0 else "")
+    return clauses((f"{name}:{r.where} patient {r.patient_id}" for r in rows.itertuples()), _SHOWN)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.text import difference_text, estimate_text, number_text, percent
 from scan2gene.evaluate.baselines import named_correctly
 from scan2gene.stats.auroc_difference import apart_by_ends, perfect
 from scan2gene.stats.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
@@ -179,8 +180,8 @@ def _told_altered(figure: Figure, words: str) -> str:
     apart = figure.difference
     change = ""
     if apart is not None and apart.low is not None and apart.high is not None:
-        change = f" (change {signed(-(apart.value or 0))}, {signed(-apart.high)} to {signed(-apart.low)})"
-    return f"{figure.run} {words}: AUROC {spread_words(figure.estimate)}{change}.{rest}"
+        change = f", change {difference_text(Estimate(-(apart.value or 0), -apart.high, -apart.low))}"
+    return f"{figure.run} {words}: AUROC {estimate_text(figure.estimate)}{change}.{rest}"
 
 
 def named(
@@ -228,10 +229,11 @@ def named(
         return figure
     gained = _share((per_patient - plain).to_numpy(), draws, seed, share=False).low
     verdict = "more often than" if gained is not None and gained > 0 else "not shown to be more often than"
-    return replace(figure, told=(
-        f"From the features of {run} the {what} of {percent(estimate.value)} of the tested patients can be named "
-        f"({spread_words(estimate)}); that is {verdict} by naming the commonest ({percent(chance)})."
-    ))  # fmt: skip
+    told = (
+        f"From the features of {run} the {what} of {percent(estimate.value)} of the tested patients can be named, "
+        f"{estimate_text(estimate)}; that is {verdict} by naming the commonest ({percent(chance)})."
+    )
+    return replace(figure, told=told)
 
 
 def _share(hits: np.ndarray, draws: int, seed: int, share: bool = True) -> Estimate:
@@ -246,28 +248,10 @@ def baseline_told(figure: Figure, knows: str) -> str:
     if figure.estimate.value is None:
         return f"{knows}: cannot be estimated, because {figure.estimate.reason}."
     if figure.estimate.low is None:
-        return f"{knows}: AUROC {figure.estimate.value:.3f}; no interval, because {figure.estimate.reason}."
+        return f"{knows}: AUROC {number_text(figure.estimate.value)}; no interval, because {figure.estimate.reason}."
     better = figure.p is not None and figure.p < ALPHA and figure.estimate.low > CHANCE
     words = "better than chance" if better else "not shown to be better than chance"
-    return f"{knows}: {words}, AUROC {spread_words(figure.estimate)}, {figure.n} patients."
-
-
-def signed(value: float) -> str:
-    """Three decimals with a sign, none for what rounds to 0."""
-    text = f"{value:+.3f}"
-    return text[1:] if float(text) == 0 else text
-
-
-def percent(share: float) -> str:
-    """A share of 0 to 1, cut there, as text."""
-    return f"{100 * min(max(share, 0), 1):.0f} %"
-
-
-def spread_words(estimate: Estimate) -> str:
-    """A figure with its interval, amid a sentence."""
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}, no interval"
-    return f"{estimate.value:.3f}, {estimate.low:.3f}–{estimate.high:.3f}"
+    return f"{knows}: {words}, AUROC {estimate_text(figure.estimate)}, {figure.n} patients."
 
 
 def figure_table(figures: list[Figure]) -> pd.DataFrame:

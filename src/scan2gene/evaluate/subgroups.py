@@ -10,7 +10,8 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from scan2gene.evaluate.shortcuts import Figure, measured, spread_words
+from scan2gene.core.text import estimate_text
+from scan2gene.evaluate.shortcuts import Figure, measured
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import ALPHA, MIN_CLASS_PATIENTS, Z
 from scan2gene.stats.resampling import PERSON, Sample
@@ -53,7 +54,7 @@ def _in_group(where: tuple[str, str, str], rows: pd.DataFrame, of: str, draws: i
     else:
         figure = measured("subgroup", where, rows, draws, seed, of)
     value = figure.estimate
-    told = f"cannot be estimated, because {value.reason}" if value.value is None else f"AUROC {spread_words(value)}"
+    told = f"cannot be estimated, because {value.reason}" if value.value is None else f"AUROC {estimate_text(value)}"
     return replace(figure, told=f"{of}, {figure.n} patients: {told}.")
 
 
@@ -69,7 +70,7 @@ def _gap(where: tuple[str, str, str], column: str, known: list[Figure]) -> Figur
     gap = Estimate(value, value - reach, value + reach)
     sure = "which is more than chance gives" if value - reach > 0 else "which chance alone can give"
     told = (
-        f"{column}: the largest gap is {value:.3f} ({value - reach:.3f} to {value + reach:.3f}), between "
+        f"{column}: the largest gap is {estimate_text(gap)}, between "
         f"{best.of.partition(': ')[2]} and {worst.of.partition(': ')[2]}, {sure}."
     )
     return Figure("gap", split, target, run, column, gap, best.n + worst.n, 0, told=told)

@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scan2gene.core.text import listed
 from scan2gene.evaluate.facts import Facts, tried
 from scan2gene.evaluate.verdict_words import Kind, sentences
 from scan2gene.stats.intervals import Estimate
@@ -105,7 +106,7 @@ def _headline(facts: Facts, kind: Kind) -> str:
         because = ["scan metadata alone do as well"] if _reads_scanner(facts) else []
         because += ["the lesion is not needed"] if _needs_no_lesion(facts) else []
         shown = list(dict.fromkeys([*(words for words, _ in facts.alone), *(cue.of for cue in facts.cues)]))
-        because += [f"{' or '.join(shown)} alone is enough"] if shown else []
+        because += [f"{listed(shown, 'or')} alone is enough"] if shown else []
         return f"{words}: {', and '.join(because)}"
     if kind in ("unproven", "better"):
         pending = [name for name, b in tried(facts) if not b.beaten]
@@ -113,15 +114,15 @@ def _headline(facts: Facts, kind: Kind) -> str:
         untested = "whether it needs the lesion could not be tested"
         if pending:
             rest = "" if facts.lesion_tested else f", and {untested}"
-            return f"{words}, but not shown to beat {' or '.join(pending)} alone{rest}"
+            return f"{words}, but not shown to beat {listed(pending, 'or')} alone{rest}"
         rest = "" if facts.lesion_tested else f", but {untested}"
-        return f"{words}{', and than ' + ' or '.join(held) + ' alone' if held else ''}{rest}"
+        return f"{words}{', and than ' + listed(held, 'or') + ' alone' if held else ''}{rest}"
     return words
 
 
 def _lost(facts: Facts, kind: Kind) -> str:
     losses = [o.loss for o in facts.outside if o.loss] if kind in ("shortcut", "unproven", "better") else []
-    return f"; {' and '.join(losses)}" if losses else ""
+    return f"; {listed(losses)}" if losses else ""
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:

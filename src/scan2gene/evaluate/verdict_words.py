@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from scan2gene.core.text import capitalised, difference_text, estimate_text, listed, number_text, p_text
 from scan2gene.evaluate.facts import Facts, tried
-from scan2gene.evaluate.shortcuts import percent, signed
-from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ALPHA, CHANCE
+from scan2gene.evaluate.shortcuts import percent
+from scan2gene.stats.levels import CHANCE
 from scan2gene.stats.power import detectable_auroc, patients_needed, patients_needed_for_difference
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
@@ -53,11 +53,14 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
         if not known:
             return f"Something in the pictures goes with {facts.target}; that it is the disease is not shown."
         return f"The network knows something of {facts.target}, but perhaps nothing that {known} do not tell."
-    beside = " that " + " and ".join(name for name, _ in tried(facts)) + " do not tell" if tried(facts) else ""
+    beside = f" that {listed(name for name, _ in tried(facts))} do not tell" if tried(facts) else ""
     return {
         "leak": "Mend what leaks and run again; until then every figure below may flatter.",
         "chance": f"This study does not show that {facts.target} can be read from the scans; it does not rule it out.",
-        "worse": "The answers go the wrong way: look whether positive and negative are swapped.",
+        # Parker, Günter and Bedo 2007, "Stratification bias in low signal microarray studies"
+        "worse": "The answers go the wrong way: look whether positive and negative are swapped. Where there is nothing "
+        "to learn, a cross-validated AUROC scatters a little below 0.5, because the test fold lacks what the training "
+        "folds show by luck.",
         "better": f"The scans hold something about {facts.target}{beside}.",
     }.get(kind, "")
 
@@ -66,8 +69,10 @@ def _learned(facts: Facts, kind: Kind) -> list[str]:
     """A network that does not fit its own training patients says nothing about what the scans hold."""
     if kind != "chance" or facts.learned is None or facts.learned >= LEARNED:
         return []
-    return [f"{facts.run} hardly learned: even on its own training patients its AUROC was {facts.learned:.2f} at the "
-            "epoch kept. Train it longer or otherwise before anything is concluded."]  # fmt: skip
+    return [
+        f"{facts.run} hardly learned: even on its own training patients its AUROC was "
+        f"{number_text(facts.learned, 2)} at the epoch kept. Train it longer or otherwise before anything is concluded."
+    ]
 
 
 def _figures(facts: Facts, kind: Kind) -> str:
@@ -82,8 +87,8 @@ def _figures(facts: Facts, kind: Kind) -> str:
     corrected = f", corrected for {facts.tested} comparisons" if facts.tested > 1 else ""
     return (
         f"{which} ranks a positive above a negative in {percent(facts.auroc.value)} of such pairs, where guessing "
-        f"gives 50 %: AUROC {_spread(facts.auroc)}, {who}, {facts.n_positive} positive, "
-        f"P {p_words(facts.p)}{corrected}."
+        f"gives 50 %: AUROC {estimate_text(facts.auroc)}, {who}, {facts.n_positive} positive, "
+        f"{p_text(facts.p)}{corrected}."
     )
 
 
@@ -92,7 +97,7 @@ def _baselines(facts: Facts) -> list[str]:
     for baseline in (facts.metadata, facts.clinical):
         if baseline is None:
             continue
-        name = baseline.knows[0].upper() + baseline.knows[1:]
+        name = capitalised(baseline.knows)
         if baseline.estimate.value is None:
             said.append(f"{name} alone could not be tried, because {baseline.estimate.reason}.")
             continue
@@ -107,10 +112,9 @@ def _baselines(facts: Facts) -> list[str]:
         apart = baseline.difference
         gap = ""
         if apart.value is not None and apart.low is not None and apart.high is not None:
-            spread = f"{signed(apart.value)}, {signed(apart.low)} to {signed(apart.high)}"
-            gap = f" (difference {spread}, P {p_words(baseline.p_difference)})"
+            gap = f": difference {difference_text(apart)}, {p_text(baseline.p_difference)}"
         verb = "reach" if " and " in name else "reaches"
-        said.append(f"{name} alone {verb} {_spread(baseline.estimate)}; {ours}{gap}.")
+        said.append(f"{name} alone {verb} {estimate_text(baseline.estimate)}; {ours}{gap}.")
     return said
 
 
@@ -126,14 +130,14 @@ def _lesion(facts: Facts, kind: Kind) -> list[str]:
     left = "" if facts.left is None else f": {percent(facts.left)} of its skill is left"
     fewer = facts.erased_n is not None and facts.erased_n < facts.n
     where = f", on {facts.erased_n} of {facts.n} patients," if fewer else ""
-    return [f"With the lesion erased{where} its AUROC is {_spread(facts.erased)}{left}."]
+    return [f"With the lesion erased{where} its AUROC is {estimate_text(facts.erased)}{left}."]
 
 
 def _marks(facts: Facts) -> list[str]:
     """What else in the pictures gives the answer."""
-    said = [f"The network by {words} alone reaches {_spread(estimate)}." for words, estimate in facts.alone]
+    said = [f"The network by {words} alone reaches {estimate_text(estimate)}." for words, estimate in facts.alone]
     for cue in facts.cues:
-        said.append(f"A rule without a network that sees only {cue.of} reaches {_spread(cue.estimate)}.")
+        said.append(f"A rule without a network that sees only {cue.of} reaches {estimate_text(cue.estimate)}.")
         said += [cue.where] if cue.where else []
     if facts.cues and not facts.lesion_tested:
         said.append("If the lesion itself always lies there, as in scans cut around it, name its mask and run again.")
@@ -150,7 +154,7 @@ def _transfer(facts: Facts) -> list[str]:
         else:
             sure = estimate.low is not None and estimate.low > CHANCE
             verdict = "it stays above chance" if sure else "it is not shown to be above chance"
-            said.append(f"At {what} {verdict}: {_spread(estimate)}, {n} patients.")
+            said.append(f"At {what} {verdict}: {estimate_text(estimate)}, {n} patients.")
     return said
 
 
@@ -166,7 +170,7 @@ def _calibration(facts: Facts, kind: Kind) -> list[str]:
         words = "Its probabilities are too timid"
     else:
         words = "Its probabilities are not shown to be too extreme or too timid"
-    return [f"{words} (calibration slope {slope.value:.2f}, {slope.low:.2f} to {slope.high:.2f}; 1 is right)."]
+    return [f"{words}: calibration slope {estimate_text(slope)}, 1 is right."]
 
 
 def _needed(facts: Facts, kind: Kind) -> list[str]:
@@ -189,19 +193,3 @@ def _needed(facts: Facts, kind: Kind) -> list[str]:
         if number is not None and facts.n_units < number <= MOST:
             return [f"To show a difference as large as this one, about {number:,} {unit} are needed."]
     return []
-
-
-def _spread(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f} (no interval)"
-    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
-
-
-def p_words(value: float | None) -> str:
-    """A P value after the letter P: = 0.012, or < 0.001."""
-    if value is None:
-        return "not known"
-    if value < 0.001:
-        return "< 0.001"
-    near = abs(value - ALPHA) < 0.0005  # three digits would not say on which side of it
-    return f"= {value:.4f}" if near else f"= {value:.3f}"

@@ -30,7 +30,7 @@ from scan2gene.explain.asked import Asked
 from scan2gene.explain.by_slice import Attended, Slices, answering, maps_by_role, seen_slices, slices_of
 from scan2gene.explain.choose import CHOSEN_COLUMNS
 from scan2gene.explain.features import layer_of
-from scan2gene.explain.grid import on_grid, slug
+from scan2gene.explain.grid import on_grid, unique_slug
 from scan2gene.explain.halves import region, sided_map
 from scan2gene.explain.randomise import STEPS, cascade
 from scan2gene.explain.score import hit, rank_correlation
@@ -176,9 +176,9 @@ def _written(
 ) -> tuple[dict[str, Any], list[Path]]:  # fmt: skip
     """Write the maps of one exam; the table's row names those of its role."""
     exam, written = made["exam_id"], list[Path]()
-    stem = f"{slug(exam)}_{slug(output_name(made['target'], made['side']))}_{made['method']}"
+    stem = f"{unique_slug(exam)}_{unique_slug(output_name(made['target'], made['side']))}_{made['method']}"
     for role, array in arrays.items():
-        name = f"{stem}_{slug(role)}" if fit.slices else stem
+        name = f"{stem}_{unique_slug(role)}" if fit.slices else stem
         prepared, on_scan = folder / f"{name}_prepared.nii.gz", folder / f"{name}.nii.gz"
         affine = read_nifti(fit.store / fit.files[exam, role]).affine
         write_nifti(Volume(array, affine), prepared)

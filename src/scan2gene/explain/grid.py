@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from scan2gene.core.files import value_hash
 from scan2gene.core.geometry import to_sitk
+from scan2gene.core.text import slug
 from scan2gene.core.volume import Volume
 
 LEVELS = 255  # a map on the scan's grid is rounded to so many steps: it then packs well
@@ -25,7 +24,7 @@ def on_grid(volume: Volume, scan: Volume) -> Volume:
     return Volume((np.rint(array * (LEVELS / top)) * (top / LEVELS)).astype(np.float32), scan.affine)
 
 
-def slug(text: str) -> str:
+def unique_slug(text: str) -> str:
     """A file name that no two ids share."""
-    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", text)
+    plain = slug(text)
     return plain if plain == text else f"{plain}-{value_hash(text)[:6]}"

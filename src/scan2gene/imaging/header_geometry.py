@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scan2gene.core.geometry import axis_codes
+from scan2gene.core.text import dimensions
 
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: not stated, metre, millimetre, micron
 _MISPLACED = 0.5  # of the smallest voxel side: what qform and sform may differ by
@@ -41,7 +42,7 @@ def odd_geometry(image: Any, affine: np.ndarray) -> list[str]:
             notes += _forms_differ(header, image.shape)
         sides = np.asarray(header["pixdim"][1:4], float) * _unit_mm(header)
         if sform > 0 and not np.allclose(np.linalg.norm(affine[:3, :3], axis=0), np.abs(sides), rtol=0.01):
-            notes.append(f"voxel sizes in pixdim are {_by(sides)} mm, those of the sform are taken")
+            notes.append(f"voxel sizes in pixdim are {dimensions(sides)} mm, those of the sform are taken")
     elif "goodRASFlag" in keys:
         if not int(header["goodRASFlag"]):
             notes.append(UNPLACED.format("no orientation in the header (goodRASFlag is 0)", codes))
@@ -72,7 +73,3 @@ def skew(affine: np.ndarray) -> list[str]:
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
     degrees = float(np.degrees(np.arcsin(min(cosine, 1.0))))
     return [f"voxel axes are {degrees:.1f} degrees off right angles"] if degrees > _SKEW_DEGREES else []
-
-
-def _by(values: np.ndarray) -> str:
-    return " x ".join(f"{v:.4g}" for v in values)

@@ -14,6 +14,7 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.files import atomic_path
+from scan2gene.core.text import file_size
 from scan2gene.core.volume import Kind, Volume
 from scan2gene.imaging.grid import MIN_SLICES
 from scan2gene.imaging.header_geometry import affine_mm, odd_geometry
@@ -210,9 +211,7 @@ def _volume_shape(image: Any, path: str | Path | Source) -> tuple[int, ...]:
 def check_memory(need: int) -> None:
     """Refuse a volume that is larger than any scan, before it is taken into memory."""
     if need > MAX_UNPACKED_BYTES:
-        raise ScanError(
-            f"one volume of {need / 1e6:.0f} MB, more than any scan holds ({MAX_UNPACKED_BYTES / 1e6:.0f} MB)"
-        )
+        raise ScanError(f"one volume of {file_size(need)}, more than any scan holds ({file_size(MAX_UNPACKED_BYTES)})")
 
 
 def check_size(need: int, path: str | Path | Source) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from scan2gene.core.errors import ScanError
+from scan2gene.core.text import file_size
 
 MAX_UNPACKED_BYTES = 2 << 30  # of one compressed file; no MRI volume is larger
 MAX_DEFLATE_RATIO = 1032  # deflate packs no tighter, and zeros nearly so tight: a mask may be mostly zeros
@@ -205,7 +206,9 @@ def _listed(archive: Source) -> Iterator[Source]:
         elif times[info.filename] > 1:
             trouble = "a name that occurs twice in its zip archive, so that one hides the other: unpack it first"
         elif info.file_size > MAX_UNPACKED_BYTES or info.file_size > _ratio(info) * max(info.compress_size, 1):
-            trouble = f"a zip member that would unpack to {info.file_size / 1e6:.0f} MB from {info.compress_size} bytes"
+            trouble = (
+                f"a zip member that would unpack to {file_size(info.file_size)} from {file_size(info.compress_size)}"
+            )
         yield Source(f"{archive.path}/{info.filename}", info.file_size, archive.mtime_ns, archive.path, trouble)
 
 

@@ -12,6 +12,7 @@ from operator import itemgetter
 import numpy as np
 
 from scan2gene.core.errors import ScanError
+from scan2gene.core.text import listed
 from scan2gene.imaging.frame import KEPT, MARKS, TIMES, Frame
 from scan2gene.imaging.grid import MIN_SLICES, ORIENTATION_TOLERANCE, SPACING_TOLERANCE_MM, Stack, grid
 from scan2gene.imaging.tags import KEYWORDS
@@ -63,8 +64,7 @@ def stacks(frames: Sequence[Frame], lost: int = 0) -> list[Stack]:
 
 
 def _of_several(patients: list[str]) -> str:
-    who = ", ".join(patients[:_SHOWN]) + (f" and {len(patients) - _SHOWN} more" if len(patients) > _SHOWN else "")
-    named = f": {who}" if len(patients) > 1 else ""
+    named = f": {listed(patients, most=_SHOWN)}" if len(patients) > 1 else ""
     return f"files of several patients or studies share this SeriesInstanceUID{named}"
 
 
@@ -132,7 +132,7 @@ def _by_series(frames: list[Frame]) -> list[Stack]:
         return [Stack(frames, trouble=_mixed(words))]
     parts = [Stack(kind) for kind in large]
     if few:
-        parts.append(Stack(few, trouble=f"{len(few)} slice(s) with another {' and '.join(words)} than the volume"))
+        parts.append(Stack(few, trouble=f"{len(few)} slice(s) with another {listed(words)} than the volume"))
     return parts
 
 

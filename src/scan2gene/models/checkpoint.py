@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.errors import WeightsError
+from scan2gene.core.text import percent
 
 LEAST_SHARE = 0.95  # of an encoder's tensors that a file must hold
 HEAD = "head."  # begin of the names of every family's head
@@ -244,6 +245,6 @@ def check_match(found: Match, file: str) -> None:
         first = "; ".join((vital or lacking)[:3])
         foreign = f" Its other tensors are {', '.join(found.unused[:3])} ..." if found.unused else ""
         raise WeightsError(
-            f"{file} holds {found.held} of the encoder's {found.wanted} tensors ({share:.0%}); at least "
-            f"{LEAST_SHARE:.0%} and its first layers are needed: {first}.{foreign} {mend}"
+            f"{file} holds {found.held} of the encoder's {found.wanted} tensors ({percent(share)}); at least "
+            f"{percent(LEAST_SHARE)} and its first layers are needed: {first}.{foreign} {mend}"
         )

@@ -12,6 +12,7 @@ from scan2gene.core.download import NotDownloaded, download, forget, note_of
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.files import write_json
 from scan2gene.core.section import unknown_name
+from scan2gene.core.text import file_size
 from scan2gene.models.weights import WEIGHTS, Card
 
 DEFAULT_DIR = Path("~/.cache/scan2gene/weights")
@@ -166,7 +167,7 @@ def _download(url: str, part: Path, name: str, folder: Path) -> None:
             raise WeightsError(f"{url} answers {stop.reason}. {_how(name, folder)}") from None
         if stop.so_far:
             raise WeightsError(
-                f"the download of {part.name.removesuffix('.part')} stopped at {stop.so_far / 1e6:.1f} MB "
+                f"the download of {part.name.removesuffix('.part')} stopped at {file_size(stop.so_far)} "
                 f"({stop.reason}). The same command goes on from there."
             ) from None
         raise WeightsError(f"{url} cannot be reached ({stop.reason}). {_how(name, folder)}") from None

@@ -21,6 +21,7 @@ from scan2gene.core.machine import available_memory, has_gpu
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Data, Run, Split, Train
+from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess.recipe import apply_recipe
 from scan2gene.preprocess.resample import like
@@ -188,13 +189,13 @@ def reference_role(study: Study) -> str:
 
 def _whole(study: Study, found: Fingerprint, voxels: int) -> tuple[list[dict[str, Any]], str, list[int]]:
     """Steps for the whole body, why, and their grid."""
-    field = " x ".join(f"{v:.0f}" for v in found.field)
+    field = dimensions(np.rint(found.field))
     spacing, shape = grid(found.body, found.spacing, voxels)
-    size = " x ".join(map(str, shape))
+    size = dimensions(shape)
     steps = _begin(study)
     if found.believed:
         steps += [_step("resample", spacing_mm=spacing), _step("crop_or_pad", shape=shape)]
-        why = f"nine in ten bodies fit into {size} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
+        why = f"nine in ten bodies fit into {size} voxels of {dimensions(spacing)} mm"
     else:
         steps.append(_step("resize", shape=shape))
         why = (
@@ -297,7 +298,7 @@ def _batch(study: Study, cohort: pd.DataFrame, voxels: int) -> tuple[int, str]:
         batch //= 2
     if batch == usual:
         return batch, f"{cohort['patient_id'].nunique()} patients"
-    return batch, f"{usual} exams would need about {usual * each / 1e9:.1f} GB and {free / 1e9:.1f} GB are free"
+    return batch, f"{usual} exams would need about {file_size(usual * each)} and {file_size(free)} are free"
 
 
 def _augment(found: Fingerprint, mirrored: bool) -> tuple[list[dict[str, Any]], str]:

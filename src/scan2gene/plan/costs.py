@@ -22,6 +22,7 @@ import pandas as pd
 
 from scan2gene.core.console import say
 from scan2gene.core.study import Study, for_run
+from scan2gene.core.text import duration
 
 SECONDS = 60.0  # for all runs together
 _SLOW_STEPS = {"register", "skull_strip", "n4", "denoise"}  # minutes an exam, so that their runs come last
@@ -92,7 +93,7 @@ def time_runs(
                 found[cost.run], about = cost, ("", "")
             elif "about" in line:
                 about = (line["run"], line["about"])
-                say("", f"  {line['run']}: {line['about']} ({time.monotonic() - began:.0f} s)")
+                say("", f"  {line['run']}: {line['about']} ({duration(time.monotonic() - began)})")
             else:
                 about = (about[0], line["stopped"])
                 break

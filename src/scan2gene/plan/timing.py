@@ -22,6 +22,7 @@ from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.outputs import output_names
 from scan2gene.core.study import Study, channels, for_run, input_roles
 from scan2gene.core.study_runs import Run
+from scan2gene.core.text import listed
 from scan2gene.plan.costs import Cost
 
 _TIMED_STEPS = 3
@@ -88,10 +89,6 @@ def _work(tell: Callable[[dict[str, Any]], None]) -> None:
                 tell({"cost": vars(made(*_step(view, runs[name], _shape(view, exams[_key(view)]), size)))})
             except (RuntimeError, MemoryError) as error:
                 tell({"cost": vars(Cost(name, fits=_fits(runs[name], counts), reason=_first_line(error)))})
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(n for n in notes if n)
 
 
 def _first_line(error: BaseException) -> str:
@@ -178,9 +175,10 @@ def _cost_of(
         if frozen:  # every exam passes the network once; heads take seconds
             epoch = least = most = len(cohort) * each * seconds / _batch(view)
         maps, open_maps = _maps(view, counts, each * step.seconds / step.size * (_PASSES if frozen else 1))
+        notes = "; ".join(n for n in (short, note, open_maps) if n)
         return Cost(
             one.name, tuple(shown.shape), volumes, volumes * shown.size * size, len(cohort) * pixels * size + memory,
-            fits, seconds, epoch, least, most, maps_seconds=maps, note=_joined(short, note, open_maps),
+            fits, seconds, epoch, least, most, maps_seconds=maps, note=notes,
         )  # fmt: skip
 
     return cost
@@ -193,7 +191,7 @@ def _maps(view: Study, counts: pd.DataFrame, seconds: float) -> tuple[float | No
         return 0.0, ""
     others = [m.name for m in settings.methods if m.name not in _CAMS]
     if others:
-        return None, f"maps by {' and '.join(others)} are not estimated"
+        return None, f"maps by {listed(others)} are not estimated"
     named = settings.splits or [view.splits[0].name]
     folds = counts[counts["split"].isin(named) & (counts["repeat"].astype(int) == 0)]
     fits = len(folds[["split", "fold"]].drop_duplicates())

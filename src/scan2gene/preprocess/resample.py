@@ -11,6 +11,7 @@ import numpy as np
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.geometry import axis_map, checked_shape, to_sitk
 from scan2gene.core.limits import check_memory
+from scan2gene.core.text import dimensions
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.linear import resample_linear
 from scan2gene.preprocess.memory_order import slices_slowest
@@ -54,7 +55,7 @@ def resample(
     old = np.asarray(volume.spacing_mm)
     # halves go up, and rounding noise in the affine must not decide about a slice
     size = np.maximum(1, np.floor(np.asarray(volume.shape) * old / new + 0.5 + 1e-6))
-    check_memory(size, BYTES_PER_VOXEL, f"resample from {_mm(old)} to {_mm(new)} mm")
+    check_memory(size, BYTES_PER_VOXEL, f"resample from {dimensions(old)} to {dimensions(new)} mm")
     shape = size.astype(int)
     if volume.kind == "label":
         return _nearest(volume, shape, new / old)
@@ -108,7 +109,7 @@ def _straight_grid(volume: Volume, spacing: np.ndarray) -> tuple[np.ndarray, np.
         affine[world, axis] = sign * spacing[axis]
     extent = np.abs(affine[:3, :3].T / spacing[:, None]) @ np.ptp(places, axis=0)
     size = np.maximum(1, np.ceil(extent / spacing - 1e-6))
-    check_memory(size, BYTES_PER_VOXEL, f"straighten to {_mm(spacing)} mm")
+    check_memory(size, BYTES_PER_VOXEL, f"straighten to {dimensions(spacing)} mm")
     shape = size.astype(int)
     middle = (places.min(axis=0) + places.max(axis=0)) / 2
     affine[:3, 3] = middle - affine[:3, :3] @ ((shape - 1) / 2)
@@ -196,10 +197,6 @@ def _widened(affine: np.ndarray, factor: np.ndarray) -> np.ndarray:
     wide[:3, :3] = affine[:3, :3] * factor
     wide[:3, 3] += affine[:3, :3] @ ((factor - 1) / 2)
     return wide
-
-
-def _mm(spacing: np.ndarray) -> str:
-    return " x ".join(f"{v:.4g}" for v in spacing)
 
 
 def _as(array: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -15,6 +15,7 @@ from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.section import Plugin, unknown_name
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.study_file import load_study
+from scan2gene.core.text import dimensions, duration
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess.preview import draw_histogram, draw_slice
@@ -99,14 +100,14 @@ def _sections(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> Iterat
         except Scan2GeneError as error:
             yield f'<p class="error">not done: {html.escape(str(error))}</p>'
             return
-        yield f"<p>{time.perf_counter() - started:.2f} s</p>"
+        yield f"<p>{duration(time.perf_counter() - started)}</p>"
         yield "".join(_role(role, v, before[role]) for role, v in current.items())
 
 
 def _role(role: str, volume: Volume, before: Volume | None) -> str:
     facts = (
-        f"{html.escape(role)}: {' x '.join(map(str, volume.array.shape))} voxels of "
-        f"{' x '.join(f'{v:.3g}' for v in volume.spacing_mm)} mm, {volume.orientation}, {volume.array.dtype}, "
+        f"{html.escape(role)}: {dimensions(volume.array.shape)} voxels of "
+        f"{dimensions(volume.spacing_mm)} mm, {volume.orientation}, {volume.array.dtype}, "
         f"{volume.array.min():.4g} to {volume.array.max():.4g}"
     )
     picture = base64.b64encode(_picture(volume, before)).decode()

@@ -6,7 +6,6 @@ computed twice, a changed one never taken for the old, and a killed run goes on.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from scan2gene.core.files import atomic_path, file_hash, value_hash
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import read_csv, write_csv
+from scan2gene.core.text import slug
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import nifti
 from scan2gene.imaging.index import fingerprint, read_volume
@@ -102,7 +102,7 @@ def _one_exam(
     try:
         evidence = [(r, roles[r].kind, roles[r].threshold, fingerprint([p])) for r, p in sources.items()]
         key = value_hash([recipe_id, evidence])[:8]
-        files = {r: folder / f"{_slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
+        files = {r: folder / f"{slug(exam['patient_id'])}_{r}_{key}.nii" for r in sources}
         if all(is_whole(f) for f in files.values()):
             return [base | _described(role, f, checksums.get(f.name)) for role, f in files.items()]
         lost: dict[str, str] = {}
@@ -204,7 +204,3 @@ def is_whole(file: Path) -> bool:
         return file.stat().st_size == data.offset + int(np.prod(data.shape)) * data.dtype.itemsize
     except Exception:  # missing, or too short for a header
         return False
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", text)

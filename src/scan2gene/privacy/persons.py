@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.core.text import listed
 from scan2gene.imaging.frames import read_dataset
 from scan2gene.imaging.sources import Source, find
 from scan2gene.imaging.volume_files import is_volume_file
@@ -50,7 +51,7 @@ def two_persons(series: pd.DataFrame, same_person: Iterable[str] = ()) -> pd.Ser
             f"PatientSex ({', '.join(sorted(set(sex[mine]) & {'F', 'M'}))})" if w == "PatientSex" else w for w in words
         ]
         reasons[mine] = (
-            f"scans of this patient id differ in {' and '.join(words)}, so two persons may share it: give each an id, "
+            f"scans of this patient id differ in {listed(words)}, so two persons may share it: give each an id, "
             "leave one out with cohort.exclude, or list the id under cohort.same_person if it is one person"
         )
     return reasons

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from scan2gene.core.text import counted
+
 MIN_SITE_ROWS = 2  # rows of a site, below which nothing is known of its scale
 MIN_NEW_SITE_ROWS = 10  # rows of a site that training lacks, below which it is left alone
 MIN_SPREAD_VALUES = 10  # of a site in a column, below which that column alone does not tell the site's spread
@@ -83,8 +85,9 @@ def fit_combat(
     small = [str(n) for n, c in zip(names, counts, strict=True) if c < MIN_SITE_ROWS]
     names = names[counts >= MIN_SITE_ROWS]
     if len(names) < 2:
-        one = f"{len(names)} site{'s' * (len(names) != 1)} with {MIN_SITE_ROWS} training rows"
-        raise ValueError(f"harmonisation cannot be estimated, because there {'is' if len(names) == 1 else 'are'} {one}")
+        there = f"{counted(len(names), 'site')} with {MIN_SITE_ROWS} training rows"
+        verb = "is" if len(names) == 1 else "are"
+        raise ValueError(f"harmonisation cannot be estimated, because there {verb} {there}")
     notes = [f"site {s} has one training row, so its scale cannot be estimated; it counts as unknown" for s in small]
     rows = np.isin(np.asarray(site, object), names)
     values, at = np.asarray(values, float)[rows], np.asarray(site, object)[rows]

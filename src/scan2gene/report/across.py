@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from scan2gene.core.text import number_text
 from scan2gene.report.inputs import ORIGINAL, Inputs
 from scan2gene.report.svg import BLUE, GREY, INK, RULE, VERMILLION, line, short, svg, text
-from scan2gene.report.verdict import number
 
 PANELS = (("accuracy", "Accuracy"), ("auroc", "AUROC"), ("log_loss", "Loss"))
 _LABELS, _WIDTH, _GAP, _ROW, _TOP = 190.0, 190.0, 62.0, 24.0, 34.0
@@ -62,7 +62,7 @@ def _figure(rows: dict[str, dict[str, Any]], title: str, marked: str = "") -> Ma
         for n, run in enumerate(rows):
             body += _mark(shown.get(run), left, _TOP + _ROW * (n + 0.5), top, VERMILLION if run == marked else BLUE)
         best = sorted(shown.items(), key=lambda item: item[1][0] if metric == "log_loss" else -item[1][0])
-        told.append(f"{name}: " + ", ".join(f"{run} {number(cells[0])}" for run, cells in best))
+        told.append(f"{name}: " + ", ".join(f"{run} {number_text(cells[0])}" for run, cells in best))
     return svg(_LABELS + 3 * (_WIDTH + _GAP), bottom + 24, title, "; ".join(told), body)
 
 
@@ -75,4 +75,4 @@ def _mark(cells: Sequence[float] | None, left: float, y: float, top: float, colo
     if pd.notna(low) and pd.notna(high):
         marks.append(line(left + low / top * _WIDTH, y, left + high / top * _WIDTH, y, colour, width=2.5))
     marks.append(f'<circle cx="{at:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>')
-    return [*marks, text(left + _WIDTH + 8, y + 4, number(value), fill=INK, size=12, cls="num")]
+    return [*marks, text(left + _WIDTH + 8, y + 4, number_text(value), fill=INK, size=12, cls="num")]

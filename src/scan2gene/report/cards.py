@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from scan2gene.core.text import capitalised, estimate_text
 from scan2gene.report import known as k
 from scan2gene.report import known_sites as sites
 from scan2gene.report.checklists import TO_WRITE
 from scan2gene.report.references import in_words
 from scan2gene.report.results import METRIC_NAMES
-from scan2gene.report.tables import cell_text
-from scan2gene.report.wording import markdown
+from scan2gene.report.statements import markdown
 from scan2gene.stats.intervals import Estimate
 
 GROUP_COLUMNS = ("target", "split", "run", "group", "AUROC with 95 % interval", "patients")
@@ -140,7 +140,7 @@ def _head(metric: str) -> str:
 
 
 def _cell(estimate: Estimate) -> str:
-    return cell_text(estimate) if estimate.value is not None else f"cannot be estimated, because {estimate.reason}"
+    return estimate_text(estimate) if estimate.value is not None else f"cannot be estimated, because {estimate.reason}"
 
 
 def groups(known: k.Known) -> pd.DataFrame | None:
@@ -171,7 +171,7 @@ def as_markdown(card: Card, study: str, stamp: str) -> str:
     for section in card.sections:
         lines.append(f"## {section.heading}")
         lines += [f"- **{what}.** {markdown(text)}" for what, text in section.facts]
-        lines += [f"- **{TO_WRITE.capitalize()}:** {markdown(gap)}" for gap in section.gaps]
+        lines += [f"- **{capitalised(TO_WRITE)}:** {markdown(gap)}" for gap in section.gaps]
         if section.table is not None and len(section.table):
             lines.append(_table(section.table))
     return "\n\n".join(lines) + "\n"

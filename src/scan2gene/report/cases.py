@@ -12,9 +12,10 @@ from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
+from scan2gene.core.text import number_text
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti
-from scan2gene.report import svg, verdict
+from scan2gene.report import svg
 from scan2gene.report.inputs import Inputs, baseline_columns
 from scan2gene.report.panels import decided
 from scan2gene.report.thumbnail import strip
@@ -131,5 +132,5 @@ def _heading(row: dict[str, Any]) -> str:
 
 
 def _figures(row: dict[str, Any]) -> str:
-    numbers = f"probability {verdict.number(row['prob'])}, threshold {verdict.number(row['threshold'])}"
+    numbers = f"probability {number_text(row['prob'])}, threshold {number_text(row['threshold'])}"
     return f"case {row['case']}: {numbers}, fold {int(row['fold']) + 1}"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.core.text import counted, percent, quartiles
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.methods_data import MIN_NAMED_PATIENTS, used_series
-from scan2gene.report.wording import counted
 
 MOST_TARGETS = 3  # columns beyond fit no paper
 MOST_VALUES = 6
@@ -88,13 +88,10 @@ def _groups(inputs: Inputs) -> Iterator[tuple[str, pd.Index]]:
 
 def _quartiles(values: pd.Series) -> tuple[int, int, str]:
     known = values.dropna()
-    if not len(known):
-        return 0, 0, "unknown"
-    low, middle, high = known.quantile([0.25, 0.5, 0.75])
-    return len(known), len(known), f"{middle:.3g} ({low:.3g}–{high:.3g})"
+    return len(known), len(known), quartiles(known) or "unknown"
 
 
 def _share(values: pd.Series, hit: Callable[..., pd.Series]) -> tuple[int, int, str]:
     known = values.dropna()
     n = int(hit(known).sum())
-    return n, len(known), f"{n:,} ({100 * n / len(known):.0f} %)" if len(known) else "unknown"
+    return n, len(known), f"{n:,} ({percent(n / len(known))})" if len(known) else "unknown"

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.core.text import capitalised, listed
 from scan2gene.report.known import Fill, Known
 from scan2gene.report.references import in_words
-from scan2gene.report.wording import listed, markdown
+from scan2gene.report.statements import markdown
 
 FILLED, PARTLY, OPEN = "filled", "partly filled", "open"
 TO_WRITE = "to be written by the authors"
@@ -133,7 +134,7 @@ def as_markdown(checklist: Checklist, found: Sequence[Answer], study: str, stamp
         box = "x" if a.status == FILLED else " "
         said = f"\n  {markdown(a.value)} *From: {markdown(a.source)}.*" if a.value else ""
         gap = "." if a.left == a.item.asks else f":** {markdown(a.left)}"
-        left = f"\n  **{TO_WRITE.capitalize()}{gap}{'**' if gap == '.' else ''}" if a.left else ""
+        left = f"\n  **{capitalised(TO_WRITE)}{gap}{'**' if gap == '.' else ''}" if a.left else ""
         lines.append(f"- [{box}] **{a.item.number}.** {markdown(a.item.asks)}{said}{left}")
     return "\n\n".join(lines) + "\n"
 

@@ -11,6 +11,7 @@ import pandas as pd
 from scan2gene.cohorts.split import class_table, one_class_parts
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.tables import EXTERNAL, PARTS
+from scan2gene.core.text import count_range
 from scan2gene.imaging.index import copied_series
 from scan2gene.privacy.redaction import MAKERS, grouped, shared_words, without_names
 from scan2gene.report import figures, flow
@@ -81,8 +82,8 @@ def _class_by_part(inputs: Inputs, table: pd.DataFrame, split: str) -> dict[str,
 
 
 def _part_row(target: str, name: str, counts: pd.DataFrame, volumes: pd.DataFrame | None) -> dict[str, Any]:
-    *cells, every = (_range(counts[c]) for c in counts)
-    *held, in_all = ["" for _ in counts] if volumes is None else [_range(volumes[c]) for c in counts]
+    *cells, every = (count_range(counts[c]) for c in counts)
+    *held, in_all = ["" for _ in counts] if volumes is None else [count_range(volumes[c]) for c in counts]
     return {"target": target, "class": name, "cells": cells, "all": every, "volumes": held, "all_volumes": in_all}
 
 
@@ -111,11 +112,6 @@ def _seen_roles(inputs: Inputs) -> list[str]:
     """Roles that one network at least sees."""
     views = [for_run(inputs.study, run) for run in inputs.study.runs]
     return list(dict.fromkeys(role for view in views for role in input_roles(view)))
-
-
-def _range(counts: pd.Series) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
 
 
 def _class_by_site(inputs: Inputs) -> dict[str, Any] | None:

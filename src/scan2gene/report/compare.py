@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from scan2gene import __version__
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import write_json, write_text
+from scan2gene.core.text import counted, difference_text, estimate_text, interval_text, number_text, p_number, p_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
-from scan2gene.report import verdict
 from scan2gene.report.figures import ForestRow, forest
-from scan2gene.report.page import MARKS
+from scan2gene.report.inputs import Scored
 from scan2gene.report.use import error_in_words, large_in_words, slope_in_words
-from scan2gene.report.verdict import Scored
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import ALPHA, CHANCE, CONFIDENCE
 from scan2gene.stats.permutation import PERMUTATIONS
 from scan2gene.stats.power import too_few
 
 SETTINGS = {"level": CONFIDENCE, "bootstrap": DRAWS, "permutations": PERMUTATIONS, "seed": SEED}
+MARKS = {"better": "▲", "worse": "▼", "chance": "●", "unknown": "○"}  # shape says what colour says
+WORDS = {
+    "better": "is better than chance",
+    "worse": "lies below chance",
+    "chance": "is not distinguishable from chance",
+}
+FEW = 10  # patients of the rarer class below which an interval is only a rough guide
 _LABEL = 32  # characters of a run's name in the figure
 
 
@@ -86,11 +92,24 @@ def results(runs: Sequence[Judged], pairs: Sequence[Pair]) -> dict[str, Any]:
     }
 
 
-def judged(run: Judged) -> tuple[verdict.Kind, str]:
+def against_chance(auroc: Estimate, p: float | None) -> tuple[str, str]:
+    """Kind and words of an AUROC against chance.
+
+    Args:
+        auroc: With its unadjusted interval; without one nothing is decided.
+        p: Two-sided, corrected for all comparisons (Holm).
+    """
+    if auroc.value is None or auroc.low is None or auroc.high is None or p is None:
+        return "unknown", f"cannot be estimated, because {auroc.reason or 'no interval was computed'}"
+    kind = "chance" if p >= ALPHA else "better" if auroc.value > CHANCE else "worse"
+    return kind, WORDS[kind]
+
+
+def judged(run: Judged) -> tuple[str, str]:
     """Kind and words of a run against chance, by its corrected P value; as in a study, not of too few in a class."""
     few = run.few if run.n_units != run.n else too_few(run.n_positive, run.n_units)
     few = few if run.auroc.value is not None else ""
-    return verdict.against_chance_by_p(Estimate(None, reason=few) if few else run.auroc, run.p_holm)
+    return against_chance(Estimate(None, reason=few) if few else run.auroc, run.p_holm)
 
 
 def between(pair: Pair) -> str:
@@ -106,14 +125,14 @@ def told(runs: Sequence[Judged], pairs: Sequence[Pair]) -> list[str]:
     """The answer for the console: a line per run, then per pair."""
     lines = []
     for run in runs:
-        said = _said(run, len(runs))
+        said = _described(run, len(runs))
         notes = "".join(f"; {note}" for note in run.notes)
         lines.append(f"{run.target}: {run.file} {said['words']}{f'; {f}' if (f := said['figures']) else ''}{notes}")
     for pair in pairs:
         found = pair.difference
-        lies = "" if found.value is None else f" by {found.value:+.3f}"
-        spread = "" if found.low is None or found.high is None else f" ({found.low:+.3f} to {found.high:+.3f})"
-        lines.append(f"{pair.target}: {pair.a} against {pair.b}{lies}{spread}, {pair.n} patients: {between(pair)}")
+        by = "" if found.value is None else f" by {difference_text(found)}"
+        patients = counted(pair.n, "patient")
+        lines.append(f"{pair.target}: {pair.a} against {pair.b}{by}, {patients}: {between(pair)}")
     return lines
 
 
@@ -124,15 +143,15 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": verdict.number, "p": p_text}
-    environment.globals |= {"interval": verdict.interval}
+    environment.filters |= {"number": number_text, "p": p_number}
+    environment.globals |= {"interval": interval_text, "difference": difference_text, "p_text": p_text}
     source = importlib.resources.files("scan2gene.report").joinpath("compare.html.j2").read_text(encoding="utf-8")
     targets = list(dict.fromkeys(run.target for run in runs))
     return environment.from_string(source).render(
         targets=[
             {
                 "name": target,
-                "said": [_said(run, len(runs)) for run in runs if run.target == target],
+                "said": [_described(run, len(runs)) for run in runs if run.target == target],
                 "pairs": [{"pair": p, "verdict": between(p)} for p in pairs if p.target == target],
             }
             for target in targets
@@ -147,17 +166,31 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
     )
 
 
-def _said(run: Judged, tested: int) -> dict[str, Any]:
-    """One run in words: verdict, figures, P value, and whatever keeps it from meaning more."""
-    said = verdict.sentence(run.file, _scored(run))
+def _described(run: Judged, tested: int) -> dict[str, Any]:
+    """One run in words: verdict, figures, and whatever keeps it from meaning more."""
     kind, words = judged(run)
-    cautions = [said.caution] if said.caution else []
-    if kind == "chance" and said.kind in ("better", "worse"):
-        cautions.insert(0, f"Its own interval misses {CHANCE:g}; that is not enough, with {tested} tested." if
-                        tested > 1 else f"Its interval just misses {CHANCE:g}, which its P value does not "
-                        "confirm.")  # fmt: skip
-    return {"run": run, "kind": kind, "words": words, "figures": said.figures, "notes": [*cautions, *run.notes],
+    scored = _scored(run)
+    who = f"{counted(run.n, 'test patient')}{scored.of_sides}, {run.n_positive} positive"
+    figures = "" if run.auroc.value is None else f"AUROC {estimate_text(run.auroc)}, {who}"
+    notes = [*(_cautions(run, kind, tested) if figures else ()), *run.notes]
+    return {"run": run, "kind": kind, "words": words, "figures": figures, "notes": notes,
             "calibration": _calibration(run)}  # fmt: skip
+
+
+def _cautions(run: Judged, kind: str, tested: int) -> Iterator[str]:
+    low, high = run.auroc.low, run.auroc.high
+    misses = low is not None and high is not None and (low > CHANCE or high < CHANCE)
+    if kind == "chance" and misses and tested > 1:
+        yield f"Its own interval misses {CHANCE:g}; that is not enough, with {tested} tested."
+    elif kind == "chance" and misses:
+        yield f"Its interval just misses {CHANCE:g}, which its P value does not confirm."
+    rarer = min(run.n_positive, run.n_units - run.n_positive)
+    if rarer < FEW:
+        unit = "side" if run.n_units != run.n else "patient"
+        yield f"Only {counted(rarer, unit)} in the rarer class: a rough guide."
+    if high is not None and high < CHANCE:
+        yield f"Where there is nothing to learn, one interval in 20 misses {CHANCE:g} by luck."
+        yield "If it lies far below, look whether positive and negative are swapped."
 
 
 def _calibration(run: Judged) -> str:
@@ -184,10 +217,3 @@ def _forest(runs: Sequence[Judged], targets: Sequence[str]) -> str:
 def _end(name: str) -> str:
     """The end of a long name, by which runs of one file differ."""
     return name if len(name) <= _LABEL else f"…{name[1 - _LABEL :]}"
-
-
-def p_text(p: float | None) -> str:
-    """A P value as it is printed."""
-    if p is None:
-        return "not estimated"
-    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from scan2gene.core.text import percent
 from scan2gene.report.points import Reliability, precision_recall
 from scan2gene.report.svg import (
     BLUE,
@@ -125,7 +126,7 @@ def decisions(counts: Mapping[tuple[int, int], int], title: str, told: str) -> M
                 f'stroke="{INK}" stroke-width="{2 if truth == decided else 0.8}"/>'
             )
             body.append(text(x + side / 2, y + 38, f"{n:,}", "middle", size=18, weight=600))
-            body.append(text(x + side / 2, y + 56, f"{share:.0%}" if of_class else "none", "middle", size=12))
+            body.append(text(x + side / 2, y + 56, percent(share) if of_class else "none", "middle", size=12))
             body.append(text(x + side / 2, y + 76, names[truth, decided], "middle", "#4a525e", 11))
     return svg(WIDTH, top + 2 * side + 8, title, told, body)
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from scan2gene.core.text import NOT_ESTIMATED, estimate_text
+from scan2gene.report.inputs import Scored
 from scan2gene.report.svg import BLUE, GREY, INK, RULE, SKY, VERMILLION, square
 from scan2gene.report.svg import line as _line
 from scan2gene.report.svg import path as _path
@@ -22,7 +24,6 @@ from scan2gene.report.svg import stroke as _stroke
 from scan2gene.report.svg import svg as _svg
 from scan2gene.report.svg import text as _text
 from scan2gene.report.svg import ticks as _ticks
-from scan2gene.report.verdict import Scored, interval, number
 from scan2gene.stats.levels import CHANCE
 
 
@@ -62,7 +63,7 @@ def forest(rows: Sequence[ForestRow], title: str) -> Markup:
 def _estimate(row: ForestRow, x: Callable[[float], float], y: float, right: float) -> list[str]:
     value = row.scored.estimate if row.scored else None
     if value is None or value.value is None:
-        return [_text(right + 20, y + 4, "cannot be estimated", fill=GREY)]
+        return [_text(right + 20, y + 4, NOT_ESTIMATED, fill=GREY)]
     marks = []
     if value.low is not None and value.high is not None:
         marks.append(_line(x(value.low), y, x(value.high), y, VERMILLION if row.baseline else BLUE, width=2.5))
@@ -77,12 +78,7 @@ def _estimate(row: ForestRow, x: Callable[[float], float], y: float, right: floa
 
 
 def _told(row: ForestRow) -> str:
-    found = row.scored.estimate if row.scored else None
-    if found is None or found.value is None:
-        return "cannot be estimated"
-    if found.low is None or found.high is None:
-        return f"{number(found.value)} (no interval)"
-    return f"{number(found.value)} ({interval(found.low, found.high)})"
+    return estimate_text(row.scored.estimate if row.scored else None)
 
 
 def roc(folds: Sequence[tuple[np.ndarray, np.ndarray]], title: str, told: str) -> Markup:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from scan2gene.core.text import count_range, counted, listed
 from scan2gene.report.inputs import ORIGINAL, Inputs
-from scan2gene.report.wording import counted, listed, spread
 
 MOST_TARGETS = 6  # in a box; the tables have all
 ANALYSED = ("split", "target", "run", "tested", "label_unknown", "not_predicted", "analysed", "positive", "negative",
@@ -70,7 +70,7 @@ def boxes(inputs: Inputs, parts: Sequence[dict[str, Any]], rows: Sequence[dict[s
 def _sizes(inputs: Inputs, split: str) -> list[str]:
     rows = inputs.split[inputs.split["split"] == split]
     counts = rows.groupby(["repeat", "fold", "part"])["patient_id"].nunique().unstack("part", fill_value=0)
-    return [spread(counts[p]) if p in counts else "0" for p in ("train", "validation", "test")]
+    return [count_range(counts[p]) if p in counts else "0" for p in ("train", "validation", "test")]
 
 
 def _classes(rows: Sequence[dict[str, Any]], part: int) -> list[str]:

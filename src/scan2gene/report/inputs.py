@@ -23,8 +23,10 @@ from scan2gene.core.tables import (
     SPLIT_COLUMNS,
     read_csv,
 )
+from scan2gene.core.text import listed, percent
 from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.privacy.redaction import Redaction, redaction
+from scan2gene.stats.intervals import Estimate
 
 _PREDICTION_COLUMNS = [
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",
@@ -32,6 +34,26 @@ _PREDICTION_COLUMNS = [
 ]  # fmt: skip
 
 ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One figure on test patients: the estimate, and how many patients and sides of them are behind it."""
+
+    estimate: Estimate
+    n: int
+    n_positive: int
+    n_units: int | None = None  # sides, where a target has them
+
+    @property
+    def units(self) -> int:
+        """What is scored: patients, or their sides."""
+        return self.n if self.n_units is None else self.n_units
+
+    @property
+    def of_sides(self) -> str:
+        """How many sides are scored, as it follows the number of patients; empty where there are none."""
+        return f" with {self.units:,} sides" if self.units != self.n else ""
 
 
 @dataclass(frozen=True)
@@ -151,14 +173,21 @@ def split_text(study: Study, name: str) -> str:
     again = f", {split.repeats} times" if split.repeats > 1 else ""
     if split.external:
         sites = "those of site" if len(split.external) == 1 else "those of sites"
-        again += f"; without {sites} {', '.join(split.external)}, which are external"
+        again += f"; without {sites} {listed(split.external)}, which are external"
     if split.kind == "kfold":
         unit = "patient" if split.unit == "patient" else "slice, LEAKY"
         return f"{split.folds}-fold cross-validation by {unit}{again}"
     if split.kind == "holdout":
         units = "patients" if split.unit == "patient" else "slices (LEAKY)"
-        return f"{100 * split.test_fraction:.3g} % of the {units} held out for testing{again}"
+        return f"{percent(split.test_fraction, exact=True)} of the {units} held out for testing{again}"
     return f"each site tested once by networks that never saw it{again}"
+
+
+def monitor_text(monitor: str) -> str:
+    """What early stopping watches, in words: "auroc:IDH" -> "validation AUROC of IDH"."""
+    metric, _, target = monitor.partition(":")
+    name = {"auroc": "AUROC", "mcc": "MCC", "npv": "NPV", "f1": "F1"}.get(metric, metric.replace("_", " "))
+    return f"validation {name}{f' of {target}' if target else ''}"
 
 
 def _read_json(path: Path) -> Any:

@@ -11,17 +11,17 @@ import pandas as pd
 
 from scan2gene.core.study import for_run, study_hash
 from scan2gene.core.tables import read_csv
+from scan2gene.core.text import clauses, counted, estimate_text, listed, number_text
 from scan2gene.report.characteristics import characteristics as characteristics_of
-from scan2gene.report.inputs import ORIGINAL, Inputs, split_text
+from scan2gene.report.inputs import ORIGINAL, Inputs, Scored, split_text
 from scan2gene.report.methods import Methods, about, joined
 from scan2gene.report.methods_data import used_series
 from scan2gene.report.methods_models import weight_records
 from scan2gene.report.methods_tests import read_audit
 from scan2gene.report.results import METRIC_NAMES, Scores
+from scan2gene.report.statements import Statement
 from scan2gene.report.step_words import told as step_told
-from scan2gene.report.tables import cell_text
-from scan2gene.report.verdict import Scored, interval, number
-from scan2gene.report.wording import Said, counted, listed
+from scan2gene.stats.intervals import Estimate
 
 MOST = 12  # figures in a sentence; the tables have all
 SELECTING = ("edge_slices", "crop_to_mask", "body_crop", "crop_or_pad", "remove_background", "skull_strip",
@@ -38,16 +38,16 @@ class Known:
     scores: Scores
 
 
-Fill = Callable[[Known], Said | None]
+Fill = Callable[[Known], Statement | None]
 
 
 def sentences(*topics: str) -> Fill:
     """Those of the Methods about some topics."""
 
-    def fill(known: Known) -> Said | None:
+    def fill(known: Known) -> Statement | None:
         said = about(known.told, *topics)
         text, source = joined(said)
-        return Said(topics[0], text, source) if said else None
+        return Statement(topics[0], text, source) if said else None
 
     return fill
 
@@ -55,47 +55,49 @@ def sentences(*topics: str) -> Fill:
 def together(*fills: Fill) -> Fill:
     """What several say, one after the other."""
 
-    def fill(known: Known) -> Said | None:
+    def fill(known: Known) -> Statement | None:
         said = [s for s in (one(known) for one in fills) if s]
         text, source = joined(said)
-        return Said(said[0].topic, text, source) if said else None
+        return Statement(said[0].topic, text, source) if said else None
 
     return fill
 
 
 def always(text: str, source: str) -> Fill:
     """The same for every run."""
-    return lambda known: Said("always", text, source)
+    return lambda known: Statement("always", text, source)
 
 
-def question(known: Known) -> Said | None:
+def question(known: Known) -> Statement | None:
     """What the study asks."""
     asked = known.inputs.hide(known.inputs.study.question)
-    return Said("question", f"The study asks: {asked}", "study.yaml, question") if asked else None
+    return Statement("question", f"The study asks: {asked}", "study.yaml, question") if asked else None
 
 
-def goal(known: Known) -> Said | None:
+def goal(known: Known) -> Statement | None:
     """What was done with models: developed, and tested how."""
     ways = listed([f"{split_text(known.inputs.study, s.name)} (split {s.name})" for s in known.inputs.study.splits])
     targets = listed(list(known.inputs.study.targets))
-    return Said("goal", f"Models for {targets} were developed and tested: {ways}.", "study.yaml, targets, splits")
+    return Statement("goal", f"Models for {targets} were developed and tested: {ways}.", "study.yaml, targets, splits")
 
 
-def licences(known: Known) -> Said | None:
+def licences(known: Known) -> Statement | None:
     """Licence notes of the data, as the study file has them."""
     notes = [known.inputs.hide(note) for note in known.inputs.study.licences]
-    return Said("licences", f"Licences of the data: {'; '.join(notes)}.", "study.yaml, licences") if notes else None
+    return (
+        Statement("licences", f"Licences of the data: {'; '.join(notes)}.", "study.yaml, licences") if notes else None
+    )
 
 
-def weight_licences(known: Known) -> Said | None:
+def weight_licences(known: Known) -> Statement | None:
     """Licences of the files that networks started from."""
     rows = [r for r in weight_records(known.inputs) if r["licence"]]
     told = dict.fromkeys(f"{r['weights']}: {r['licence']}" for r in rows)
     text = f"Licences of the weights: {'; '.join(told)}."
-    return Said("weights", text, "experiments/*/*/weights.json") if told else None
+    return Statement("weights", text, "experiments/*/*/weights.json") if told else None
 
 
-def subsets(known: Known) -> Said | None:
+def subsets(known: Known) -> Statement | None:
     """Which part of the scans networks saw."""
     views = [for_run(known.inputs.study, r) for r in known.inputs.study.runs if r.name in known.inputs.stores]
     cuts = dict.fromkeys(step_told(s) for view in views for s in view.preprocess if s.name in SELECTING)
@@ -105,10 +107,10 @@ def subsets(known: Known) -> Said | None:
         return None
     told = [f"Of the scans were used parts: {listed(list(cuts))}."] if cuts else ["Whole volumes were used."]
     told += [f"Networks saw {listed(list(dict.fromkeys(slices)))}."] if slices else []
-    return Said("subsets", " ".join(told), "study.yaml, preprocess, data.slices")
+    return Statement("subsets", " ".join(told), "study.yaml, preprocess, data.slices")
 
 
-def spacing(known: Known) -> Said | None:
+def spacing(known: Known) -> Statement | None:
     """Voxel sizes of the scans as the files have them."""
     series = used_series(known.inputs)
     told = []
@@ -116,58 +118,57 @@ def spacing(known: Known) -> Said | None:
         values = pd.to_numeric(series[column], errors="coerce").dropna() if column in series else pd.Series(dtype=float)
         if len(values):
             told.append(f"{name} spacing {values.median():.3g} mm ({values.min():.3g} to {values.max():.3g})")
-    return Said("spacing", f"Median {' and '.join(told)}.", "series.csv") if told else None
+    return Statement("spacing", f"Median {listed(told)}.", "series.csv") if told else None
 
 
-def disjoint(known: Known) -> Said | None:
+def disjoint(known: Known) -> Statement | None:
     """That no patient stands in two parts, as the split file shows."""
     split = known.inputs.split
     seen = split.drop_duplicates(["split", "repeat", "fold", "patient_id", "part"])
     twice = int(seen.duplicated(["split", "repeat", "fold", "patient_id"], keep=False).sum())
     if twice:
-        return Said("disjoint", f"Parts are NOT disjoint: {twice:,} rows name a patient in two parts of a fold.",
+        return Statement("disjoint", f"Parts are NOT disjoint: {twice:,} rows name a patient in two parts of a fold.",
                     "split.csv")  # fmt: skip
-    return Said("disjoint", "Parts are disjoint by patient: in no fold does a patient stand in two parts.", "split.csv")
+    return Statement(
+        "disjoint", "Parts are disjoint by patient: in no fold does a patient stand in two parts.", "split.csv"
+    )
 
 
-def performance(known: Known) -> Said | None:
+def performance(known: Known) -> Statement | None:
     """AUROC of every run and target with its interval."""
     return figures_of(known, ("auroc",))
 
 
-def diagnostic(known: Known) -> Said | None:
+def diagnostic(known: Known) -> Statement | None:
     """Sensitivity, specificity and predictive values with intervals."""
     return figures_of(known, ("recall", "specificity", "precision", "npv"))
 
 
-def figures_of(known: Known, metrics: Sequence[str]) -> Said | None:
+def figures_of(known: Known, metrics: Sequence[str]) -> Statement | None:
     """Some metrics of every run, split and target, each with its interval."""
     found = [
         (run, split, target, metric, scored)
         for (run, split, target, metric), scored in known.scores.items()
         if metric in metrics
     ]
-    told = [_figure(*one) for one in found[:MOST]]
-    rest = f"; and {counted(len(found) - MOST, 'more figure')}" if len(found) > MOST else ""
-    return Said("figures", f"{'; '.join(told)}{rest}.", "metrics.csv") if told else None
+    told = clauses((_figure(*one) for one in found), MOST, "figure")
+    return Statement("figures", f"{told}.", "metrics.csv") if told else None
 
 
 def _figure(run: str, split: str, target: str, metric: str, scored: Scored) -> str:
     what = f"{target}, {run}, {split}: {METRIC_NAMES[metric][0]}"
     if scored.estimate.value is None:
         return f"{what} cannot be estimated, because {scored.estimate.reason}"
-    return (
-        f"{what} {cell_text(scored.estimate)}, {scored.n:,} patients{scored.of_sides}, {scored.n_positive:,} positive"
-    )
+    who = f"{scored.n:,} patients{scored.of_sides}, {scored.n_positive:,} positive"
+    return f"{what} {estimate_text(scored.estimate)}, {who}"
 
 
-def subgroups(known: Known) -> Said | None:
+def subgroups(known: Known) -> Statement | None:
     """AUROC within groups of patients; the page leaves groups of very few unnamed, and so does this."""
     rows = group_rows(known.inputs)
-    told = [f"{r['target']}, {r['run']}, {known.inputs.hide(r['of'])}: {spread_of(r)}" for r in rows[:MOST]]
-    rest = f"; and {counted(len(rows) - MOST, 'more group')}" if len(rows) > MOST else ""
-    text = f"AUROC by group of patients, with 95 % interval: {'; '.join(told)}{rest}."
-    return Said("groups", text, "audit.json, shortcuts") if told else None
+    told = [f"{r['target']}, {r['run']}, {known.inputs.hide(r['of'])}: {spread_of(r)}" for r in rows]
+    text = f"AUROC by group of patients, with 95 % interval: {clauses(told, MOST, 'group')}."
+    return Statement("groups", text, "audit.json, shortcuts") if told else None
 
 
 def group_rows(inputs: Inputs) -> list[dict[str, Any]]:
@@ -178,18 +179,14 @@ def group_rows(inputs: Inputs) -> list[dict[str, Any]]:
 
 def spread_of(row: dict[str, Any]) -> str:
     """A figure of audit.json with its interval."""
-    return f"{number(row['value'])} ({interval(row['low'], row['high'])})"
+    return estimate_text(Estimate(row["value"], row["low"], row["high"]))
 
 
-def recalibrated(known: Known) -> Said | None:
+def recalibrated(known: Known) -> Statement | None:
     """Calibration slopes as given and after each way of mending."""
-    told = []
-    table = about(known.told, "recalibration")
-    rows = calibration_slopes(known.inputs) if table else []
-    for r in rows[:MOST]:
-        told.append(f"{r['target']}, {r['run_id']}, {r['split']}, {r['method']}: {r['value']:.3f}")
-    rest = f"; and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
-    return Said("slopes", f"Calibration slopes: {'; '.join(told)}{rest}.", "calibration.csv") if told else None
+    rows = calibration_slopes(known.inputs) if about(known.told, "recalibration") else []
+    told = [f"{r['target']}, {r['run_id']}, {r['split']}, {r['method']}: {number_text(r['value'])}" for r in rows]
+    return Statement("slopes", f"Calibration slopes: {clauses(told, MOST)}.", "calibration.csv") if told else None
 
 
 def calibration_slopes(inputs: Inputs) -> list[dict[str, Any]]:
@@ -198,34 +195,33 @@ def calibration_slopes(inputs: Inputs) -> list[dict[str, Any]]:
     return table[(table["figure"] == "slope") & table["value"].notna()].to_dict("records")
 
 
-def failures(known: Known) -> Said | None:
+def failures(known: Known) -> Statement | None:
     """Exams without a prediction, and where wrong decisions are shown."""
     table = known.inputs.predictions
     lost = table[table["status"] != "ok"].drop_duplicates(["run_id", "exam_id"]).groupby("run_id").size()
     told = [f"{counted(int(n), 'exam')} by {run}" for run, n in lost.items()]
     text = f"Not predicted were {listed(told)}." if told else "Every exam was predicted by every run."
     shown = " The surest wrong decisions are pictured in report/figures (cases-*.svg)." if known.inputs.stores else ""
-    return Said("failures", text + shown, "predictions.parquet")
+    return Statement("failures", text + shown, "predictions.parquet")
 
 
-def counts(known: Known) -> Said | None:
+def counts(known: Known) -> Statement | None:
     """How many of each class are analysed by each run."""
     rows = [f"{run}, {target}, {split}: {s.n:,} patients{s.of_sides}, {s.n_positive:,} positive"
             for (run, split, target, metric), s in known.scores.items() if metric == "auroc"]  # fmt: skip
-    rest = f"; and {len(rows) - MOST:,} more" if len(rows) > MOST else ""
-    return Said("counts", f"Analysed: {'; '.join(rows[:MOST])}{rest}.", "metrics.csv; report/tables/analysed.csv"
-                ) if rows else None  # fmt: skip
+    source = "metrics.csv; report/tables/analysed.csv"
+    return Statement("counts", f"Analysed: {clauses(rows, MOST)}.", source) if rows else None
 
 
-def verdict(known: Known) -> Said | None:
+def verdict(known: Known) -> Statement | None:
     """The headline of each target, by the rules of the audit."""
     path = known.inputs.out / "verdicts.json"
     rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     told = [f"{r['target']}: {known.inputs.hide(r['headline'])}." for r in rows]
-    return Said("verdict", " ".join(told), "verdicts.json") if told else None
+    return Statement("verdict", " ".join(told), "verdicts.json") if told else None
 
 
-def limits(known: Known) -> Said | None:
+def limits(known: Known) -> Statement | None:
     """What this run cannot show, whatever its figures."""
     study = known.inputs.study
     told = []
@@ -240,44 +236,46 @@ def limits(known: Known) -> Said | None:
     if not read_audit(known.inputs):
         told.append("The run was not audited for leakage and shortcuts.")
     told.append("Intervals tell of other patients like these; networks were not trained anew for them.")
-    return Said("limits", " ".join(told), "study.yaml, splits; metrics.csv; audit.json")
+    return Statement("limits", " ".join(told), "study.yaml, splits; metrics.csv; audit.json")
 
 
-def characteristics(known: Known) -> Said | None:
+def characteristics(known: Known) -> Statement | None:
     """Clinical columns, sex, site and scanner, as far as they are known; the table has them by class and part."""
     found = characteristics_of(known.inputs)
     told = [f"{name}{f' {value}' if value else ''}: {cells[0][2]}" for name, value, cells in found["rows"]]
     text = f"Of all patients (median with quartiles, or number): {'; '.join(told)}. By class: characteristics.csv."
     source = "cohort.csv; series.csv; report/tables/characteristics.csv"
-    return Said("characteristics", text, source) if told else None
+    return Statement("characteristics", text, source) if told else None
 
 
-def protocol(known: Known) -> Said | None:
+def protocol(known: Known) -> Statement | None:
     """The study file, which holds every setting."""
     text = f"Every setting is in the study file (hash {study_hash(known.inputs.study)}), which repeats the run."
-    return Said("protocol", text, "study.yaml")
+    return Statement("protocol", text, "study.yaml")
 
 
-def availability(known: Known) -> Said | None:
+def availability(known: Known) -> Statement | None:
     """What of the run could be handed on, and on what terms."""
     kept = "Trained weights lie in the run directory (experiments/*/*/best.pt). " if known.inputs.stores else ""
-    return Said("availability", f"{kept}Predictions, figures and settings lie in the run directory.", "experiments; "
-                "predictions.parquet")  # fmt: skip
+    text = f"{kept}Predictions, figures and settings lie in the run directory."
+    return Statement("availability", text, "experiments; predictions.parquet")
 
 
-def apply(known: Known) -> Said | None:
+def apply(known: Known) -> Statement | None:
     """How the networks answer for new exams."""
     if not known.inputs.stores:
         return None
-    return Said("apply", "“scan2gene apply RUN_DIRECTORY SCANS” prepares new exams by the same steps and predicts them "
-                "with the networks of the run; exams unlike those of training are refused with the reason.",
-                "experiments/*/*/best.pt; apply/familiar.json")  # fmt: skip
+    text = (
+        "“scan2gene apply RUN_DIRECTORY SCANS” prepares new exams by the same steps and predicts them with the "
+        "networks of the run; exams unlike those of training are refused with the reason."
+    )
+    return Statement("apply", text, "experiments/*/*/best.pt; apply/familiar.json")
 
 
-def classes(known: Known) -> Said | None:
+def classes(known: Known) -> Statement | None:
     """Share of positives, and how many of each class are in the fold with the fewest."""
     rows = known.inputs.metrics
     own = rows[(rows["metric"] == "auroc") & (rows["variant"] == ORIGINAL)].drop_duplicates(["split", "target"])
     told = [f"{r['target']}, {r['split']}: {int(r['n_positive']):,} of {int(r['n_units']):,} positive"
             for r in own.to_dict("records")]  # fmt: skip
-    return Said("classes", f"{'; '.join(told)}.", "metrics.csv") if told else None
+    return Statement("classes", f"{'; '.join(told)}.", "metrics.csv") if told else None

@@ -12,12 +12,12 @@ import pandas as pd
 from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.tables import read_csv
+from scan2gene.core.text import count_range, duration
 from scan2gene.preprocess.notes import SEPARATOR
 from scan2gene.preprocess.preview import STEP
 from scan2gene.privacy.redaction import grouped
 from scan2gene.report import curves
-from scan2gene.report.inputs import Inputs
-from scan2gene.report.wording import watched
+from scan2gene.report.inputs import Inputs, monitor_text
 
 KEPT = "kept-"  # what a store calls its pictures of kept slices, before the role
 PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
@@ -120,8 +120,8 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
                     "fits": len(inputs.folds(split.name)),
                     "seconds": "not recorded" if seconds is None else duration(seconds),
                     "speed": _speed(seen, run.name, split.name, fits),
-                    "epochs": _spread([len(fit["epoch"]) for fit in fits]),
-                    "best": _spread([fit["best"] for fit in fits]),
+                    "epochs": _with_median([len(fit["epoch"]) for fit in fits]),
+                    "best": _with_median([fit["best"] for fit in fits]),
                     "by_fold": fits,
                     "notes": _training_notes(inputs, run, fits),
                     "svg": _loss_figure(run.name, split.name, fits, settings.epochs),
@@ -178,7 +178,7 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
     if cut:
         notes.append(
             f"{cut} of {len(fits)} fits were stopped by the limit of {train.epochs} epochs, not by early stopping; "
-            f"longer training might still have improved their {watched(train.monitor)}."
+            f"longer training might still have improved their {monitor_text(train.monitor)}."
         )
     return notes
 
@@ -186,10 +186,10 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
 def _loss_figure(run: str, split: str, fits: list[dict[str, Any]], limit: int) -> Any:
     if not fits:
         return ""
-    told = [f"{len(fits)} fits", f"best epoch {_spread([f['best'] for f in fits])}"]
+    told = [f"{len(fits)} fits", f"best epoch {_with_median([f['best'] for f in fits])}"]
     early = [len(f["epoch"]) for f in fits if f["early"]]
     if early:
-        told.append(f"stopped early at epoch {_spread(early)} ({len(early)} of {len(fits)} fits)")
+        told.append(f"stopped early at epoch {_with_median(early)} ({len(early)} of {len(fits)} fits)")
     if len(early) < len(fits):
         told.append(f"stopped by the limit of {limit} epochs: {len(fits) - len(early)} of {len(fits)} fits")
     return curves.convergence(fits, f"Convergence of {run}, split {split}", "; ".join(told))
@@ -205,18 +205,8 @@ def _accuracy_figure(run: str, split: str, fits: list[dict[str, Any]]) -> Any:
     return curves.accuracies(fits, names, f"Accuracy of {run}, split {split}", told)
 
 
-def _spread(values: list[int]) -> str:
-    if not values:
-        return ""
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low}–{high}, median {np.median(values):g}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def _with_median(values: list[int]) -> str:
+    return count_range(values) + (f", median {np.median(values):g}" if len(set(values)) > 1 else "")
 
 
 def failures(inputs: Inputs) -> dict[str, Any]:

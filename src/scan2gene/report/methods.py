@@ -15,10 +15,10 @@ from scan2gene.report import methods_tests as tests
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.latex import escaped
 from scan2gene.report.references import GUIDELINES, bibtex
-from scan2gene.report.wording import Said, as_latex, as_markdown, as_text, markdown
+from scan2gene.report.statements import Statement, as_latex, as_markdown, as_text, markdown
 
 # heading -> what is said below it, in order
-PARTS: dict[str, tuple[Callable[[Inputs], Iterator[Said]], ...]] = {
+PARTS: dict[str, tuple[Callable[[Inputs], Iterator[Statement]], ...]] = {
     "Patients and scans": (data.cohort, data.exclusions),
     "Reference labels": (data.labels, data.missing),
     "Preparation of the scans": (data.preparation,),
@@ -28,7 +28,7 @@ PARTS: dict[str, tuple[Callable[[Inputs], Iterator[Said]], ...]] = {
     "Audit": (tests.audit, sites.transfer, tests.maps),
     "Software": (tests.software,),
 }
-Methods = dict[str, list[Said]]
+Methods = dict[str, list[Statement]]
 
 
 def methods(inputs: Inputs) -> Methods:
@@ -37,7 +37,7 @@ def methods(inputs: Inputs) -> Methods:
     return {heading: said for heading, said in found.items() if said}
 
 
-def about(told: Methods, *topics: str) -> list[Said]:
+def about(told: Methods, *topics: str) -> list[Statement]:
     """The sentences about some topics, in the order of the Methods."""
     return [s for said in told.values() for s in said if s.topic in topics]
 
@@ -70,7 +70,7 @@ def files(told: Methods, title: str, stamp: str) -> dict[str, str]:
     }
 
 
-def joined(said: Sequence[Said]) -> tuple[str, str]:
+def joined(said: Sequence[Statement]) -> tuple[str, str]:
     """Sentences as plain text, and their sources, each once."""
     sources = dict.fromkeys(part for s in said for part in s.source.split("; "))
     return " ".join(s.text for s in said), "; ".join(sources)

@@ -9,9 +9,10 @@ import pandas as pd
 from scan2gene.core.outputs import patient_classes
 from scan2gene.core.study import SIDES, for_run, input_roles, is_sided
 from scan2gene.core.tables import read_csv
+from scan2gene.core.text import counted, listed
 from scan2gene.report import step_words
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.wording import Said, counted, listed
+from scan2gene.report.statements import Statement
 
 MIN_NAMED_PATIENTS = 2  # with one value, below which it is not written: it may tell who that is
 
@@ -24,15 +25,15 @@ def used_series(inputs: Inputs) -> pd.DataFrame:
     return used.merge(inputs.series.drop(columns="patient_id"), on="series_id", how="inner")
 
 
-def cohort(inputs: Inputs) -> Iterator[Said]:
+def cohort(inputs: Inputs) -> Iterator[Statement]:
     """Who is in the study, from where, scanned by what, and which of their exams count."""
     patients, exams = inputs.cohort["patient_id"].nunique(), len(inputs.cohort)
     kept = f"{counted(exams, 'exam')} of {counted(patients, 'patient')} were included"
     found = f"{inputs.flow[0]['kept']:,} {inputs.flow[0]['unit']} were found, and " if inputs.flow else ""
-    yield Said("cohort", f"{found}{kept}.", "flow.json; cohort.csv")
+    yield Statement("cohort", f"{found}{kept}.", "flow.json; cohort.csv")
     sites = inputs.cohort["site"].dropna().nunique()
     if sites:
-        yield Said("sites", f"The patients came from {counted(sites, 'site')}.", "cohort.csv, column site")
+        yield Statement("sites", f"The patients came from {counted(sites, 'site')}.", "cohort.csv, column site")
     yield from _scanners(inputs)
     yield from _exams(inputs)
     views = [for_run(inputs.study, run) for run in inputs.study.runs if run.name in inputs.stores]
@@ -40,21 +41,21 @@ def cohort(inputs: Inputs) -> Iterator[Said]:
     if roles:
         rare = [r for r in roles if inputs.study.cohort.roles[r].optional]
         absent = f"; an exam without {listed(rare, 'or')} was kept, and its channel left empty" if rare else ""
-        yield Said(
+        yield Statement(
             "roles",
             f"The networks saw the series {listed(roles)} of each exam{absent}.",
             "study.yaml, data.roles, cohort.roles",
         )
 
 
-def _scanners(inputs: Inputs) -> Iterator[Said]:
+def _scanners(inputs: Inputs) -> Iterator[Statement]:
     series = used_series(inputs)
     makers = _common(series, "Manufacturer", inputs)
     fields = _common(series, "MagneticFieldStrength", inputs)
     told = [f"on systems of {listed(makers)}"] if makers else []
     told += [f"at {listed(fields)} T"] if fields else []
     if told:
-        yield Said(
+        yield Statement(
             "scanners",
             f"The scans were made {' '.join(told)}, as the headers have it.",
             "series.csv, columns Manufacturer, MagneticFieldStrength",
@@ -64,7 +65,7 @@ def _scanners(inputs: Inputs) -> Iterator[Said]:
     if len(years):
         first, last = years.min(), years.max()
         span = f"in {first}" if first == last else f"from {first} to {last}"
-        yield Said(
+        yield Statement(
             "years",
             f"By their headers, which archives may shift, the scans date {span}.",
             "series.csv, column StudyDate",
@@ -83,48 +84,48 @@ def _common(series: pd.DataFrame, column: str, inputs: Inputs) -> list[str]:
     return [*named, counted(others, "other")] if others and named else named
 
 
-def _exams(inputs: Inputs) -> Iterator[Said]:
+def _exams(inputs: Inputs) -> Iterator[Statement]:
     rules = inputs.study.cohort
     if rules.dates and rules.dates.window_days:
         low, high = rules.dates.window_days
-        yield Said(
+        yield Statement(
             "eligibility",
             f"Exams counted from {low:g} to {high:g} days relative to the reference date.",
             "study.yaml, cohort.dates.window_days",
         )
     if rules.dates and rules.dates.treatment_column:
-        yield Said(
+        yield Statement(
             "treatment",
             "Exams on a later day than the treatment date were left out.",
             "study.yaml, cohort.dates.treatment_column",
         )
     if rules.exams != "all":
         which = "first" if rules.exams == "first" else "exam nearest to the reference date"
-        yield Said("eligibility", f"Of a patient's exams the {which} was taken.", "study.yaml, cohort.exams")
+        yield Statement("eligibility", f"Of a patient's exams the {which} was taken.", "study.yaml, cohort.exams")
     if rules.min_lesion:
-        yield Said(
+        yield Statement(
             "eligibility",
             f"Exams whose lesion in {rules.min_lesion.role} was smaller than "
             f"{rules.min_lesion.volume_mm3:g} mm³ were left out.",
             "study.yaml, cohort.min_lesion",
         )
     if rules.pseudonyms:
-        yield Said(
+        yield Statement(
             "deidentification",
             "Ids were replaced by pseudonyms, and dates cut to the year, before anything was kept.",
             "study.yaml, cohort.pseudonyms",
         )
 
 
-def exclusions(inputs: Inputs) -> Iterator[Said]:
+def exclusions(inputs: Inputs) -> Iterator[Statement]:
     """How many left at each step; the reasons stand in the flow diagram."""
     gone = [(sum(step["left_out"].values()), step["step"]) for step in inputs.flow]
     told = [f"{n:,} at the step “{name}”" for n, name in gone if n]
     if told:
-        yield Said("exclusions", f"Left out were {listed(told)}.", "flow.json; exclusions.csv")
+        yield Statement("exclusions", f"Left out were {listed(told)}.", "flow.json; exclusions.csv")
 
 
-def labels(inputs: Inputs) -> Iterator[Said]:
+def labels(inputs: Inputs) -> Iterator[Statement]:
     """Where each target is read from, and how many patients have which class."""
     wide = inputs.wide_labels()
     for name, target in inputs.study.targets.items():
@@ -143,14 +144,14 @@ def labels(inputs: Inputs) -> Iterator[Said]:
                 f"was read from the column “{inputs.hide(target.column or name)}” of the label table",
             )
         patients = f"{positive:,} positive, {negative:,} negative and {unknown:,} unknown patients"
-        yield Said(
+        yield Statement(
             "labels",
             f"The target {name} {where}, which gave {patients}.",
             f"labels.csv; study.yaml, targets.{name}.{column}",
         )
         if is_sided(inputs.study, name):
             sides = inputs.labels[(inputs.labels["target"] == name) & inputs.labels["side"].isin(SIDES)]
-            yield Said(
+            yield Statement(
                 "labels",
                 f"{counted(len(sides), 'side')} had a label of {name}, {int((sides['value'] == 1).sum()):,} "
                 "of them positive; a patient is positive where any side is.",
@@ -158,7 +159,7 @@ def labels(inputs: Inputs) -> Iterator[Said]:
             )
 
 
-def preparation(inputs: Inputs) -> Iterator[Said]:
+def preparation(inputs: Inputs) -> Iterator[Statement]:
     """Each different chain of steps, with the options that it ran with, and what failed."""
     runs = {run.name: run for run in inputs.study.runs}
     by_folder: dict[str, list[str]] = {}
@@ -168,7 +169,7 @@ def preparation(inputs: Inputs) -> Iterator[Said]:
         steps = for_run(inputs.study, runs[names[0]]).preprocess
         of = "" if len(by_folder) == 1 else f" for {listed(names)}"
         done = listed([step_words.told(step) for step in steps]) or "stored as they were read"
-        yield Said(
+        yield Statement(
             "preprocessing",
             f"Volumes{of} were, in this order, {done}.",
             "study.yaml, preprocess",
@@ -176,20 +177,20 @@ def preparation(inputs: Inputs) -> Iterator[Said]:
         )
         manifest = read_csv(inputs.stores[names[0]] / "manifest.csv")
         lost = int((manifest["status"] != "ok").sum())
-        yield Said(
+        yield Statement(
             "prepared",
             f"{len(manifest) - lost:,} of {counted(len(manifest), 'volume')}{of} were prepared; {lost:,} failed.",
             "store/*/manifest.csv",
         )
     if by_folder:
         yield (
-            Said(
+            Statement(
                 "one exam",
                 "Each step saw one exam only, so nothing was estimated across patients.",
                 "by design of the steps",
             )
             if not _given(inputs)
-            else Said(
+            else Statement(
                 "one exam",
                 "Each step saw one exam only; the standard scale was given by the study file.",
                 "study.yaml, preprocess",
@@ -202,13 +203,13 @@ def _given(inputs: Inputs) -> bool:
     return any(step.name == "nyul" for view in views for step in view.preprocess)
 
 
-def missing(inputs: Inputs) -> Iterator[Said]:
+def missing(inputs: Inputs) -> Iterator[Statement]:
     """What was done about what is not known."""
     wide = patient_classes(inputs.labels).reindex(inputs.cohort["patient_id"].unique())
     unknown = {t: int(wide[t].isna().sum()) if t in wide else len(wide) for t in inputs.study.targets}
     if any(unknown.values()):
         told = listed([f"{n:,} for {t}" for t, n in unknown.items()])
-        yield Said(
+        yield Statement(
             "missing", f"Unknown labels ({told}) carried no loss and entered no figure; none was imputed.", "labels.csv"
         )
     for run in inputs.study.runs:
@@ -218,7 +219,7 @@ def missing(inputs: Inputs) -> Iterator[Said]:
         }
         if any(gaps.values()):
             told = listed([f"{n:,} of {c}" for c, n in gaps.items() if n])
-            yield Said(
+            yield Statement(
                 "missing",
                 f"In {run.name}, missing values ({told}) were replaced by the median of the training part.",
                 "cohort.csv",
@@ -227,7 +228,7 @@ def missing(inputs: Inputs) -> Iterator[Said]:
     for role in dict.fromkeys(r for view in views.values() for r in input_roles(view)):
         lacking = int(inputs.cohort[f"role:{role}"].isna().sum())
         if lacking:
-            yield Said(
+            yield Statement(
                 "missing",
                 f"{counted(lacking, 'exam')} lacked {role}; that channel was empty and marked absent.",
                 "cohort.csv",

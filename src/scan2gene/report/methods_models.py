@@ -10,8 +10,9 @@ from scan2gene.core.started import RANDOM, started
 from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import PARTS
-from scan2gene.report.inputs import Inputs, baseline_columns
-from scan2gene.report.wording import Said, counted, listed, share, spread, watched
+from scan2gene.core.text import count_range, counted, listed, percent
+from scan2gene.report.inputs import Inputs, baseline_columns, monitor_text
+from scan2gene.report.statements import Statement
 
 # model -> what it is, and what it cites
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -41,19 +42,21 @@ OPTIMIZERS = {
 STARTS = {"medicalnet": "Chen2019", "kinetics-": "Hara2018", "m3d": "Bai2024", "kinetics400": "Liu2022"}
 
 
-def networks(inputs: Inputs) -> Iterator[Said]:
+def networks(inputs: Inputs) -> Iterator[Statement]:
     """Each run: what it is, how large, what it started from."""
     for run in inputs.study.runs:
         columns = baseline_columns(run)
         if columns:
             names = listed([inputs.hide(c) for c in columns])
-            yield Said("model", f"The run {run.name} was a ridge logistic regression on {names}.", "study.yaml, runs")
+            yield Statement(
+                "model", f"The run {run.name} was a ridge logistic regression on {names}.", "study.yaml, runs"
+            )
             continue
         words, cites = MODELS[run.model.name]
         begun = started(inputs.out, run.name, inputs.study.splits[0].name)
         options = _options(run.model.options)
         size = f", {begun.parameters:,} parameters" if begun.parameters is not None else ""
-        yield Said(
+        yield Statement(
             "model",
             f"The run {run.name} was {words} ({run.model.name}{options}{size}).",
             "study.yaml, runs; experiments/*/*/network.json",
@@ -67,7 +70,7 @@ def _options(options: dict[str, Any]) -> str:
     return "".join(f", {k} {v}" for k, v in shown.items())
 
 
-def _starts(inputs: Inputs) -> Iterator[Said]:
+def _starts(inputs: Inputs) -> Iterator[Statement]:
     """What networks started from; those that began with random numbers in one sentence for each seed."""
     split = inputs.study.splits[0].name
     begun = {run.name: started(inputs.out, run.name, split) for run in inputs.study.runs}
@@ -76,7 +79,7 @@ def _starts(inputs: Inputs) -> Iterator[Said]:
         if begun[run.name].weights == (RANDOM,):
             seeds.setdefault(for_run(inputs.study, run).seed, []).append(run.name)
     for seed, names in seeds.items():
-        yield Said(
+        yield Statement(
             "start",
             f"{listed(names)} started from random weights (seed {seed}).",
             "experiments/*/*/best.pt; study.yaml, seed",
@@ -88,7 +91,7 @@ def _starts(inputs: Inputs) -> Iterator[Said]:
         frozen = "; its encoder stayed frozen" if start.frozen == "all" else ""
         frozen = frozen or (f"; the layers {start.frozen} stayed frozen" if start.frozen else "")
         named = listed([inputs.hide(weights) for weights in start.weights], "or")
-        yield Said(
+        yield Statement(
             "start",
             f"{name} started from {named}{frozen}.",
             "experiments/*/*/weights.json",
@@ -109,7 +112,7 @@ def weight_records(inputs: Inputs) -> list[dict[str, str]]:
     return found
 
 
-def training(inputs: Inputs) -> Iterator[Said]:
+def training(inputs: Inputs) -> Iterator[Statement]:
     """How each group of runs with the same settings was trained, and how long it really took."""
     groups: dict[str, list[Run]] = {}
     for run in inputs.study.runs:
@@ -124,7 +127,7 @@ def training(inputs: Inputs) -> Iterator[Said]:
         name, cites = OPTIMIZERS[train.optimizer]
         unit = "slices" if view.data.slices is not None else "exams"
         extra = _extras(train)
-        yield Said(
+        yield Statement(
             "training",
             f"{of}{'b' if of else 'B'}inary cross-entropy over known labels was minimised with {name} "
             f"(learning rate {train.learning_rate:g}, schedule {train.schedule.name}"
@@ -133,11 +136,11 @@ def training(inputs: Inputs) -> Iterator[Said]:
             "study.yaml, train, data.batch_size",
             cites + (("Zhang2018",) if train.mixup else ()),
         )
-        yield Said(
+        yield Statement(
             "selection",
             f"{of}{'t' if of else 'T'}raining ended after {train.patience} epochs without a better "
-            f"{watched(train.monitor)}, or after {train.epochs} epochs, and the weights of the epoch with the best "
-            f"{watched(train.monitor)} were kept.",
+            f"{monitor_text(train.monitor)}, or after {train.epochs} epochs, and the weights of the epoch with the "
+            f"best {monitor_text(train.monitor)} were kept.",
             "study.yaml, train.patience, train.epochs, train.monitor",
         )
     yield from _epochs(inputs)
@@ -145,7 +148,7 @@ def training(inputs: Inputs) -> Iterator[Said]:
     for run in inputs.study.runs:
         if run.search:
             keys = listed(list(run.search.over))
-            yield Said(
+            yield Statement(
                 "search",
                 f"For {run.name}, {keys} were chosen in each fold by the best validation "
                 f"{'loss' if run.search.score == 'loss' else 'AUROC'} of {counted(run.search.trials, 'trial')}.",
@@ -171,7 +174,7 @@ def _extras(train: Any) -> str:
     return f", with {listed(told)}" if told else ""
 
 
-def imbalance(inputs: Inputs) -> Iterator[Said]:
+def imbalance(inputs: Inputs) -> Iterator[Statement]:
     """Whether classes were weighed or drawn unlike their frequency."""
     for run in inputs.study.runs:
         if run.name not in inputs.stores:
@@ -182,27 +185,27 @@ def imbalance(inputs: Inputs) -> Iterator[Said]:
         if train.site_sampling:
             done.append("exams were drawn so that every site, and in it every class, came equally often")
         if done:
-            yield Said(
+            yield Statement(
                 "imbalance",
                 f"In {run.name}, {listed(done)}.",
                 "study.yaml, train.class_weights, train.balanced_sampling, train.site_sampling",
             )
 
 
-def _epochs(inputs: Inputs) -> Iterator[Said]:
+def _epochs(inputs: Inputs) -> Iterator[Statement]:
     """Epochs that the fits really ran for, from their histories."""
     groups: dict[tuple[int, str], list[str]] = {}
     for run in inputs.study.runs:
         lengths = [len(t) for split in inputs.study.splits for _, _, t in inputs.history(run.name, split.name)]
         if lengths:
-            groups.setdefault((len(lengths), spread(lengths)), []).append(run.name)
+            groups.setdefault((len(lengths), count_range(lengths)), []).append(run.name)
     for (fits, epochs), names in groups.items():
         each = " each" if len(names) > 1 else ""
         text = f"{listed(names)} had {counted(fits, 'fit')}{each}, which ran for {epochs} epochs."
-        yield Said("epochs", text, "experiments/*/*/history.csv")
+        yield Statement("epochs", text, "experiments/*/*/history.csv")
 
 
-def _augmentation(inputs: Inputs) -> Iterator[Said]:
+def _augmentation(inputs: Inputs) -> Iterator[Statement]:
     by_steps: dict[str, list[str]] = {}
     for run in inputs.study.runs:
         if run.name in inputs.stores:
@@ -212,7 +215,7 @@ def _augmentation(inputs: Inputs) -> Iterator[Said]:
     for told, names in by_steps.items():
         of = f" of {listed(names)}" if len(by_steps) > 1 else ""
         text = f"Training exams{of} were augmented by {told}." if told else f"Training exams{of} were not augmented."
-        yield Said("augmentation", text, "study.yaml, data.augment")
+        yield Statement("augmentation", text, "study.yaml, data.augment")
 
 
 def _in_brackets(options: dict[str, Any]) -> str:
@@ -222,7 +225,7 @@ def _in_brackets(options: dict[str, Any]) -> str:
     return f" ({', '.join(f'{k} {shown(v)}' for k, v in options.items())})" if options else ""
 
 
-def partitions(inputs: Inputs) -> Iterator[Said]:
+def partitions(inputs: Inputs) -> Iterator[Statement]:
     """Each split: what it is, of what, how many in each part."""
     for split in inputs.study.splits:
         unit = "patient" if split.unit == "patient" else "slice, which leaks"
@@ -230,22 +233,22 @@ def partitions(inputs: Inputs) -> Iterator[Said]:
         again = f", repeated {split.repeats} times" if split.repeats > 1 else ""
         what = {
             "kfold": f"{split.folds}-fold cross-validation by {unit}, {even}{again}",
-            "holdout": f"a test part of {share(split.test_fraction)} held out by {unit}, {even}{again}",
+            "holdout": f"a test part of {percent(split.test_fraction, exact=True)} held out by {unit}, {even}{again}",
             "leave_one_site_out": "every site tested once, by networks that saw none of its patients",
         }[split.kind]
-        yield Said(
+        yield Statement(
             "split",
-            f"The split {split.name} was {what}; {share(split.validation_fraction)} of the rest were "
+            f"The split {split.name} was {what}; {percent(split.validation_fraction, exact=True)} of the rest were "
             "validation patients.",
             "study.yaml, splits; split.csv",
         )
         if split.unit == "slice":
-            yield Said("part sizes", "Slices of every patient stood in every part.", "split.csv")
+            yield Statement("part sizes", "Slices of every patient stood in every part.", "split.csv")
             continue
         sizes = part_sizes(inputs, split.name)
-        told = listed([f"{spread(sizes[p])} {'training' if p == 'train' else p}" for p in PARTS])
+        told = listed([f"{count_range(sizes[p])} {'training' if p == 'train' else p}" for p in PARTS])
         each = "Each fold had" if len(inputs.folds(split.name)) > 1 else "It had"
-        yield Said("part sizes", f"{each} {told} patients.", "split.csv")
+        yield Statement("part sizes", f"{each} {told} patients.", "split.csv")
 
 
 def part_sizes(inputs: Inputs, split: str) -> dict[str, list[int]]:
@@ -255,15 +258,15 @@ def part_sizes(inputs: Inputs, split: str) -> dict[str, list[int]]:
     return {part: [int(n) for n in counts[part]] if part in counts else [0] * len(counts) for part in PARTS}
 
 
-def fusion(inputs: Inputs) -> Iterator[Said]:
+def fusion(inputs: Inputs) -> Iterator[Statement]:
     """From exams, slices, sides and several networks to one answer for each patient."""
     if len(inputs.cohort) > inputs.cohort["patient_id"].nunique():
-        yield Said("aggregation", "Probabilities of a patient's exams were averaged.", "predictions.parquet")
+        yield Statement("aggregation", "Probabilities of a patient's exams were averaged.", "predictions.parquet")
     for run in inputs.study.runs:
         slices = for_run(inputs.study, run).data.slices if run.name in inputs.stores else None
         if slices is not None:
             ways = listed([f.name for f in slices.fusion])
-            yield Said(
+            yield Statement(
                 "aggregation",
                 f"In {run.name}, answers for slices became one for each exam by {ways}.",
                 "study.yaml, data.slices.fusion",
@@ -271,20 +274,20 @@ def fusion(inputs: Inputs) -> Iterator[Said]:
             )
     predict = inputs.study.predict
     if predict.flips:
-        yield Said(
+        yield Statement(
             "ensemble",
             f"Logits were also averaged over copies mirrored along {listed(list(predict.flips))}.",
             "study.yaml, predict.flips",
         )
     for name, joint in predict.averaged.items():
-        yield Said(
+        yield Statement(
             "ensemble",
             f"The ensemble {name} is the mean {'probability' if joint.method == 'mean' else 'logit'} of "
             f"{listed(list(joint.members))}.",
             "study.yaml, predict.ensembles",
         )
     for name, members in predict.late_fusion.items():
-        yield Said(
+        yield Statement(
             "ensemble",
             f"The late fusion {name} weighs {listed(list(members))} by the validation part.",
             "study.yaml, predict.late_fusion; fusion_weights.csv",

@@ -8,20 +8,21 @@ from typing import Any
 
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.text import clauses, counted, listed
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.methods_tests import read_audit
-from scan2gene.report.wording import Said, counted, listed
+from scan2gene.report.statements import Statement
 
 MOST = 6  # notes in a sentence; the fits have all
 
 
-def kept_out(inputs: Inputs) -> Iterator[Said]:
+def kept_out(inputs: Inputs) -> Iterator[Statement]:
     """Each split's external sites, and how many patients they have."""
     for split in inputs.study.splits:
         if split.external:
             own = inputs.split[(inputs.split["split"] == split.name) & (inputs.split["part"] == EXTERNAL)]
             sites = listed([inputs.hide(name) for name in split.external])
-            yield Said(
+            yield Statement(
                 "external",
                 f"In the split {split.name}, {counted(own['patient_id'].nunique(), 'patient')} of "
                 f"{'site' if len(split.external) == 1 else 'the sites'} {sites} were kept out of development: no "
@@ -31,11 +32,11 @@ def kept_out(inputs: Inputs) -> Iterator[Said]:
             )
 
 
-def transfer(inputs: Inputs) -> Iterator[Said]:
+def transfer(inputs: Inputs) -> Iterator[Statement]:
     """How figures at other sites were held against those inside."""
     rows = read_audit(inputs).get("transfer", [])
     if any(r["kind"] == EXTERNAL for r in rows):
-        yield Said(
+        yield Statement(
             "transfer",
             "AUROCs of single networks at external sites were held against theirs on tested patients of development, "
             "each group of patients drawn by itself, with P values corrected by Holm's method over all runs and "
@@ -44,7 +45,7 @@ def transfer(inputs: Inputs) -> Iterator[Said]:
             ("Efron1987", "Holm1979"),
         )
     if any(r["kind"] == "sites" for r in rows):
-        yield Said(
+        yield Statement(
             "transfer",
             "AUROCs at sites that were left out in turn were held against those of the first split on the same draws "
             "of the same patients.",
@@ -53,12 +54,12 @@ def transfer(inputs: Inputs) -> Iterator[Said]:
         )
 
 
-def against_sites(inputs: Inputs) -> Iterator[Said]:
+def against_sites(inputs: Inputs) -> Iterator[Statement]:
     """Harmonisation of tables, and the adversary that names sites."""
     for run in inputs.study.runs:
         view = for_run(inputs.study, run)
         if view.data.harmonise is not None:
-            yield Said(
+            yield Statement(
                 "harmonisation",
                 f"In {run.name}, sites were taken out of the columns by ComBat, fitted on the training rows of each "
                 f"fold{_combat(inputs, view.data.harmonise.options)}.",
@@ -68,7 +69,7 @@ def against_sites(inputs: Inputs) -> Iterator[Said]:
             yield from _not_estimated(inputs, run.name)
         adversary = view.train.site_adversary
         if adversary is not None and run.name in inputs.stores:
-            yield Said(
+            yield Statement(
                 "adversary",
                 f"In {run.name}, a network with {counted(adversary.hidden, 'hidden unit')} named the site from the "
                 "features, and its gradient reached them with its sign turned, times a factor that rose to "
@@ -78,17 +79,16 @@ def against_sites(inputs: Inputs) -> Iterator[Said]:
             )
 
 
-def _not_estimated(inputs: Inputs, run: str) -> Iterator[Said]:
+def _not_estimated(inputs: Inputs, run: str) -> Iterator[Statement]:
     """What ComBat left as it was in some fold, and why."""
     notes: dict[str, int] = {}
     for path in sorted((inputs.out / "experiments" / run).glob("*/harmonise.json")):
         for note in dict.fromkeys(json.loads(path.read_text(encoding="utf-8"))["notes"]):
             notes[note] = notes.get(note, 0) + 1
-    told = [f"{inputs.hide(note)} ({counted(n, 'fit')})" for note, n in list(notes.items())[:MOST]]
-    more = f"; and {len(notes) - MOST:,} more" if len(notes) > MOST else ""
+    told = [f"{inputs.hide(note)} ({counted(n, 'fit')})" for note, n in notes.items()]
     if told:
-        text = f"What ComBat could not estimate in {run}: {'; '.join(told)}{more}."
-        yield Said("harmonisation", text, "experiments/*/*/harmonise.json")
+        text = f"What ComBat could not estimate in {run}: {clauses(told, MOST)}."
+        yield Statement("harmonisation", text, "experiments/*/*/harmonise.json")
 
 
 def _combat(inputs: Inputs, options: Mapping[str, Any]) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.tables import read_csv
+from scan2gene.core.text import counted, listed, number_text, percent
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.looking import METHODS as MAPS
 from scan2gene.report.repeat import reproduce
 from scan2gene.report.results import METRIC_NAMES
-from scan2gene.report.wording import Said, counted, listed, share
+from scan2gene.report.statements import Statement
 from scan2gene.stats.metrics import METRICS
 from scan2gene.stats.permutation import PERMUTATIONS
 
@@ -47,24 +48,24 @@ _ALTERED = {
 }
 
 
-def figures(inputs: Inputs) -> Iterator[Said]:
+def figures(inputs: Inputs) -> Iterator[Statement]:
     """What is measured, and how sure it is."""
     beside = [_metric(m) for m in METRICS if m != "auroc"]
-    yield Said(
+    yield Statement(
         "metrics",
         "Discrimination was measured on test patients by the area under the receiver operating "
         "characteristic curve (AUROC) over pairs of a positive and a negative patient of the same fold.",
         "metrics.csv",
         ("Hanley1982",),
     )
-    yield Said("metrics", f"Beside it stand {listed(beside)}.", "metrics.csv")
-    yield Said(
+    yield Statement("metrics", f"Beside it stand {listed(beside)}.", "metrics.csv")
+    yield Statement(
         "thresholds",
         "The decision threshold of a fold had the largest geometric mean of sensitivity and "
         "specificity on validation patients of all folds, without those of the fold's own test part.",
         "thresholds.json",
     )
-    yield Said(
+    yield Statement(
         "intervals",
         "Intervals (95 %) are bias-corrected and accelerated bootstrap intervals over "
         f"{inputs.study.evaluate.bootstrap:,} draws of test patients within class; that of an AUROC takes its "
@@ -74,7 +75,7 @@ def figures(inputs: Inputs) -> Iterator[Said]:
         ("Efron1987",),
     )
     if len(inputs.comparisons):
-        yield Said(
+        yield Statement(
             "comparison",
             "The best run of each metric was held against every other one on the same draws of the "
             "patients that both have, with two-sided P values corrected by Holm's method.",
@@ -90,11 +91,11 @@ def _metric(name: str) -> str:
     return f"{words} {hint}" if hint.startswith("at ") else words
 
 
-def probabilities(inputs: Inputs) -> Iterator[Said]:
+def probabilities(inputs: Inputs) -> Iterator[Statement]:
     """Calibration, use, and further evidence, as far as their tables hold something."""
     table = _rows(inputs.out / "calibration.csv")
     if table is not None and table["value"].notna().any():
-        yield Said(
+        yield Statement(
             "calibration",
             "Calibration was described by slope and intercept, by the expected calibration error, "
             "and by the Brier score with its parts.",
@@ -103,7 +104,7 @@ def probabilities(inputs: Inputs) -> Iterator[Said]:
         )
         fitted = [m for m in MENDED if ((table["method"] == m) & table["value"].notna()).any()]
         if fitted:
-            yield Said(
+            yield Statement(
                 "recalibration",
                 f"Probabilities were also mended by {listed([MENDED[m][0] for m in fitted])}, fitted "
                 "on validation patients outside the fold's test part.",
@@ -112,7 +113,7 @@ def probabilities(inputs: Inputs) -> Iterator[Said]:
             )
     table = _rows(inputs.out / "decision.csv")
     if table is not None and table["net_benefit"].notna().any():
-        yield Said(
+        yield Statement(
             "decision",
             "Net benefit was computed for a range of thresholds (decision curves).",
             "decision.csv",
@@ -121,14 +122,14 @@ def probabilities(inputs: Inputs) -> Iterator[Said]:
     table = _rows(inputs.out / "predictive_values.csv")
     if table is not None and table["value"].notna().any():
         told = listed([f"{p:.3g} for {t}" for t, p in inputs.study.evaluate.prevalence.items()])
-        yield Said(
+        yield Statement(
             "predictive values",
             f"Predictive values were computed for a prevalence of {told}.",
             "study.yaml, evaluate.prevalence; predictive_values.csv",
         )
     table = _rows(inputs.out / "abstention.csv")
     if table is not None and table["error"].notna().any():
-        yield Said(
+        yield Statement(
             "abstention",
             "Wrong decisions were counted among the patients whose probability was farthest from the threshold.",
             "abstention.csv",
@@ -137,20 +138,21 @@ def probabilities(inputs: Inputs) -> Iterator[Said]:
     table = _rows(inputs.out / "conformal.csv")
     if table is not None and table["value"].notna().any():
         level = pd.to_numeric(table["confidence"]).iloc[0]
-        yield Said(
+        yield Statement(
             "conformal",
-            f"Split conformal prediction sets at {share(level)} were made from each fold's validation patients.",
+            f"Split conformal prediction sets at {percent(level, exact=True)} were made from each fold's validation "
+            "patients.",
             "conformal.csv",
             ("Vovk2005",),
         )
     yield from _evidence(_rows(inputs.out / "evidence.csv"))
 
 
-def _evidence(table: pd.DataFrame | None) -> Iterator[Said]:
+def _evidence(table: pd.DataFrame | None) -> Iterator[Statement]:
     if table is None:
         return
     if table["fits_auroc"].notna().any():
-        yield Said(
+        yield Statement(
             "fits",
             "How the method would do when trained again was asked by the corrected resampled interval over fits.",
             "evidence.csv",
@@ -160,7 +162,7 @@ def _evidence(table: pd.DataFrame | None) -> Iterator[Said]:
     if len(done):
         what = "; ".join(dict.fromkeys(done["shuffled_what"]))
         times = pd.to_numeric(done["shuffles"]).max()
-        yield Said(
+        yield Statement(
             "shuffles",
             f"As a check, labels were exchanged {times:,.0f} times between patients of one site, each "
             f"time with a fit of its own ({what}).",
@@ -169,7 +171,7 @@ def _evidence(table: pd.DataFrame | None) -> Iterator[Said]:
         )
 
 
-def power(inputs: Inputs) -> Iterator[Said]:
+def power(inputs: Inputs) -> Iterator[Statement]:
     """What the number of patients can show; it was computed before training, and no number was aimed at."""
     table = _rows(inputs.out / "power.csv")
     if table is None:
@@ -177,23 +179,23 @@ def power(inputs: Inputs) -> Iterator[Said]:
     known = table[table["detectable_auroc"].notna()]
     for split in inputs.study.splits:
         told = [
-            f"{float(r['detectable_auroc']):.3f} for {r['target']} ({int(r['positive']):,} positive and "
+            f"{number_text(float(r['detectable_auroc']))} for {r['target']} ({int(r['positive']):,} positive and "
             f"{int(r['negative']):,} negative {r['unit']}s)"
             for r in known[known["split"] == split.name].to_dict("records")
         ]
         if told and split.unit == "patient":  # rows of a split by slice count patients once a fold
             text = f"what those tested in {split.name} can tell from chance is a true AUROC of {listed(told)}."
-            yield Said("power", f"With a power of 80 % at a level of 5 %, {text}", "power.csv", ("Hanley1982",))
+            yield Statement("power", f"With a power of 80 % at a level of 5 %, {text}", "power.csv", ("Hanley1982",))
 
 
-def audit(inputs: Inputs) -> Iterator[Said]:
+def audit(inputs: Inputs) -> Iterator[Statement]:
     """Leakage checks, shortcuts and the test against chance, of an audited run."""
     found = read_audit(inputs)
     if not found:
         return
     kinds = {f["kind"] for f in found["shortcuts"]}
     if "network" in kinds:
-        yield Said(
+        yield Statement(
             "chance",
             f"AUROCs were held against chance by {PERMUTATIONS:,} exchanges of labels between patients of "
             "a fold, with P values corrected by Holm's method over all networks and targets of the split.",
@@ -206,7 +208,7 @@ def audit(inputs: Inputs) -> Iterator[Said]:
     if names:
         what = f"found something in {listed(bad)}" if bad else "found nothing"
         rest = f"; what could not be told: {listed(untold)}" if untold else ""
-        yield Said(
+        yield Statement(
             "leakage",
             f"{counted(len(names), 'check')} for leakage between the parts ({listed(names)}) {what}{rest}.",
             "audit.json, leakage",
@@ -217,7 +219,7 @@ def audit(inputs: Inputs) -> Iterator[Said]:
         if any(f["kind"] == k and f["value"] is not None for f in found["shortcuts"])
     ]
     if baselines:
-        yield Said(
+        yield Statement(
             "baselines",
             f"Ridge logistic regressions {listed(baselines)} alone were fitted on the same folds, and "
             "each network was held against them on the same patients.",
@@ -225,21 +227,23 @@ def audit(inputs: Inputs) -> Iterator[Said]:
         )
     copies = [words for k, words in _ALTERED.items() if k in kinds]
     if copies:
-        yield Said(
+        yield Statement(
             "robustness",
             f"Each network was also tested on altered copies of the scans: {listed(copies)}.",
             "audit.json, shortcuts; variants.parquet",
         )
     places = [words for k, words in KINDS.items() if k in kinds]
     if places:
-        yield Said(
+        yield Statement(
             "marks",
             f"To look for marks that go with the label, rules without a network were asked what {listed(places)} tell.",
             "audit.json, shortcuts",
         )
     groups = group_names(found)
     if groups:
-        yield Said("subgroups", f"AUROCs were computed within groups by {listed(groups)}.", "audit.json, shortcuts")
+        yield Statement(
+            "subgroups", f"AUROCs were computed within groups by {listed(groups)}.", "audit.json, shortcuts"
+        )
 
 
 def group_names(found: dict[str, Any]) -> list[str]:
@@ -254,13 +258,13 @@ def read_audit(inputs: Inputs) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def maps(inputs: Inputs) -> Iterator[Said]:
+def maps(inputs: Inputs) -> Iterator[Statement]:
     """How it was looked at where the networks look."""
     table = _rows(inputs.out / "explain" / "maps.csv") if inputs.study.explain.exams else None
     if table is None:
         return
     used = [m for m in MAPS if (table["method"] == m).any()]
-    yield Said(
+    yield Statement(
         "maps",
         f"Maps of where the networks look were made by {listed([MAPS[m] for m in used])}.",
         "explain/maps.csv",
@@ -270,13 +274,13 @@ def maps(inputs: Inputs) -> Iterator[Said]:
     if scores is None:
         return
     if ((scores["measure"] == "energy") & scores["value"].notna()).any():
-        yield Said(
+        yield Statement(
             "maps",
             "They were held against the lesion mask and against the same networks with random weights.",
             "explain/scores.csv",
         )
     if (scores["measure"] == "rank_correlation").any():
-        yield Said(
+        yield Statement(
             "maps",
             "Layers were made random one after the other to see whether the maps change.",
             "explain/randomised.csv",
@@ -284,23 +288,23 @@ def maps(inputs: Inputs) -> Iterator[Said]:
         )
 
 
-def software(inputs: Inputs) -> Iterator[Said]:
+def software(inputs: Inputs) -> Iterator[Statement]:
     """Versions that wrote the report, the seed, and the machine that the fits ran on."""
     known = reproduce(inputs)
     wanted = ["numpy", "pandas", "scipy", *(("torch",) if inputs.stores else ())]
     has = [f"{name} {known['versions'][name]}" for name in wanted if known["versions"][name] != "not installed"]
     versions = known["versions"]
-    yield Said(
+    yield Statement(
         "software",
         f"The analysis was done with scan2gene {versions['scan2gene']}; when this was written it ran on "
         f"Python {versions['Python']}{' with ' + listed(has) if has else ''}.",
         "versions where the report was written",
         ("Paszke2019",) if inputs.stores else (),
     )
-    yield Said("seed", f"The seed of splits, weights and draws was {inputs.study.seed}.", "study.yaml, seed")
+    yield Statement("seed", f"The seed of splits, weights and draws was {inputs.study.seed}.", "study.yaml, seed")
     machine = [*known["gpus"], *known["processors"]]
     if machine:
-        yield Said("machine", f"The stages ran on {listed(machine)}.", "stages/*.json")
+        yield Statement("machine", f"The stages ran on {listed(machine)}.", "stages/*.json")
 
 
 def _rows(path: Path) -> pd.DataFrame | None:

@@ -10,14 +10,12 @@ import pandas as pd
 from scan2gene.core.started import Started, started
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL
+from scan2gene.core.text import duration, estimate_text, listed, magnitude, number_text, p_number
 from scan2gene.evaluate.compare_runs import COMPARED
 from scan2gene.report.inputs import Inputs, baseline_columns, split_text
 from scan2gene.report.latex import Bold
-from scan2gene.report.making import duration
 from scan2gene.report.results import METRIC_NAMES, Scores
-from scan2gene.report.tables import Table, cell_text
-from scan2gene.report.verdict import number
-from scan2gene.report.wording import listed
+from scan2gene.report.tables import Table
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import ALPHA
 
@@ -67,7 +65,7 @@ def _of_slices(inputs: Inputs, split: str, target: str) -> list[str]:
     told = []
     for row in table[mine & (table["metric"] == "auroc")].to_dict("records"):
         value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
-        told.append(f"{row['run_id']} {cell_text(Estimate(value, low, high))}")
+        told.append(f"{row['run_id']} {estimate_text(Estimate(value, low, high))}")
     return told
 
 
@@ -145,26 +143,15 @@ def _compared(row: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
         "run": row["run_id"],
         "n": int(row["n"]),
         "estimate": Estimate(values["difference"], values["low"], values["high"], reason),
-        "p": _p(values["p"]),
-        "p_holm": _p(values["p_holm"]),
+        "p": p_number(values["p"]),
+        "p_holm": p_number(values["p_holm"]),
         "apart": values["p_holm"] is not None and values["p_holm"] < ALPHA,
     }
 
 
-def _p(value: float | None) -> str:
-    if value is None:
-        return "not estimated"
-    return "< 0.001" if value < 0.001 else number(value)
-
-
-def count(value: int | None) -> str:
-    """A number of parameters as a person says it: 46.2 M, 7.7 k, 12."""
-    if value is None:
-        return "not recorded"
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if value >= 0.9995 * size:
-            return f"{value / size:.3g} {unit}"
-    return str(value)
+def parameter_count(value: int | None) -> str:
+    """How many parameters a network has, such as 46.2 M."""
+    return "not recorded" if value is None else magnitude(value)
 
 
 def tables(page_tables: list[dict[str, Any]], comparisons: pd.DataFrame) -> list[Table]:
@@ -184,13 +171,13 @@ def tables(page_tables: list[dict[str, Any]], comparisons: pd.DataFrame) -> list
                 | {"parameters": row["parameters"], "trained": row["trained"], "training_seconds": row["seconds"]}
             )
             shown = {
-                HEADERS[m]: Bold(cell_text(c)) if m in row["bold"] else cell_text(c)
+                HEADERS[m]: Bold(estimate_text(c)) if m in row["bold"] else estimate_text(c)
                 for m, c in zip(COMPARED, row["cells"], strict=True)
             }
-            cut = "not chosen" if row["threshold"] is None else number(row["threshold"])
+            cut = "not chosen" if row["threshold"] is None else number_text(row["threshold"])
             printed.append(
                 {"Run": row["run"], "Model": row["model"], "Weights": row["weights"], **shown, "Threshold": cut}
-                | {"Parameters": count(row["parameters"]), "Training": row["time"]}
+                | {"Parameters": parameter_count(row["parameters"]), "Training": row["time"]}
             )
         caption = (
             f"Models for {table['target']} with 95 % interval, test patients of {table['split']} ({table['what']}); "
@@ -200,12 +187,3 @@ def tables(page_tables: list[dict[str, Any]], comparisons: pd.DataFrame) -> list
         found.append(Table(name, caption, pd.DataFrame(csv), pd.DataFrame(printed, dtype=object)))
     caption = "The best run of each metric against every other, on the patients that both have"
     return [*found, Table("comparisons", caption, comparisons)]
-
-
-def difference(estimate: Estimate) -> str:
-    """A difference with its interval, its sign always shown."""
-    if estimate.value is None:
-        return "not estimated"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.3f} (no interval)"
-    return f"{estimate.value:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"

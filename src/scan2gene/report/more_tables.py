@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.core.text import difference_text, estimate_text
 from scan2gene.report.characteristics import COLUMNS, long_rows
 from scan2gene.report.looking import MEASURES
-from scan2gene.report.models_table import difference
-from scan2gene.report.tables import Table, cell_text
+from scan2gene.report.tables import Table
 from scan2gene.stats.intervals import Estimate
 
 
@@ -54,12 +54,19 @@ def _audit(audit: dict[str, Any]) -> list[Table]:
         name, of = f"{table['split']}-{table['target']}", f"{table['target']}, split {table['split']}"
         rows = [[r["what"], *_ends(r["estimate"]), *_ends(r["apart"]), r["n"], r["reason"]] for r in table["rows"]]
         columns = ("what", "auroc", "low", "high", "difference", "difference_low", "difference_high", "n", "reason")
-        shown = [{"What is seen": r["what"], "AUROC": cell_text(r["estimate"]),
-                  "Network less this": difference(r["apart"]), "Patients": r["n"]} for r in table["rows"]]  # fmt: skip
+        shown = [
+            {
+                "What is seen": r["what"],
+                "AUROC": estimate_text(r["estimate"]),
+                "Network less this": difference_text(r["apart"]),
+                "Patients": r["n"],
+            }
+            for r in table["rows"]
+        ]
         found.append(_table(f"shortcuts-{name}", f"Could something else than the lesion give the answer? {of}", rows,
                             columns, shown))  # fmt: skip
         rows = [[r["run"], r["of"], *_ends(r["estimate"]), r["n"], r["positive"], r["reason"]] for r in table["groups"]]
-        shown = [{"Run": r["run"], "Group": r["of"], "AUROC": cell_text(r["estimate"]), "Patients": r["n"]}
+        shown = [{"Run": r["run"], "Group": r["of"], "AUROC": estimate_text(r["estimate"]), "Patients": r["n"]}
                  for r in table["groups"]]  # fmt: skip
         found.append(_table(f"groups-{name}", f"Groups of patients: {of}", rows,
                             ("run", "group", "auroc", "low", "high", "n", "n_positive", "reason"), shown))  # fmt: skip

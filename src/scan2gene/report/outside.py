@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.study import Study, for_run
+from scan2gene.core.text import capitalised, p_text
 from scan2gene.evaluate.domain_shift import LABEL, NAMES, NUMBERS, WORDS
-from scan2gene.evaluate.verdict_words import p_words
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
 from scan2gene.stats.intervals import Estimate
@@ -18,7 +18,7 @@ from scan2gene.stats.intervals import Estimate
 MOST = 6  # columns of a kind that are shown; the table beside the page has all
 ESTIMATES = ("inside", "outside", "single", "drop", "domain", "site", "within", "recall_inside", "recall_outside",
              "specificity_inside", "specificity_outside")  # fmt: skip
-KINDS = {"label": "Labels", **{kind: name[0].upper() + name[1:] for kind, name in NAMES.items()}}
+KINDS = {"label": "Labels", **{kind: capitalised(name) for kind, name in NAMES.items()}}
 
 
 def outside(inputs: Inputs) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _shown(hide: Callable[[str], str], shifts: list[dict[str, Any]]) -> list[dic
             rows.append({
                 "kind": KINDS[kind], "what": hide(s["what"]) or "all of these at once", "measure": s["measure"],
                 "label": s["measure"] == LABEL, "words": s["measure"] == WORDS,
-                "p": p_words(s["p"]) if s["p"] is not None else "",
+                "p": p_text(s["p"]) if s["p"] is not None else "",
                 "inside": hide(s["inside"]), "outside": hide(s["outside"]),
                 "estimate": Estimate(s["value"], s["low"], s["high"], hide(s["reason"] or "")),
             })  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 
 from scan2gene.core.leakage import stamp_of
 from scan2gene.core.study import Study, for_run
+from scan2gene.core.text import difference_text, estimate_text, interval_text, number_text, percent
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.across import across
 from scan2gene.report.beside import Report
@@ -28,7 +29,6 @@ from scan2gene.report.planned import planned
 from scan2gene.report.searched import searched
 from scan2gene.report.tables import tables
 from scan2gene.report.use import use
-from scan2gene.report.verdict import interval, number
 
 SECTIONS = (
     ("answer", "Answer"),
@@ -50,7 +50,6 @@ SECTIONS = (
     ("reading", "How to read this"),
     ("reproduce", "Reproduce"),
 )
-MARKS = {"better": "▲", "worse": "▼", "chance": "●", "unknown": "○"}  # shape says what colour says
 
 
 def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
@@ -111,7 +110,6 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
             **page,
             study=study,
             sections=[s for s in SECTIONS if s[0] not in absent],
-            marks=MARKS,
             stamp=stamp_of(study),
             burned_in=burned_in(inputs.cohort, inputs.series),
             files={"tables": list(listed), "figures": list(drawn)},
@@ -141,8 +139,9 @@ def environment() -> Any:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    found.filters |= {"number": number, "thousands": lambda n: f"{n:,}", "count": models_table.count}
-    found.globals |= {"interval": interval, "difference": models_table.difference}
+    found.filters |= {"number": number_text, "percent": percent, "thousands": lambda n: f"{n:,}"}
+    found.filters |= {"parameters": models_table.parameter_count}
+    found.globals |= {"interval": interval_text, "difference": difference_text, "estimate_text": estimate_text}
     return found
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.text import counted, number_text
 from scan2gene.evaluate.evaluate import FOLD, to_patients
-from scan2gene.report import curves, figures, points, verdict
+from scan2gene.report import curves, figures, points
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.results import Scores
 
@@ -62,10 +63,10 @@ def _drawn(rows: pd.DataFrame | None, key: tuple[str, str, str], found: Scores, 
     auroc, precision = (_told(found, (*key, metric)) for metric in ("auroc", "average_precision"))
     made = {}
     if folds:
-        made["roc"] = figures.roc(folds, f"ROC curve {where}", f"{len(folds)} fold(s){auroc}")
+        made["roc"] = figures.roc(folds, f"ROC curve {where}", f"{counted(len(folds), 'fold')}{auroc}")
     made["precision-recall"] = curves.precision_recall_curves(
         repeats, folds, f"Precision-recall curve {where}",
-        f"{len(y)} test patients{precision}, prevalence {verdict.number(float(y.mean()))}",
+        f"{len(y)} test patients{precision}, prevalence {number_text(y.mean())}",
     )  # fmt: skip
     spread = "; ".join(f"{p:.2f} given, {s:.2f} met" for p, s in zip(known.probability, known.share, strict=True))
     made["calibration"] = curves.calibration(known, y, prob, f"Calibration {where}", f"Mean of each bin: {spread}")
@@ -79,7 +80,7 @@ def _drawn(rows: pd.DataFrame | None, key: tuple[str, str, str], found: Scores, 
         "numbers": {"counts": counts, "reliability": known},
         "auroc": scored.estimate.value if scored else None,
         "several": len(folds) > 1,
-        "note": f"{skipped} fold(s) with one class only have no ROC curve" if skipped else "",
+        "note": f"{counted(skipped, 'fold')} with one class only: no ROC curve" if skipped else "",
     }
 
 
@@ -94,4 +95,4 @@ def _told(found: Scores, key: tuple[str, str, str, str]) -> str:
     scored = found.get(key)
     value = scored.estimate.value if scored else None
     name = "AUROC" if key[3] == "auroc" else "average precision"
-    return "" if value is None else f", {name} {verdict.number(value)}"
+    return "" if value is None else f", {name} {number_text(value)}"

@@ -12,9 +12,9 @@ import yaml
 
 from scan2gene import __version__
 from scan2gene.core.study import study_hash
+from scan2gene.core.text import duration
 from scan2gene.privacy.redaction import settings
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.making import duration
 
 PACKAGES = (
     "numpy", "pandas", "scipy", "pydicom", "nibabel", "SimpleITK", "torch", "lightning-fabric", "scikit-learn",

@@ -8,10 +8,10 @@ import pandas as pd
 
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL, read_csv
+from scan2gene.core.text import counted, listed, number_text
 from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS
-from scan2gene.report import figures, verdict
-from scan2gene.report.inputs import Inputs, baseline_columns, split_text
-from scan2gene.report.verdict import Scored
+from scan2gene.report import figures
+from scan2gene.report.inputs import Inputs, Scored, baseline_columns, split_text
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.metrics import METRICS
 
@@ -30,8 +30,6 @@ METRIC_NAMES = {
     "specificity": ("Specificity", ""),
     "mcc": ("MCC", "chance 0"),
 }
-
-FEW_SENTENCES = 6  # more than these are folded away behind one line per target and split
 
 Scores = dict[tuple[str, str, str, str], Scored]
 
@@ -54,59 +52,41 @@ def _scores(inputs: Inputs, table: pd.DataFrame) -> Scores:
 
 
 def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
-    """Sentences by target and split, the AUROC tables, and how many comparisons were made."""
-    study = inputs.study
-    targets, kinds, compared = [], [], 0
-    for target in study.targets:
-        splits = []
-        for split in study.splits:
-            baseline = verdict.best_baseline(
-                [
-                    (r.name, baseline_columns(r), found.get((r.name, split.name, target, "auroc")))
-                    for r in study.runs
-                    if baseline_columns(r)
-                ]
-            )
-            said = [_sentence(inputs, run, split.name, target, found, baseline) for run in study.runs]
-            kinds += [s.kind for s in said]
-            compared += sum(bool(s.comparison) for s in said)
-            networks = [s for s, r in zip(said, study.runs, strict=True) if not baseline_columns(r)]
-            splits.append(
-                {
-                    "name": split.name,
-                    "what": split_text(study, split.name),
-                    "sentences": said,
-                    "summary": verdict.summary(networks, baseline) if networks else "",
-                }
-            )
-        targets.append({"name": target, "splits": splits})
-    return {
-        "targets": targets,
-        "tables": [_auroc_table(inputs, found, split.name) for split in study.splits],
-        "comparisons": verdict.multiplicity(kinds, compared),
-        "brief": len(kinds) > FEW_SENTENCES,
-    }
-
-
-def _sentence(
-    inputs: Inputs, run: Run, split: str, target: str, found: Scores, baseline: verdict.Baseline | None
-) -> verdict.Sentence:
-    scored = found.get((run.name, split, target, "auroc"))
-    folds = inputs.results.get(run.name, {}).get(split, {}).get(target, {}).get("auroc_by_fold", [])
-    repeats = len({f["repeat"] for f in folds}) or 1
-    unpaired = round(sum(f["n"] for f in folds if f["auroc"] is None) / repeats)
-    crossed = next(s.kind for s in inputs.study.splits if s.name == split) != "holdout"
-    return verdict.sentence(run.name, scored, None if baseline_columns(run) else baseline, unpaired, crossed)
+    """The AUROC of every run and target, a table for each split."""
+    return {"tables": [_auroc_table(inputs, found, split.name) for split in inputs.study.splits]}
 
 
 def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
     targets = list(inputs.study.targets)
     rows = []
     for run in inputs.study.runs:
-        cells = [found.get((run.name, split, t, "auroc")) for t in targets]
-        kinds = [verdict.against_chance(c.estimate)[0] if c else "unknown" for c in cells]
-        rows.append({"run": run.name, "model": _model_text(run), "cells": list(zip(cells, kinds, strict=True))})
-    return {"split": split, "what": split_text(inputs.study, split), "targets": targets, "rows": rows}
+        cells = [found.get((run.name, split, target, "auroc")) for target in targets]
+        rows.append({"run": run.name, "model": _model_text(run), "cells": cells})
+    return {
+        "split": split,
+        "what": split_text(inputs.study, split),
+        "targets": targets,
+        "rows": rows,
+        "notes": _not_paired(inputs, found, split),
+    }
+
+
+def _not_paired(inputs: Inputs, found: Scores, split: str) -> list[str]:
+    """Sentences on test patients in folds with one class only: no pair of patients holds them."""
+    runs_of: dict[tuple[str, int], list[str]] = {}
+    for run in inputs.study.runs:
+        for target, result in inputs.results.get(run.name, {}).get(split, {}).items():
+            folds = result.get("auroc_by_fold", [])
+            repeats = len({fold["repeat"] for fold in folds}) or 1
+            count = round(sum(fold["n"] for fold in folds if fold["auroc"] is None) / repeats)
+            scored = found.get((run.name, split, target, "auroc"))
+            if count and scored is not None and scored.estimate.value is not None:
+                runs_of.setdefault((target, count), []).append(run.name)
+    return [
+        f"{target}, {listed(runs)}: {counted(count, 'patient')} tested in folds with one class only, who do not count "
+        "in the AUROC."
+        for (target, count), runs in runs_of.items()
+    ]
 
 
 def _model_text(run: Run) -> str:
@@ -186,10 +166,10 @@ def _metric_row(
             note = notes.index(reason) + 1
         beside = ""
         if metric == "average_precision" and scored and scored.units:
-            beside = f"prevalence {verdict.number(scored.n_positive / scored.units)}"
+            beside = f"prevalence {number_text(scored.n_positive / scored.units)}"
         if metric == "accuracy" and scored and scored.units:
             share = scored.n_positive / scored.units
-            beside = f"majority class {verdict.number(max(share, 1 - share))}"  # reached without a network
+            beside = f"majority class {number_text(max(share, 1 - share))}"  # reached without a network
         cells.append({"estimate": estimate, "note": note, "beside": beside})
     return {"run": run, "cells": cells, "sizes": sizes, "failed": failed.get((run, split, target), 0)}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from scan2gene.core.text import duration
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.making import duration
 from scan2gene.stats.intervals import Estimate
 
 

@@ -19,6 +19,7 @@ import pandas as pd
 from scan2gene.core.console import track
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import value_hash, write_json
+from scan2gene.core.text import dimensions
 from scan2gene.core.volume import Volume
 from scan2gene.report.flags import FLAGS, flag
 from scan2gene.report.thumbnail import Look, look
@@ -151,8 +152,8 @@ def _shown(tile: Tile, seen: Look | str, flags: list[str]) -> dict[str, Any]:
         "width": seen.width,
         "height": seen.height,
         "planes": seen.planes,
-        "shape": " × ".join(str(n) for n in seen.shape),
-        "spacing": " × ".join(f"{v:.3g}" for v in seen.spacing_mm),
+        "shape": dimensions(seen.shape, times=" × "),
+        "spacing": dimensions(seen.spacing_mm, times=" × "),
         "orientation": seen.orientation,
         "range": "" if tile.kind == "label" else f", {seen.low:.4g} to {seen.high:.4g}",
     }

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from scan2gene.core.section import Plugin
+from scan2gene.core.text import listed
 from scan2gene.preprocess import STEPS
-from scan2gene.report.wording import listed
 
 Options = dict[str, Any]
 
@@ -48,7 +48,7 @@ def _skull_strip(o: Options) -> str:
 
 
 def _n4(o: Options) -> str:
-    iterations = listed([str(i) for i in o["iterations"]])
+    iterations = listed(o["iterations"])
     return f"corrected for the bias field by N4 (shrink factor {o['shrink']}, at most {iterations} iterations)"
 
 

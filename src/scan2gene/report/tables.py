@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.tables import SLICE_LEVEL
+from scan2gene.core.text import estimate_text
 from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
 from scan2gene.report.flow import ANALYSED
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.results import fusion_weights
-from scan2gene.report.verdict import interval, number
-from scan2gene.stats.intervals import Estimate
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     metrics = inputs.metrics.assign(reason=inputs.metrics["reason"].map(inputs.hide, na_action="ignore"))
     found = [Table("metrics", "Every metric of every run", metrics)]
     for table in page["answer"]["tables"]:
-        rows = [[r["run"], *[cell_text(c.estimate if c else None) for c, _ in r["cells"]]] for r in table["rows"]]
+        rows = [[r["run"], *[estimate_text(c.estimate if c else None) for c in r["cells"]]] for r in table["rows"]]
         of_split = metrics[(metrics["split"] == table["split"]) & (metrics["metric"] == "auroc")]
         caption = f"AUROC with 95 % interval, test patients of {table['split']} ({table['what']})"
         shown = pd.DataFrame(rows, columns=["run", *table["targets"]])
@@ -76,7 +75,7 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
         mine = metrics[(metrics["split"] == split) & (metrics["target"] == target)]
         for apart, group in table["groups"]:
             columns = {"metric": [" ".join(n).strip() for n in page["metrics"]["names"]]}
-            columns |= {r["run"]: [cell_text(c["estimate"]) for c in r["cells"]] for r in group}
+            columns |= {r["run"]: [estimate_text(c["estimate"]) for c in r["cells"]] for r in group}
             of_slices = mine["variant"] == SLICE_LEVEL
             caption = f"Metrics with 95 % interval for {target}, test patients of {split}"
             caption += f": {apart}, not for comparison" if apart else ""
@@ -93,15 +92,6 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
         Table("fusion-weights", "Weights of late fusion, from validation patients", fusion_weights(inputs)),
         Table("thresholds", "Decision thresholds, chosen on validation patients", cuts),
     ]
-
-
-def cell_text(estimate: Estimate | None) -> str:
-    """A figure with its interval."""
-    if estimate is None or estimate.value is None:
-        return "not estimated"
-    if estimate.low is None or estimate.high is None:
-        return f"{number(estimate.value)} (no interval)"
-    return f"{number(estimate.value)} ({interval(estimate.low, estimate.high)})"
 
 
 def _curves(panels: Sequence[dict[str, Any]]) -> list[Table]:

@@ -11,11 +11,20 @@ import pandas as pd
 from markupsafe import Markup
 
 from scan2gene.core.tables import table_as_meant
+from scan2gene.core.text import (
+    NO_INTERVAL,
+    capitalised,
+    counted,
+    estimate_text,
+    interval_text,
+    number_text,
+    p_text,
+    percent,
+)
 from scan2gene.evaluate.probabilities import AS_GIVEN, COLUMNS
 from scan2gene.report import use_figures
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
-from scan2gene.report.verdict import interval, number
 from scan2gene.stats.decision import NetBenefit, useful_between
 from scan2gene.stats.intervals import Estimate
 
@@ -83,16 +92,7 @@ def _estimates(table: pd.DataFrame) -> dict[str, Estimate]:
 def _with(found: Estimate) -> str:
     if found.value is None:
         return f"cannot be estimated, because {found.reason}"
-    if found.low is None or found.high is None:
-        return f"{signed(found.value)} (no interval)"
-    below = found.low < 0  # a dash between would look like a sign
-    spread = f"{signed(found.low)} to {signed(found.high)}" if below else interval(found.low, found.high)
-    return f"{signed(found.value)} ({spread})"
-
-
-def signed(value: float) -> str:
-    """Three decimals, with a minus sign that is one."""
-    return f"{'−' if round(value, 3) < 0 else ''}{number(abs(value))}"
+    return estimate_text(found)
 
 
 def _said(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str]]:
@@ -102,20 +102,30 @@ def _said(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str]]:
     if not given:
         reasons = table["reason"].dropna().tolist()
         return [("Probabilities", f"Nothing can be said, because {reasons[0] if reasons else 'it was not tested'}.")]
-    said = [("Calibration", f"{slope_in_words(given['slope'])} {large_in_words(given['intercept'])} "
-             f"{error_in_words(given['ece'], given['ece_if_calibrated'])}")]  # fmt: skip
-    said.append(("Brier score", _brier(given)))
-    said.append(("Mended", _mended(table)))
-    said.append(("In use", _useful(tables["decision"])))
-    values = _estimates(tables["predictive_values"])
-    if values:
-        where = float(tables["predictive_values"]["prevalence"].iloc[0])
-        said.append(("Predictive values", f"Where {100 * where:.3g} % are positive, a positive decision is right in "
-                     f"{_with(values['positive_predictive_value'])}, a negative one in "
-                     f"{_with(values['negative_predictive_value'])}."))  # fmt: skip
-    said.append(("Abstention", _abstained(tables["abstention"])))
-    said.append(("Sets", sets_in_words(tables["conformal"])))
+    calibration = (
+        slope_in_words(given["slope"]),
+        large_in_words(given["intercept"]),
+        error_in_words(given["ece"], given["ece_if_calibrated"]),
+    )
+    said = [
+        ("Calibration", " ".join(calibration)),
+        ("Brier score", _brier(given)),
+        ("Mended", _mended(table)),
+        ("In use", _useful(tables["decision"])),
+        ("Predictive values", _predictive_values(tables["predictive_values"])),
+        ("Abstention", _abstained(tables["abstention"])),
+        ("Sets", sets_in_words(tables["conformal"])),
+    ]
     return [(what, words) for what, words in said if words]
+
+
+def _predictive_values(table: pd.DataFrame) -> str:
+    values = _estimates(table)
+    if not values:
+        return ""
+    prevalence = percent(float(table["prevalence"].iloc[0]), exact=True)
+    right, negative = (_with(values[f"{sign}_predictive_value"]) for sign in ("positive", "negative"))
+    return f"Where {prevalence} are positive, a positive decision is right in {right}, a negative one in {negative}."
 
 
 def slope_in_words(slope: Estimate) -> str:
@@ -148,17 +158,19 @@ def error_in_words(error: Estimate, luck: Estimate) -> str:
     if error.value is None or luck.value is None or luck.high is None:
         return ""
     beyond = "more than luck explains" if error.value > luck.high else "no more than luck explains"
-    return f"Bins miss by {number(error.value)} on average, {beyond} (perfect ones: {_with(luck)})."
+    return f"Bins miss by {number_text(error.value)} on average, {beyond} (perfect ones: {_with(luck)})."
 
 
 def _brier(given: Mapping[str, Estimate]) -> str:
     parts = [given[f"brier_{n}"].value for n in ("reliability", "resolution", "uncertainty", "within_bins")]
     if any(p is None for p in parts):
         return ""
-    miss, tell, guess, within = (number(abs(float(p))) for p in parts if p is not None)
+    miss, tell, guess, within = (number_text(abs(float(p))) for p in parts if p is not None)
     within = f"{'−' if float(parts[-1] or 0) < 0 else '+'} {within}"
-    return (f"{_with(given['brier'])} = {miss} from probabilities that are off − {tell} from telling patients apart "
-            f"+ {guess}, which guessing the prevalence has, {within} inside bins.")  # fmt: skip
+    return (
+        f"{_with(given['brier'])} = {miss} from probabilities that are off − {tell} from telling patients apart "
+        f"+ {guess}, which guessing the prevalence has, {within} inside bins."
+    )
 
 
 def _mended(table: pd.DataFrame) -> str:
@@ -167,8 +179,8 @@ def _mended(table: pd.DataFrame) -> str:
         values = _estimates(rows)
         if "brier" not in values:
             return f"Not fitted, because {rows['reason'].iloc[0]}."
-        found.append(f"{method} Brier {number(values['brier'].value or 0.0)}, error "
-                     f"{number(values['ece'].value or 0.0)}")  # fmt: skip
+        brier, error = (number_text(values[name].value) for name in ("brier", "ece"))
+        found.append(f"{method} Brier {brier}, error {error}")
     return f"Fitted on validation patients, judged on test patients: {'; '.join(found)}." if found else ""
 
 
@@ -184,7 +196,7 @@ def _useful(table: pd.DataFrame) -> str:
     if found is None:
         return "At no threshold is acting by it shown to be worth more than acting on everybody or on nobody."
     low, high = found
-    where = f"at thresholds from {low:.2f} to {high:.2f}"
+    where = f"at thresholds from {number_text(low, 2)} to {number_text(high, 2)}"
     return (
         f"Acting by it is worth more than acting on everybody or on nobody {where}, and is not shown to be elsewhere."
     )
@@ -196,11 +208,13 @@ def _abstained(table: pd.DataFrame) -> str:
         return ""
     every = float(rows[1.0]["error"])
     if 0.5 not in rows:
-        return f"{every:.0%} of decisions are wrong; too many are equally sure to leave the unsure half out."
+        return f"{percent(every)} of decisions are wrong; too many are equally sure to leave the unsure half out."
     half = rows[0.5]
-    spread = "no interval" if math.isnan(half["low"]) else f"{half['low']:.0%}–{half['high']:.0%}"
-    return (f"{every:.0%} of decisions are wrong; of the surest half, {half['error']:.0%} ({spread}, "
-            f"{int(half['n'])} decisions).")  # fmt: skip
+    spread = NO_INTERVAL if math.isnan(half["low"]) else f"{percent(half['low'])} to {percent(half['high'])}"
+    return (
+        f"{percent(every)} of decisions are wrong; of the surest half, {percent(half['error'])} ({spread}, "
+        f"{counted(int(half['n']), 'decision')})."
+    )
 
 
 def sets_in_words(table: pd.DataFrame) -> str:
@@ -218,8 +232,10 @@ def sets_in_words(table: pd.DataFrame) -> str:
     small = int(table["n_fits_too_small"].iloc[0])
     caution = f" {small} folds have too few validation patients and name both classes." if small else ""
     by_class = ", ".join(f"{c} {_with(found[f'coverage_{c}'])}" for c in ("positive", "negative"))
-    return (f"Sets made to hold the class in {level:.0%} hold it in {_with(held)}{verdict} ({by_class}); {both:.0%} "
-            f"name both classes, {none:.0%} none.{caution}")  # fmt: skip
+    return (
+        f"Sets made to hold the class in {percent(level)} hold it in {_with(held)}{verdict} ({by_class}); "
+        f"{percent(both)} name both classes, {percent(none)} none.{caution}"
+    )
 
 
 def _evidence(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -229,32 +245,34 @@ def _evidence(table: pd.DataFrame) -> list[tuple[str, str]]:
     row: dict[str, Any] = {k: (None if pd.isna(v) else v) for k, v in table.iloc[0].to_dict().items()}
     fits = int(row["fits"] or 0)
     if row["fits_low"] is not None:
-        words = (f"Trained and tested again on other patients, the method would have a mean AUROC in "
-                 f"{interval(row['fits_low'], row['fits_high'])} (95 % interval by Nadeau and Bengio's correction; "
-                 f"mean of {fits} fits {number(row['fits_auroc'])}).")  # fmt: skip
+        words = (
+            "Trained and tested again on other patients, the method would have a mean AUROC in "
+            f"{interval_text(row['fits_low'], row['fits_high'])} (95 % interval by Nadeau and Bengio's correction; "
+            f"mean of {fits} fits {number_text(row['fits_auroc'])})."
+        )
     else:
         words = f"No interval over fits, because {row['fits_reason']}."
     if row["nested"] == "yes":
         words += " Its settings were searched inside each fold by validation patients: this is nested cross-validation."
     said = [("Other fits", words)]
     if row["shuffled_p"] is not None:
-        words = (f"{str(row['shuffled_what']).capitalize()} reaches {number(row['shuffled_auroc'])} on true labels and "
-                 f"{number(row['shuffled_mean'])} on average of {int(row['shuffles'])} shuffles within sites, P "
-                 f"{p_text(row['shuffled_p'])} (one-sided).")  # fmt: skip
+        words = (
+            f"{capitalised(row['shuffled_what'])} reaches {number_text(row['shuffled_auroc'])} on true labels and "
+            f"{number_text(row['shuffled_mean'])} on average of {int(row['shuffles'])} shuffles within sites, "
+            f"{p_text(row['shuffled_p'])} (one-sided)."
+        )
         said.append(("Shuffled labels", words))
     else:
         said.append(("Shuffled labels", f"Not estimated, because {row['shuffled_reason']}."))
     if row["power"] is not None:
         needed = row["patients_needed"]
         least = f"{int(needed):,} test patients" if needed is not None else "more than a million test patients"
-        said.append(("Patients needed", f"Were the AUROC found the true one, {least} of this mix would tell it from "
-                     f"chance in four of five studies; as many as here would in {row['power']:.0%}."))  # fmt: skip
+        words = (
+            f"Were the AUROC found the true one, {least} of this mix would tell it from chance in four of five "
+            f"studies; as many as here would in {percent(row['power'])}."
+        )
+        said.append(("Patients needed", words))
     return said
-
-
-def p_text(p: float) -> str:
-    """A P value as it is printed."""
-    return f"{p:.4f}" if p < 0.01 else f"{p:.3f}"
 
 
 def _drawn(tables: Mapping[str, pd.DataFrame], place: tuple[str, str, str]) -> dict[str, Markup]:

@@ -15,6 +15,7 @@ from scan2gene.core.rundir import mark_done, stage_key
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import write_csv
+from scan2gene.core.text import duration
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
 
 FORMAT = 2  # to be raised when a method's maps change
@@ -102,4 +103,4 @@ def _explain_fit(job: Job, work: tuple, rows: pd.DataFrame, mask: str | None, fo
     cost = watch.stamp()
     mark_done(job.out, stage, wanted, files, **cost)
     job.worked = True
-    say("", f"  {folder.relative_to(job.out / 'explain')}: {len(rows)} maps a method, {cost['seconds']:.0f} s")
+    say("", f"  {folder.relative_to(job.out / 'explain')}: {len(rows)} maps a method, {duration(cost['seconds'])}")

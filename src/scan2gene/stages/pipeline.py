@@ -22,6 +22,7 @@ from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidates, for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run, Split
+from scan2gene.core.text import duration
 from scan2gene.privacy.pseudonyms import pseudonymiser, shown_study
 from scan2gene.stages import STAGES
 from scan2gene.stages.cohort import as_planned, index_scans, record_study
@@ -132,7 +133,7 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
 def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
     job.watch, job.worked, job.kept = Stopwatch(), False, False
     told = stage(job)
-    spent = f"{job.watch.stamp()['seconds']:.1f} s"
+    spent = duration(job.watch.stamp()["seconds"])
     say(name, f"{told}  ({'as before' if job.kept and not job.worked else spent})")
 
 

@@ -18,6 +18,7 @@ from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
+from scan2gene.core.text import listed
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
@@ -84,7 +85,7 @@ def _map_embeddings(job: Job, features: Path) -> None:
     write_csv(files[1], stamped(agreement_table(seen, cohort, labels, series), job.study))
     mark_done(job.out, MAP_STAGE, key(preferred()), files, **watch.stamp())
     job.worked = True
-    methods = " and ".join(sorted(set(mapped["method"])))
+    methods = listed(sorted(set(mapped["method"])))
     if methods:
         hint = "" if preferred() == "UMAP" else "; pip install umap-learn and run again for UMAP"
         say("", f"  embeddings mapped by {methods}{hint}")

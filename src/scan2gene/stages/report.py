@@ -5,6 +5,7 @@ from __future__ import annotations
 from scan2gene import __version__
 from scan2gene.core.files import file_hash, write_text
 from scan2gene.core.rundir import stage_key
+from scan2gene.core.text import file_size
 from scan2gene.privacy.pseudonyms import shown_study
 from scan2gene.stages.job import Job, run_stores
 
@@ -33,4 +34,4 @@ def write_report(job: Job) -> str:
         beside = write_beside(job.out, report)
         write_text(path, report.html)
         job.done("report", key, [path, *beside])
-    return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
+    return f"{path} ({file_size(path.stat().st_size)})"

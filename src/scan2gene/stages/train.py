@@ -17,6 +17,7 @@ from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import candidates, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv, write_csv
+from scan2gene.core.text import duration, number_text
 from scan2gene.stages.job import Job, folds, run_data
 
 FILES = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json", "harmonise.json",
@@ -57,7 +58,7 @@ def train_runs(job: Job) -> str:
         (folder / "last.pt").unlink(missing_ok=True)
         made += 1
         job.worked = True
-        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{cost['seconds']:.0f} s")
+        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{duration(cost['seconds'])}")
     _join_histories(job, made > 0)
     return f"{total} fits, {made} new"
 
@@ -181,4 +182,4 @@ def _told(folder: Path) -> str:
         return ""
     history = pd.read_csv(path)
     best = history[history["best"] == 1].iloc[-1]
-    return f"best epoch {best['epoch']:.0f} of {len(history)}, validation loss {best['validation_loss']:.3f}, "
+    return f"best epoch {best['epoch']:.0f} of {len(history)}, validation loss {number_text(best['validation_loss'])}, "

@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from scan2gene.core.text import percent
 from scan2gene.stats.levels import ENDS, Z
 
 SINGLE = "a single patient in the rarer class shows no spread"
@@ -262,7 +263,7 @@ def without_spread(found: Resampled, fewest: int) -> Estimate | None:
         return Estimate(None, reason="undefined on this test set")
     share = float(np.isnan(found.draws).mean())
     if share > MAX_UNDEFINED:
-        return Estimate(value, reason=f"undefined in {share:.0%} of the bootstrap draws")
+        return Estimate(value, reason=f"undefined in {percent(share)} of the bootstrap draws")
     if draws[0] == draws[-1] == value and value in (0.0, 1.0) and fewest:
         beyond = float(ENDS[0] ** (1 / fewest))
         return Estimate(value, beyond, 1.0) if value else Estimate(value, 0.0, 1 - beyond)

@@ -16,6 +16,7 @@ from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
+from scan2gene.core.text import duration
 from scan2gene.data.cohort import CohortTensors, load_cohort
 from scan2gene.data.slices import load_slices
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
@@ -129,5 +130,5 @@ def _compute(path: Path, data: CohortTensors, start: Start, view: Study, run: Ru
     grid, expected = tuple(data.images.shape[:1:-1]), start.card.grid if start.card else None
     if expected and grid != expected:
         say("", f"  {run.name}: given {grid} voxels, trained on {expected}: positions are interpolated")
-    say("", f"  {run.name}: {len(vectors)} {what} embedded in {seconds:.0f} s, {vectors.shape[1]} numbers each")
+    say("", f"  {run.name}: {len(vectors)} {what} embedded in {duration(seconds)}, {vectors.shape[1]} numbers each")
     return vectors

@@ -25,6 +25,7 @@ from scan2gene.core.files import atomic_path
 from scan2gene.core.outputs import target_of
 from scan2gene.core.study_runs import Data, Train
 from scan2gene.core.tables import write_csv
+from scan2gene.core.text import duration, number_text
 from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, taken, to_input
 from scan2gene.data.draws import Draws
@@ -450,10 +451,11 @@ def _told(progress: Progress, settings: Train) -> str:
     row = progress.history[-1]
     pace = float(np.median([r["seconds"] for r in progress.history[-10:]]))
     left = min(settings.epochs - progress.epoch, settings.patience - (progress.epoch - progress.best_epoch))
-    shown = "" if row["validation_auroc"] is None else f", AUROC {row['validation_auroc']:.3f}"
+    shown = "" if row["validation_auroc"] is None else f", AUROC {number_text(row['validation_auroc'])}"
     return (
-        f"epoch {progress.epoch}, loss {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}{shown}, "
-        f"{left * pace:.0f} s left if nothing improves, {(settings.epochs - progress.epoch) * pace:.0f} s at most"
+        f"epoch {progress.epoch}, loss {number_text(row['train_loss'])}, validation "
+        f"{number_text(row['validation_loss'])}{shown}, {duration(left * pace)} left if nothing improves, "
+        f"{duration((settings.epochs - progress.epoch) * pace)} at most"
     )
 
 

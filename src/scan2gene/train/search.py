@@ -23,6 +23,7 @@ from scan2gene.core.errors import RunError, Scan2GeneError, StudyError
 from scan2gene.core.files import write_json
 from scan2gene.core.study import Study, candidate, for_run
 from scan2gene.core.study_runs import Range, Run, Search
+from scan2gene.core.text import number_text
 
 DATABASE, CHOSEN = "search.db", "search.json"
 KEPT = ("best.pt", "model.json", "history.csv", "weights.json", "config.json")  # of the best trial
@@ -95,7 +96,7 @@ def run_trials(
         trial.set_user_attr("reason", reason)
         state = optuna.trial.TrialState.FAIL if score is None else optuna.trial.TrialState.COMPLETE
         trials.tell(trial, score, state=state)
-        told = reason if score is None else f"validation {wanted.score} {score:.3f}"
+        told = reason if score is None else f"validation {wanted.score} {number_text(score)}"
         say("", f"  {run.name} {fold['split']} fold {fold['fold']} trial {done + 1} of {wanted.trials}: {told}")
 
 

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run, SiteAdversary
+from scan2gene.core.text import counted
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models.head import RoleAwareHead
 
@@ -62,7 +63,7 @@ def site_codes(data: CohortTensors, rows: np.ndarray) -> tuple[list[str], Tensor
     names = sorted(set(site.to_numpy()[rows]) - {""})
     if len(names) < 2:
         raise CohortError(
-            f"training has {len(names)} site{'s' * (len(names) != 1)}, and what train.site_sampling and "
+            f"training has {counted(len(names), 'site')}, and what train.site_sampling and "
             "train.site_adversary do needs two. Leave them out of this run."
         )
     return names, torch.tensor([names.index(s) if s in names else -1 for s in site])

@@ -14,6 +14,7 @@ from torch import nn
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.study import Study, channels
 from scan2gene.core.study_runs import Run, Weights
+from scan2gene.core.text import listed
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import (
     ATTENTION,
@@ -294,7 +295,7 @@ def told(record: Mapping[str, Any]) -> str:
         parts.append(f"input channels {record['channels']}")
     lacking = [*record["missing"], *record["misfits"]]
     if lacking:
-        parts.append(f"without {', '.join(lacking[:3])}{' and others' if len(lacking) > 3 else ''}")
+        parts.append(f"without {listed(lacking, most=3)}")
     if record["expected_intensities"]:
         parts.append(f"trained on {record['expected_intensities']}; given {record['given_intensities']}")
     return ", ".join(parts)

@@ -290,7 +290,7 @@ def test_a_deleted_or_damaged_file_is_fetched_again(server, exams, tmp_path):
 def test_too_little_room_is_said_before_anything_is_asked_for(server, exams, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(CohortError, match=r"GB are to come, and .* has room for 0\.0 GB"):
+    with pytest.raises(CohortError, match=r"0\.5 MB are to come, and .* has room for 1\.0 kB"):
         fetch_cohort(wanted("upenn-gbm", index=exams[1]), tmp_path, server.url)
     assert server.asked == []
 

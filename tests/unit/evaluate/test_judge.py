@@ -100,10 +100,12 @@ def test_the_paragraph_says_what_a_reader_needs():
     some = " ".join(judge(replace(facts, erased_n=7)).sentences)
     assert "With the lesion erased, on 7 of 100 patients, its AUROC is 0.550" in some
     near = " ".join(judge(replace(facts, metadata=replace(WEAK, p_difference=0.0498))).sentences)
-    assert "the network does better (difference +0.280, +0.150 to +0.400, P = 0.0498)" in near  # 0.050 would not say so
+    assert (
+        "the network does better: difference +0.280 (+0.150 to +0.400), P = 0.0498." in near
+    )  # 0.050 would not say so
     behind = replace(WEAK, difference=Estimate(-0.2, -0.3, -0.1), p_difference=0.002)
     worse = " ".join(judge(replace(facts, metadata=behind)).sentences)
-    assert "the network does worse (difference -0.200, -0.300 to -0.100, P = 0.002)" in worse
+    assert "the network does worse: difference -0.200 (-0.300 to -0.100), P = 0.002." in worse
     chance = " ".join(judge(replace(facts, p=0.4)).sentences)
     assert "hardly learned" not in chance and "hardly learned" not in text
     lazy = judge(replace(facts, p=0.4, learned=0.524)).sentences

@@ -105,7 +105,7 @@ def test_fewer_than_95_percent_are_refused_and_nothing_is_half_loaded():
     some = {k: v for k, v in state.items() if k not in counted[-8:]}
     found = match(network, some, adapt=False)
     assert found.held == len(counted) - 8
-    with pytest.raises(WeightsError, match=rf"w holds {found.held} of the encoder's {len(counted)} tensors \(87%\)"):
+    with pytest.raises(WeightsError, match=rf"w holds {found.held} of the encoder's {len(counted)} tensors \(87 %\)"):
         load_match(network, found, "w")
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
     most = {k: v for k, v in state.items() if k not in counted[-2:]}

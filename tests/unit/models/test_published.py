@@ -145,7 +145,7 @@ def test_intensities_are_mapped_to_imagenets():
 def test_another_network_is_refused_and_the_first_layer_is_vital(tmp_path):
     network = MODELS["convnextv2"](1, 1, size="femto")
     path = write_stand_in("imagenet-convnextv2-atto", tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"at least 95% and its first layers are needed: stem\.0\.weight"):
+    with pytest.raises(WeightsError, match=r"at least 95 % and its first layers are needed: stem\.0\.weight"):
         load_match(network, match(network, renamed(read_checkpoint(path), {}, ()), adapt=True), "w")
     whole = {k: v for k, v in network.state_dict().items() if not k.startswith(("head.", "stem.0.weight"))}
     with pytest.raises(WeightsError, match=r"stem\.0\.weight is missing"):

@@ -16,8 +16,7 @@ from scan2gene.cli import app
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.compare import FURTHER, Judged, Pair
-from scan2gene.report.compare import page, results, write_comparison
-from scan2gene.report.verdict import against_chance_by_p
+from scan2gene.report.compare import against_chance, page, results, told, write_comparison
 from scan2gene.stats.intervals import Estimate
 
 EVIL = "<script>alert(1)</script>"
@@ -88,14 +87,43 @@ class _Page(HTMLParser):
         (Estimate(0.8, 0.6, 0.9), 0.01, "better"),
         (Estimate(0.2, 0.1, 0.4), 0.01, "worse"),
         (Estimate(0.8, 0.6, 0.9), 0.05, "chance"),  # the interval alone would say better
+        (Estimate(0.8, low=0.6), 0.01, "unknown"),  # half an interval is none
         (Estimate(0.8, reason="few"), 0.01, "unknown"),
         (Estimate(None, reason="few"), None, "unknown"),
     ],
 )
 def test_the_corrected_p_value_decides_the_words(estimate, p, kind):
-    found, words = against_chance_by_p(estimate, p)
+    found, words = against_chance(estimate, p)
     assert found == kind
-    assert ("because few" in words) == (kind == "unknown")
+    assert ("cannot be estimated, because" in words) == (kind == "unknown")
+    assert ("because few" in words) == bool(estimate.reason)
+    assert sum(w in words for w in ("better", "below", "distinguishable")) == (kind != "unknown")
+
+
+@pytest.mark.parametrize(("n", "positive", "warned"), [(80, 9, True), (80, 71, True), (80, 10, False), (80, 70, False)])
+def test_few_patients_in_the_rarer_class_are_pointed_out(n, positive, warned):
+    (line,) = told([_judged("net", 0.7, 0.01, 0.6, 0.8, n=n, n_units=n, n_positive=positive)], [])
+    assert line.startswith(f"IDH: net is better than chance; AUROC 0.700 (0.600–0.800), {n} test patients, {positive} ")
+    assert ("9 patients in the rarer class: a rough guide" in page([_judged(
+        "net", 0.7, 0.01, 0.6, 0.8, n=n, n_units=n, n_positive=positive)], [])) == warned  # fmt: skip
+
+
+def test_an_interval_below_chance_is_explained():
+    def notes(value: float, low: float, high: float) -> str:
+        return page([_judged("net", value, 0.01, low, high)], [])
+
+    assert "by luck" in notes(0.4, 0.3, 0.49) and "positive and negative are swapped" in notes(0.4, 0.3, 0.49)
+    assert "by luck" not in notes(0.5, 0.4, 0.6)
+
+
+def test_a_value_without_interval_is_shown_as_such():
+    (line,) = told([_judged("net", 1.0, 0.01)], [])
+    assert (
+        line
+        == "IDH: net cannot be estimated, because why not; AUROC 1.000 (no interval), 60 test patients, 30 positive"
+    )
+    (line,) = told([_judged("net", None, None)], [])
+    assert line == "IDH: net cannot be estimated, because why not"
 
 
 def test_from_csv_to_results_and_page(tmp_path):
@@ -166,7 +194,7 @@ def test_of_five_in_a_class_nothing_is_said_as_in_a_study():
 
 def test_the_page_of_one_run_speaks_of_no_correction_and_no_pairs():
     html = page([_judged("only.csv", 0.9, 0.001, 0.8, 0.95)], [])
-    assert "corrected 0.0010" not in html
+    assert "P = 0.001" in html and "corrected P" not in html
     assert 'id="pairs"' not in html
     assert "Better than chance: 1 of 1." in html
 

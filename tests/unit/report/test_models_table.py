@@ -16,7 +16,7 @@ from scan2gene.core.study import Study
 from scan2gene.core.tables import write_csv
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.latex import booktabs
-from scan2gene.report.models_table import count, models, tables
+from scan2gene.report.models_table import models, parameter_count, tables
 from scan2gene.report.page import make_report
 from scan2gene.report.results import scores
 from scan2gene.report.tables import Table
@@ -130,4 +130,4 @@ def test_what_fits_started_from_is_read_per_split(tmp_path):
     [(46_159_168, "46.2 M"), (7_681, "7.68 k"), (12, "12"), (999_999, "1 M"), (None, "not recorded")],
 )
 def test_counts_are_said_briefly(value, told):
-    assert count(value) == told
+    assert parameter_count(value) == told

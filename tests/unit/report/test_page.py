@@ -18,11 +18,11 @@ from fake_run import EVIL, PATIENTS, write_run
 from scan2gene.core.errors import RunError
 from scan2gene.core.study import Study
 from scan2gene.core.tables import MEAN, read_csv, write_csv
+from scan2gene.core.text import interval_text
 from scan2gene.report import results
 from scan2gene.report.figures import mean_roc, roc_points
 from scan2gene.report.inputs import read_inputs
 from scan2gene.report.page import SECTIONS, make_report, write_report
-from scan2gene.report.verdict import interval
 from scan2gene.stats.metrics import auroc
 
 VOID = {"meta", "img", "br", "input", "line", "rect", "circle", "polyline", "polygon"}
@@ -154,13 +154,13 @@ def test_figures_are_those_of_the_metric_table(page, whole):
     rows = table[table["low"].notna()]
     assert len(rows) >= 8
     for row in rows.itertuples():
-        assert f"{row.value:.3f}" in text and interval(row.low, row.high) in text
+        assert f"{row.value:.3f}" in text and interval_text(row.low, row.high) in text
     net = rows.query("run_id == 'net' and split == 'cv' and metric == 'auroc'").iloc[0]
-    assert net["low"] > 0.5
-    assert f"net is better than chance: AUROC {net['value']:.3f}" in text
+    answer = text.split("AUROC with 95 % interval, test patients of cv")[1].split("test patients of sites")[0]
+    assert f"{net['value']:.3f} ({interval_text(net['low'], net['high'])})" in answer
 
 
-def test_a_changed_figure_changes_the_answer(finished):
+def test_a_changed_figure_changes_the_table_of_the_answer(finished):
     study, out, stores = finished
     table = pd.read_csv(out / "metrics.csv")
     chosen = (
@@ -172,8 +172,7 @@ def test_a_changed_figure_changes_the_answer(finished):
     table.loc[chosen, ["value", "low", "high"]] = [0.3, 0.2, 0.4]
     table.to_csv(out / "metrics.csv", index=False)
     text = flat(Page(write_report(study, out, stores)))
-    assert "net lies below chance: AUROC 0.300 (95 % interval 0.200–0.400)" in text
-    assert "a cross-validated AUROC then scatters a little below 0.5" in text
+    assert re.search(r"net ?light_cnn ?0\.300 \(0\.200–0\.400\) ?40 patients, 25 positive", text)
 
 
 def test_failed_exams_are_counted_with_their_reason(page):
@@ -202,9 +201,10 @@ def test_a_site_with_one_class_is_pointed_out(page):
 
 
 def test_patients_of_a_fold_with_one_class_are_said_not_to_count(page):
-    sentences = flat(page).split("Each comparison in a sentence")[1]
-    assert "40 test patients, 25 positive. Its interval" in sentences.split("sites – each site")[0]
-    assert "10 of these were tested in folds with one class only" in sentences.split("sites – each site")[1]
+    answer = flat(page).split("AUROC with 95 % interval, test patients of ")
+    one_class = "10 patients tested in folds with one class only, who do not count in the AUROC."
+    assert answer[1].startswith("cv") and one_class not in answer[1]
+    assert answer[2].startswith("sites") and f"idh, net, broken and age: {one_class}" in answer[2]
 
 
 def test_class_counts_by_part(page):
@@ -308,6 +308,7 @@ def test_a_study_of_baselines_only(finished):
     text = flat(Page(write_report(study, out, {})))
     assert "No network took part" in text
     assert "alone:" not in text  # a baseline is not compared with itself
+    assert "No verdict: the run was not audited, or it has no network." in text or "idh: " in text
 
 
 def test_no_torch_and_no_plotting_library_is_imported():

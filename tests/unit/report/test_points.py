@@ -9,6 +9,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
 
+from scan2gene.core.text import percent
 from scan2gene.report import curves
 from scan2gene.report.points import BIN_SIZE, confusion, precision_recall, reliability
 
@@ -89,4 +90,4 @@ def test_decisions_are_those_of_scikit_learn_and_stand_in_the_figure():
             {(1, 1): "found", (1, 0): "missed", (0, 1): "false alarm", (0, 0): "left alone"}[truth, decided]
         )
         share = counts[truth, decided] / theirs[truth].sum()
-        assert words[at - 2 : at] == [str(counts[truth, decided]), f"{share:.0%}"]
+        assert words[at - 2 : at] == [str(counts[truth, decided]), percent(share)]

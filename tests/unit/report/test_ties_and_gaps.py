@@ -12,11 +12,11 @@ from tests.unit.report.fake_run import write_run
 from scan2gene.cli.tables import print_results
 from scan2gene.core.files import write_json
 from scan2gene.report.cards import figures as card_figures
+from scan2gene.report.inputs import Scored
 from scan2gene.report.known_sites import _outside
 from scan2gene.report.looking import _checks
 from scan2gene.report.making import _training_notes
 from scan2gene.report.models_table import _sentence
-from scan2gene.report.verdict import Scored
 from scan2gene.stages.job import Job
 from scan2gene.stages.pipeline import _do
 from scan2gene.stats.intervals import Estimate
@@ -64,8 +64,8 @@ SIDED = Scored(Estimate(0.8, 0.6, 0.9), 8, 7, 16)
 def test_seven_of_sixteen_breasts_are_not_seven_of_eight_patients(tmp_path, capsys):
     known = SimpleNamespace(scores={("net", "cv", "bad", "auroc"): SIDED})
     assert card_figures(known)["patients"].tolist() == ["8 with 16 sides, 7 positive"]
-    row = {"target": "bad", "run": "net", "where": "site C", "outside": 0.8, "outside_low": None, "inside": None,
-           "n_outside": 8, "positive_outside": 7, "units_outside": 16}  # fmt: skip
+    row = {"target": "bad", "run": "net", "where": "site C", "outside": 0.8, "outside_low": None, "outside_high": None,
+           "inside": None, "n_outside": 8, "positive_outside": 7, "units_outside": 16}  # fmt: skip
     assert "8 patients with 16 sides, 7 positive" in _outside(SimpleNamespace(inputs=SimpleNamespace(hide=str)), row)
     metrics = {"run_id": "net", "split": "cv", "target": "bad", "variant": "original", "metric": "auroc", "n": 8,
                "n_units": 16, "n_positive": 7, "n_rarer_patients": 7, "value": 0.8,
