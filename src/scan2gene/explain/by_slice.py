@@ -20,7 +20,7 @@ from scan2gene.evaluate.fusion import shares
 from scan2gene.explain import METHODS
 from scan2gene.explain.asked import Asked
 from scan2gene.models.mil import AttentionMIL
-from scan2gene.preprocess.kept import kept_numbers
+from scan2gene.preprocess.slice_selection import kept_numbers
 from scan2gene.train.fusion import learned_attention, learned_weights
 from scan2gene.train.mil import ATTENTIONS
 

@@ -37,7 +37,7 @@ from scan2gene.explain.score import hit, rank_correlation
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
 from scan2gene.models.sides import TwoSides
-from scan2gene.preprocess.places import laid_on, with_gaps
+from scan2gene.preprocess.slice_selection import laid_on, with_gaps
 from scan2gene.train.networks import build_network, load_network
 
 MAP_COLUMNS = (

@@ -10,17 +10,21 @@ import pandas as pd
 
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import atomic_path
-from scan2gene.core.geometry import reoriented
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
+from scan2gene.core.text import dimensions
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti
+from scan2gene.imaging.picture import draw_slice, montage, write_png
+from scan2gene.preprocess.edge_slices import kept_slices
 from scan2gene.preprocess.recipe import apply_recipe, roles_of_steps
+from scan2gene.preprocess.slice_selection import before_edges
 
 EXAMS = 3
 STEP_EXAMS = 2  # of a picture of a single step
 STEP = "step-"  # what such a picture is called, before the number and name of the step
+KEPT = "kept-"  # what a picture of kept slices is called, before the role
 # Steps whose effect a reader must see: they change what is bright, or take voxels away.
 PICTURED = ("equalise", "remove_background", "apply_mask", "nyul")
 
@@ -96,6 +100,41 @@ def write_step_pictures(
     return written
 
 
+def write_kept(
+    store: Path, cohort: pd.DataFrame, paths: Mapping[str, str], roles: Sequence[str], recipe: Sequence[Plugin]
+) -> list[Path]:
+    """One PNG per role in `store/preview/`: slices of its first `EXAMS` exams, those that `edge_slices` kept framed.
+
+    Pictures carry no patient id. A series that cannot be done is passed over; the manifest says why.
+
+    Args:
+        store: The store of the recipe.
+        cohort: cohort.csv's rows.
+        paths: series_id -> path.
+        roles: Of kind intensity.
+        recipe: Steps in order; without `edge_slices` nothing is drawn.
+    """
+    at = next((n for n, step in enumerate(recipe) if step.name == "edge_slices"), None)
+    if at is None:
+        return []
+    written = []
+    for role in roles:
+        blocks: list[np.ndarray] = []
+        for exam in cohort.to_dict("records"):
+            if len(blocks) == EXAMS or not isinstance(exam[f"role:{role}"], str):
+                continue
+            try:
+                volume = before_edges(exam, role, paths, recipe[:at])
+                shown = montage(volume, kept_slices(volume, **recipe[at].options))
+            except Scan2GeneError:
+                continue
+            blocks.append(np.pad(shown, ((0, 8), (0, 0), (0, 0)), constant_values=255))
+        if blocks:
+            written.append(store / "preview" / f"{KEPT}{role}.png")
+            write_png(written[-1], np.concatenate(blocks))
+    return written
+
+
 def _states(
     volumes: Mapping[str, Volume], recipe: Sequence[Plugin], numbers: Sequence[int]
 ) -> dict[int, tuple[dict[str, Volume], dict[str, Volume]]]:
@@ -115,22 +154,10 @@ def _draw(path: Path, pairs: list[tuple[str, Volume, Volume]]) -> None:
     axes = figure.subplots(rows, 4, squeeze=False, width_ratios=[1, 1, 0.8, 0.8], gridspec_kw=room)
     for row, (role, before, after) in zip(axes, pairs, strict=True):
         for column, (name, volume) in enumerate((("before", before), ("after", after))):
-            draw_slice(row[column], volume, f"{role}, {name}  {'x'.join(map(str, volume.shape))}")
+            draw_slice(row[column], volume, f"{role}, {name}  {dimensions(volume.shape)}")
             draw_histogram(row[2 + column], volume, f"{name}: {volume.array.min():.4g} to {volume.array.max():.4g}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
-
-
-def draw_slice(axis, volume: Volume, title: str, plane: str = "axial") -> None:
-    """Middle slice of a plane as radiologists look at it: patient's right on the left, anterior or superior up."""
-    grey = volume if volume.array.ndim == 3 else volume.with_array(volume.array[..., 0])
-    standing = reoriented(grey, {"axial": "LPS", "coronal": "LIP", "sagittal": "PIL"}[plane])
-    picture = standing.array[:, :, standing.shape[2] // 2].T.astype(float)
-    low, high = np.percentile(picture, [1, 99.5])
-    i, j, _ = standing.spacing_mm
-    axis.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=j / i, interpolation="nearest")
-    axis.set_title(title, fontsize=8)
-    axis.set_axis_off()
 
 
 def draw_histogram(axis, volume: Volume, title: str, before: Volume | None = None) -> None:

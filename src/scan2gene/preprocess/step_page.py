@@ -18,11 +18,11 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.text import dimensions, duration
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
-from scan2gene.preprocess.preview import draw_histogram, draw_slice
+from scan2gene.imaging.picture import PLANES, draw_slice
+from scan2gene.preprocess.preview import draw_histogram
 from scan2gene.preprocess.recipe import apply_recipe, check_recipe
 from scan2gene.recipes import recipe_text
 
-PLANES = ("axial", "coronal", "sagittal")
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
 h2 { margin: 2rem 0 .2rem; font-size: 1.05rem; border-top: 1px solid #d5dae0; padding-top: .8rem; }
@@ -120,7 +120,7 @@ def _picture(volume: Volume, before: Volume | None) -> bytes:
 
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.1])
-    for axis, plane in zip(axes, PLANES, strict=False):
+    for axis, plane in zip(axes, reversed(PLANES), strict=False):
         draw_slice(axis, volume, plane, plane)
     draw_histogram(axes[3], volume, "voxels by grey value", before)
     stream = io.BytesIO()

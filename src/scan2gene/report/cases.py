@@ -15,10 +15,10 @@ from scan2gene.core.tables import read_csv
 from scan2gene.core.text import number_text
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti
+from scan2gene.imaging.picture import three_slices
 from scan2gene.report import svg
 from scan2gene.report.inputs import Inputs, baseline_columns
 from scan2gene.report.panels import decided
-from scan2gene.report.thumbnail import strip
 
 EACH = 2  # cases of a kind
 STRIP_BYTES = 9_000
@@ -83,7 +83,9 @@ class _Volumes:
             volume = self._first(exam, self._roles)
             if volume is not None:
                 mask = self._first(exam, self._masks)
-                return strip(volume, mask if mask is not None and mask.shape == volume.shape else None, STRIP_BYTES)
+                return three_slices(
+                    volume, mask if mask is not None and mask.shape == volume.shape else None, STRIP_BYTES
+                )
         return None
 
     def _first(self, exam: str, roles: list[str]) -> Volume | None:

@@ -12,8 +12,8 @@ import pandas as pd
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import read_csv
 from scan2gene.imaging.nifti import read_nifti
+from scan2gene.imaging.picture import COLOURS, map_strip
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.overlay import strip
 from scan2gene.stats.intervals import Estimate
 
 MAP_BYTES = 1_800_000  # of all strips; base64 adds a third, and the page stays below 15 MB
@@ -137,7 +137,7 @@ def _strip(inputs: Inputs, row: dict[str, Any], pixels: int) -> Any:
     if len(files) < 2 or not all(f.exists() for f in files):
         return None
     lesion = read_nifti(files[2], "label") if len(files) > 2 else None
-    return strip(read_nifti(files[0]), read_nifti(files[1]), lesion, pixels)
+    return map_strip(read_nifti(files[0]), read_nifti(files[1]), lesion, pixels)
 
 
 def _scores(scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -175,7 +175,5 @@ def _legend(steps: int = 12) -> Sequence[str]:
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
-
-    from scan2gene.report.overlay import COLOURS
 
     return [to_hex(colormaps[COLOURS](v)) for v in np.linspace(0, 1, steps)]

@@ -14,12 +14,11 @@ from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.tables import read_csv
 from scan2gene.core.text import count_range, duration
 from scan2gene.preprocess.notes import SEPARATOR
-from scan2gene.preprocess.preview import STEP
+from scan2gene.preprocess.preview import KEPT, STEP
 from scan2gene.privacy.redaction import grouped
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs, monitor_text
 
-KEPT = "kept-"  # what a store calls its pictures of kept slices, before the role
 PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
 EXAMPLE_BYTES = 700_000  # of all pictures of augmentation
 HARDLY_TRAINED = 3

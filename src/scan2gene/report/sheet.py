@@ -21,8 +21,8 @@ from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import value_hash, write_json
 from scan2gene.core.text import dimensions
 from scan2gene.core.volume import Volume
+from scan2gene.imaging.picture import Look, look
 from scan2gene.report.flags import FLAGS, flag
-from scan2gene.report.thumbnail import Look, look
 
 PAGE_BYTES = 10_000_000  # of all pictures; base64 adds a third, and the page stays below 15 MB
 TILE_BYTES = 16_000

@@ -19,8 +19,8 @@ CUT_EXAMS = 0.1  # share of the exams that may lose that much
 
 def preprocess_exams(job: Job) -> str:
     """Write each store that a run reads, of the roles that it reads."""
-    from scan2gene.preprocess.kept import kept_counts, write_kept
-    from scan2gene.preprocess.preview import PICTURED, write_previews, write_step_pictures
+    from scan2gene.preprocess.preview import PICTURED, write_kept, write_previews, write_step_pictures
+    from scan2gene.preprocess.slice_selection import kept_counts
     from scan2gene.preprocess.store import NO_MARK, build_store
 
     cohort = job.table("cohort.csv")

@@ -108,7 +108,7 @@ def altered_fold(
 
 def kept_of(job: Job, view: Study, cohort: pd.DataFrame) -> Callable[[str, str], np.ndarray | None]:
     """(exam_id, role) -> numbers of kept slices, where the scan has to be opened once more to know them."""
-    from scan2gene.preprocess.kept import kept_numbers
+    from scan2gene.preprocess.slice_selection import kept_numbers
 
     exams, paths = {row["exam_id"]: row for row in cohort.to_dict("records")}, cache(job.paths)
     return lambda exam, role: kept_numbers(exams[exam], role, paths(), view.preprocess)

@@ -20,7 +20,7 @@ from scan2gene.data.cohort import CohortTensors, read_nifti_stored
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.predict.slice_variants import Beside, forward_altered_slices
 from scan2gene.predict.variants import forward_altered
-from scan2gene.preprocess.places import laid_on
+from scan2gene.preprocess.slice_selection import laid_on
 from scan2gene.train.fold import fold_seed
 from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scan2gene.core.files import atomic_path
 from scan2gene.core.geometry import reoriented
 from scan2gene.core.section import Plugin
 from scan2gene.core.volume import Volume
 from scan2gene.data.augment import Batch, augment, safe_spacing
 from scan2gene.data.cohort import CohortTensors, to_input
+from scan2gene.imaging.picture import as_bytes, beside, grey_levels, resized, upright, window, write_png
 
 DRAWS = 5
 WIDTH = 160  # pixels of one slice
@@ -61,25 +61,19 @@ def draw_examples(
         seed: Of the fold.
         affine: 4 x 4 of the prepared exam.
     """
-    from PIL import Image
-
     seen = seen_in_epochs(data, row, steps, seed, range(DRAWS + 1))
     lines = []
     for role in [r for r in range(seen.shape[1]) if data.present[row, r]][:ROLES]:
-        low, high = np.percentile(seen[0, role].numpy(), [1, 99.5])
-        slices = [_slice(Volume(x.numpy().T, affine, "intensity"), low, high) for x in seen[:, role]]
-        apart = [np.pad(s, ((0, 0), (0, _GAP)), constant_values=255) for s in slices]
-        lines.append(np.concatenate(apart, axis=1)[:, :-_GAP])
-    with atomic_path(path) as temporary:
-        Image.fromarray(np.concatenate(lines)).save(temporary, format="PNG", optimize=True)
+        limits = window(seen[0, role].numpy())
+        slices = [_slice(Volume(x.numpy().T, affine, "intensity"), limits) for x in seen[:, role]]
+        lines.append(beside(slices, _GAP, 255))
+    write_png(path, np.concatenate(lines))
 
 
-def _slice(volume: Volume, low: float, high: float) -> np.ndarray:
-    """Middle axial slice, patient's right on the left and anterior up, uint8."""
-    from PIL import Image
-
+def _slice(volume: Volume, limits: tuple[float, float]) -> np.ndarray:
+    """Middle axial slice, uint8."""
     standing = reoriented(volume, "LPS")
     i, j, _ = safe_spacing(standing.shape, standing.spacing_mm)
-    grey = np.clip((standing.array[:, :, standing.shape[2] // 2].T - low) / max(high - low, 1e-6), 0, 1)
+    grey = grey_levels(upright(standing, 2, standing.shape[2] // 2), *limits)
     height = max(1, round(WIDTH * grey.shape[0] * j / (grey.shape[1] * i)))
-    return np.asarray(Image.fromarray((grey * 255).astype(np.uint8)).resize((WIDTH, height), Image.Resampling.BILINEAR))
+    return as_bytes(resized(grey, height, WIDTH))

@@ -20,7 +20,7 @@ from scan2gene.explain.by_slice import Attended, Slices, maps_by_role, seen_slic
 from scan2gene.explain.grid import on_grid
 from scan2gene.models import MODELS
 from scan2gene.models.mil import AttentionMIL
-from scan2gene.preprocess.places import laid_on, with_gaps
+from scan2gene.preprocess.slice_selection import laid_on, with_gaps
 
 SIZES = {"axial": (6, 5, 4), "coronal": (6, 5, 3)}  # prepared I, J, K
 SEEN = {"axial": [0, 1, 3], "coronal": [2]}

@@ -13,9 +13,10 @@ from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.edge_slices import dark_shares, edge_slices, kept_slices, three_groups
-from scan2gene.preprocess.kept import kept_numbers, write_kept
+from scan2gene.preprocess.preview import write_kept
 from scan2gene.preprocess.reorient import reorient
 from scan2gene.preprocess.resample import resize
+from scan2gene.preprocess.slice_selection import kept_numbers
 from scan2gene.preprocess.store import build_store
 from scan2gene.preprocess.zscore_slices import zscore_slices
 

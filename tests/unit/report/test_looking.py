@@ -16,8 +16,8 @@ from PIL import Image
 from scan2gene.core.tables import write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import write_nifti
+from scan2gene.imaging.picture import STRIP_PIXELS, STRIP_SLICES, map_strip
 from scan2gene.report import looking
-from scan2gene.report.overlay import MAX_SLICES, PIXELS, strip
 from scan2gene.report.page import write_report
 
 AFFINE = np.diag([-1.0, -1.0, 3.0, 1.0])  # LPS: rows and columns as they lie in the array
@@ -38,7 +38,7 @@ def _pixels(jpeg: bytes) -> np.ndarray:
 
 def test_colour_lies_where_the_map_is_and_only_in_the_lower_row():
     image, cam, _ = _volumes()
-    drawn = strip(image, cam, None)
+    drawn = map_strip(image, cam, None)
     pixels = _pixels(drawn.jpeg)
     assert pixels.shape[:2] == (drawn.height, drawn.width) and (drawn.plane, drawn.shown, drawn.total) == (
         "axial",
@@ -47,11 +47,11 @@ def test_colour_lies_where_the_map_is_and_only_in_the_lower_row():
     )
     assert drawn.strongest == 2  # slices 1 to 3 hold the same, the first of them counts
     saturation = pixels.max(axis=2) - pixels.min(axis=2)
-    half, cell = drawn.height // 2, PIXELS + 3
+    half, cell = drawn.height // 2, STRIP_PIXELS + 3
     assert saturation[: half - 8].max() < 40 < saturation[half + 8 :].max()
     rows, columns = np.nonzero(saturation[half:] > 60)
     assert set(columns // cell) == {1, 2, 3}
-    scale = PIXELS / 20  # i lies across, j down
+    scale = STRIP_PIXELS / 20  # i lies across, j down
     assert (columns % cell).mean() == pytest.approx(4.5 * scale, abs=4)
     assert rows.mean() == pytest.approx(3.5 * scale, abs=4)
 
@@ -68,16 +68,18 @@ def test_the_picture_does_not_depend_on_the_storage_order(axes):
             affine[:3, 3] += affine[:3, a] * (volume.shape[a] - 1)
             affine[:3, a] *= -1
         turned.append(Volume(np.flip(volume.array, flips).copy(), affine, volume.kind))
-    assert strip(*turned).jpeg == strip(*volumes).jpeg
+    assert map_strip(*turned).jpeg == map_strip(*volumes).jpeg
 
 
 def test_a_lesion_is_outlined_and_a_tall_volume_is_thinned():
     image, cam, lesion = _volumes(shape=(32, 32, 30), spot=(16, 16, 17))
-    drawn = strip(image, cam, lesion)
-    assert drawn.shown == MAX_SLICES and drawn.total == 30
-    columns = np.nonzero((_pixels(drawn.jpeg)[:PIXELS] > 235).all(axis=2).sum(axis=0) > 5)[0] // (PIXELS + 3)
+    drawn = map_strip(image, cam, lesion)
+    assert drawn.shown == STRIP_SLICES and drawn.total == 30
+    columns = np.nonzero((_pixels(drawn.jpeg)[:STRIP_PIXELS] > 235).all(axis=2).sum(axis=0) > 5)[0] // (
+        STRIP_PIXELS + 3
+    )
     assert drawn.strongest - 1 in columns
-    empty = strip(image, Volume(np.zeros_like(cam.array), AFFINE), None)
+    empty = map_strip(image, Volume(np.zeros_like(cam.array), AFFINE), None)
     pixels = _pixels(empty.jpeg)
     assert (pixels.max(axis=2) - pixels.min(axis=2)).max() < 6  # grey: nothing is drawn over it
 

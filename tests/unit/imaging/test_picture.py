@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scan2gene.core.volume import Volume
-from scan2gene.report.thumbnail import look
+from scan2gene.imaging.picture import look
 
 
 def volume_in(axes: str, array: np.ndarray, spacing=(1.0, 1.0, 1.0), kind="intensity") -> Volume:
