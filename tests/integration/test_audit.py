@@ -74,7 +74,7 @@ def run(request, tmp_path_factory) -> tuple[str, Path]:
 def _first_page(out: Path) -> str:
     page = (out / "report.html").read_text()
     answer = page[page.index('id="answer"') : page.index('id="audit"')]
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer[: answer.index("<details>")]))
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", answer))
 
 
 def _figures(out: Path) -> pd.DataFrame:

@@ -64,7 +64,7 @@ def test_the_shell_prints_it(study, tmp_path, monkeypatch, capsys):
     assert shell(monkeypatch, "plan", study, "-o", tmp_path / "run", "--limit", "300") == ""
     out = capsys.readouterr().out
     assert "smallest AUROC told from chance with 80 % power: 0.7" in out
-    assert "light           8x8x8" in out
+    assert "light           8 x 8 x 8" in out
 
 
 def test_two_series_for_one_role_are_a_warning_in_every_verb(study, tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from scan2gene.core.study import is_sided
+from scan2gene.core.text import counted, listed
 from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.inputs import Inputs
@@ -93,10 +94,13 @@ def audit(inputs: Inputs) -> dict[str, Any]:
 def _summary(checks: int, bad: list[str], open_: list[str]) -> str:
     if not checks:
         return ""
-    said = f"Leakage: found in {', '.join(bad)}." if bad else (
-        f"Leakage: none found by {checks - len(open_)} checks of patients, files, images, thresholds and training."
-    )  # fmt: skip
-    return said + (f" Not told: {', '.join(open_)}." if open_ else "")
+    done = counted(checks - len(open_), "check")
+    found = (
+        f"found in {listed(bad)}"
+        if bad
+        else f"none found by {done} of patients, files, images, thresholds and training"
+    )
+    return f"Leakage: {found}." + (f" Not told: {listed(open_)}." if open_ else "")
 
 
 def _rows(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:

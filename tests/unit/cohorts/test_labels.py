@@ -142,7 +142,7 @@ def test_contradicting_rows_are_all_listed_with_their_lines(read):
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
     assert "IDH=1 at labels.csv:2, IDH=0 at labels.csv:4 and IDH=1 at labels.csv:7" in lines[0]
-    assert "TP53=0 at labels.csv:2 and TP53=0 at labels.csv:4 and TP53=1 at labels.csv:7" in lines[1]
+    assert "TP53=0 at labels.csv:2, TP53=0 at labels.csv:4 and TP53=1 at labels.csv:7" in lines[1]
     assert all("patient P1" in line and "exclude.csv" in line for line in lines)
 
 
