@@ -13,6 +13,7 @@ import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.headers import by_patient, chosen
+from scan2gene.stats.linear import ridge_logistic, sigmoid, standardised
 from scan2gene.stats.resampling import PERSON
 
 VOLUME = "lesion volume"
@@ -125,12 +126,12 @@ def scored(
             fold_features = features.join(own_columns.add_prefix("header "))
         if learn["value"].nunique() == 2 and fold_features.shape[1]:
             known, asked = design(fold_features.loc[learn["patient_id"]], fold_features.loc[test["patient_id"]])
-            weights, level = ridge_logistic(known, learn["value"].to_numpy(float))
+            weights, level = ridge_logistic(known, learn["value"].to_numpy(float), STRENGTH)
             score = asked @ weights + level
         tables.append(pd.DataFrame({
             "repeat": repeat, "fold": fold, "site": site.reindex(test["patient_id"]).to_numpy(),
             "patient_id": test["patient_id"].to_numpy(), "side": test["side"].to_numpy(),
-            "y_true": test["value"].to_numpy(float), "prob": 0.5 * (1 + np.tanh(score / 2)),
+            "y_true": test["value"].to_numpy(float), "prob": sigmoid(score),
         }))  # fmt: skip
     columns = ["repeat", "fold", "site", *PERSON, "y_true", "prob"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
@@ -158,45 +159,8 @@ def design(learn: pd.DataFrame, test: pd.DataFrame) -> tuple[np.ndarray, np.ndar
     if not columns:
         return np.zeros((len(learn), 1)), np.zeros((len(test), 1))
     known, asked = (np.stack(side, axis=1) for side in zip(*columns, strict=True))
-    mean, spread = known.mean(axis=0), known.std(axis=0)
-    scale = np.where(spread > 1e-12, spread, np.inf)
-    return (known - mean) / scale, (asked - mean) / scale
-
-
-def ridge_logistic(
-    x: np.ndarray, y: np.ndarray, strength: float = STRENGTH, steps: int = 50
-) -> tuple[np.ndarray, float]:
-    """Logistic regression with a ridge penalty, the intercept free: minimises |w|^2 / 2 + strength * sum of losses.
-
-    Args:
-        x: (N, F) standardised.
-        y: (N,) 0 or 1, both present.
-        strength: Inverse of the penalty.
-        steps: Of Newton's method, at most.
-
-    Returns:
-        Weights (F,) and intercept.
-    """
-    full = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-    penalty = np.append(np.ones(x.shape[1]), 1e-8)
-    weights = np.zeros(full.shape[1])
-
-    def loss(w: np.ndarray) -> float:
-        z = full @ w
-        return float(0.5 * (penalty * w * w).sum() + strength * (np.logaddexp(0, z) - y * z).sum())
-
-    for _ in range(steps):
-        p = 0.5 * (1 + np.tanh(full @ weights / 2))
-        slope = penalty * weights + strength * full.T @ (p - y)
-        curve = np.diag(penalty) + strength * (full.T * (p * (1 - p))) @ full
-        step = np.linalg.solve(curve, slope)
-        size = 1.0
-        while loss(weights - size * step) > loss(weights) + 1e-12 and size > 1e-4:
-            size /= 2  # Newton overshoots where classes part cleanly
-        weights = weights - size * step
-        if np.abs(size * step).max() < 1e-8:
-            break
-    return weights[:-1], float(weights[-1])
+    known, asked = standardised(known, asked)
+    return known, asked
 
 
 def named_correctly(embeddings: np.ndarray, groups: np.ndarray, tested: np.ndarray, components: int = 20) -> np.ndarray:
@@ -211,17 +175,14 @@ def named_correctly(embeddings: np.ndarray, groups: np.ndarray, tested: np.ndarr
     Returns:
         (tested.sum(),) bool. Ridge regression on one column for each group; the highest names it.
     """
-    others = ~tested
-    mean, spread = embeddings[others].mean(axis=0), embeddings[others].std(axis=0)
-    values = (embeddings - mean) / np.where(spread > 1e-12, spread, np.inf)
-    _, _, axes = np.linalg.svd(values[others], full_matrices=False)
-    values = values @ axes[:components].T
-    names = np.unique(groups[others])
-    wanted = (groups[others, None] == names).astype(float)
+    x, new = standardised(embeddings[~tested], embeddings[tested])
+    _, _, axes = np.linalg.svd(x, full_matrices=False)
+    x, new = x @ axes[:components].T, new @ axes[:components].T
+    names = np.unique(groups[~tested])
+    wanted = (groups[~tested, None] == names).astype(float)
     level = wanted.mean(axis=0)
-    x = values[others]
     weights = np.linalg.solve(x.T @ x + len(x) * 0.1 * np.eye(x.shape[1]), x.T @ (wanted - level))
-    return names[(values[tested] @ weights + level).argmax(axis=1)] == groups[tested]
+    return names[(new @ weights + level).argmax(axis=1)] == groups[tested]
 
 
 def _days(dates: pd.Series) -> pd.Series:

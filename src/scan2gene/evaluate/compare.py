@@ -13,7 +13,7 @@ from scan2gene.core.text import estimate_text
 from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabilities
 from scan2gene.evaluate.score_table import Scores
 from scan2gene.stats.auroc_difference import apart_by_ends, perfect
-from scan2gene.stats.delong import delong_difference, delong_interval, midranks
+from scan2gene.stats.delong import delong_difference, delong_interval
 from scan2gene.stats.intervals import Estimate, interval_of, p_value
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS, p_chance
@@ -223,9 +223,11 @@ def _seats(sample: Sample) -> tuple[pd.DataFrame, np.ndarray]:
 
 def _same_order(first: Sample, second: Sample) -> bool:
     """Whether no pair of patients could tell the two apart."""
+    from scipy.stats import rankdata
+
     if not _seated_alike(first, second):
         return False
     (one, folds), (two, _) = _seats(first), _seats(second)
     scores = [t["prob"].to_numpy() for t in (one, two)]
     inside = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-    return all((midranks(scores[0][rows]) == midranks(scores[1][rows])).all() for rows in inside)
+    return all((rankdata(scores[0][rows]) == rankdata(scores[1][rows])).all() for rows in inside)

@@ -18,10 +18,11 @@ from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import listed, number_text, percent, quartiles
-from scan2gene.evaluate.baselines import clinical_table, design, in_units, metadata_table, ridge_logistic
+from scan2gene.evaluate.baselines import STRENGTH, clinical_table, design, in_units, metadata_table
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.label_permutation import Part, ridge_scores, shuffled_labels
+from scan2gene.stats.label_permutation import Part, shuffled_labels
 from scan2gene.stats.levels import ALPHA, MIN_GROUP_PATIENTS
+from scan2gene.stats.linear import ridge_logistic, ridge_scores
 from scan2gene.stats.proportions import as_independent, newcombe
 from scan2gene.stats.resampling import Sample
 
@@ -256,7 +257,7 @@ def _asked(learn: pd.DataFrame, far: np.ndarray, test: pd.DataFrame) -> np.ndarr
         known, asked = known @ axes[:COMPONENTS].T, asked @ axes[:COMPONENTS].T
         size = known.std(axis=0)
         known, asked = known / np.where(size > 0, size, np.inf), asked / np.where(size > 0, size, np.inf)
-    weights, level = ridge_logistic(known, far.astype(float))
+    weights, level = ridge_logistic(known, far.astype(float), STRENGTH)
     return asked @ weights + level
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL, PREDICTION_COLUMNS, without_slices
+from scan2gene.stats.linear import logit, sigmoid
 
 ALL = -1  # repeat and fold of a row that stands for several
 ENSEMBLE = "ensemble"
@@ -96,11 +97,10 @@ def _mean(rows: pd.DataFrame, by: list[str], of_probabilities: bool = False) -> 
     whole = grouped["logit"].count() == grouped.size()
     if of_probabilities:
         table["prob"] = grouped["prob"].mean().where(whole)
-        inside = table["prob"].clip(1e-12, 1 - 1e-12)
-        table["logit"] = np.log(inside / (1 - inside))
+        table["logit"] = logit(table["prob"])
     else:
         table["logit"] = grouped["logit"].mean().where(whole)
-        table["prob"] = 0.5 * (1 + np.tanh(table["logit"] / 2))
+        table["prob"] = sigmoid(table["logit"])
     table["status"] = np.where(table["logit"].notna(), "ok", "failed")
     failed = rows[rows["logit"].isna()].groupby([*by, *_UNIT])["reason"].first()
     table["reason"] = failed.reindex(table.index).fillna("")

@@ -15,6 +15,7 @@ from scan2gene.evaluate.compare_runs import compare_with_best
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.means import counted, mean_over_targets
 from scan2gene.stats.intervals import Estimate
+from scan2gene.stats.linear import logit, sigmoid
 from scan2gene.stats.metrics import METRICS, auroc
 from scan2gene.stats.resampling import PERSON, Sample
 from scan2gene.stats.thresholds import g_mean_threshold
@@ -218,12 +219,10 @@ def with_decisions(tested: pd.DataFrame, thresholds: list[dict[str, Any]]) -> pd
     placed = tested.reset_index().merge(cuts, on=[*FOLD, "target"], how="left").set_index("index")
     person = ["run_id", "split", "target", *PERSON]
     members = placed[placed["variant"] == "original"]
-    cut = members["threshold"].clip(1e-12, 1 - 1e-12)
-    logits = np.log(cut / (1 - cut))
-    means = logits.groupby([members[c] for c in person]).mean().rename("mean").reset_index()
+    means = logit(members["threshold"]).groupby([members[c] for c in person]).mean().rename("mean").reset_index()
     joint = placed["fold"] == ALL
     shared = placed.loc[joint, person].merge(means, on=person, how="left")["mean"].to_numpy(float)
-    placed.loc[joint, "threshold"] = 0.5 * (1 + np.tanh(shared / 2))
+    placed.loc[joint, "threshold"] = sigmoid(shared)
     return placed.assign(decision=(placed["prob"] >= placed["threshold"]).astype(float))
 
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin, unknown_name
+from scan2gene.stats.linear import logit, sigmoid
 
 _EDGE = 1e-12  # probabilities stay this far from 0 and 1, so that logits are finite
 
 
 def mean(logits: np.ndarray) -> float:
     """Logit of the mean probability."""
-    return _logit(_probability(logits).mean())
+    return float(logit(sigmoid(logits).mean()))
 
 
 def maximum(logits: np.ndarray) -> float:
@@ -29,7 +30,7 @@ def maximum(logits: np.ndarray) -> float:
 
 def top_k(logits: np.ndarray, k: int = 3) -> float:
     """Logit of the mean probability of the k surest slices, or of all where there are fewer."""
-    return _logit(_probability(np.sort(logits)[-k:]).mean())
+    return float(logit(sigmoid(np.sort(logits)[-k:]).mean()))
 
 
 def noisy_or(logits: np.ndarray) -> float:
@@ -106,12 +107,3 @@ def fuse(way: Plugin, logits: np.ndarray, bags: np.ndarray) -> np.ndarray:
     parts = np.split(logits[order], np.flatnonzero(np.diff(bags[order])) + 1)
     function = FUSIONS[way.name]
     return np.array([[function(column, **way.options) for column in part.T] for part in parts], float)
-
-
-def _probability(logits: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(np.asarray(logits, float) / 2))  # never overflows
-
-
-def _logit(probability: float) -> float:
-    held = min(max(float(probability), _EDGE), 1 - _EDGE)
-    return float(np.log(held / (1 - held)))

@@ -15,11 +15,12 @@ import pandas as pd
 
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import capitalised, number_text
-from scan2gene.evaluate.baselines import ridge_logistic
+from scan2gene.evaluate.baselines import STRENGTH
 from scan2gene.evaluate.facts import Cue
 from scan2gene.evaluate.shortcuts import Figure, against, baseline_told, measured
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import ALPHA, CHANCE
+from scan2gene.stats.linear import ridge_logistic, sigmoid, standardised
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.resampling import PERSON
 
@@ -201,7 +202,7 @@ def scores_of(
             y = learn["value"].to_numpy(float)
             score = rule(values, learn["row"].to_numpy(), y, test["row"].to_numpy())
         tables.append(test[list(PERSON)].assign(
-            repeat=repeat, fold=fold, y_true=test["value"].to_numpy(float), prob=0.5 * (1 + np.tanh(score / 2)),
+            repeat=repeat, fold=fold, y_true=test["value"].to_numpy(float), prob=sigmoid(score),
         ))  # fmt: skip
     columns = ["repeat", "fold", *PERSON, "y_true", "prob"]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
@@ -234,10 +235,9 @@ def _t(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _by_all(values: np.ndarray, learn: np.ndarray, y: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Ridge logistic regression on standardised columns."""
     known, asked = values[learn].astype(float), values[test].astype(float)
-    mean, spread = known.mean(axis=0), known.std(axis=0)
-    scale = np.where(spread > 1e-9, spread, np.inf)
-    weights, level = ridge_logistic((known - mean) / scale, y)
-    return ((asked - mean) / scale) @ weights + level
+    known, asked = standardised(known, asked)
+    weights, level = ridge_logistic(known, y, STRENGTH)
+    return asked @ weights + level
 
 
 def cues_against(figures: Sequence[Figure], network: Figure) -> tuple[Cue, ...]:

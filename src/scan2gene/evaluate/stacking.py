@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.tables import PREDICTION_COLUMNS, without_slices
+from scan2gene.stats.linear import sigmoid
 
 PULL = 2.0  # exams that ask for equal weights
 LATE = "late fusion"  # variant of what is fused from several runs
@@ -124,7 +125,7 @@ def _of_members(rows: pd.DataFrame, runs: Sequence[str]) -> tuple[pd.DataFrame, 
 
 def _fused(table: pd.DataFrame, name: str, z: np.ndarray) -> pd.DataFrame:
     lost = np.isnan(z)
-    table = table.assign(run_id=name, variant=LATE, logit=z, prob=0.5 * (1 + np.tanh(z / 2)))
+    table = table.assign(run_id=name, variant=LATE, logit=z, prob=sigmoid(z))
     table["status"] = np.where(lost, "failed", "ok")
     table["reason"] = np.where(lost, table["reason"], "")
     return table.reset_index()[list(PREDICTION_COLUMNS)]

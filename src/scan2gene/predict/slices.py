@@ -10,6 +10,7 @@ import pandas as pd
 
 from scan2gene.core.tables import PARTS, PREDICTION_COLUMNS
 from scan2gene.predict.table import prediction_rows
+from scan2gene.stats.linear import sigmoid
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def slice_rows(
     tables = [
         base.assign(
             target=target, side=side, y_true=targets[:, n].astype(float), logit=logits[:, n].astype(float),
-            prob=0.5 * (1 + np.tanh(logits[:, n] / 2)),
+            prob=sigmoid(logits[:, n]),
         )
         for n, (target, side) in enumerate(outputs)
     ]  # fmt: skip

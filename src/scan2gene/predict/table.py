@@ -10,6 +10,7 @@ import pandas as pd
 
 from scan2gene.core.files import atomic_path
 from scan2gene.core.tables import EMBEDDING_COLUMNS, PREDICTION_COLUMNS
+from scan2gene.stats.linear import sigmoid
 
 
 def prediction_rows(
@@ -62,7 +63,7 @@ def prediction_rows(
                     "label": "positive",
                     "y_true": known.get((patient, target, side)),
                     "logit": logit,
-                    "prob": None if logit is None else _sigmoid(logit),
+                    "prob": None if logit is None else float(sigmoid(logit)),
                     "status": "ok" if values is not None else "failed",
                     "reason": "" if values is not None else failed.get(exam_id, "not predicted"),
                 }
@@ -71,10 +72,6 @@ def prediction_rows(
     for column in ("y_true", "logit", "prob"):
         table[column] = table[column].astype(float)
     return table
-
-
-def _sigmoid(logit: float) -> float:
-    return float(0.5 * (1 + np.tanh(logit / 2)))  # never overflows
 
 
 def embedding_rows(

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.stats.linear import column_scale, ridge_logistic, scaled
+
 
 def fit_clinical(
     values: np.ndarray, targets: np.ndarray, *, columns: Sequence[str], strength: float = 1.0
@@ -24,12 +26,8 @@ def fit_clinical(
         JSON-ready parameters for `clinical_logits`. A target with one class in training
         gets slope 0.
     """
-    from sklearn.linear_model import LogisticRegression
-
-    median = np.nan_to_num(np.nanmedian(values, axis=0)) if len(values) else np.zeros(len(columns))
-    filled = np.where(np.isnan(values), median, values)
-    mean, spread = filled.mean(axis=0), filled.std(axis=0)
-    scaled = (filled - mean) / np.where(spread > 0, spread, 1)
+    scale = column_scale(values)
+    x = scaled(values, *scale)
     slopes, intercepts = [], []
     for target in targets.T:
         known = ~np.isnan(target)
@@ -37,25 +35,17 @@ def fit_clinical(
             slopes.append([0.0] * len(columns))
             intercepts.append(0.0)
             continue
-        model = LogisticRegression(C=strength).fit(scaled[known], target[known])
-        slopes.append(model.coef_[0].tolist())
-        intercepts.append(float(model.intercept_[0]))
-    return {
-        "columns": list(columns),
-        "median": median.tolist(),
-        "mean": mean.tolist(),
-        "spread": spread.tolist(),
-        "slopes": slopes,
-        "intercepts": intercepts,
-    }
+        weights, intercept = ridge_logistic(x[known], target[known], strength)
+        slopes.append(weights.tolist())
+        intercepts.append(float(intercept))
+    named = dict(zip(("median", "mean", "spread"), (v.tolist() for v in scale), strict=True))
+    return {"columns": list(columns), **named, "slopes": slopes, "intercepts": intercepts}
 
 
 def clinical_logits(model: dict[str, Any], values: np.ndarray) -> np.ndarray:
     """(N, C) -> logits (N, T)."""
-    spread = np.array(model["spread"])
-    filled = np.where(np.isnan(values), model["median"], values)
-    scaled = (filled - model["mean"]) / np.where(spread > 0, spread, 1)
-    return scaled @ np.array(model["slopes"]).T + np.array(model["intercepts"])
+    x = scaled(values, *(np.array(model[name]) for name in ("median", "mean", "spread")))
+    return x @ np.array(model["slopes"]).T + np.array(model["intercepts"])
 
 
 def clinical_columns(cohort: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:

@@ -98,7 +98,7 @@ def _add_means(found: Evaluation) -> None:
 def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """Other fits, shuffled labels and numbers of patients, beside each run's AUROC."""
     from scan2gene.evaluate.stability import Features, evidence
-    from scan2gene.stats.label_permutation import logistic_scores, ridge_scores
+    from scan2gene.stats.linear import logistic_scores, ridge_scores
 
     features = {}
     for one in job.study.runs:

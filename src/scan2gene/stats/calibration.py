@@ -12,23 +12,18 @@ import numpy as np
 
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import ENDS, Z
+from scan2gene.stats.linear import logistic_regression, logit, sigmoid
 
 BIN_SIZE = 20  # rows in a bin, at least
 MAX_BINS = 10
 _FINITE = 1e-6  # probabilities nearer to 0 or 1 count as this, where a logit is needed
-_STEPS = 50
 
 Array = np.ndarray
 
 
-def logit(prob: Array) -> Array:
+def log_odds(prob: Array) -> Array:
     """Log odds; 0 and 1 are held a little away from infinity."""
-    inside = np.clip(prob, _FINITE, 1 - _FINITE)
-    return np.log(inside / (1 - inside))
-
-
-def _sigmoid(values: Array) -> Array:
-    return 0.5 * (1 + np.tanh(np.asarray(values) / 2))
+    return logit(prob, _FINITE)
 
 
 def bins_of(prob: Array) -> Array:
@@ -125,44 +120,29 @@ def slope_and_intercept(y_true: Array, prob: Array, patient: Array) -> tuple[Est
     if not 0 < y_true.sum() < len(y_true):
         nothing = Estimate(None, reason="both classes are needed")
         return nothing, nothing
-    x = logit(prob)
-    intercept = _logistic(np.ones((len(x), 1)), y_true, x, patient)
+    x, ones = log_odds(prob), np.ones((len(prob), 1))
+    intercept = _clustered(ones, y_true, x, patient)
     if np.ptp(x) == 0:
-        return Estimate(None, reason="all probabilities are equal"), _estimate(intercept, 0)
-    slope = _logistic(np.stack([np.ones(len(x)), x], axis=1), y_true, np.zeros(len(x)), patient)
-    return _estimate(slope, 1), _estimate(intercept, 0)
+        return Estimate(None, reason="all probabilities are equal"), intercept
+    return _clustered(np.c_[ones, x], y_true, np.zeros(len(x)), patient), intercept
 
 
-def _estimate(found: tuple[Array, Array] | None, which: int) -> Estimate:
-    if found is None:
+def _clustered(columns: Array, y_true: Array, offset: Array, patient: Array) -> Estimate:
+    """The last coefficient of a logistic regression, with an interval that allows for rows of one patient."""
+    beta = logistic_regression(columns, y_true, offset=offset)
+    p = sigmoid(offset + columns @ beta)
+    curve = (columns * (p * (1 - p))[:, None]).T @ columns
+    if not np.isfinite(beta).all() or not np.linalg.cond(curve) < 1e12:
         return Estimate(None, reason="a cut on the probability separates the classes wholly")
-    value, error = float(found[0][which]), float(found[1][which])
-    if not error > 0:
-        return Estimate(value, reason="no spread to estimate")
-    reach = Z * error
-    return Estimate(value, value - reach, value + reach)
-
-
-def _logistic(columns: Array, y_true: Array, offset: Array, patient: Array) -> tuple[Array, Array] | None:
-    """Coefficients (C,) of a logistic regression, and their clustered errors; None where they diverge."""
-    beta = np.zeros(columns.shape[1])
-    for _ in range(_STEPS):
-        p = _sigmoid(offset + columns @ beta)
-        bend = (columns * (p * (1 - p))[:, None]).T @ columns
-        if not np.linalg.cond(bend) < 1e12:
-            return None
-        step = np.linalg.solve(bend, columns.T @ (y_true - p))
-        beta = beta + np.clip(step, -4, 4)
-        if np.abs(step).max() < 1e-9:
-            break
-    else:
-        return None
     names, whose = np.unique(patient, return_inverse=True)
     scores = np.zeros((len(names), len(beta)))
     np.add.at(scores, whose, columns * (y_true - p)[:, None])
-    inverse = np.linalg.inv(bend)
+    inverse = np.linalg.inv(curve)
     few = len(names) / max(len(names) - 1, 1)
-    return beta, np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse) * few)
+    value, error = float(beta[-1]), float(np.sqrt((inverse @ (scores.T @ scores) @ inverse)[-1, -1] * few))
+    if not error > 0:
+        return Estimate(value, reason="no spread to estimate")
+    return Estimate(value, value - Z * error, value + Z * error)
 
 
 # what is fitted on validation patients and mends probabilities of test patients
@@ -170,15 +150,15 @@ def _logistic(columns: Array, y_true: Array, offset: Array, patient: Array) -> t
 
 def fit_temperature(y_true: Array, prob: Array) -> Callable[[Array], Array]:
     """One factor of the log odds. Source: Guo et al. 2017, with Platt's targets, so that it stays finite."""
-    (factor,) = _fit(logit(prob)[:, None], y_true)
-    return lambda p: _sigmoid(factor * logit(p))
+    (factor,) = _fit(log_odds(prob)[:, None], y_true)
+    return lambda p: sigmoid(factor * log_odds(p))
 
 
 def fit_platt(y_true: Array, prob: Array) -> Callable[[Array], Array]:
     """A factor and a shift of the log odds. Source: Platt 1999."""
-    x = logit(prob)
+    x = log_odds(prob)
     shift, factor = _fit(np.stack([np.ones(len(x)), x], axis=1), y_true)
-    return lambda p: _sigmoid(shift + factor * logit(p))
+    return lambda p: sigmoid(shift + factor * log_odds(p))
 
 
 def fit_isotonic(y_true: Array, prob: Array) -> Callable[[Array], Array]:
@@ -192,19 +172,9 @@ def fit_isotonic(y_true: Array, prob: Array) -> Callable[[Array], Array]:
 
 def _fit(columns: Array, y_true: Array) -> Array:
     """Logistic coefficients for Platt's targets, (N+ + 1) / (N+ + 2) and 1 / (N- + 2)."""
-    from scipy.optimize import minimize
-
     positives, negatives = float(y_true.sum()), float((1 - y_true).sum())
     aim = np.where(y_true == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-
-    def loss(beta: Array) -> tuple[float, Array]:
-        eta = columns @ beta
-        value = np.logaddexp(0, eta).sum() - aim @ eta
-        return float(value), columns.T @ (_sigmoid(eta) - aim)
-
-    start = np.zeros(columns.shape[1])
-    start[-1] = 1.0
-    return np.asarray(minimize(loss, start, jac=True, method="BFGS", options={"gtol": 1e-8}).x)
+    return logistic_regression(columns, aim, start=np.eye(columns.shape[1])[-1])
 
 
 RECALIBRATIONS: dict[str, Callable[[Array, Array], Callable[[Array], Array]]] = {

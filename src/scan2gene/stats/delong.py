@@ -36,25 +36,21 @@ def delong(y_true: np.ndarray, scores: np.ndarray) -> DeLong:
     Source: DeLong, DeLong and Clarke-Pearson 1988; mid-ranks as Sun and Xu 2014, "Fast
     implementation of DeLong's algorithm".
     """
+    from scipy.stats import rankdata
+
     scores = np.atleast_2d(np.asarray(scores, dtype=float))
     positive = np.asarray(y_true) == 1
     m, n = int(positive.sum()), int((~positive).sum())
     if not m or not n:
         return DeLong(np.full(len(scores), np.nan), np.full((len(scores), len(scores)), np.nan))
-    ranks = np.stack([midranks(row) for row in scores])
+    ranks = rankdata(scores, axis=1)
     own = np.empty_like(ranks)
     for group in (positive, ~positive):
-        own[:, group] = np.stack([midranks(row) for row in scores[:, group]])
+        own[:, group] = rankdata(scores[:, group], axis=1)
     of_positive = (ranks - own)[:, positive] / n  # (K, m): share of negatives below each positive
     of_negative = 1 - (ranks - own)[:, ~positive] / m  # (K, n): share of positives above each negative
     covariance = _covariance(of_positive) / m + _covariance(of_negative) / n
     return DeLong(of_positive.mean(axis=1), covariance)
-
-
-def midranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties at their mean: (N,) -> (N,)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
 
 
 def delong_interval(y_true: np.ndarray, score: np.ndarray) -> Estimate:

@@ -10,6 +10,7 @@ import numpy as np
 
 from scan2gene.core.text import percent
 from scan2gene.stats.levels import ENDS, Z
+from scan2gene.stats.linear import sigmoid
 
 SINGLE = "a single patient in the rarer class shows no spread"
 EXACT = 2_000  # patients, up to which each is left out in turn; of more, so many that stand for their neighbours
@@ -243,7 +244,7 @@ def logit_interval(found: Resampled, fewest: int, positives: int | None = None) 
     scattered = logit(np.clip(draws, 0, 1))
     middle = 2 * float(logit(np.array(value))) - float(np.median(scattered))
     reach = _reach(fewest - 1) * float(scattered.std()) * (fewest / (fewest - 1)) ** 0.5
-    ends = (0.5 * (1 + np.tanh((middle + side * reach) / 2)) for side in (-1, 1))
+    ends = sigmoid([middle - reach, middle + reach])
     low, high = (min(max(float((end * (of + 1) - 0.5) / of), 0.0), 1.0) for end in ends)
     return Estimate(value, low, high)
 

@@ -7,16 +7,10 @@ class balance or the split itself is in the distribution that it is held against
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from scan2gene.stats.delong import midranks
-
-_NEWTON, _AT_ONCE = 60, 2_000_000
-RIDGE = 1.0  # penalty, as a share of the features' mean sum of squares
 
 # (training features (n, F), their labels (n, S), test features (m, F)) -> scores (m, S)
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -70,6 +64,8 @@ def shuffled_labels(
 
     Source: Ojala and Garriga 2010, "Permutation tests for studying classifier performance"; Phipson and Smyth 2010.
     """
+    from scipy.stats import rankdata
+
     groups = [np.flatnonzero(site == s) for s in np.unique(site)]
     if not any(0 < y_true[g].sum() < len(g) for g in groups):
         why = "every site has patients of one class only, so there is nothing to shuffle within sites"
@@ -84,7 +80,7 @@ def shuffled_labels(
         scores = fit(part.train_features, labels[part.train], part.test_features)
         own = labels[part.test]
         positives = own.sum(axis=0)
-        ranks = np.apply_along_axis(midranks, 0, scores)
+        ranks = rankdata(scores, axis=0)
         right[part.repeat] = right.get(part.repeat, 0) + (ranks * own).sum(axis=0) - positives * (positives + 1) / 2
         pairs[part.repeat] = pairs.get(part.repeat, 0) + positives * (len(own) - positives)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -96,59 +92,3 @@ def shuffled_labels(
         return Shuffled(float(aurocs[0]), None, None, len(known), "most shuffles leave no fold with both classes")
     beyond = int((known >= aurocs[0] - 1e-12).sum())
     return Shuffled(float(aurocs[0]), float(known.mean()), (beyond + 1) / (len(known) + 1), len(known))
-
-
-def ridge_scores(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Scores of a linear classifier for many labellings at once, in one solve.
-
-    Ridge regression on the labels: up to a shift and a factor the regularised linear
-    discriminant, so its order is that of a linear probe. Features are standardised by training patients.
-
-    Source: Hastie, Tibshirani and Friedman 2009, sections 4.2 and 18.3.5 (few patients, many features).
-    """
-    mean, spread = train.mean(axis=0), train.std(axis=0)
-    known, asked = ((x - mean) / np.where(spread > 0, spread, 1) for x in (train, test))
-    penalty = RIDGE * max(float((known**2).sum()) / len(known), 1e-12)
-    centred = labels - labels.mean(axis=0)
-    if known.shape[1] < len(known):  # the same weights by the smaller of two systems
-        square = known.T @ known + penalty * np.eye(known.shape[1])  # (F, F)
-        return asked @ np.linalg.solve(square, known.T @ centred)
-    gram = known @ known.T + penalty * np.eye(len(known))  # (n, n)
-    return (asked @ known.T) @ np.linalg.solve(gram, centred)
-
-
-def logistic_scores(train: np.ndarray, labels: np.ndarray, test: np.ndarray, strength: float = 1.0) -> np.ndarray:
-    """Log odds of the clinical model, `radiomics.clinical`, for many labellings at once.
-
-    Args:
-        train: (n, F), NaN where missing; imputed by the training median, then standardised.
-        labels: (n, S).
-        test: (m, F).
-        strength: Inverse of the ridge penalty; the intercept is free.
-
-    Returns:
-        (m, S); 0 where a labelling has one class.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value
-        median = np.nan_to_num(np.nanmedian(train, axis=0))
-    known, asked = (np.where(np.isnan(x), median, x) for x in (train, test))
-    mean, spread = known.mean(axis=0), known.std(axis=0)
-    spread = np.where(spread > 0, spread, 1)
-    known, asked = (np.c_[np.ones(len(x)), (x - mean) / spread] for x in (known, asked))
-    out = np.zeros((len(asked), labels.shape[1]))
-    both = np.flatnonzero(labels.min(axis=0) < labels.max(axis=0))
-    penalty = np.diag(np.r_[0.0, np.full(train.shape[1], 1 / strength)])
-    step = max(1, _AT_ONCE // (len(known) * known.shape[1]))
-    for some in (both[start : start + step] for start in range(0, len(both), step)):
-        beta = np.zeros((len(some), known.shape[1]))
-        for _ in range(_NEWTON):
-            p = 0.5 * (1 + np.tanh(beta @ known.T / 2))  # (S, n)
-            slope = (labels[:, some].T - p) @ known - beta @ penalty
-            bend = np.einsum("sn,nf,ng->sfg", p * (1 - p), known, known, optimize=True) + penalty
-            move = np.linalg.solve(bend + 1e-9 * np.eye(len(penalty)), slope[..., None])[..., 0]
-            beta += np.clip(move, -4, 4)
-            if np.abs(move).max() < 1e-8:
-                break
-        out[:, some] = asked @ beta.T
-    return out

@@ -7,7 +7,6 @@ from collections.abc import Hashable
 import numpy as np
 import pandas as pd
 
-from scan2gene.stats.delong import midranks
 from scan2gene.stats.resampling import Sample
 
 PERMUTATIONS = 9_999  # so that P values are multiples of 1 / 10 000
@@ -82,6 +81,8 @@ def _aurocs(table: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
 
     Within a fold it is the positives' sum of ranks, so every draw costs one product.
     """
+    from scipy.stats import rankdata
+
     score, means = table["prob"].to_numpy(float), []
     repeat, fold = table["repeat"].to_numpy(), table["fold"].to_numpy()
     for number in np.unique(repeat):
@@ -90,7 +91,7 @@ def _aurocs(table: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
             inside = np.flatnonzero((repeat == number) & (fold == name))
             own = labels[:, inside]
             positives = own.sum(axis=1)
-            right += own @ midranks(score[inside]) - positives * (positives + 1) / 2
+            right += own @ rankdata(score[inside]) - positives * (positives + 1) / 2
             pairs += positives * (len(inside) - positives)
         means.append(np.divide(right, pairs, out=np.full(len(labels), np.nan), where=pairs > 0))
     return np.mean(means, axis=0)

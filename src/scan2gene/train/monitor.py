@@ -10,6 +10,7 @@ import torch
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.outputs import target_of
 from scan2gene.core.section import unknown_name
+from scan2gene.stats.linear import sigmoid
 from scan2gene.stats.metrics import LOWER_IS_BETTER, METRICS, metric_value
 from scan2gene.train.loss import masked_bce
 
@@ -81,7 +82,7 @@ def monitored(name: str, truth: np.ndarray, logits: np.ndarray, names: Sequence[
         if metric == LOSS:
             values.append(float(masked_bce(torch.from_numpy(z[:, None]), torch.from_numpy(y[:, None]).double())))
             continue
-        score = 0.5 * (1 + np.tanh(z / 2)) if METRICS[metric] == "prob" else z >= 0
+        score = sigmoid(z) if METRICS[metric] == "prob" else z >= 0
         values.append(float(metric_value(metric, y, score)))
     defined = [v for v in values if not np.isnan(v)]
     return float(np.mean(defined)) if defined else float("nan")

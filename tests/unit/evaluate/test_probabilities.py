@@ -10,7 +10,7 @@ from scan2gene.core.errors import RunError
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.probabilities import probability_tables, recalibrated
 from scan2gene.evaluate.stability import Features, evidence
-from scan2gene.stats.label_permutation import ridge_scores
+from scan2gene.stats.linear import ridge_scores
 
 
 def _study(n: int = 120, folds: int = 3, stretch: float = 1.0, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:

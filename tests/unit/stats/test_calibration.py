@@ -18,9 +18,9 @@ from scan2gene.stats.calibration import (
     fit_isotonic,
     fit_platt,
     fit_temperature,
-    logit,
     slope_and_intercept,
 )
+from scan2gene.stats.linear import logit
 
 
 def _drawn(n: int, seed: int, stretch: float = 1.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

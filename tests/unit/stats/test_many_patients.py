@@ -14,7 +14,7 @@ from scan2gene.evaluate.leakage import Parts, shared_files
 from scan2gene.imaging import twins
 from scan2gene.stats import intervals
 from scan2gene.stats.intervals import bootstrap_counts, without_each
-from scan2gene.stats.label_permutation import RIDGE, ridge_scores
+from scan2gene.stats.linear import RIDGE, ridge_scores
 from scan2gene.stats.resampling import Sample
 from scan2gene.stats.thresholds import g_mean_threshold
 
