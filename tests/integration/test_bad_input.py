@@ -64,7 +64,7 @@ def test_contradicting_labels_are_all_listed(tmp_path, monkeypatch):
         ({"preprocess": [{"name": "zscor"}]}, ["'zscor' is not known", "Did you mean 'zscore'?"]),
         ({"preprocess": [{"name": "resample", "options": {"mm": 1}}]}, ["option 'mm'", "spacing_mm"]),
         ({"preprocess": [{"name": "resize"}]}, ["resize needs the option 'shape'"]),
-        ({"targets": {"gene": {"positive": [1], "negative": [2]}}}, ["neither positive", "'0' in 12 row(s)"]),
+        ({"targets": {"gene": {"positive": [1], "negative": [2]}}}, ["neither positive", "'0' in 12 rows"]),
         ({"targets": {"gene": {"positive": [0, 1], "negative": [7]}}}, ["0 negative patients"]),
         ({"targets": {"tp53": {}}}, ["column 'tp53' is not known", "gene"]),
     ],
@@ -139,7 +139,7 @@ def test_an_excluded_id_that_matches_nothing_is_recorded(tmp_path):
     assert "P003" not in set(pd.read_csv(out / "cohort.csv")["patient_id"])
 
 
-@pytest.mark.parametrize(("cell", "said"), [("old", "'old' of 1 patient(s)"), ("50 m", "'50 m' of 1 patient(s)")])
+@pytest.mark.parametrize(("cell", "said"), [("old", "'old' of 1 patient"), ("50 m", "'50 m' of 1 patient")])
 def test_a_clinical_cell_that_is_no_number_is_named(cell, said, tmp_path, monkeypatch):
     study = nifti_study(tmp_path)
     text = (tmp_path / "labels.csv").read_text().replace("P004,0,44", f"P004,0,{cell}")

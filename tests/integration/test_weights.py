@@ -185,7 +185,7 @@ def _plain(folder: Path, model, name: str = "own.pth", **options) -> Path:
         ({"model": "resnet10"}, {}, "strides and dilations cannot be told from it"),
         ({"model": "light_cnn"}, {"geometry": "standard"}, "holds 0 of the encoder's 60 tensors (0%)"),
         ({"model": "resnet18"}, {"geometry": "standard"}, "that the encoder lacks (layer1.1.conv1.weight, "),
-        ({"model": "resnet10", "channels": 3}, {"geometry": "kinetics"}, "has 3 input channel(s), the run has 1"),
+        ({"model": "resnet10", "channels": 3}, {"geometry": "kinetics"}, "has 3 input channels, the run has 1"),
         (
             {"model": "resnet10", "geometry": {"shortcut": "A"}},
             {"geometry": "medicalnet"},
@@ -327,7 +327,7 @@ def test_pseudonyms_make_it_unknowable_and_that_is_said(first, tmp_path, capsys)
         ({"model": "resnet10"}, "is a light_cnn, and this run's model is resnet10"),
         ({"weights": {"name": "light2"}}, "'light2' is not known; valid: light"),
         ({"weights": {"fold": "cv-r0-f0"}}, "choose one with fold:, out of ['holdout-r0-f0']"),
-        ({"cohort": 2}, "was trained on 1 channel(s), ['t1'], and this run has 2"),
+        ({"cohort": 2}, "was trained on 1 channel, ['t1'], and this run has 2"),
     ],
 )
 def test_a_run_that_does_not_fit_is_refused(changes, said, first, tmp_path, monkeypatch):

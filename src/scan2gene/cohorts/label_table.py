@@ -16,6 +16,7 @@ from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_cohort import Cohort, label_files
+from scan2gene.core.text import counted
 from scan2gene.core.text_table import cell_table, text_rows
 
 EXCEL = (".xlsx", ".xlsm", ".xls")
@@ -150,7 +151,7 @@ def check_formulas(table: pd.DataFrame, columns: Iterable[str], source: str) -> 
         if len(bad):
             place = bad.index[0] if isinstance(bad.index[0], str) else f"{source}:{bad.index[0]}"
             troubles.append(
-                f"{place}: column {column} holds {len(bad)} formula(s) without a stored value, first "
+                f"{place}: column {column} holds {counted(len(bad), 'formula')} without a stored value, first "
                 f"{bad.iloc[0].removesuffix(NO_STORED_VALUE).strip()}. Open and save the file in Excel or LibreOffice, "
                 "or paste the values."
             )

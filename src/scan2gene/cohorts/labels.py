@@ -14,7 +14,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import SIDES
 from scan2gene.core.study_cohort import Target
 from scan2gene.core.tables import LABEL_COLUMNS
-from scan2gene.core.text import listed
+from scan2gene.core.text import counted, listed
 
 SEXES = {"f": 0, "female": 0, "w": 0, "woman": 0, "m": 1, "male": 1, "man": 1}
 _GENES: dict[str, int | None] = {"1": 1, "0": 0, "": None}
@@ -66,7 +66,7 @@ def target_labels(
             wrong = values[~values.isin(meaning.keys())]
             if len(wrong) and column not in strange:
                 strange.add(column)
-                counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in wrong.value_counts().head(SHOWN).items())
+                counts = _how_often(wrong, "in", "row")
                 troubles.append(
                     f"{source}, target {name}: {counts} of column {column} is neither positive nor negative. "
                     f"Name it in targets.{name}.positive, .negative or .unknown."
@@ -90,7 +90,7 @@ def _twin_column(table: pd.DataFrame, column: str, what: str, source: str) -> li
     if differ.empty:
         return []
     return [
-        f"{what}: two columns are called {column}, and they differ in {len(differ)} row(s), first "
+        f"{what}: two columns are called {column}, and they differ in {counted(len(differ), 'row')}, first "
         f"{place_of(source, differ.index[0])}. Rename or remove one."
     ]
 
@@ -183,7 +183,7 @@ def row_sides(column: pd.Series, source: str) -> pd.Series:
     sides = words.map(lambda found: "".join(side for side in SIDES if side in "".join(found)))
     strange = column[(sides == "") & ~column.str.lower().isin(MISSING)]
     if len(strange):
-        counts = ", ".join(f"{v!r} in {n} row(s)" for v, n in strange.value_counts().head(SHOWN).items())
+        counts = _how_often(strange, "in", "row")
         raise CohortError(
             f"{source}: {counts} of column {column.name} is no side. Write L, R or both; leave empty what is not known."
         )
@@ -223,10 +223,16 @@ def clinical_numbers(values: pd.Series, mark: str | None = None) -> pd.Series:
     numbers = each(values, lambda cell: parse_number(cell, mark))
     strange = values[numbers.isna() & ~missing]
     if len(strange) or numbers.isna().all():
-        cells = ", ".join(f"{v!r} of {n} patient(s)" for v, n in strange.value_counts().head(SHOWN).items())
+        cells = _how_often(strange, "of", "patient")
         raise CohortError(
             f"clinical column {values.name} must hold numbers; {cells or 'it holds none'}. "
             "Correct the cells, name those that mean 'not known' in cohort.unknown, or remove the column from "
             "cohort.clinical."
         )
     return numbers.astype(float)
+
+
+def _how_often(values: pd.Series, preposition: str, noun: str) -> str:
+    """Cells and how often each occurs, the most frequent first: 'maybe' in 2 rows and 'old' in 1 row."""
+    counts = values.value_counts()
+    return listed((f"{v!r} {preposition} {counted(n, noun)}" for v, n in counts.items()), most=SHOWN)

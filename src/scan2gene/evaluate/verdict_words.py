@@ -8,6 +8,7 @@ from typing import Literal
 from scan2gene.core.text import capitalised, difference_text, estimate_text, listed, number_text, p_text
 from scan2gene.evaluate.facts import Facts, tried
 from scan2gene.evaluate.shortcuts import percent
+from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import CHANCE
 from scan2gene.stats.power import detectable_auroc, patients_needed, patients_needed_for_difference
 
@@ -164,13 +165,24 @@ def _calibration(facts: Facts, kind: Kind) -> list[str]:
         return []
     if slope.high - slope.low > UNSURE:
         return ["How far its probabilities can be trusted cannot be told from so few patients."]
-    if slope.high < 1:
-        words = "Its probabilities are too extreme"
+    return [slope_in_words(slope)]
+
+
+def slope_in_words(slope: Estimate) -> str:
+    """What a calibration slope means."""
+    if slope.value is None:
+        return f"The calibration slope cannot be estimated, because {slope.reason}."
+    if slope.low is None or slope.high is None:
+        return f"The calibration slope is {estimate_text(slope)}."
+    if slope.high < 0:
+        words = "Probabilities point the wrong way"
+    elif slope.high < 1:
+        words = f"Probabilities are too extreme{', or tell nothing at all' if slope.low <= 0 else ''}"
     elif slope.low > 1:
-        words = "Its probabilities are too timid"
+        words = "Probabilities are too timid"
     else:
-        words = "Its probabilities are not shown to be too extreme or too timid"
-    return [f"{words}: calibration slope {estimate_text(slope)}, 1 is right."]
+        words = "Probabilities are neither too extreme nor too timid as far as can be seen"
+    return f"{words} (calibration slope {estimate_text(slope)}; 1 is right)."
 
 
 def _needed(facts: Facts, kind: Kind) -> list[str]:

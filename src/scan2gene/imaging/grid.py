@@ -9,6 +9,7 @@ import numpy as np
 
 from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import LPS_TO_RAS
+from scan2gene.core.text import counted
 from scan2gene.imaging.frame import Frame
 
 MIN_SLICES = 3
@@ -60,7 +61,7 @@ def grid(stack: Stack) -> tuple[list[Frame], tuple[int, int, int], np.ndarray]:
     if len(frames) < MIN_SLICES <= len(frames) + len(stack.damaged):
         raise ScanError(_unread(stack))
     if len(frames) < MIN_SLICES:
-        raise ScanError(f"only {len(frames)} slice(s); a volume needs at least {MIN_SLICES}")
+        raise ScanError(f"only {counted(len(frames), 'slice')}; a volume needs at least {MIN_SLICES}")
     row, column = np.array(frames[0].orientation[:3]), np.array(frames[0].orientation[3:])
     lengths = np.linalg.norm([row, column], axis=1)
     if abs(row @ column) > ORIENTATION_TOLERANCE or np.abs(lengths - 1).max() > 0.01:
@@ -85,7 +86,8 @@ def _unread(stack: Stack) -> str:
     """How many slices a volume lacks because their files cannot be read."""
     few, bad = len(stack.frames), len(stack.damaged)
     if not bad:
-        return f"{stack.lost} file(s) among its {few} slices cannot be read and may be slices at its ends: {_MEND}"
+        lost = counted(stack.lost, "file")
+        return f"{lost} among its {few} slices cannot be read and may be slices at its ends: {_MEND}"
     whys = Counter(f.damage or f.trouble for f in stack.damaged)
     return f"{bad} of its {few + bad} slices cannot be read ({whys.most_common(1)[0][0]}): {_MEND}"
 

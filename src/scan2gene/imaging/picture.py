@@ -5,6 +5,7 @@ Pictures carry no metadata and no id: they may end up in a report that is passed
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -261,6 +262,11 @@ def jpeg(picture: np.ndarray, quality: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "JPEG", quality=quality, optimize=True)
     return stream.getvalue()
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A "png" or "jpeg" file as the source of an image on a page."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from operator import itemgetter
 import numpy as np
 
 from scan2gene.core.errors import ScanError
-from scan2gene.core.text import listed
+from scan2gene.core.text import counted, listed
 from scan2gene.imaging.frame import KEPT, MARKS, TIMES, Frame
 from scan2gene.imaging.grid import MIN_SLICES, ORIENTATION_TOLERANCE, SPACING_TOLERANCE_MM, Stack, grid
 from scan2gene.imaging.tags import KEYWORDS
@@ -90,7 +90,7 @@ def _strays(frames: list[Frame], alone: bool) -> Stack:
     what = "of different orientation, such as a localiser" if places > 1 else "of different size or pixel spacing"
     if places == 1 and all(map(_is_projection, frames)):
         what = "projected from a volume"
-    return Stack(frames, trouble=f"{len(frames)} slice(s) {what}: no {MIN_SLICES} of them share a grid")
+    return Stack(frames, trouble=f"{counted(len(frames), 'slice')} {what}: no {MIN_SLICES} of them share a grid")
 
 
 def _with_damage(part: Stack) -> Stack:
@@ -132,7 +132,7 @@ def _by_series(frames: list[Frame]) -> list[Stack]:
         return [Stack(frames, trouble=_mixed(words))]
     parts = [Stack(kind) for kind in large]
     if few:
-        parts.append(Stack(few, trouble=f"{len(few)} slice(s) with another {listed(words)} than the volume"))
+        parts.append(Stack(few, trouble=f"{counted(len(few), 'slice')} with another {listed(words)} than the volume"))
     return parts
 
 

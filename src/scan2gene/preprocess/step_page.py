@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import time
@@ -18,7 +17,7 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.text import dimensions, duration
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
-from scan2gene.imaging.picture import PLANES, draw_slice
+from scan2gene.imaging.picture import PLANES, data_uri, draw_slice
 from scan2gene.preprocess.preview import draw_histogram
 from scan2gene.preprocess.recipe import apply_recipe, check_recipe
 from scan2gene.recipes import recipe_text
@@ -110,8 +109,7 @@ def _role(role: str, volume: Volume, before: Volume | None) -> str:
         f"{dimensions(volume.spacing_mm)} mm, {volume.orientation}, {volume.array.dtype}, "
         f"{volume.array.min():.4g} to {volume.array.max():.4g}"
     )
-    picture = base64.b64encode(_picture(volume, before)).decode()
-    return f'<p>{facts}</p><img alt="{facts}" src="data:image/png;base64,{picture}">'
+    return f'<p>{facts}</p><img alt="{facts}" src="{data_uri(_picture(volume, before), "png")}">'
 
 
 def _picture(volume: Volume, before: Volume | None) -> bytes:

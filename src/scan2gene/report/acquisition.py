@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.study import for_run, input_roles
 from scan2gene.privacy.redaction import shared_words, without_names
 from scan2gene.report import figures
 from scan2gene.report.inputs import Inputs
@@ -25,9 +24,7 @@ _MEASURES = (
 
 def acquisition(inputs: Inputs) -> dict[str, Any]:
     """Studies before selection; voxel sizes and orientations of the series that networks see."""
-    views = [for_run(inputs.study, run) for run in inputs.study.runs]
-    roles = list(dict.fromkeys(role for view in views for role in input_roles(view)))
-    used = inputs.cohort[[f"role:{role}" for role in roles]].stack().unique()
+    used = inputs.cohort[[f"role:{role}" for role in inputs.seen_roles()]].stack().unique()
     series = inputs.series[inputs.series["series_id"].isin(used)]
     return {"studies": _studies(inputs), "histograms": _histograms(series), "orientations": _orientations(series)}
 

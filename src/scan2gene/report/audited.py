@@ -10,7 +10,7 @@ from scan2gene.core.study import is_sided
 from scan2gene.core.text import counted, listed
 from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.places import KINDS
-from scan2gene.report.inputs import Inputs
+from scan2gene.report.inputs import Inputs, estimate_of
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import MIN_GROUP_PATIENTS
 
@@ -121,7 +121,7 @@ def _rows(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _row(what: str, figure: dict[str, Any]) -> dict[str, Any]:
     apart = Estimate(figure["difference"], figure["difference_low"], figure["difference_high"])
-    return {"what": what, "estimate": _estimate(figure), "n": figure["n"], "apart": apart, "reason": figure["reason"]}
+    return {"what": what, "estimate": estimate_of(figure), "n": figure["n"], "apart": apart, "reason": figure["reason"]}
 
 
 def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -132,7 +132,7 @@ def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any
         if f["kind"] == "subgroup" and f["n"] < MIN_GROUP_PATIENTS:
             small[f["run"], f["of"].partition(": ")[0]] += 1
         elif f["kind"] == "subgroup":
-            rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": _estimate(f), "n": f"{f['n']:,}",
+            rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": estimate_of(f), "n": f"{f['n']:,}",
                          "positive": f["n_positive"], "sides": is_sided(inputs.study, f["target"]),
                          "reason": inputs.hide(f["reason"] or "")})  # fmt: skip
     for (run, column), number in small.items():
@@ -140,10 +140,6 @@ def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any
         rows.append({"run": run, "of": f"{column}: {number} more", "estimate": Estimate(None, reason=reason), "n": "",
                      "positive": None, "reason": reason})  # fmt: skip
     return rows
-
-
-def _estimate(figure: dict[str, Any]) -> Estimate:
-    return Estimate(figure["value"], figure["low"], figure["high"], figure["reason"] or "")
 
 
 def _read(inputs: Inputs, name: str, default: Any) -> Any:

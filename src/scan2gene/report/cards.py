@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from scan2gene.core.text import capitalised, estimate_text
+from scan2gene.core.text import capitalised
 from scan2gene.report import known as k
 from scan2gene.report import known_sites as sites
 from scan2gene.report.checklists import TO_WRITE
+from scan2gene.report.inputs import estimate_or_reason
 from scan2gene.report.references import in_words
 from scan2gene.report.results import METRIC_NAMES
 from scan2gene.report.statements import markdown
-from scan2gene.stats.intervals import Estimate
 
 GROUP_COLUMNS = ("target", "split", "run", "group", "AUROC with 95 % interval", "patients")
 _SHOWN = ("auroc", "recall", "specificity", "brier")
@@ -129,7 +129,7 @@ def figures(known: k.Known) -> pd.DataFrame:
     for target, split, run in places:
         found = {m: known.scores.get((run, split, target, m)) for m in _SHOWN}
         n = next((s for s in found.values() if s), None)
-        cells = {_head(m): _cell(s.estimate) if s else "no test patients" for m, s in found.items()}
+        cells = {_head(m): estimate_or_reason(s.estimate) if s else "no test patients" for m, s in found.items()}
         patients = f"{n.n:,}{n.of_sides}, {n.n_positive:,} positive" if n else "0"
         rows.append({"target": target, "split": split, "run": run, "patients": patients} | cells)
     return pd.DataFrame(rows)
@@ -137,10 +137,6 @@ def figures(known: k.Known) -> pd.DataFrame:
 
 def _head(metric: str) -> str:
     return "Sensitivity" if metric == "recall" else METRIC_NAMES[metric][0]
-
-
-def _cell(estimate: Estimate) -> str:
-    return estimate_text(estimate) if estimate.value is not None else f"cannot be estimated, because {estimate.reason}"
 
 
 def groups(known: k.Known) -> pd.DataFrame | None:

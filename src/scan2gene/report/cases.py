@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ from scan2gene.core.tables import read_csv
 from scan2gene.core.text import number_text
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti
-from scan2gene.imaging.picture import three_slices
+from scan2gene.imaging.picture import data_uri, three_slices
 from scan2gene.report import svg
 from scan2gene.report.inputs import Inputs, baseline_columns
 from scan2gene.report.panels import decided
@@ -114,7 +113,7 @@ def _drawn(place: dict[str, str], rows: list[dict[str, Any]], pictures: list[tup
         if shown is None:
             body.append(svg.text(x, y + 34, "no picture: no prepared volume could be read", fill=svg.GREY, size=12))
         else:
-            uri = "data:image/jpeg;base64," + base64.b64encode(shown[0]).decode("ascii")
+            uri = data_uri(shown[0], "jpeg")
             body.append(f'<image href="{uri}" x="{x}" y="{y + 20:.0f}" width="{shown[1]}" height="{shown[2]}"/>')
         tallest, column = max(tallest, 20 + (shown[2] if shown else 20)), column + 1
     title = f"Best and worst test patients of {place['run']}, {place['target']}, split {place['split']}"

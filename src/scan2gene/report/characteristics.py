@@ -9,7 +9,7 @@ import pandas as pd
 
 from scan2gene.core.text import counted, percent, quartiles
 from scan2gene.report.inputs import Inputs
-from scan2gene.report.methods_data import MIN_NAMED_PATIENTS, used_series
+from scan2gene.report.methods_data import MIN_NAMED_PATIENTS
 
 MOST_TARGETS = 3  # columns beyond fit no paper
 MOST_VALUES = 6
@@ -62,7 +62,7 @@ def _table(inputs: Inputs) -> pd.DataFrame:
     """patient_id x what is known of a patient and may stand in a paper."""
     patients = inputs.cohort.drop_duplicates("patient_id").set_index("patient_id")
     found = {c: patients[c] for c in patients if str(c).startswith("clinical:")}
-    series = used_series(inputs).drop_duplicates("patient_id").set_index("patient_id")
+    series = inputs.used_series().drop_duplicates("patient_id").set_index("patient_id")
     for name, column in ((SEX, "PatientSex"), ("Manufacturer", "Manufacturer"),
                          ("Field strength (T)", "MagneticFieldStrength")):  # fmt: skip
         if column in series and series[column].notna().any():

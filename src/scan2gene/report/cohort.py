@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.cohorts.split import class_table, one_class_parts
-from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.tables import EXTERNAL, PARTS
 from scan2gene.core.text import count_range
 from scan2gene.imaging.index import copied_series
@@ -89,7 +88,7 @@ def _part_row(target: str, name: str, counts: pd.DataFrame, volumes: pd.DataFram
 
 def _volumes(inputs: Inputs, split: str, parts: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
     """Target -> class -> volumes that networks see, a row per fold, a column per part and for all of them."""
-    roles = [f"role:{role}" for role in _seen_roles(inputs)]
+    roles = [f"role:{role}" for role in inputs.seen_roles()]
     held = inputs.cohort[["patient_id"]].assign(n=inputs.cohort[roles].notna().sum(axis=1))
     number = held.groupby("patient_id")["n"].sum()
     wide = inputs.wide_labels()
@@ -106,12 +105,6 @@ def _volumes(inputs: Inputs, split: str, parts: Sequence[str]) -> dict[str, dict
             ]
             found[target][name] = pd.DataFrame(rows, columns=[*parts, "all"])
     return found
-
-
-def _seen_roles(inputs: Inputs) -> list[str]:
-    """Roles that one network at least sees."""
-    views = [for_run(inputs.study, run) for run in inputs.study.runs]
-    return list(dict.fromkeys(role for view in views for role in input_roles(view)))
 
 
 def _class_by_site(inputs: Inputs) -> dict[str, Any] | None:
@@ -144,9 +137,7 @@ def _exclusions(inputs: Inputs) -> list[dict[str, Any]]:
 
 def scans(inputs: Inputs) -> dict[str, Any]:
     """What the images that networks see are like: one list of values per non-empty column."""
-    roles = _seen_roles(inputs)
-    used = inputs.cohort.melt("patient_id", [f"role:{r}" for r in roles], value_name="series_id").dropna()
-    series = used.merge(inputs.series.drop(columns="patient_id"), on="series_id", how="inner")
+    roles, series = inputs.seen_roles(), inputs.used_series()
     columns: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [
         ("In-plane spacing (mm)", _in_plane),
         ("Slice spacing (mm)", lambda s: _binned(s["spacing_k_mm"])),
@@ -160,7 +151,7 @@ def scans(inputs: Inputs) -> dict[str, Any]:
     wide = inputs.wide_labels()
     lists = [_values(name, read(series), series, wide) for name, read in columns if len(series)]
     targets = list(wide.columns) if len(wide.columns) <= 2 else []  # more columns than fit beside the bars
-    there = set(used["variable"])  # a recipe names more sequences and planes than a cohort has
+    there = set(series["variable"])  # a recipe names more sequences and planes than a cohort has
     played = [role for role in roles if f"role:{role}" in there] or roles
     return {"lists": [found for found in lists if found], "roles": played, "n": len(series), "targets": targets}
 

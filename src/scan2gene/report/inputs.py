@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.outputs import patient_classes
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
     COMPARISON_COLUMNS,
@@ -23,7 +23,7 @@ from scan2gene.core.tables import (
     SPLIT_COLUMNS,
     read_csv,
 )
-from scan2gene.core.text import listed, percent
+from scan2gene.core.text import estimate_text, listed, percent
 from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.privacy.redaction import Redaction, redaction
 from scan2gene.stats.intervals import Estimate
@@ -97,6 +97,17 @@ class Inputs:
             if path.exists():
                 yield repeat, fold, pd.read_csv(path)
 
+    def seen_roles(self) -> list[str]:
+        """Roles that one network at least sees, or those of a study without runs."""
+        configs = [for_run(self.study, run) for run in self.study.runs] or [self.study]
+        return list(dict.fromkeys(role for config in configs for role in input_roles(config)))
+
+    def used_series(self) -> pd.DataFrame:
+        """Rows of series.csv that networks see, with their role (column variable) and the cohort's patient id."""
+        roles = [f"role:{role}" for role in self.seen_roles()]
+        used = self.cohort.melt("patient_id", roles, value_name="series_id").dropna()
+        return used.merge(self.series.drop(columns="patient_id"), on="series_id", how="inner")
+
     def wide_labels(self) -> pd.DataFrame:
         """patient_id x target: 1 where any side is positive, 0, or null where unknown; every patient has a row."""
         return patient_classes(self.labels).reindex(
@@ -160,6 +171,17 @@ def _compared(comparisons: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     pairs = comparisons[["split", "target", "best", "run_id"]].itertuples(index=False, name=None)
     kept = [not {(s, t, best), (s, t, run)} & nothing for s, t, best, run in pairs]
     return comparisons[pd.Series(kept, comparisons.index, dtype=bool)]
+
+
+def estimate_of(row: Mapping[str, Any]) -> Estimate:
+    """The estimate of a row with value, low, high and reason."""
+    value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
+    return Estimate(value, low, high, row["reason"] if isinstance(row["reason"], str) else "")
+
+
+def estimate_or_reason(found: Estimate) -> str:
+    """An estimate with its interval, or why there is none."""
+    return estimate_text(found) if found.value is not None else f"cannot be estimated, because {found.reason}"
 
 
 def baseline_columns(run: Run) -> tuple[str, ...]:

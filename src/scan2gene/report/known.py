@@ -13,15 +13,13 @@ from scan2gene.core.study import for_run, study_hash
 from scan2gene.core.tables import read_csv
 from scan2gene.core.text import clauses, counted, estimate_text, listed, number_text
 from scan2gene.report.characteristics import characteristics as characteristics_of
-from scan2gene.report.inputs import ORIGINAL, Inputs, Scored, split_text
+from scan2gene.report.inputs import ORIGINAL, Inputs, Scored, estimate_of, split_text
 from scan2gene.report.methods import Methods, about, joined
-from scan2gene.report.methods_data import used_series
 from scan2gene.report.methods_models import weight_records
 from scan2gene.report.methods_tests import read_audit
 from scan2gene.report.results import METRIC_NAMES, Scores
 from scan2gene.report.statements import Statement
 from scan2gene.report.step_words import told as step_told
-from scan2gene.stats.intervals import Estimate
 
 MOST = 12  # figures in a sentence; the tables have all
 SELECTING = ("edge_slices", "crop_to_mask", "body_crop", "crop_or_pad", "remove_background", "skull_strip",
@@ -112,7 +110,7 @@ def subsets(known: Known) -> Statement | None:
 
 def spacing(known: Known) -> Statement | None:
     """Voxel sizes of the scans as the files have them."""
-    series = used_series(known.inputs)
+    series = known.inputs.used_series()
     told = []
     for name, column in (("in-plane", "spacing_i_mm"), ("slice", "spacing_k_mm")):
         values = pd.to_numeric(series[column], errors="coerce").dropna() if column in series else pd.Series(dtype=float)
@@ -179,7 +177,7 @@ def group_rows(inputs: Inputs) -> list[dict[str, Any]]:
 
 def spread_of(row: dict[str, Any]) -> str:
     """A figure of audit.json with its interval."""
-    return estimate_text(Estimate(row["value"], row["low"], row["high"]))
+    return estimate_text(estimate_of(row))
 
 
 def recalibrated(known: Known) -> Statement | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +11,8 @@ import pandas as pd
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import read_csv
 from scan2gene.imaging.nifti import read_nifti
-from scan2gene.imaging.picture import COLOURS, map_strip
-from scan2gene.report.inputs import Inputs
-from scan2gene.stats.intervals import Estimate
+from scan2gene.imaging.picture import COLOURS, data_uri, map_strip
+from scan2gene.report.inputs import Inputs, estimate_of
 
 MAP_BYTES = 1_800_000  # of all strips; base64 adds a third, and the page stays below 15 MB
 SIZES = ((24, 150), (48, 110), (math.inf, 80))  # up to so many strips, so many pixels a slice
@@ -103,7 +101,7 @@ def _groups(inputs: Inputs, picked: pd.DataFrame) -> tuple[list[dict[str, Any]],
             left_out += 1
             continue
         room -= len(made.jpeg)
-        picture = "data:image/jpeg;base64," + base64.b64encode(made.jpeg).decode("ascii")
+        picture = data_uri(made.jpeg, "jpeg")
         exam = {"kind": KINDS[row["kind"]], "rank": row["rank"], "picture": picture, "strip": made}
         drawn[number] = exam | _told(row.to_dict())
     groups = []
@@ -145,7 +143,7 @@ def _scores(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     table = scores[scores["measure"].isin(MEASURES)]
     for (run, split, target, method), part in table.groupby(["run_id", "split", "target", "method"], sort=False):
-        found = {m["measure"]: _estimate(m) for m in part.to_dict("records")}
+        found = {m["measure"]: estimate_of(m) for m in part.to_dict("records")}
         if found["energy"].value is not None:
             n = int(part.loc[part["measure"] == "energy", "n"].iloc[0])
             rows.append({"run": run, "split": split, "target": target, "method": METHODS[method], "n": n, **found})
@@ -157,17 +155,12 @@ def _checks(scores: pd.DataFrame) -> list[dict[str, Any]]:
     rows = []
     table = scores[scores["measure"] == "rank_correlation"]
     for (run, split, target, method), part in table.groupby(["run_id", "split", "target", "method"], sort=False):
-        steps = [(m["step"], _estimate(m).value) for m in part.to_dict("records")]
+        steps = [(m["step"], estimate_of(m).value) for m in part.to_dict("records")]
         last = steps[-1][1]
         rows.append({"run": run, "split": split, "target": target, "method": METHODS[method], "steps": steps,
                      "depends": "" if last is None else "no" if abs(last) > SURVIVES else "yes",
                      "n": int(part["n"].max())})  # fmt: skip
     return rows
-
-
-def _estimate(row: dict[str, Any]) -> Estimate:
-    value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
-    return Estimate(value, low, high, row["reason"] if isinstance(row["reason"], str) else "")
 
 
 def _legend(steps: int = 12) -> Sequence[str]:

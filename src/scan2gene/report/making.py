@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.tables import read_csv
 from scan2gene.core.text import count_range, duration
+from scan2gene.imaging.picture import data_uri
 from scan2gene.preprocess.notes import SEPARATOR
 from scan2gene.preprocess.preview import KEPT, STEP
 from scan2gene.privacy.redaction import grouped
@@ -40,7 +40,7 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
                 left += 1
                 continue
             room -= path.stat().st_size
-            uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+            uri = data_uri(path.read_bytes(), "png")
             if path.stem.startswith(KEPT):
                 kept.append((path.stem.removeprefix(KEPT), uri))
             elif path.stem.startswith(STEP):
@@ -96,7 +96,7 @@ def augmentation(inputs: Inputs) -> list[dict[str, Any]]:
         steps = for_run(inputs.study, run).data.augment
         like = [r.name for r in inputs.study.runs if r.name in inputs.stores
                 and for_run(inputs.study, r).data.augment == steps]  # fmt: skip
-        picture = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+        picture = data_uri(path.read_bytes(), "png")
         found.append({"run": run.name, "runs": like, "steps": steps, "picture": picture})
     return found
 

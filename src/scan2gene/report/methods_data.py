@@ -17,14 +17,6 @@ from scan2gene.report.statements import Statement
 MIN_NAMED_PATIENTS = 2  # with one value, below which it is not written: it may tell who that is
 
 
-def used_series(inputs: Inputs) -> pd.DataFrame:
-    """Rows of series.csv that networks saw, with the patient that the cohort gives them."""
-    views = [for_run(inputs.study, run) for run in inputs.study.runs] or [inputs.study]
-    roles = list(dict.fromkeys(role for view in views for role in input_roles(view)))
-    used = inputs.cohort.melt("patient_id", [f"role:{r}" for r in roles], value_name="series_id").dropna()
-    return used.merge(inputs.series.drop(columns="patient_id"), on="series_id", how="inner")
-
-
 def cohort(inputs: Inputs) -> Iterator[Statement]:
     """Who is in the study, from where, scanned by what, and which of their exams count."""
     patients, exams = inputs.cohort["patient_id"].nunique(), len(inputs.cohort)
@@ -49,7 +41,7 @@ def cohort(inputs: Inputs) -> Iterator[Statement]:
 
 
 def _scanners(inputs: Inputs) -> Iterator[Statement]:
-    series = used_series(inputs)
+    series = inputs.used_series()
     makers = _common(series, "Manufacturer", inputs)
     fields = _common(series, "MagneticFieldStrength", inputs)
     told = [f"on systems of {listed(makers)}"] if makers else []

@@ -12,7 +12,7 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.core.text import duration, estimate_text, listed, magnitude, number_text, p_number
 from scan2gene.evaluate.compare_runs import COMPARED
-from scan2gene.report.inputs import Inputs, baseline_columns, split_text
+from scan2gene.report.inputs import Inputs, baseline_columns, estimate_of, split_text
 from scan2gene.report.latex import Bold
 from scan2gene.report.results import METRIC_NAMES, Scores
 from scan2gene.report.tables import Table
@@ -62,11 +62,8 @@ def _of_slices(inputs: Inputs, split: str, target: str) -> list[str]:
     """The AUROC of single slices, run by run, with its interval over patients."""
     table = inputs.metrics
     mine = (table["split"] == split) & (table["target"] == target) & (table["variant"] == SLICE_LEVEL)
-    told = []
-    for row in table[mine & (table["metric"] == "auroc")].to_dict("records"):
-        value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
-        told.append(f"{row['run_id']} {estimate_text(Estimate(value, low, high))}")
-    return told
+    rows = table[mine & (table["metric"] == "auroc")].to_dict("records")
+    return [f"{row['run_id']} {estimate_text(estimate_of(row))}" for row in rows]
 
 
 def _row(inputs: Inputs, run: Run, split: str, target: str, found: Scores, begun: Started) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from scan2gene.core.leakage import stamp_of
 from scan2gene.core.study import Study, for_run
-from scan2gene.core.text import difference_text, estimate_text, interval_text, number_text, percent
+from scan2gene.core.text import counted, difference_text, estimate_text, interval_text, number_text
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.across import across
 from scan2gene.report.beside import Report
@@ -139,9 +139,14 @@ def environment() -> Any:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    found.filters |= {"number": number_text, "percent": percent, "thousands": lambda n: f"{n:,}"}
+    found.filters |= {"number": number_text, "thousands": lambda n: f"{n:,}"}
     found.filters |= {"parameters": models_table.parameter_count}
-    found.globals |= {"interval": interval_text, "difference": difference_text, "estimate_text": estimate_text}
+    found.globals |= {
+        "interval": interval_text,
+        "difference": difference_text,
+        "counted": counted,
+        "estimate_text": estimate_text,
+    }
     return found
 
 

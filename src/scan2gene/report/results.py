@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from scan2gene.core.tables import SLICE_LEVEL, read_csv
 from scan2gene.core.text import counted, listed, number_text
 from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS
 from scan2gene.report import figures
-from scan2gene.report.inputs import Inputs, Scored, baseline_columns, split_text
+from scan2gene.report.inputs import Inputs, Scored, baseline_columns, estimate_of, split_text
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.metrics import METRICS
 
@@ -42,12 +43,10 @@ def scores(inputs: Inputs) -> Scores:
 def _scores(inputs: Inputs, table: pd.DataFrame) -> Scores:
     found: Scores = {}
     for row in table.to_dict("records"):
-        value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
-        reason = "" if pd.isna(row["reason"]) else inputs.hide(row["reason"])
+        estimate = estimate_of(row)
+        estimate = replace(estimate, reason=inputs.hide(estimate.reason))
         key = (row["run_id"], row["split"], row["target"], row["metric"])
-        found[key] = Scored(
-            Estimate(value, low, high, reason), int(row["n"]), int(row["n_positive"]), int(row["n_units"])
-        )
+        found[key] = Scored(estimate, int(row["n"]), int(row["n_positive"]), int(row["n_units"]))
     return found
 
 

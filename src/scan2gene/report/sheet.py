@@ -21,7 +21,7 @@ from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.files import value_hash, write_json
 from scan2gene.core.text import dimensions
 from scan2gene.core.volume import Volume
-from scan2gene.imaging.picture import Look, look
+from scan2gene.imaging.picture import Look, data_uri, look
 from scan2gene.report.flags import FLAGS, flag
 
 PAGE_BYTES = 10_000_000  # of all pictures; base64 adds a third, and the page stays below 15 MB
@@ -148,7 +148,7 @@ def _shown(tile: Tile, seen: Look | str, flags: list[str]) -> dict[str, Any]:
         return base | {"reason": seen}
     return base | {
         "reason": "",
-        "picture": "data:image/jpeg;base64," + base64.b64encode(seen.jpeg).decode("ascii"),
+        "picture": data_uri(seen.jpeg, "jpeg"),
         "width": seen.width,
         "height": seen.height,
         "planes": seen.planes,

@@ -22,8 +22,9 @@ from scan2gene.core.text import (
     percent,
 )
 from scan2gene.evaluate.probabilities import AS_GIVEN, COLUMNS
+from scan2gene.evaluate.verdict_words import slope_in_words
 from scan2gene.report import use_figures
-from scan2gene.report.inputs import Inputs
+from scan2gene.report.inputs import Inputs, estimate_of, estimate_or_reason
 from scan2gene.report.tables import Table
 from scan2gene.stats.decision import NetBenefit, useful_between
 from scan2gene.stats.intervals import Estimate
@@ -82,17 +83,7 @@ def _at(table: pd.DataFrame, place: tuple[str, str, str]) -> pd.DataFrame:
 
 
 def _estimates(table: pd.DataFrame) -> dict[str, Estimate]:
-    found = {}
-    for row in table.to_dict("records"):
-        value, low, high = (None if pd.isna(row[c]) else float(row[c]) for c in ("value", "low", "high"))
-        found[row["figure"]] = Estimate(value, low, high, row["reason"] if isinstance(row["reason"], str) else "")
-    return found
-
-
-def _with(found: Estimate) -> str:
-    if found.value is None:
-        return f"cannot be estimated, because {found.reason}"
-    return estimate_text(found)
+    return {row["figure"]: estimate_of(row) for row in table.to_dict("records")}
 
 
 def _said(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str]]:
@@ -124,23 +115,8 @@ def _predictive_values(table: pd.DataFrame) -> str:
     if not values:
         return ""
     prevalence = percent(float(table["prevalence"].iloc[0]), exact=True)
-    right, negative = (_with(values[f"{sign}_predictive_value"]) for sign in ("positive", "negative"))
+    right, negative = (estimate_or_reason(values[f"{sign}_predictive_value"]) for sign in ("positive", "negative"))
     return f"Where {prevalence} are positive, a positive decision is right in {right}, a negative one in {negative}."
-
-
-def slope_in_words(slope: Estimate) -> str:
-    """What a calibration slope means."""
-    if slope.value is None or slope.low is None or slope.high is None:
-        return f"The slope {_with(slope)}."
-    if slope.high < 0:
-        return f"Probabilities point the wrong way (slope {_with(slope)})."
-    if slope.high < 1 and slope.low <= 0:
-        return f"Probabilities are too extreme, or tell nothing at all (slope {_with(slope)}; 1 is right)."
-    if slope.high < 1:
-        return f"Probabilities are too extreme (slope {_with(slope)}; 1 is right)."
-    if slope.low > 1:
-        return f"Probabilities are too timid (slope {_with(slope)}; 1 is right)."
-    return f"Neither too extreme nor too timid as far as can be seen (slope {_with(slope)}; 1 is right)."
 
 
 def large_in_words(intercept: Estimate) -> str:
@@ -149,8 +125,8 @@ def large_in_words(intercept: Estimate) -> str:
         return ""
     if intercept.low > 0 or intercept.high < 0:
         word = "more" if intercept.low > 0 else "less"
-        return f"Positives are {word} frequent than they say (intercept {_with(intercept)}; 0 is right)."
-    return f"On the whole they are about as high as they should be (intercept {_with(intercept)}; 0 is right)."
+        return f"Positives are {word} frequent than they say (intercept {estimate_text(intercept)}; 0 is right)."
+    return f"On the whole they are about as high as they should be (intercept {estimate_text(intercept)}; 0 is right)."
 
 
 def error_in_words(error: Estimate, luck: Estimate) -> str:
@@ -158,7 +134,7 @@ def error_in_words(error: Estimate, luck: Estimate) -> str:
     if error.value is None or luck.value is None or luck.high is None:
         return ""
     beyond = "more than luck explains" if error.value > luck.high else "no more than luck explains"
-    return f"Bins miss by {number_text(error.value)} on average, {beyond} (perfect ones: {_with(luck)})."
+    return f"Bins miss by {number_text(error.value)} on average, {beyond} (perfect ones: {estimate_text(luck)})."
 
 
 def _brier(given: Mapping[str, Estimate]) -> str:
@@ -168,8 +144,8 @@ def _brier(given: Mapping[str, Estimate]) -> str:
     miss, tell, guess, within = (number_text(abs(float(p))) for p in parts if p is not None)
     within = f"{'−' if float(parts[-1] or 0) < 0 else '+'} {within}"
     return (
-        f"{_with(given['brier'])} = {miss} from probabilities that are off − {tell} from telling patients apart "
-        f"+ {guess}, which guessing the prevalence has, {within} inside bins."
+        f"{estimate_text(given['brier'])} = {miss} from probabilities that are off − {tell} from telling patients "
+        f"apart + {guess}, which guessing the prevalence has, {within} inside bins."
     )
 
 
@@ -231,9 +207,9 @@ def sets_in_words(table: pd.DataFrame) -> str:
     both, none = (found[n].value or 0.0 for n in ("both_classes", "no_class"))
     small = int(table["n_fits_too_small"].iloc[0])
     caution = f" {small} folds have too few validation patients and name both classes." if small else ""
-    by_class = ", ".join(f"{c} {_with(found[f'coverage_{c}'])}" for c in ("positive", "negative"))
+    by_class = ", ".join(f"{c} {estimate_or_reason(found[f'coverage_{c}'])}" for c in ("positive", "negative"))
     return (
-        f"Sets made to hold the class in {percent(level)} hold it in {_with(held)}{verdict} ({by_class}); "
+        f"Sets made to hold the class in {percent(level)} hold it in {estimate_or_reason(held)}{verdict} ({by_class}); "
         f"{percent(both)} name both classes, {percent(none)} none.{caution}"
     )
 

@@ -25,6 +25,7 @@ from scan2gene.core.study_cohort import label_files
 from scan2gene.core.study_file import study_text
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, write_csv
+from scan2gene.core.text import counted
 from scan2gene.evaluate.power_tables import power_table
 from scan2gene.imaging.index import copied_series, fingerprint, index
 from scan2gene.plan.choices import choose, left_open, with_choices
@@ -178,6 +179,6 @@ def split_patients(job: Job) -> str:
         mark_done(job.out, "split_table", told, [counts, power])
     lacking = one_class_parts(job.table("split_table.csv"))
     return ", ".join(
-        f"{n}: {len(g.groupby(['repeat', 'fold']))} fold(s){f'; {lacking[n]}' if n in lacking else ''}"
+        f"{n}: {counted(len(g.groupby(['repeat', 'fold'])), 'fold')}{f'; {lacking[n]}' if n in lacking else ''}"
         for n, g in table.groupby("split", sort=False)
     )

@@ -16,6 +16,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, channels, for_run
 from scan2gene.core.study_runs import Run, Weights
 from scan2gene.core.tables import EXTERNAL, SPLIT_COLUMNS, read_csv
+from scan2gene.core.text import counted
 from scan2gene.privacy.pseudonyms import Pseudonymiser
 from scan2gene.train.search import chosen_run
 
@@ -115,8 +116,8 @@ def check_same_input(source: SourceRun, view: Study, run: Run) -> None:
     theirs, ours = channels(source.study), channels(view)
     if len(theirs) != len(ours):
         raise WeightsError(
-            f"run {run.name}: {source.out} was trained on {len(theirs)} channel(s), {theirs}, and this run has "
-            f"{len(ours)}, {ours}. data.roles says which roles a run sees."
+            f"run {run.name}: {source.out} was trained on {counted(len(theirs), 'channel')}, {theirs}, and this run "
+            f"has {len(ours)}, {ours}. data.roles says which roles a run sees."
         )
     if theirs != ours and sorted(theirs) == sorted(ours):
         raise WeightsError(f"run {run.name}: {source.out} had its channels in another order; set data.roles: {theirs}")

@@ -14,7 +14,7 @@ from torch import nn
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.study import Study, channels
 from scan2gene.core.study_runs import Run, Weights
-from scan2gene.core.text import listed
+from scan2gene.core.text import counted, listed
 from scan2gene.models import MODELS
 from scan2gene.models.checkpoint import (
     ATTENTION,
@@ -251,7 +251,7 @@ def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tu
         theirs, ours = tensors[name].shape, network.state_dict()[name].shape
         if (theirs[0], theirs[2:]) == (ours[0], ours[2:]):
             raise WeightsError(
-                f"run {run.name}: {start.path.name} has {theirs[1]} input channel(s), the run has "
+                f"run {run.name}: {start.path.name} has {counted(theirs[1], 'input channel')}, the run has "
                 f"{len(channels(study))}. weights.channels: adapt adds colours up and shares them among roles."
             )
     record = {

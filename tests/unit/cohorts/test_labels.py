@@ -125,9 +125,9 @@ def test_every_stray_value_is_counted_and_the_mend_named(read):
     with pytest.raises(CohortError) as caught:
         labels_of(table, IDH=Target(), TP53=Target())
     first, second = str(caught.value).splitlines()
-    assert "'maybe' in 2 row(s), 'perhaps' in 1 row(s)" in first
+    assert "'maybe' in 2 rows and 'perhaps' in 1 row" in first
     assert "targets.IDH.positive, .negative or .unknown" in first
-    assert "'x' in 2 row(s), 'y' in 1 row(s)" in second
+    assert "'x' in 2 rows and 'y' in 1 row" in second
 
 
 def test_a_value_that_is_both_positive_and_negative_is_refused(read):
@@ -150,7 +150,7 @@ def test_two_columns_of_one_name_must_say_the_same(read):
     alike = read("id,IDH,age,IDH\nP1,1,50,1\nP2,0,60,wildtype\nP3,,1,1\n".replace("wildtype", "0.0"))
     assert labels_of(alike, IDH=Target()) == {("P1", "IDH"): 1, ("P2", "IDH"): 0}
     apart = read("id,IDH,IDH\nP1,1,1\nP2,0,1\nP3,1,0\n")
-    with pytest.raises(CohortError, match=r"called IDH, and they differ in 2 row\(s\), first labels\.csv:3\. Rename"):
+    with pytest.raises(CohortError, match=r"called IDH, and they differ in 2 rows, first labels\.csv:3\. Rename"):
         labels_of(apart, IDH=Target())
 
 

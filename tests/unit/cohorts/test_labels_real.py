@@ -29,7 +29,7 @@ def test_the_brca_mutation_table_is_read(shared_data):
 def test_her2_as_text_is_refused_until_every_value_has_a_meaning(shared_data):
     table = read_label_table(shared_data / "tcga_brca" / "ky_CliniUnOpHer2.csv", "ID")
     target = Target(positive=["Positive"], negative=["Negative"])
-    with pytest.raises(CohortError, match=r"'equivocal' in 134 row\(s\)"):
+    with pytest.raises(CohortError, match=r"'equivocal' in 134 rows"):
         target_labels(table, "ID", {"her2": target}, "t")
 
 
@@ -65,7 +65,7 @@ def test_upenns_nos_is_unknown_unless_a_study_says_otherwise(shared_data):
         target_labels(
             table, "ID", {"IDH1": Target(positive=["Mutated"], negative=["Wildtype"], unknown=[])}, "upenn.csv"
         )
-    assert "upenn.csv, target IDH1: 'nos/nec' in 106 row(s)" in str(caught.value)
+    assert "upenn.csv, target IDH1: 'nos/nec' in 106 rows" in str(caught.value)
     labels = target_labels(table, "ID", {"IDH1": Target()}, "upenn.csv")
     assert labels["value"].value_counts().to_dict() == {0.0: 546, 1.0: 19}
 

@@ -85,7 +85,7 @@ def test_what_is_available_is_no_label_but_can_be_counted(shared_data):
     table = read_label_table(path, "ID")
     words = Counter(r["IDH1"] for r in rows(path))
     assert words == {"available": 565, "not available": 106}
-    with pytest.raises(CohortError, match=r"'available' in 565 row\(s\)"):
+    with pytest.raises(CohortError, match=r"'available' in 565 rows"):
         target_labels(table, "ID", {"IDH1": Target()}, path.name)
     labels = target_labels(table, "ID", {"IDH1": Target(positive=["available"])}, path.name)
     assert labels["value"].tolist() == [1] * 565  # "not available" is unknown, not 0

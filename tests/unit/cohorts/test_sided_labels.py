@@ -45,7 +45,7 @@ def test_sides_as_people_write_them(cell, side):
 
 
 def test_a_cell_that_is_no_side_is_refused():
-    with pytest.raises(CohortError, match=r"x.csv: 'upper' in 2 row\(s\) of column side is no side"):
+    with pytest.raises(CohortError, match=r"x.csv: 'upper' in 2 rows of column side is no side"):
         row_sides(pd.Series(["L", "upper", "upper"], name="side"), "x.csv")
 
 

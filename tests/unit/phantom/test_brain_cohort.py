@@ -64,7 +64,7 @@ def test_every_trouble_is_seen_by_the_index(cohort):
     _, _, series = cohort
     bad = series[series["status"] != "ok"]
     assert len(bad) == 1
-    assert bad["reason"].iloc[0] == "only 2 slice(s); a volume needs at least 3"
+    assert bad["reason"].iloc[0] == "only 2 slices; a volume needs at least 3"
     other = series[(series["sequence"] == "other") & (series["status"] == "ok")]["SeriesDescription"].tolist()
     assert sorted(other) == ["3-PLANE LOC", "WIP 17"]
     assert (series["n_copies"].astype(int) > 0).sum() == 1  # the same files in two folders count once

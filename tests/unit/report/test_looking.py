@@ -135,7 +135,7 @@ def test_pictures_that_do_not_fit_are_counted(tmp_path, monkeypatch):
     study, out, stores = write_run(tmp_path)
     _explained(out)
     monkeypatch.setattr(looking, "MAP_BYTES", 1)
-    assert "8 row(s) of slices were left out" in _section(write_report(study, out, stores))
+    assert "Left out: 8 rows of slices, to keep" in _section(write_report(study, out, stores))
 
 
 def test_without_maps_the_page_says_why(tmp_path):

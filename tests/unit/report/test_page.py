@@ -280,7 +280,7 @@ def test_many_big_previews_do_not_make_the_page_too_big(finished):
         (stores["net"] / "preview" / f"{number}.png").write_bytes(noise)
     text = write_report(study, out, stores)
     assert 3_500_000 < len(text.encode()) < 15_000_000
-    assert "5 picture(s) were left out" in flat(Page(text))
+    assert "Left out: 5 pictures, to keep" in flat(Page(text))
 
 
 def test_the_printed_settings_are_a_study(page, whole):

@@ -13,8 +13,9 @@ from tests.unit.report.fake_run import EVIL, write_run
 from scan2gene.core.tables import write_csv
 from scan2gene.evaluate.probabilities import probability_tables
 from scan2gene.evaluate.stability import evidence
+from scan2gene.evaluate.verdict_words import slope_in_words
 from scan2gene.report.page import make_report
-from scan2gene.report.use import error_in_words, large_in_words, sets_in_words, slope_in_words
+from scan2gene.report.use import error_in_words, large_in_words, sets_in_words
 from scan2gene.report.use_figures import abstention, decision_curve
 from scan2gene.stats.decision import net_benefit
 from scan2gene.stats.intervals import Estimate
@@ -58,9 +59,14 @@ def test_a_run_of_an_older_version_says_that_it_has_no_such_tables(tmp_path):
 
 @pytest.mark.parametrize(
     ("ends", "words"),
-    [((0.3, 0.2, 0.6), "too extreme (slope 0.300"), ((1.8, 1.2, 2.4), "too timid"), ((0.9, 0.7, 1.1), "Neither too"),
-     ((-1.0, -2.0, -0.2), "the wrong way (slope -1.000 (-2.000 to -0.200)"), ((0.1, -0.3, 0.5), "tell nothing at all")],
-)  # fmt: skip
+    [
+        ((0.3, 0.2, 0.6), "too extreme (calibration slope 0.300"),
+        ((1.8, 1.2, 2.4), "too timid"),
+        ((0.9, 0.7, 1.1), "neither too"),
+        ((-1.0, -2.0, -0.2), "the wrong way (calibration slope -1.000 (-2.000 to -0.200)"),
+        ((0.1, -0.3, 0.5), "tell nothing at all"),
+    ],
+)
 def test_a_slope_is_called_what_its_interval_shows(ends, words):
     assert words in slope_in_words(Estimate(*ends))
 
