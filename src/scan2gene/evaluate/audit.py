@@ -307,10 +307,9 @@ def _facts(
     ]  # fmt: skip
     bad = [c for c in checks if c.status == "found"]
     sample = Sample(rows)
-    sided = len(sample.units) != sample.units["patient_id"].nunique()
     return Facts(
         target=best.target, split=best.split, run=best.run, networks=networks, auroc=best.estimate, n=best.n,
-        n_units=len(sample.units) or best.n, n_positive=best.n_positive, p=best.p,
+        n_units=sample.n_units or best.n, n_positive=best.n_positive, p=best.p,
         tested=sum(f.kind == "network" and f.split == best.split for f in figures),
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
@@ -322,7 +321,7 @@ def _facts(
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
         leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
         suspicions=(*(c.told for c in bad if c.name in SUSPICIONS), *_telling_headers(figures, best)),
-        fewest=sample.fewest if sided else None,
+        fewest=sample.fewest if sample.n_units != sample.n_patients else None,
     )  # fmt: skip
 
 

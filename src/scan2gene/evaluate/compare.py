@@ -99,15 +99,15 @@ def compare(
 
 
 def _judged(scores: Scores, sample: Sample, draws: int, permutations: int, seed: int) -> Judged:
-    table, units = sample.table, sample.units
+    table = sample.table
     lacking = _lacking(sample)
     p = None if lacking else p_chance(sample, permutations, seed)
     return Judged(
         file=scores.file,
         target=scores.target,
-        n=int(units["patient_id"].nunique()),
-        n_units=len(units),
-        n_positive=int(units["y_true"].sum()),
+        n=sample.n_patients,
+        n_units=sample.n_units,
+        n_positive=sample.n_positive,
         few=sample.too_few,
         auroc=Estimate(None, reason=lacking) if lacking else sample.interval("auroc", draws, seed),
         p_chance=p,
@@ -124,18 +124,17 @@ def _further(sample: Sample, lacking: str, draws: int, seed: int) -> dict[str, E
         return {name: Estimate(None, reason=lacking) for name in FURTHER}
     found = {"average_precision": sample.interval("average_precision", draws, seed)}
     why = no_probabilities(sample.table["prob"])
-    why = why or (f"fewer than {FEW} patients" if sample.units["patient_id"].nunique() < FEW else "")
+    why = why or (f"fewer than {FEW} patients" if sample.n_patients < FEW else "")
     if why:
         return found | {name: Estimate(None, reason=why) for name in FURTHER[1:]}
     y, prob = (sample.table[c].to_numpy(float) for c in ("y_true", "prob"))
-    _, patient = np.unique(sample.table["patient_id"], return_inverse=True)
-    calibration = of_probabilities(y, prob, patient, sample.counts(draws, seed), seed)
+    calibration = of_probabilities(y, prob, sample.columns["patient"], sample.counts(draws, seed), seed)
     return found | {name: calibration[name] for name in FURTHER[1:]}
 
 
 def _lacking(sample: Sample) -> str:
     """Why there is no AUROC; empty where there is one."""
-    if not sample.lacking and np.isnan(sample.statistic("auroc", np.ones(sample.table["patient_id"].nunique()))):
+    if not sample.lacking and np.isnan(sample.statistic("auroc")):
         return "no fold has patients of both classes"
     return sample.lacking
 
@@ -173,7 +172,7 @@ def _simple(sample: Sample) -> bool:
 
 def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, seed: int) -> Pair:
     first, second, notes = _on_common(first, second)
-    n = int(first.table["patient_id"].nunique())
+    n = first.n_patients
     lacking = "the two have no patient in common" if n == 0 else _lacking(first) or _lacking(second)
     if lacking:
         return Pair(one.file, two.file, one.target, n, Estimate(None, reason=lacking), None, None, None, notes)

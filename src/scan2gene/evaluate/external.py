@@ -191,10 +191,10 @@ def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) 
         where=outside_of(split), kind=EXTERNAL, networks=int(number.nunique()),
         inside=_auroc(inside, draws, seed), outside=_auroc(ensemble, draws, seed), single=_auroc(single, draws, seed),
         drop=drop, p=p,
-        n=(_patients(inside), _patients(ensemble)), positive=(_positive(inside), _positive(ensemble)),
+        n=(inside.n_patients, ensemble.n_patients), positive=(inside.n_positive, ensemble.n_positive),
         decisions={m: (_shown(inside, m, draws, seed), _shown(ensemble, m, draws, seed)) for m in DECISIONS}
         if decided else {},
-        units=len(ensemble.units), few=ensemble.too_few,
+        units=ensemble.n_units, few=ensemble.too_few,
         said=_mean(ensemble, "prob"), observed=_mean(ensemble, "y_true"), domain=domain,
     )  # fmt: skip
 
@@ -220,8 +220,8 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
         run=str(rows["run_id"].iloc[0]) if len(rows) else "", split=split.name,
         target=str(rows["target"].iloc[0]) if len(rows) else "", where="each site in turn", kind="sites", networks=1,
         inside=_auroc(inside, draws, seed), outside=found, single=found, drop=drop, p=p,
-        n=(_patients(inside), _patients(outside)), positive=(_positive(inside), _positive(outside)),
-        units=len(outside.units), few=outside.too_few,
+        n=(inside.n_patients, outside.n_patients), positive=(inside.n_positive, outside.n_positive),
+        units=outside.n_units, few=outside.too_few,
         within=_auroc(Sample(inside.table.assign(fold=seats)), draws, seed),
     )  # fmt: skip
 
@@ -235,16 +235,8 @@ def _shown(sample: Sample, metric: str, draws: int, seed: int) -> Estimate:
     return Estimate(None, reason=nothing) if nothing else sample.interval(metric, draws, seed)
 
 
-def _patients(sample: Sample) -> int:
-    return int(sample.units["patient_id"].nunique())
-
-
 def _mean(sample: Sample, column: str) -> float | None:
-    return float(sample.units[column].mean()) if len(sample.units) else None
-
-
-def _positive(sample: Sample) -> int:
-    return int(sample.units["y_true"].sum())
+    return float(sample.units[column].mean()) if sample.n_units else None
 
 
 def _domain(study: Study, embeddings: pd.DataFrame, run: str, split: str) -> Estimate:

@@ -33,7 +33,7 @@ from scan2gene.stats.decision import (
     risk_coverage,
 )
 from scan2gene.stats.intervals import Estimate, bca
-from scan2gene.stats.resampling import PERSON, Sample
+from scan2gene.stats.resampling import Sample
 
 PLACE = ("run_id", "split", "target")
 FIGURE = (*PLACE, "figure", "value", "low", "high", "reason")
@@ -66,13 +66,13 @@ class Place:
     @property
     def lacking(self) -> str:
         """Why nothing is said about these probabilities; empty where something is."""
-        units = self.tested.drop_duplicates(PERSON)
-        positives, n = int(units["y_true"].sum()), len(units)
+        sample = Sample(self.tested)
+        positives, n = sample.n_positive, sample.n_units
         if not 0 < positives < n:
             return f"{positives} positive among {n} labelled test patients; both classes are needed"
         if n < FEW:
             return f"{n} test patients are too few; at least {FEW} are needed"
-        return no_probabilities(self.tested["prob"]) or Sample(self.tested).too_few
+        return no_probabilities(self.tested["prob"]) or sample.too_few
 
 
 def no_probabilities(prob: pd.Series) -> str:

@@ -102,14 +102,11 @@ def measured(
     """
     split, target, run = where
     sample = Sample(table)
-    units = sample.units
     few = sample.too_few
     estimate, p = Estimate(None, reason=sample.lacking or few) if few else _auroc(sample, draws, seed), None
     if permutations and estimate.value is not None:
         p = p_chance(sample, permutations, seed)
-    return Figure(
-        kind, split, target, run, of, estimate, int(units["patient_id"].nunique()), int(units["y_true"].sum()), p
-    )
+    return Figure(kind, split, target, run, of, estimate, sample.n_patients, sample.n_positive, p)
 
 
 def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:

@@ -14,7 +14,7 @@ from scan2gene.core.text import estimate_text
 from scan2gene.evaluate.shortcuts import Figure, measured
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import ALPHA, MIN_CLASS_PATIENTS, Z
-from scan2gene.stats.resampling import PERSON, Sample
+from scan2gene.stats.resampling import Sample
 
 MOST_GROUPS = 8
 
@@ -45,12 +45,12 @@ def subgroups(
 
 
 def _in_group(where: tuple[str, str, str], rows: pd.DataFrame, of: str, draws: int, seed: int) -> Figure:
-    units, fewest = rows.drop_duplicates(PERSON), Sample(rows).fewest
-    if fewest < MIN_CLASS_PATIENTS:
-        reason = f"it has {fewest} patients of the rarer class, and {MIN_CLASS_PATIENTS} are needed"
+    sample = Sample(rows)
+    if sample.fewest < MIN_CLASS_PATIENTS:
+        reason = f"it has {sample.fewest} patients of the rarer class, and {MIN_CLASS_PATIENTS} are needed"
         split, target, run = where
         figure = Figure("subgroup", split, target, run, of, Estimate(None, reason=reason),
-                        int(units["patient_id"].nunique()), int(units["y_true"].sum()))  # fmt: skip
+                        sample.n_patients, sample.n_positive)  # fmt: skip
     else:
         figure = measured("subgroup", where, rows, draws, seed, of)
     value = figure.estimate

@@ -9,18 +9,22 @@ Jeffreys' interval of sensitivity and specificity, carried on to every figure ma
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from scan2gene.stats.metrics import OF_DECISIONS
 
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def drawn_cells(table: pd.DataFrame, draws: int, seed: int) -> list[Cells]:
+def drawn_cells(
+    patient: np.ndarray, y_true: np.ndarray, decision: np.ndarray, repeat: np.ndarray, draws: int, seed: int
+) -> list[Cells]:
     """True positives, false positives, false and true negatives in each draw (draws,), by repeat.
 
     Args:
-        table: Rows of `Sample.table`; the sides of a patient share its weight.
+        patient: (N,) 0, 1, ...; the sides of a patient share its weight.
+        y_true: (N,) 0 or 1.
+        decision: (N,) 0 or 1.
+        repeat: (N,) of the split.
         draws: Number of draws.
         seed: Same seed, same draws.
 
@@ -28,15 +32,13 @@ def drawn_cells(table: pd.DataFrame, draws: int, seed: int) -> list[Cells]:
     estimation for a binomial proportion".
     """
     rng = np.random.default_rng(seed)
-    _, patient = np.unique(table["patient_id"], return_inverse=True)
-    y, decision, repeat = (table[c].to_numpy(float) for c in ("y_true", "decision", "repeat"))
     people, repeats = int(patient.max()) + 1, np.unique(repeat)
     shape = np.ones(people)
     for c in (1, 0):
-        members = np.unique(patient[y == c])
+        members = np.unique(patient[y_true == c])
         shape[members] = np.minimum(shape[members], len(members) / (len(members) + 1))
     columns = [
-        np.bincount(patient[(repeat == number) & (y == c) & (decision == d)], minlength=people)
+        np.bincount(patient[(repeat == number) & (y_true == c) & (decision == d)], minlength=people)
         for number in repeats for c in (1, 0) for d in (c, 1 - c)
     ]  # fmt: skip
     # Patients with the same rows are drawn as one: the sum of their weights is a gamma variate too.
@@ -47,7 +49,7 @@ def drawn_cells(table: pd.DataFrame, draws: int, seed: int) -> list[Cells]:
     for at, number in enumerate(repeats):
         sides = []
         for c in (1, 0):
-            rows = (repeat == number) & (y == c)
+            rows = (repeat == number) & (y_true == c)
             each = rows.sum() / max(len(np.unique(patient[rows])), 1)  # sides of a patient
             first = 0 if c else 2
             right, wrong = (sums[:, 4 * at + n] + each * halves[:, n] for n in (first, first + 1))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 import numpy as np
-import pandas as pd
 
 from scan2gene.stats.resampling import Sample
 
@@ -35,56 +32,44 @@ def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) ->
 
     Source: Phipson and Smyth 2010, "Permutation P-values should never be zero".
     """
-    if sample.lacking or np.isnan(seen := float(sample.statistic("auroc", np.ones(_patients(sample))))):
+    if sample.lacking or np.isnan(seen := float(sample.statistic("auroc"))):
         return None
-    table = sample.table.sort_values(["repeat", "fold", "patient_id", "side"], kind="stable")
-    labels, patient, side = _labels(table)
-    strata = _strata(table, patient)
+    patient, y, score, repeat, fold = (sample.columns[c] for c in ("patient", "y_true", "prob", "repeat", "fold"))
+    sides, side = np.unique(sample.table["side"].fillna("").to_numpy(str), return_inverse=True)
+    labels = np.full((sample.n_patients, len(sides)), np.nan)
+    labels[patient, side] = y
+    place = np.unique(fold if (repeat == repeat[0]).all() else repeat, return_inverse=True)[1]
+    strata = _strata(patient, place * len(sides) + side)
     rng = np.random.default_rng(seed)
     far, left = 0, permutations
     while left:
-        some = min(left, max(1, _AT_ONCE // len(table)))
+        some = min(left, max(1, _AT_ONCE // len(patient)))
         order = np.tile(np.arange(len(labels)), (some, 1))
         for members in strata:
             order[:, members] = rng.permuted(order[:, members], axis=1)
-        values = _aurocs(table, labels[order[:, patient], side])
+        values = _aurocs(score, repeat, fold, labels[order[:, patient], side])
         far += int((~(np.abs(values - 0.5) < abs(seen - 0.5) - 1e-12)).sum())  # undefined ones count as far
         left -= some
     return (far + 1) / (permutations + 1)
 
 
-def _patients(sample: Sample) -> int:
-    return int(sample.table["patient_id"].nunique())
-
-
-def _labels(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels (P, S) of patients and sides, and the places of each row's in it."""
-    names, patient = np.unique(table["patient_id"].to_numpy(str), return_inverse=True)
-    sides, side = np.unique(table["side"].fillna("").to_numpy(str), return_inverse=True)
-    labels = np.full((len(names), len(sides)), np.nan)
-    labels[patient, side] = table["y_true"].to_numpy(float)
-    return labels, patient, side
-
-
-def _strata(table: pd.DataFrame, patient: np.ndarray) -> list[np.ndarray]:
-    """Patients whose labels may be exchanged, as places in the order of ids."""
-    place = "fold" if table["repeat"].nunique() == 1 else "repeat"
-    seats = pd.Series(list(zip(table[place], table["side"].fillna(""), strict=True)))
-    groups: dict[Hashable, list[int]] = {}
-    for number, own in seats.groupby(patient):
-        groups.setdefault(tuple(sorted(own, key=str)), []).append(int(number))
+def _strata(patient: np.ndarray, seat: np.ndarray) -> list[np.ndarray]:
+    """Patients whose labels may be exchanged, by number: those with rows in the same seats."""
+    order = np.lexsort((seat, patient))
+    groups: dict[bytes, list[int]] = {}
+    for number, seats in enumerate(np.split(seat[order], np.flatnonzero(np.diff(patient[order])) + 1)):
+        groups.setdefault(seats.tobytes(), []).append(number)
     return [np.array(members) for members in groups.values() if len(members) > 1]
 
 
-def _aurocs(table: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
-    """Within-fold AUROC, mean over repeats, for labels (draws, N) of sorted rows: (draws,).
+def _aurocs(score: np.ndarray, repeat: np.ndarray, fold: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Within-fold AUROC, mean over repeats, for labels (draws, N) of rows: (draws,).
 
     Within a fold it is the positives' sum of ranks, so every draw costs one product.
     """
     from scipy.stats import rankdata
 
-    score, means = table["prob"].to_numpy(float), []
-    repeat, fold = table["repeat"].to_numpy(), table["fold"].to_numpy()
+    means = []
     for number in np.unique(repeat):
         right, pairs = np.zeros(len(labels)), np.zeros(len(labels))
         for name in np.unique(fold[repeat == number]):

@@ -48,30 +48,56 @@ class Sample:
     _cells: dict[tuple[int, int], list[Cells]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Columns of the table (N,) by name, "patient" being the number of each row's patient in the order of ids."""
+        patient = np.unique(self.table["patient_id"].to_numpy(), return_inverse=True)[1]
+        names = [c for c in ("repeat", "fold", "y_true", "prob", "decision") if c in self.table]
+        return {"patient": patient, **{c: self.table[c].to_numpy() for c in names}}
+
+    @cached_property
+    def _first(self) -> tuple[np.ndarray, np.ndarray]:
+        """Patient and label of each patient, or side: its first row."""
+        first = ~self.table.duplicated(PERSON).to_numpy()
+        return self.columns["patient"][first], self.columns["y_true"][first].astype(float)
+
+    @cached_property
     def units(self) -> pd.DataFrame:
         """One row per patient, or side."""
         return self.table.drop_duplicates(PERSON)
 
     @property
-    def lacking(self) -> str:
-        """Why nothing can be estimated; empty where it can."""
-        truth, patients = self.units["y_true"], self.table["patient_id"].nunique()
-        if len(truth) and 0 < truth.sum() < len(truth):
-            return ""
-        who = "labelled test patients" if len(truth) == patients else "labelled sides of test patients"
-        return f"{int(truth.sum())} positive among {len(truth)} {who}; both classes are needed"
+    def n_patients(self) -> int:
+        """Patients."""
+        return int(self.columns["patient"].max(initial=-1)) + 1
 
-    @cached_property
+    @property
+    def n_units(self) -> int:
+        """Patients, or sides of them."""
+        return len(self._first[0])
+
+    @property
+    def n_positive(self) -> int:
+        """Positive patients, or sides."""
+        return int(self._first[1].sum())
+
+    @property
     def fewest(self) -> int:
         """Patients of the rarer class."""
-        units = self.units
-        return int(min(units.loc[units["y_true"] == c, "patient_id"].nunique() for c in (0, 1)))
+        patient, y = self._first
+        return min(len(np.unique(patient[y == c])) for c in (0, 1))
+
+    @property
+    def lacking(self) -> str:
+        """Why nothing can be estimated; empty where it can."""
+        if 0 < self.n_positive < self.n_units:
+            return ""
+        who = "labelled test patients" if self.n_units == self.n_patients else "labelled sides of test patients"
+        return f"{self.n_positive} positive among {self.n_units} {who}; both classes are needed"
 
     @property
     def too_few(self) -> str:
         """Why its figures are not judged, as `power.too_few`."""
-        truth, patients = self.units["y_true"], self.units["patient_id"].nunique()
-        return too_few(int(truth.sum()), len(truth), None if len(truth) == patients else self.fewest)
+        return too_few(self.n_positive, self.n_units, None if self.n_units == self.n_patients else self.fewest)
 
     def counts(self, draws: int, seed: int) -> np.ndarray:
         """(draws, P) uint8: how often each patient, in the order of ids, is drawn.
@@ -79,37 +105,38 @@ class Sample:
         Patients are drawn among those with as many positive and negative sides, and both
         sides of one together.
         """
-        return _drawn_counts(self._strata().tobytes(), draws, seed)
+        return _drawn_counts(self._strata.tobytes(), draws, seed)
 
+    @cached_property
     def _strata(self) -> np.ndarray:
-        sides = self.units.groupby("patient_id")["y_true"].agg(["sum", "size"])
-        _, strata = np.unique(sides.to_numpy(), axis=0, return_inverse=True)
-        return strata.ravel().astype(np.int64)
+        patient, y = self._first
+        sides = np.stack([np.bincount(patient, y), np.bincount(patient)], axis=1)
+        return np.unique(sides, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
 
-    def statistic(self, metric: str, weights: np.ndarray) -> np.ndarray:
-        """A metric at weights of patients (..., P): values (...), as `at_weights`."""
+    def statistic(self, metric: str, weights: np.ndarray | None = None) -> np.ndarray:
+        """A metric at weights of patients (..., P), by default 1: values (...), as `at_weights`."""
+        weights = np.ones(self.n_patients) if weights is None else weights
         rows = weights.reshape(math.prod(weights.shape[:-1]), weights.shape[-1])
         return self.at_weights([metric], rows)[metric].reshape(weights.shape[:-1])
 
     def resampled(self, metrics: Iterable[str], draws: int, seed: int) -> dict[str, Resampled]:
-        """Metrics on the same draws of patients; a metric that was asked for before is not drawn again."""
+        """Metrics on the same draws of patients; a metric that was drawn before is not drawn again."""
         new = [m for m in metrics if m not in self._drawn]
         if new:
-            counts = _drawn_counts(self._strata().tobytes(), draws, seed)
-            patients = counts.shape[1]
-            value, drawn = (self.at_weights(new, w) for w in (np.ones((1, patients)), counts))
+            counts = self.counts(draws, seed)
+            value, drawn = (self.at_weights(new, w) for w in (np.ones((1, counts.shape[1])), counts))
             left_out = self._without_each(new)
             self._drawn.update({m: Resampled(float(value[m][0]), drawn[m], left_out[m]) for m in new})
         return self._drawn
 
     def _without_each(self, metrics: list[str]) -> dict[str, np.ndarray]:
         """Metric -> (P,) without each patient, neighbours being of one stratum and like scores."""
-        score = self.table.groupby("patient_id")["prob"].mean().to_numpy()
-        order = np.lexsort((score, self._strata()))
+        patient, prob = self.columns["patient"], self.columns["prob"].astype(float)
+        order = np.lexsort((np.bincount(patient, prob) / np.bincount(patient), self._strata))
 
         def evaluate(weights: np.ndarray) -> np.ndarray:
-            found = self.at_weights(metrics, weights)
-            return np.stack([found[m] for m in metrics], axis=1)
+            values = self.at_weights(metrics, weights)
+            return np.stack([values[m] for m in metrics], axis=1)
 
         return dict(zip(metrics, without_each(evaluate, len(order), order).T, strict=True))
 
@@ -118,18 +145,17 @@ class Sample:
 
         With repeated splits it is the mean over repeats; a drawn patient counts in all.
         """
-        _, patient = np.unique(self.table["patient_id"], return_inverse=True)
-        y, fold, repeat = (self.table[c].to_numpy() for c in ("y_true", "fold", "repeat"))
-        prob = self.table["prob"].to_numpy(float)
-        decision = self.table["decision"].to_numpy(float) if "decision" in self.table else None
-        repeats = [np.flatnonzero(repeat == number) for number in np.unique(repeat)]
+        columns = self.columns
+        repeats = [np.flatnonzero(columns["repeat"] == number) for number in np.unique(columns["repeat"])]
 
         def work(part: np.ndarray) -> dict[str, np.ndarray]:
             part, values = part.astype(float), []
             for rows in repeats:
-                decided = None if decision is None else decision[rows]
-                own = part if np.array_equal(patient[rows], np.arange(part.shape[1])) else part[:, patient[rows]]
-                values.append(weighted_metrics(metrics, y[rows], prob[rows], decided, fold[rows], own))
+                patient, y, fold = (columns[c][rows] for c in ("patient", "y_true", "fold"))
+                prob = columns["prob"][rows].astype(float)
+                decision = columns["decision"][rows].astype(float) if "decision" in columns else None
+                own = part if np.array_equal(patient, np.arange(part.shape[1])) else part.take(patient, axis=1)
+                values.append(weighted_metrics(metrics, y, prob, decision, fold, own))
             return {m: np.mean([v[m] for v in values], axis=0) for m in metrics}
 
         parts = np.array_split(weights, max(1, min(len(weights), -(-weights.size // _AT_ONCE))))
@@ -148,23 +174,23 @@ class Sample:
         """
         found = self.resampled([metric], draws, seed)[metric]
         if metric == "auroc":
-            if self.table["prob"].nunique() == 1:
+            if len(np.unique(self.columns["prob"])) == 1:
                 return Estimate(found.value, reason="all scores are equal")
             if self.fewest < 2:
                 return Estimate(found.value, reason=SINGLE)
-            spread = _spread(self.table)
-            found = found.with_spread(spread) if spread else found.widened(self._strata())
+            spread = self._spread()
+            found = found.with_spread(spread) if spread else found.widened(self._strata)
         if metric == "sensitivity_at_90_specificity" and self._fewest_negatives() < TELLS_90:
             reason = f"fewer than {TELLS_90} negatives of a fold cannot show a specificity of 90 %"
             return Estimate(found.value, reason=reason)
         if metric in ("average_precision", "sensitivity_at_90_specificity"):
-            positive = self.units.loc[self.units["y_true"] == 1, "patient_id"].nunique()
-            return logit_interval(found, self.fewest, int(positive))
+            patient, y = self._first
+            return logit_interval(found, self.fewest, len(np.unique(patient[y == 1])))
         if metric in OF_DECISIONS:
             none = without_spread(found, self.fewest if metric in PROPORTIONS else 0)
             return none or middle_of(found.value, decided_draws(metric, self.drawn_cells(draws, seed)))
         if metric in ("brier", "log_loss"):
-            found = found.widened(self._strata())
+            found = found.widened(self._strata)
         return interval_of(found, self.fewest if metric in PROPORTIONS else 0)
 
     def _fewest_negatives(self) -> int:
@@ -176,12 +202,13 @@ class Sample:
     def drawn_cells(self, draws: int, seed: int) -> list[Cells]:
         """What decisions come to in each draw, as `bayesian_bootstrap.drawn_cells`; the same for all metrics."""
         if (draws, seed) not in self._cells:
-            self._cells[draws, seed] = drawn_cells(self.table, draws, seed)
+            c = self.columns
+            self._cells[draws, seed] = drawn_cells(c["patient"], c["y_true"], c["decision"], c["repeat"], draws, seed)
         return self._cells[draws, seed]
 
     def auroc(self, draws: int, seed: int) -> Resampled:
         """The AUROC of pairs within folds, its draws with the spread that `interval` reports."""
-        return self.resampled(["auroc"], draws, seed)["auroc"].with_spread(_spread(self.table))
+        return self.resampled(["auroc"], draws, seed)["auroc"].with_spread(self._spread())
 
     def difference(self, other: Sample, metric: str, draws: int, seed: int) -> Resampled:
         """A metric less that of another run on the same draws of the same patients.
@@ -195,14 +222,12 @@ class Sample:
         one, two = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))
         if metric != "auroc" or not one[seats].equals(two[seats]):
             return paired
-        return paired.with_spread(_spread(one, two["prob"].to_numpy()))
+        return paired.with_spread(Sample(one)._spread(two["prob"].to_numpy()))
 
-
-def _spread(table: pd.DataFrame, other: np.ndarray | None = None) -> Spread | None:
-    """Of an AUROC, or of its difference from that of other scores of the same rows."""
-    _, patient = np.unique(table["patient_id"], return_inverse=True)
-    y, prob, repeat, fold = (table[c].to_numpy() for c in ("y_true", "prob", "repeat", "fold"))
-    return spread_of_pairs(patient, y, prob, repeat, fold, other)
+    def _spread(self, other: np.ndarray | None = None) -> Spread | None:
+        """Of an AUROC, or of its difference from that of other scores of the same rows."""
+        c = self.columns
+        return spread_of_pairs(c["patient"], c["y_true"], c["prob"], c["repeat"], c["fold"], other)
 
 
 @lru_cache(maxsize=8)

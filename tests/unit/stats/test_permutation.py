@@ -83,9 +83,10 @@ def test_where_nothing_is_to_be_found_p_values_are_uniform(kind):
 def test_the_rank_sums_are_the_aurocs_of_the_weighted_function():
     rng = np.random.default_rng(2)
     fold, score = np.sort(rng.integers(0, 4, 50)), rng.normal(size=50).round(1)
-    table = _sample(np.zeros(50), score, fold).table
     labels = (rng.random((6, 50)) < 0.4).astype(float)
-    assert _aurocs(table, labels) == pytest.approx([auroc(row, score, groups=fold) for row in labels])
+    assert _aurocs(score, np.zeros(50), fold, labels) == pytest.approx(
+        [auroc(row, score, groups=fold) for row in labels]
+    )
 
 
 def test_small_and_hopeless_samples():
