@@ -17,7 +17,7 @@ from scan2gene.commands.predict_exams import predict_exams, seen_roles
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash, write_json
-from scan2gene.core.rundir import damaged, exclusive, read_stamp
+from scan2gene.core.rundir import damaged, exclusive, read_stamp, read_study
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, for_run, is_leaky
 from scan2gene.core.study_cohort import Cohort
@@ -34,6 +34,7 @@ from scan2gene.core.text import listed
 from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, WEIGHT_COLUMNS, WEIGHTS, late_applied
 from scan2gene.privacy.pseudonyms import pseudonymiser
+from scan2gene.stages.job import model_versions
 
 SUMMARY_COLUMNS = (
     "run_id",
@@ -85,12 +86,12 @@ def apply(
             otherwise than in the run's scans, or the run has pseudonyms.
 
     Raises:
-        RunError: The run is not finished, was prepared by other code, or lacks what is asked for.
+        RunError: The run is not finished, was prepared by other versions of its steps, or lacks what is asked for.
         CohortError, ScanError: The scans cannot be sorted into exams at all.
     """
     run_dir = Path(run_dir)
     roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
-    settings = _with_weights(settings_of(run_dir), study)
+    settings = _with_weights(read_study(run_dir), study)
     split = _chosen_split(settings, split)
     runs, notes = _networks(settings, run)
     networks = {one.name: _folds(run_dir, one, split) for one in runs}
@@ -120,17 +121,6 @@ def apply(
         write_csv(out / "predictions.csv", predictions)
         _keep_features(out / "embeddings.parquet", seen)
     return Applied(out, predictions, _summary(predictions, run_dir, split), notes)
-
-
-def settings_of(run_dir: Path) -> Study:
-    """The study of a run directory.
-
-    Raises:
-        RunError: It is none.
-    """
-    if not (run_dir / "study.json").is_file():
-        raise RunError(f"{run_dir} is no run directory: it holds no study.json. Name one, such as runs/my-study.")
-    return Study.model_validate(json.loads((run_dir / "study.json").read_text(encoding="utf-8")))
 
 
 def _with_weights(settings: Study, file: str | Path | None) -> Study:
@@ -186,6 +176,11 @@ def _folds(run_dir: Path, one: Run, split: str) -> list[tuple[dict[str, Any], Pa
                 f"the network of {one.name}, {name}, in {run_dir} is not trained to its end or not whole. "
                 "Run the study to its end first."
             )
+        if stamp["models"] != model_versions(one):
+            raise RunError(
+                f"the network of {one.name}, {name}, in {run_dir} was trained with another version of its model, so it "
+                "would answer otherwise now. Use the version of scan2gene that made the run, or run the study again."
+            )
         fold = {"split": split, "repeat": int(repeat), "fold": int(number)}
         found.append((fold, run_dir / "experiments" / one.name / name))
     if not found:
@@ -199,8 +194,8 @@ def _store(run_dir: Path, view: Study, one: Run) -> Path:
     store = run_dir / "store" / recipe_hash(view.preprocess)
     if not (store / "manifest.csv").is_file():
         raise RunError(
-            f"{run_dir} was prepared by other preprocessing code than this version's, so new exams of {one.name} would "
-            "look otherwise than those of training. Use the version that made the run, or run the study again."
+            f"{run_dir} has no prepared exams by this version's steps, so new exams of {one.name} would look otherwise "
+            "than those of training. Use the version of scan2gene that made the run, or run the study again."
         )
     return store
 

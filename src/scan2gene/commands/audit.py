@@ -11,6 +11,7 @@ import pandas as pd
 
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
+from scan2gene.core.rundir import check_format
 from scan2gene.core.tables import EXTERNAL, PARTS, table_as_meant
 from scan2gene.core.text import listed
 from scan2gene.evaluate.leakage import FOLD, Check, Parts, one_person, patients_apart, shared_files, twin_images
@@ -43,6 +44,7 @@ def is_leak(line: str) -> bool:
 
 
 def _of_run(folder: Path) -> Iterator[str]:
+    check_format(folder)
     path = folder / "audit.json"
     if not path.exists():
         raise RunError(f"{folder} was not audited yet. First: scan2gene run STUDY -o {folder}")

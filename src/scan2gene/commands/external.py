@@ -11,9 +11,10 @@ import pandas as pd
 
 from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.ids import lost_ids
-from scan2gene.commands.apply import Applied, apply, settings_of
+from scan2gene.commands.apply import Applied, apply
 from scan2gene.core.errors import CohortError, RunError, StudyError
 from scan2gene.core.files import write_json, write_text
+from scan2gene.core.rundir import read_study
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXTERNAL, LABEL_COLUMNS, SPLIT_COLUMNS, read_csv, without_slices, write_csv
@@ -64,7 +65,7 @@ def external(
         RunError, StudyError, CohortError: As `apply` and `curate`, and where the two share no target.
     """
     run_dir, given = Path(run_dir), load_study(study)
-    settings = settings_of(run_dir)
+    settings = read_study(run_dir)
     if settings.cohort.pseudonyms or given.cohort.pseudonyms:
         raise RunError("external does not know pseudonyms yet, so it cannot tell patients of both cohorts apart.")
     targets = {n: t for n, t in settings.targets.items() if n in given.targets}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, ScanError
 from scan2gene.core.files import write_text
+from scan2gene.core.rundir import read_study
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXCLUSION_COLUMNS, read_csv
@@ -49,11 +49,7 @@ def qc(
         CohortError: As `curate`.
     """
     if source.is_dir():
-        if not (source / "study.json").exists():
-            raise RunError(
-                f"{source} is no run directory: it holds no study.json. Name a study file or a run directory."
-            )
-        study, out = Study.model_validate(json.loads((source / "study.json").read_text(encoding="utf-8"))), source
+        study, out = read_study(source), source
     else:
         study = load_study(source)
         out = out or Path("runs") / study.name

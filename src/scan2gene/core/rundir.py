@@ -2,6 +2,7 @@
 
 A stage is done when its stamp names the hash of the inputs it was made from and its
 outputs still have the size they were written with. Stamps are small JSON files in `stages/`.
+`format.json` says in which form the files of the directory are written.
 """
 
 from __future__ import annotations
@@ -12,13 +13,50 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from scan2gene import __version__
 from scan2gene.core.errors import RunError
-from scan2gene.core.files import value_hash, write_json
+from scan2gene.core.files import write_json
+from scan2gene.core.study import Study
+
+FORMAT = 1  # of a run directory; raised when an older one cannot be read or continued: files, columns, keys
 
 
-def stage_key(**inputs: Any) -> str:
-    """Hash of everything that a stage's outputs depend on."""
-    return value_hash(inputs)
+def check_format(out: Path) -> None:
+    """Refuse a run directory that was written in another form; a folder that is none passes.
+
+    Raises:
+        RunError: It has no format, or another one than `FORMAT`.
+    """
+    if not (out / "study.json").exists() and not (out / "stages").is_dir():
+        return
+    try:
+        found = json.loads((out / "format.json").read_text(encoding="utf-8"))["format"]
+    except (OSError, ValueError, KeyError, TypeError):  # before 0.2 there was none
+        found = "none"
+    if found != FORMAT:
+        raise RunError(
+            f"{out} was made by another version of scan2gene (run directory format {found}; this version reads "
+            f"{FORMAT}), so nothing in it is used. Repeat the run in a new directory: scan2gene run STUDY -o NEW."
+        )
+
+
+def read_study(out: Path) -> Study:
+    """The study of a run directory, as it ran.
+
+    Raises:
+        RunError: It is no run directory, or one of another format.
+    """
+    if not (out / "study.json").is_file():
+        raise RunError(f"{out} is no run directory: it holds no study.json. Name one, such as runs/my-study.")
+    check_format(out)
+    return Study.model_validate(json.loads((out / "study.json").read_text(encoding="utf-8")))
+
+
+def claim(out: Path) -> None:
+    """Check the format of a run directory, and write it into a new one."""
+    check_format(out)
+    if not (out / "format.json").exists():
+        write_json(out / "format.json", {"format": FORMAT})
 
 
 def is_done(out: Path, stage: str, key: str) -> bool:
@@ -44,7 +82,8 @@ def read_stamp(out: Path, stage: str) -> dict[str, Any] | None:
 def mark_done(out: Path, stage: str, key: str, outputs: Iterable[Path], **extra: Any) -> None:
     """Record that `stage` finished for the inputs behind `key`; `extra` is kept beside it."""
     sizes = {str(p.relative_to(out)): p.stat().st_size for p in outputs}
-    write_json(_stamp_path(out, stage), {"stage": stage, "key": key, "outputs": sizes, **extra})
+    stamp = {"stage": stage, "key": key, "outputs": sizes, "version": __version__}
+    write_json(_stamp_path(out, stage), stamp | extra)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError
+from scan2gene.core.rundir import check_format
 from scan2gene.core.tables import table_as_meant
 from scan2gene.core.text import clauses, listed
 from scan2gene.stats.resampling import PERSON
@@ -56,6 +57,7 @@ def read_scores(paths: Sequence[Path]) -> list[Scores]:
     """
     found: list[Scores] = []
     for path, name in zip(paths, _names(paths), strict=True):
+        check_format(path)
         file = path / "predictions.parquet" if path.is_dir() else path
         for run, table in _runs(name, _read(file, name)):
             found += _scores(run, name, table)

@@ -39,6 +39,7 @@ from scan2gene.imaging.sources import Source, find
 from scan2gene.imaging.stacks import stacks
 from scan2gene.imaging.tags import KEYWORDS, Header
 
+VERSION = 1  # of what `read_volume` gives; raised when the same files are read as other voxels or on another grid
 _BATCH, _CHUNK = 16, 512  # files a thread takes at once; files between two saves
 _THREADS = 4  # waiting for a disk or network share is what they overlap
 

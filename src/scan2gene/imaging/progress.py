@@ -12,7 +12,7 @@ from typing import Any
 from scan2gene.imaging.frame import Frame, kept_of
 from scan2gene.imaging.sources import Source
 
-_VERSION = 4  # of what is kept; another one is not read
+VERSION = 4  # of what is kept; another one is not read
 _KEPT = [name for name in Frame.__slots__ if name not in ("source", "header")]  # `header` repeats the file's header
 
 
@@ -46,10 +46,10 @@ class Progress:
         self._base = sqlite3.connect(path)
         self._base.execute("PRAGMA synchronous=OFF")  # a kill loses nothing, a power cut only this file
         (version,) = self._base.execute("PRAGMA user_version").fetchone()
-        if version not in (0, _VERSION):
+        if version not in (0, VERSION):
             raise sqlite3.DatabaseError
         self._base.execute("CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, size INT, mtime INT, found TEXT)")
-        self._base.execute(f"PRAGMA user_version={_VERSION}")
+        self._base.execute(f"PRAGMA user_version={VERSION}")
 
     def _begin_anew(self) -> None:
         self.remove()

@@ -17,6 +17,7 @@ from scan2gene.core.errors import StudyError
 from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
+VERSION = 1
 SMALLEST = 63  # below it nothing is left behind the last pooling
 POOLED = 6
 

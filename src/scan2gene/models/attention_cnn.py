@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.mil import GatedAttention
 
+VERSION = 1
 CHANNELS = (16, 32, 64, 64, 96)
 STRIDES = (1, 2, 2, 1, 1)
 

@@ -20,6 +20,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
+VERSION = 1
 # size -> blocks and channels of each stage
 SIZES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "atto": ((2, 2, 6, 2), (40, 80, 160, 320)),

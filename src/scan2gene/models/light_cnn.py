@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scan2gene.models.head import Network, RoleAwareHead
 
+VERSION = 1
 CHANNELS = (16, 32, 64, 64, 96)
 GROUPS = 8
 

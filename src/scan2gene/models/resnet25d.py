@@ -20,6 +20,7 @@ from scan2gene.models.input_map import mapped
 from scan2gene.models.mil import GatedAttention
 from scan2gene.models.resnet2d import add_trunk, run_trunk
 
+VERSION = 1
 POOLINGS = ("attention", "mean", "max")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
+VERSION = 1
 STAGE_CHANNELS = (64, 128, 256, 512)
 REDUCTION = 16
 

@@ -20,6 +20,7 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
 from scan2gene.models.head import Network, RoleAwareHead
 
+VERSION = 1
 STAGE_CHANNELS = (64, 128, 256, 512)
 
 

@@ -23,6 +23,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 
+VERSION = 1
 Size = tuple[int, int, int]
 PATCH: Size = (2, 4, 4)
 # size -> width of the first stage, blocks and heads of each

@@ -27,6 +27,7 @@ from scan2gene.models.input_map import mapped
 from scan2gene.models.mlstm import mlstm
 from scan2gene.models.patches import Grid, PatchEmbed2D, as_map, as_tokens, resized
 
+VERSION = 1
 SIZES = {"tiny": (192, 24), "small": (384, 24), "base": (768, 24)}  # width, blocks
 EXPANSION = 2
 HEADS = 4

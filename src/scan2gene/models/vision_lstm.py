@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.patches import PatchEmbed2D, as_map
 
+VERSION = 1
+
 
 class Block(nn.Module):
     """A bidirectional LSTM and a perceptron, each after a layer normalisation and around a shortcut."""

@@ -20,6 +20,7 @@ from scan2gene.models.head import Network, RoleAwareHead
 from scan2gene.models.input_map import mapped
 from scan2gene.models.patches import Grid, PatchEmbed2D, as_map, as_tokens, resized
 
+VERSION = 1
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}  # width, blocks, heads
 EPSILON = 1e-6
 

@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate, normalize, pad, scaled_dot_product_
 from scan2gene.core.errors import StudyError
 from scan2gene.models.head import Network, RoleAwareHead
 
+VERSION = 1
 Size = tuple[int, int, int]
 
 

@@ -25,7 +25,7 @@ from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.preprocess.threads import cpus
 
-FORMAT = 1  # of what is kept; to be raised when a measure changes
+VERSION = 1  # raised when a measure changes
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def of_training(run: Path, split: str, store: Path, roles: Mapping[str, Role], k
         RunError: No training exam is prepared.
     """
     files = [run / n for n in ("series.csv", "cohort.csv", "split.csv")]
-    key = value_hash([FORMAT, split, *map(file_hash, [*files, store / "manifest.csv"])])
+    key = value_hash([VERSION, split, *map(file_hash, [*files, store / "manifest.csv"])])
     name = "/".join([split, store.name, *sorted(roles)])
     entries = _entries(kept)
     if entries.get(name, {}).get("key") == key:

@@ -1,6 +1,7 @@
 """Preprocessing: one file per step, each a plain function (Volume, *, options) -> Volume.
 
-A step sees one exam and nothing else, so it cannot leak between patients.
+A step sees one exam and nothing else, so it cannot leak between patients. The VERSION of its file is
+part of a store's name (see `version_of`).
 """
 
 from __future__ import annotations

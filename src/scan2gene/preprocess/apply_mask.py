@@ -10,6 +10,8 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import like
 
+VERSION = 1
+
 
 def apply_mask(volume: Volume, *, mask: Volume, outside: Literal["minimum", "zero"] = "minimum") -> Volume:
     """Blank every voxel that a mask does not cover.

@@ -10,6 +10,8 @@ from scan2gene.core.volume import Volume
 from scan2gene.preprocess.remove_background import body
 from scan2gene.preprocess.resample import like
 
+VERSION = 1
+
 
 def body_crop(volume: Volume, *, reference: Volume | None = None, margin_voxels: int = 4) -> Volume:
     """Cut out the box around the body; air inside the box stays as it is.

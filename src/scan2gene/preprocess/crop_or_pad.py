@@ -12,6 +12,7 @@ from scan2gene.core.volume import Volume
 from scan2gene.preprocess.foreground import foreground
 from scan2gene.preprocess.notes import note
 
+VERSION = 1
 CUT_OFF = re.compile(r"crop_or_pad: (\d+\.\d+) % of the body cut off")
 
 

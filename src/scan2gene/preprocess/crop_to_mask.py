@@ -11,6 +11,8 @@ from scan2gene.core.geometry import bounding_box, checked_shape, cropped
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import like
 
+VERSION = 1
+
 
 def crop_to_mask(volume: Volume, *, mask: Volume, margin_voxels: int = 4, shape: Sequence[int] | None = None) -> Volume:
     """Cut the box around a mask out of a volume.

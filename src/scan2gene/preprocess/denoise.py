@@ -8,6 +8,8 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.geometry import to_sitk
 from scan2gene.core.volume import Volume
 
+VERSION = 1
+
 
 def denoise(
     volume: Volume, *, radius_voxels: float = 1.0, strength: float = 2.0, noise_std: float | None = None

@@ -10,6 +10,7 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.foreground import above_noise
 
+VERSION = 1
 Rule = Literal["foreground", "middle"]
 GROUPS = 3  # of the study's k-means
 DARK_PERCENTILE = 5.0  # of a slice's own pixels

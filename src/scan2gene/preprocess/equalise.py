@@ -7,6 +7,8 @@ import numpy as np
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.grey import histogram, looked_up
 
+VERSION = 1
+
 
 def equalise(volume: Volume, *, bins: int = 256, body: bool = False) -> Volume:
     """Spread grey values so that their histogram is as flat as it can be.

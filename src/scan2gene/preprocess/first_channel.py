@@ -6,6 +6,8 @@ import numpy as np
 
 from scan2gene.core.volume import Volume
 
+VERSION = 1
+
 
 def first_channel(volume: Volume) -> Volume:
     """Keep the first channel of an 8-bit RGB(A) volume; a grey volume passes unchanged.

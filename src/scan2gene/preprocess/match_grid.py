@@ -5,6 +5,8 @@ from __future__ import annotations
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import like
 
+VERSION = 1
+
 
 def match_grid(volume: Volume, *, reference: Volume) -> Volume:
     """Resample onto the grid of another volume, by their places in the patient.

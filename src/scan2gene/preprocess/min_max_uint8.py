@@ -5,6 +5,8 @@ from __future__ import annotations
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.grey import scaled_to_uint8
 
+VERSION = 1
+
 
 def min_max_uint8(volume: Volume) -> Volume:
     """Map the smallest voxel to 0 and the largest to 255, rounded to uint8.

@@ -12,6 +12,7 @@ from scan2gene.core.volume import Volume
 from scan2gene.preprocess.foreground import above_noise
 from scan2gene.preprocess.resample import like
 
+VERSION = 1
 SMALLEST = 8  # voxels along an axis that shrinking leaves
 CONTROL_POINTS = 4  # of the cubic field at the coarsest level, along each axis
 

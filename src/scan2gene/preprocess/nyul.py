@@ -14,6 +14,7 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.percentiles import percentiles_of
 
+VERSION = 1
 PERCENTILES = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 99.0)
 
 

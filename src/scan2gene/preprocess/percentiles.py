@@ -8,6 +8,8 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import like
 
+VERSION = 1
+
 
 def clip_percentile(volume: Volume, *, low: float = 0.5, high: float = 99.5, mask: Volume | None = None) -> Volume:
     """Raise the darkest and lower the brightest voxels to two percentiles.

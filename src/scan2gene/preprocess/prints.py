@@ -14,7 +14,7 @@ from scan2gene.imaging.nifti import read_nifti
 from scan2gene.imaging.twins import GRID, alike, candidates, print_of
 from scan2gene.preprocess.threads import cpus
 
-FORMAT = 1  # of prints; to be raised when they change
+VERSION = 1  # raised when prints are made or kept otherwise
 PAIR_COLUMNS = ("role", "one", "two", "likeness", "flip")
 
 
@@ -91,7 +91,7 @@ def _prints(store: Path, ready: pd.DataFrame, kept: Path) -> np.ndarray:
     known: dict[str, np.ndarray] = {}
     try:
         with np.load(kept, allow_pickle=False) as archive:
-            if int(archive["format"]) == FORMAT:
+            if int(archive["format"]) == VERSION:
                 known = dict(zip(archive["checksum"].tolist(), archive["prints"], strict=True))
     except (OSError, ValueError, KeyError):  # none yet, or damaged: made anew
         known = {}
@@ -106,5 +106,5 @@ def _prints(store: Path, ready: pd.DataFrame, kept: Path) -> np.ndarray:
     if set(ready["checksum"]) - set(known):
         kept.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(kept) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, format=FORMAT, checksum=ready["checksum"].to_numpy(str), prints=prints)
+            np.savez(stream, format=VERSION, checksum=ready["checksum"].to_numpy(str), prints=prints)
     return prints

@@ -6,28 +6,22 @@ then treated by the same picture, taken as it was before the step.
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from scan2gene.core.errors import Scan2GeneError, ScanError, StudyError
 from scan2gene.core.files import value_hash
-from scan2gene.core.section import Plugin, unknown_name
+from scan2gene.core.section import Plugin, unknown_name, version_of
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess import GEOMETRIC, STEPS
 
+VERSION = 1  # raised when `apply_recipe` does the same steps otherwise, or a store keeps volumes otherwise
 ROLE_OPTIONS = ("mask", "reference")
 NEED_NOISE = ("remove_background", "body_crop", "edge_slices", "n4")  # they tell the body from the noise of the air
-# Words of a message and the writing of tables move no voxel.
-_NO_VOXELS = tuple(
-    f"scan2gene.core.{name}" for name in ("errors", "console", "files", "tables", "study", "limits", "machine")
-) + tuple(f"scan2gene.imaging.{name}" for name in ("sequence", "progress"))
 
 
 def check_recipe(recipe: Sequence[Plugin], roles: Mapping[str, Role]) -> None:
@@ -163,38 +157,9 @@ def apply_recipe(
 
 
 def recipe_hash(recipe: Sequence[Plugin]) -> str:
-    """Hash of a step list: names, options, and the code that reads and that moves its voxels.
+    """Name of a recipe's store: hash of its steps with options and versions, and the versions of reading and this file.
 
-    Code of other steps does not count, so a new step renames no store.
+    Other steps do not count, so a new step renames no store.
     """
-    steps = [(s.name, s.options, _CODE[STEPS[s.name].__module__]) for s in recipe]
-    return value_hash([_CODE[read_volume.__module__], _CODE[__name__], steps])[:8]
-
-
-def _code(root: str) -> dict[str, str]:
-    """Source of a module and of all that it imports from scan2gene, by module."""
-    sources: dict[str, str] = {}
-    waiting = [root]
-    while waiting:
-        module = waiting.pop()
-        if module not in sources:
-            sources[module], imported = _source(module)
-            waiting += imported
-    return sources
-
-
-@cache
-def _source(module: str) -> tuple[str, list[str]]:
-    """Source of a module, and the modules of scan2gene it imports that can decide a voxel."""
-    source = inspect.getsource(importlib.import_module(module))
-    named = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("scan2gene."):
-            package = hasattr(importlib.import_module(str(node.module)), "__path__")
-            named += [f"{node.module}.{a.name}" for a in node.names] if package else [str(node.module)]
-    return source, [m for m in named if m not in _NO_VOXELS and importlib.util.find_spec(m)]
-
-
-# Read once: a file that is edited while a study runs must not rename that study's store.
-_CODE = {m: value_hash(_code(m)) for m in {step.__module__ for step in STEPS.values()} | {read_volume.__module__}}
-_CODE[__name__] = value_hash(inspect.getsource(apply_recipe))
+    steps = [(s.name, s.options, version_of(STEPS[s.name])) for s in recipe]
+    return value_hash([version_of(read_volume), VERSION, steps])[:8]

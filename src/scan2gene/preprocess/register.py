@@ -11,6 +11,7 @@ from scan2gene.core.geometry import LPS_TO_RAS, to_sitk
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.notes import note
 
+VERSION = 1
 LEVELS_MM = (6.0, 3.0, 1.5)  # voxels of the reference at each level; its own where they are larger
 BINS = 48  # of the joint histogram
 SHARE = 0.25  # of the voxels that a level looks at

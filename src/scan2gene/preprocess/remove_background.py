@@ -14,6 +14,7 @@ from scan2gene.preprocess.foreground import above_noise, filled
 from scan2gene.preprocess.grey import histogram
 from scan2gene.preprocess.resample import like
 
+VERSION = 1
 Keep = Literal["largest", "large"]
 LEVELS = 256  # grey levels that Otsu's threshold tells apart
 

@@ -6,6 +6,7 @@ from scan2gene.core.geometry import axis_map, reoriented
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import slice_axis
 
+VERSION = 1
 # By the patient's axis along which slices were stacked (right-left, front-back, up-down): every
 # slice as radiologists look at it, patient's right on the left, front or top up.
 AS_ACQUIRED = ("PIL", "LIP", "LPS")

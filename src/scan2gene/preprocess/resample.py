@@ -17,6 +17,7 @@ from scan2gene.preprocess.linear import resample_linear
 from scan2gene.preprocess.memory_order import slices_slowest
 from scan2gene.preprocess.spline import resample_spline
 
+VERSION = 1
 BYTES_PER_VOXEL = 12  # of a result: float32 with the copies on the way to it
 ROUNDING = 1e-4  # of a direction cosine; over a field of 300 mm it is 0.03 mm
 

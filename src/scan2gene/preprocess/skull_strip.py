@@ -17,6 +17,7 @@ from scan2gene.preprocess.notes import note
 from scan2gene.preprocess.remove_background import otsu
 from scan2gene.preprocess.resample import like, onto
 
+VERSION = 1
 Method = Literal["auto", "mask", "hd-bet", "synthstrip", "simple"]
 SIMPLE = "skull_strip: brain found by the simple built-in rule, not by a trained program: look at the pictures"
 WORK_MM = 2.0  # voxels of the simple rule; borders are no sharper than that anyway

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash
-from scan2gene.core.rundir import exclusive
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.rundir import check_format, exclusive, read_study
+from scan2gene.core.study import for_run
 from scan2gene.core.tables import read_csv
 from scan2gene.preprocess.recipe import recipe_hash
 from scan2gene.preprocess.store import MANIFEST_COLUMNS, is_whole
@@ -45,6 +42,7 @@ def verify_store(run_dir: Path, prune: bool = False) -> list[Finding]:
     Raises:
         RunError: There is no store, a manifest carries no checksums, or a run is under way.
     """
+    check_format(run_dir)
     folders = sorted(p for p in run_dir.glob("store/*") if p.is_dir())
     if not folders:
         raise RunError(f"there is no store in {run_dir}. `scan2gene preprocess STUDY -o {run_dir}` makes one.")
@@ -61,15 +59,15 @@ def verify_store(run_dir: Path, prune: bool = False) -> list[Finding]:
 def _wanted_stores(run_dir: Path) -> set[str] | None:
     """Names of the stores that the run's study asks for, None where that cannot be known."""
     try:
-        study = Study.model_validate(json.loads((run_dir / "study.json").read_text(encoding="utf-8")))
+        study = read_study(run_dir)
         return {recipe_hash(for_run(study, one).preprocess) for one in study.runs}
-    except (OSError, ValueError, KeyError, ValidationError):  # KeyError: a step of another version
+    except (RunError, ValueError, KeyError):  # no study, or a step of another version
         return None
 
 
 def _findings(folder: Path, wanted: set[str] | None) -> Iterator[Finding]:
     if wanted is not None and folder.name not in wanted:
-        yield Finding("stale", folder, "made by other steps, options or code than the study and this version have")
+        yield Finding("stale", folder, "made by other steps, options or versions than the study and this version have")
         return
     for path in sorted(folder.glob(".tmp-*")):
         yield Finding("unreferenced", path, "left by a run that was killed")

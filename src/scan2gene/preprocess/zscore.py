@@ -8,6 +8,8 @@ from scan2gene.core.errors import ScanError
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.percentiles import voxels_in
 
+VERSION = 1
+
 
 def zscore(volume: Volume, *, nonzero: bool = False, mask: Volume | None = None) -> Volume:
     """Subtract the mean and divide by the standard deviation of this one volume.

@@ -6,6 +6,8 @@ import numpy as np
 
 from scan2gene.core.volume import Volume
 
+VERSION = 1
+
 
 def zscore_slices(volume: Volume) -> Volume:
     """Subtract from each slice (along k) its mean and divide by its standard deviation.

@@ -10,6 +10,8 @@ import pandas as pd
 
 from scan2gene.stats.linear import column_scale, ridge_logistic, scaled
 
+VERSION = 1
+
 
 def fit_clinical(
     values: np.ndarray, targets: np.ndarray, *, columns: Sequence[str], strength: float = 1.0

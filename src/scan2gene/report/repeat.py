@@ -27,7 +27,8 @@ def reproduce(inputs: Inputs) -> dict[str, Any]:
     study, spent = inputs.study, costs(inputs)
     shown = settings(study, inputs.hide)
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
-    versions = {"Python": platform.python_version(), "scan2gene": __version__} | {p: _version(p) for p in PACKAGES}
+    made_by = ", ".join(sorted({s.get("version", "") for s in inputs.stamps} - {""})) or __version__
+    versions = {"Python": platform.python_version(), "scan2gene": made_by} | {p: _version(p) for p in PACKAGES}
     return {
         "called": _called(inputs),
         "repeatable": study.cohort.pseudonyms is None,

@@ -27,7 +27,7 @@ from scan2gene.report.flags import FLAGS, flag
 PAGE_BYTES = 10_000_000  # of all pictures; base64 adds a third, and the page stays below 15 MB
 TILE_BYTES = 16_000
 REASONS = ("motion", "wrong sequence", "incomplete", "artefact", "other")
-_KEPT = 2  # version of what is kept between two sheets
+VERSION = 2  # of what is kept between two sheets
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _looks(tiles: list[Tile], limit: int, kept: Path, hide: Callable[[str], str]
     """Pictures, or why there is none; made in parallel, as many volumes in memory as there are cores."""
 
     def work(tile: Tile) -> Look | str:
-        path = kept / f"{value_hash([_KEPT, tile.evidence(), tile.kind, limit])}.json"
+        path = kept / f"{value_hash([VERSION, tile.evidence(), tile.kind, limit])}.json"
         try:
             return _restored(path)
         except (OSError, ValueError, TypeError, KeyError):

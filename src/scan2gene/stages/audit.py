@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene import __version__
 from scan2gene.core.files import file_hash, write_json
-from scan2gene.core.rundir import stage_key
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.tables import (
     EMBEDDING_COLUMNS,
@@ -39,10 +37,9 @@ from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, th
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.underfit import learned
 from scan2gene.evaluate.verdict import Verdict, summary
-from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
+from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores, stage_key
 from scan2gene.stages.variants import VARIANTS, lesion_role
 
-FORMAT = 6  # to be raised when a rule or a figure changes
 FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json", "transfer.csv", "shift.csv")
 
 
@@ -52,7 +49,7 @@ def audit_run(job: Job) -> str:
                                     VARIANTS, "embeddings.parquet", "thresholds.json")]  # fmt: skip
     inputs += [store / "manifest.csv" for _, (_, store) in run_stores(job)]
     key = stage_key(
-        version=__version__, format=FORMAT, files=[file_hash(p) for p in inputs if p.exists()],
+        "audit", files=[file_hash(p) for p in inputs if p.exists()],
         draws=job.study.evaluate.bootstrap, seed=job.study.seed,
         study=[r.model_dump(mode="json") for r in job.study.runs],
         # not the files of histories, which have seconds

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from scan2gene import __version__
 from scan2gene.cohorts.curate import curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
 from scan2gene.cohorts.ids import lost_ids
@@ -19,18 +18,17 @@ from scan2gene.core.console import say
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash, value_hash, write_json, write_text
 from scan2gene.core.leakage import LEAKY, stamped
-from scan2gene.core.rundir import damaged, mark_done, read_stamp, stage_key
+from scan2gene.core.rundir import damaged, mark_done, read_stamp
 from scan2gene.core.study import Study, input_roles, is_leaky
 from scan2gene.core.study_cohort import label_files
 from scan2gene.core.study_file import study_text
-from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, write_csv
 from scan2gene.core.text import counted
 from scan2gene.evaluate.power_tables import power_table
 from scan2gene.imaging.index import copied_series, fingerprint, index
 from scan2gene.plan.choices import choose, left_open, with_choices
 from scan2gene.privacy.pseudonyms import Pseudonymiser, shown_study
-from scan2gene.stages.job import Job, ToDo
+from scan2gene.stages.job import Job, ToDo, stage_key
 
 _REASONS = 3  # of rejected series that are shown, the most frequent ones; series.csv has them all
 
@@ -38,7 +36,7 @@ _REASONS = 3  # of rejected series that are shown, the most frequent ones; serie
 def index_scans(job: Job) -> str:
     """Write series.csv; what a terminal shows of it."""
     scans = job.study.cohort.scans
-    key = stage_key(version=__version__, files=value_hash(fingerprint(scans)))
+    key = stage_key("index", files=value_hash(fingerprint(scans)))
     table = None
     if job.veil:
         if job.dry and not job.veil.index_path(key).exists():
@@ -46,7 +44,7 @@ def index_scans(job: Job) -> str:
         unfinished = job.veil.key.with_suffix(".progress")
         job.veil.read_index(key, lambda: index(scans, unfinished))
         table = job.veil.series()
-        key = stage_key(key=key, shown=value_hash(table.to_csv(index=False)))
+        key = stage_key("index", key=key, shown=value_hash(table.to_csv(index=False)))
     if not job.is_done("index", key):
         write_csv(job.out / "series.csv", index(scans, job.out / "series.progress") if table is None else table)
         job.done("index", key, [job.out / "series.csv"])
@@ -64,7 +62,7 @@ def curate_cohort(job: Job) -> str:
     named = [*label_files(rules), rules.exclude_file, rules.sequenced]
     sources = [*(Path(p) for p in named if p and Path(p).is_file()), *mutation_files(rules)]
     key = stage_key(
-        version=__version__,
+        "curate",
         series=file_hash(job.out / "series.csv"),
         # behind a veil, series.csv does not show all that is curated
         scans=(read_stamp(job.out, "index") or {}).get("key") if job.veil else None,
@@ -121,7 +119,7 @@ def plan_study(job: Job) -> str:
     path = job.out / "plan.json"
     study, cohort = job.study, job.out / "cohort.csv"
     key = stage_key(
-        version=__version__, open=left_open(study), cohort=file_hash(cohort), labels=file_hash(job.out / "labels.csv"),
+        "plan", open=left_open(study), cohort=file_hash(cohort), labels=file_hash(job.out / "labels.csv"),
         roles={n: r.model_dump(mode="json") for n, r in study.cohort.roles.items()}, inputs=input_roles(study),
         preprocess=[s.model_dump() for s in study.preprocess],
     )  # fmt: skip
@@ -138,16 +136,12 @@ def plan_study(job: Job) -> str:
     return f"chosen from the cohort: {', '.join(planned['chosen'])}" if planned["chosen"] else "the study sets all"
 
 
-def _unused(split: Split) -> set[str]:
-    """Keys of a split that say nothing: they came later, and splits made before them still hold."""
-    return {key for key, is_so in (("unit", split.unit == "patient"), ("external", not split.external)) if is_so}
-
-
 def split_patients(job: Job) -> str:
     """Write split.csv once, and what each part holds; a split is never changed silently."""
     key = stage_key(
+        "split",
         seed=job.study.seed,
-        splits=[s.model_dump(mode="json", exclude=_unused(s)) for s in job.study.splits],
+        splits=[s.model_dump(mode="json") for s in job.study.splits],
         cohort=file_hash(job.out / "cohort.csv"),
         labels=file_hash(job.out / "labels.csv"),
     )
@@ -157,8 +151,8 @@ def split_patients(job: Job) -> str:
         raise RunError(f"{path} is not as it was written. Restore it, or delete it to split anew.")
     if stamp and path.exists() and stamp["key"] != key:
         raise RunError(
-            f"{path} was made for another cohort, seed or list of splits, and a split is never changed silently. "
-            "Give another run directory with -o, or delete split.csv to split anew."
+            f"{path} was made for another cohort, seed, list of splits or by another version, and a split is never "
+            "changed silently. Give another run directory with -o, or delete split.csv to split anew."
         )
     if not job.is_done("split", key):
         cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
@@ -170,7 +164,7 @@ def split_patients(job: Job) -> str:
         job.done("split", key, files)
     table = job.table("split.csv", SPLIT_COLUMNS)
     counts, power = job.out / "split_table.csv", job.out / "power.csv"
-    told = stage_key(version=__version__, split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
+    told = stage_key("split_table", split=file_hash(path), labels=file_hash(job.out / "labels.csv"))
     if not job.is_done("split_table", told):  # its own stamp: counts can be made again, the split cannot
         targets = list(job.study.targets)
         made = class_table(table, job.table("labels.csv", LABEL_COLUMNS), targets)

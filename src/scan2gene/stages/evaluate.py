@@ -13,12 +13,11 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.core.files import file_hash, write_json
 from scan2gene.core.leakage import LEAKY, stamped
-from scan2gene.core.rundir import stage_key
 from scan2gene.core.started import started
 from scan2gene.core.study import Study, for_run, is_leaky, study_hash
 from scan2gene.core.tables import SPLIT_COLUMNS, harmless_table, without_slices, write_csv
 from scan2gene.privacy.pseudonyms import shown_study
-from scan2gene.stages.job import Job
+from scan2gene.stages.job import Job, stage_key
 
 if TYPE_CHECKING:
     from scan2gene.evaluate.evaluate import Evaluation
@@ -33,7 +32,7 @@ def evaluate_runs(job: Job) -> str:
     settings = job.study.evaluate
     starts = {(r.name, s.name): started(job.out, r.name, s.name) for r in job.study.runs for s in job.study.splits}
     key = stage_key(
-        version=__version__, predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
+        "evaluate", predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
         seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
         cohort=file_hash(job.out / "cohort.csv"), starts=[s.as_json() for s in starts.values()],
     )  # fmt: skip

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from scan2gene import __version__
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash
 from scan2gene.core.leakage import stamped
-from scan2gene.core.rundir import mark_done, stage_key
+from scan2gene.core.rundir import mark_done
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import write_csv
 from scan2gene.core.text import duration
-from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores
-
-FORMAT = 2  # to be raised when a method's maps change
+from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores, stage_key
 
 
 def explain_runs(job: Job) -> str:
@@ -46,7 +43,7 @@ def explain_runs(job: Job) -> str:
         return "no labelled test exam to explain"
     tables = [folder / n for n in ("maps.csv", "randomised.csv", "scores.csv")]
     fits = {str(f.relative_to(job.out)): [file_hash(f / t.name) for t in tables[:2]] for f in made}
-    key = stage_key(version=__version__, fits=fits, draws=job.study.evaluate.bootstrap, seed=job.study.seed)
+    key = stage_key("explain", fits=fits, draws=job.study.evaluate.bootstrap, seed=job.study.seed)
     if not job.is_done("explain", key):
         maps = pd.concat([read_maps(f / "maps.csv") for f in made], ignore_index=True)
         randomised = pd.concat([read_randomised(f / "randomised.csv") for f in made], ignore_index=True)
@@ -83,15 +80,13 @@ def _explain_fit(job: Job, work: tuple, rows: pd.DataFrame, mask: str | None, fo
     view = for_run(job.study, one)
     settings, stage = job.study.explain, str(folder.relative_to(job.out))
     slices = view.data.slices
-    fused = {"slices": slices.model_dump()} if slices else {}  # decides maps, and no fit
     wanted = stage_key(
-        version=__version__,
-        format=FORMAT,
+        "explain",
         fit=key,
         rows=rows.to_csv(),
         explain=settings.model_dump(),
         mask=mask,
-        **fused,
+        slices=slices and slices.model_dump(),  # how they are fused decides maps, and no fit
     )
     if job.is_done(stage, wanted):
         return

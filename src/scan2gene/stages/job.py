@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene import __version__
 from scan2gene.core.console import say
-from scan2gene.core.files import file_hash
+from scan2gene.core.files import file_hash, value_hash
 from scan2gene.core.outputs import output_names, output_values
-from scan2gene.core.rundir import is_done, mark_done, stage_key
+from scan2gene.core.rundir import is_done, mark_done
+from scan2gene.core.section import version_of
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidate, candidates, for_run, input_roles
 from scan2gene.core.study_cohort import Role
@@ -23,6 +23,12 @@ from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, read_csv
 from scan2gene.privacy.pseudonyms import Pseudonymiser
 
 FOLD = ["split", "repeat", "fold"]
+# Raised when a stage writes other files for the same inputs; it is then done again, and so is what reads those files.
+# "train" covers the loop, loss, sampling and augmentation; models and steps have a VERSION in their own file.
+VERSIONS = {
+    "index": 1, "curate": 1, "plan": 1, "split": 1, "split_table": 1, "preprocess": 1, "train": 1, "predict": 1,
+    "variants": 1, "embedding-map": 1, "evaluate": 1, "audit": 1, "explain": 1, "report": 1,
+}  # fmt: skip
 
 
 class ToDo(Exception):
@@ -67,6 +73,11 @@ class Job:
         return self.table("series.csv").set_index("series_id")["path"].to_dict()
 
 
+def stage_key(stage: str, **inputs: Any) -> str:
+    """Hash of a stage's version and of all else that its outputs depend on."""
+    return value_hash([stage, VERSIONS[stage], inputs])
+
+
 def stores(job: Job) -> list[tuple[Study, Path, dict[str, Role]]]:
     """Each different preprocessing once, those that a search tries too, with the roles that its runs read."""
     from scan2gene.preprocess.recipe import recipe_hash, roles_read
@@ -100,13 +111,13 @@ def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str]
         view = for_run(job.study, one)
         store = stores.get(one.name)
         images = file_hash(store / "manifest.csv") if store else None
-        weights = _weights_key(job.study, one)
+        weights, versions = _weights_key(job.study, one), model_versions(one)
         for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
-                version=__version__, **inputs, images=images, fold=fold, model=one.model.model_dump(), seed=view.seed,
-                data=_data_key(view), train=_train_key(view), targets=output_names(view),
-                roles=input_roles(view), search=one.search and one.search.model_dump(), **weights,
+                "train", **inputs, images=images, fold=fold, model=one.model.model_dump(), versions=versions,
+                seed=view.seed, data=_data_key(view), train=view.train.model_dump(), targets=output_names(view),
+                roles=input_roles(view), search=one.search and one.search.model_dump(), weights=weights,
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
             folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
@@ -115,32 +126,35 @@ def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str]
 
 def _data_key(view: Study) -> dict[str, Any]:
     """What a fit depends on of `data`; how its slices are fused afterwards is no part of it."""
-    values = view.data.model_dump()
-    slices = values.pop("slices")
-    if values["harmonise"] is None:  # came later: fits without it stay what they are
-        values.pop("harmonise")
-    return values if slices is None else {**values, "slices": slices["per_patient"]}
+    return view.data.model_dump() | {"slices": view.data.slices and view.data.slices.per_patient}
 
 
-def _train_key(view: Study) -> dict[str, Any]:
-    """The training settings; keys that came later and say nothing change no fit."""
-    unused = {k for k in ("site_sampling", "site_adversary") if not getattr(view.train, k)}
-    return view.train.model_dump(exclude=unused)
+def fusion_key(view: Study) -> list[dict[str, Any]]:
+    """How a run's slices are fused: it decides predictions, and no fit."""
+    return [way.model_dump() for way in view.data.slices.fusion] if view.data.slices else []
 
 
-def _weights_key(study: Study, one: Run) -> dict[str, Any]:
+def model_versions(one: Run) -> dict[str, int]:
+    """The version of a run's model, and of those that its search tries."""
+    from scan2gene.models import MODELS
+    from scan2gene.radiomics.clinical import CLASSICAL
+
+    names = {tried.model.name for tried in candidates(one, "model")}
+    return {name: version_of(CLASSICAL.get(name) or MODELS[name]) for name in names}
+
+
+def _weights_key(study: Study, one: Run) -> list[Any]:
     """What a run and each candidate of its search start from, by the hash of the file; nothing for random weights."""
-    from_files = [tried for tried in candidates(one, "weights") if tried.weights]
-    if not from_files:
-        return {}
-    from scan2gene.train.start import start_of
-
     told = []
-    for tried in from_files:
+    for tried in candidates(one, "weights"):
+        if not tried.weights:
+            continue
+        from scan2gene.train.start import start_of
+
         start = start_of(for_run(study, tried), tried)
         rules = tried.weights and tried.weights.model_dump(include={"freeze", "head", "channels"})
         told.append([start.sha256 if start else "", start.options if start else {}, rules])
-    return {"weights": told}
+    return told
 
 
 def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:

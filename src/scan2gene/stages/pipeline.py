@@ -17,11 +17,11 @@ from scan2gene.cohorts.pseudonymised import curate_pseudonymised
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import write_json
-from scan2gene.core.rundir import exclusive, sweep
+from scan2gene.core.rundir import check_format, claim, exclusive, sweep
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidates, for_run
 from scan2gene.core.study_file import load_study
-from scan2gene.core.study_runs import Run, Split
+from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration
 from scan2gene.privacy.pseudonyms import pseudonymiser, shown_study
 from scan2gene.stages import STAGES
@@ -92,6 +92,7 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study)
     out = Path(out) if out is not None else Path("runs") / study.name
+    check_format(out)
     told: dict[str, str] = {}
     first = ""
     job: Job | None = None
@@ -120,6 +121,7 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
         record: Write the study into it also where one is kept; the plan stage completes that.
     """
     out.mkdir(parents=True, exist_ok=True)
+    claim(out)
     veil = pseudonymiser(study, out)
     with exclusive(out), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
@@ -216,6 +218,7 @@ def join_search(study: Study | str | Path, out: str | Path | None = None, change
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study)
     out = Path(out) if out is not None else Path("runs") / study.name
+    check_format(out)
     job = Job(study, out, veil=pseudonymiser(study, out), dry=True)
     for name in ("index", "curate", "plan", "split", "preprocess"):
         try:
@@ -240,7 +243,6 @@ def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool, looks: b
     if (before["cohort"].get("pseudonyms") is None) != (now["cohort"]["pseudonyms"] is None):
         raise RunError(f"{out} was begun {'without' if now['cohort']['pseudonyms'] else 'with'} cohort.pseudonyms, and "
                        "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
-    before["splits"] = [Split.model_validate(s).model_dump(mode="json") for s in before.get("splits", [])]
     keys = ("seed", "cohort", "targets", *(["splits"] if splits else []))
     if looks:
         keys = ("cohort",)

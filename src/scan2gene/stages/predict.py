@@ -7,13 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene import __version__
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash
 from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
-from scan2gene.core.rundir import is_done, mark_done, stage_key
+from scan2gene.core.rundir import is_done, mark_done
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
@@ -22,11 +21,10 @@ from scan2gene.core.text import listed
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
-from scan2gene.stages.job import Job, folds, run_data
-from scan2gene.stages.variants import FORMAT, altered_fold, altered_key, write_variants
+from scan2gene.stages.job import VERSIONS, Job, folds, fusion_key, run_data, stage_key
+from scan2gene.stages.variants import altered_fold, write_variants
 
 MAP_STAGE = "embedding-map"
-MAP_FORMAT = 1  # to be raised when maps or agreement change
 
 
 def predict_runs(job: Job) -> str:
@@ -36,9 +34,9 @@ def predict_runs(job: Job) -> str:
     target, features = job.out / "predictions.parquet", job.out / "embeddings.parquet"
     work = list(folds(job))
     key = stage_key(
-        version=__version__, fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work],
-        predict=job.study.predict.model_dump(mode="json"), altered=FORMAT,
-        **_fusion_key(*(view for _, view, *_ in work)), **altered_key(*(view for _, view, *_ in work)),
+        "predict", fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work],
+        predict=job.study.predict.model_dump(mode="json"), altered=VERSIONS["variants"],
+        fusion=[fusion_key(view) for _, view, *_ in work],
     )  # fmt: skip
     if not job.is_done("predict", key):
         folders, altered = [], []
@@ -72,7 +70,7 @@ def _map_embeddings(job: Job, features: Path) -> None:
     inputs = {n: file_hash(p) for n, p in [("features", features), *((n, job.out / n) for n in names)]}
 
     def key(method: str) -> str:
-        return stage_key(version=__version__, format=MAP_FORMAT, method=method, seed=job.study.seed, **inputs)
+        return stage_key(MAP_STAGE, method=method, seed=job.study.seed, **inputs)
 
     if is_done(job.out, MAP_STAGE, key("UMAP")) or job.is_done(MAP_STAGE, key(preferred())):
         return
@@ -91,12 +89,6 @@ def _map_embeddings(job: Job, features: Path) -> None:
         say("", f"  embeddings mapped by {methods}{hint}")
 
 
-def _fusion_key(*views: Study) -> dict[str, Any]:
-    """How slices are fused, nothing where all runs see volumes: it decides predictions, and no fit."""
-    ways = [[f.model_dump() for f in v.data.slices.fusion] if v.data.slices else [] for v in views]
-    return {"fusion": ways} if any(ways) else {}
-
-
 def _predicted_fold(
     job: Job, one: Run, view: Study, fold: dict[str, Any], parts: dict[str, str], folder: Path, fit: str
 ) -> Path:
@@ -110,7 +102,7 @@ def _predicted_fold(
     classical = is_classical(one)
     slices = None if classical else view.data.slices
     variants = view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
-    key = stage_key(fit=fit, variants=variants, **_fusion_key(view))
+    key = stage_key("predict", fit=fit, variants=variants, fusion=fusion_key(view))
     if is_done(job.out, stage, key):
         return folder
     one = chosen_run(one, folder)

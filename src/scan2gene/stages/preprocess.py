@@ -8,10 +8,10 @@ import pandas as pd
 
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash
-from scan2gene.core.rundir import read_stamp, stage_key
+from scan2gene.core.rundir import read_stamp
 from scan2gene.core.section import Plugin
 from scan2gene.core.tables import read_csv, write_csv
-from scan2gene.stages.job import Job, stores
+from scan2gene.stages.job import Job, stage_key, stores
 
 CUT_WORTH_WARNING = 1.0  # per cent of a body
 CUT_EXAMS = 0.1  # share of the exams that may lose that much
@@ -31,8 +31,8 @@ def preprocess_exams(job: Job) -> str:
         steps = view.preprocess
         pictured = [step.name for step in steps if step.name in PICTURED]
         key = stage_key(
-            cohort=file_hash(job.out / "cohort.csv"), scans=index_stamp.get("key"), recipe=store.name,
-            roles={n: r.model_dump() for n, r in roles.items()}, **({"pictured": pictured} if pictured else {}),
+            "preprocess", cohort=file_hash(job.out / "cohort.csv"), scans=index_stamp.get("key"), recipe=store.name,
+            roles={n: r.model_dump() for n, r in roles.items()}, pictured=pictured,
         )  # fmt: skip
         stage = f"preprocess/{store.name}"
         if not job.is_done(stage, key):
@@ -61,8 +61,6 @@ def preprocess_exams(job: Job) -> str:
 
 def cut_off(manifest: pd.DataFrame, steps: Sequence[Plugin]) -> str:
     """A warning where the recipe's grid does not hold nine in ten bodies, else nothing."""
-    if "note" not in manifest:  # a store of an older version
-        return ""
     from scan2gene.preprocess.crop_or_pad import CUT_OFF
 
     share = manifest["note"].fillna("").str.extract(CUT_OFF.pattern)[0].astype(float).groupby(manifest["exam_id"]).max()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from scan2gene import __version__
 from scan2gene.core.files import file_hash, write_text
-from scan2gene.core.rundir import stage_key
 from scan2gene.core.text import file_size
 from scan2gene.privacy.pseudonyms import shown_study
-from scan2gene.stages.job import Job, run_stores
-
-FORMAT = 3  # to be raised when the page or what lies beside it changes
+from scan2gene.stages.job import Job, run_stores, stage_key
 
 
 def write_report(job: Job) -> str:
@@ -22,8 +18,7 @@ def write_report(job: Job) -> str:
                                                  "experiments/*/*/network.json", "experiments/*/augmentation.png")
                     for p in job.out.glob(pattern))  # fmt: skip
     key = stage_key(
-        version=__version__,
-        format=FORMAT,
+        "report",
         files={str(p.relative_to(job.out)): file_hash(p) for p in inputs},
         study=job.study.model_dump(mode="json"),
     )

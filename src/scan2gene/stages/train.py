@@ -18,7 +18,7 @@ from scan2gene.core.study import candidates, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SPLIT_COLUMNS, read_csv, write_csv
 from scan2gene.core.text import duration, number_text
-from scan2gene.stages.job import Job, folds, run_data
+from scan2gene.stages.job import Job, folds, model_versions, run_data
 
 FILES = ("best.pt", "model.json", "history.csv", "search.json", "weights.json", "network.json", "harmonise.json",
          "sampling.csv")  # fmt: skip
@@ -54,7 +54,7 @@ def train_runs(job: Job) -> str:
         _draw_augmentation(job, one, parts, fold, folder)
         cost = watch.stamp()
         files = [p for p in (folder / n for n in FILES) if p.exists()]
-        mark_done(job.out, stage, key, files, **cost)
+        mark_done(job.out, stage, key, files, models=model_versions(one), **cost)
         (folder / "last.pt").unlink(missing_ok=True)
         made += 1
         job.worked = True

@@ -10,20 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene import __version__
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
-from scan2gene.core.rundir import is_done, mark_done, stage_key
+from scan2gene.core.rundir import is_done, mark_done
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS, read_csv, write_parquet
-from scan2gene.stages.job import Job, run_data
+from scan2gene.stages.job import Job, fusion_key, run_data, stage_key
 
 VARIANTS = "variants.parquet"
-FORMAT = 2  # to be raised when a copy of a volume changes
-OF_SLICES = 2  # when one of slices does
 
 
 def lesion_role(study: Study) -> str | None:
@@ -43,12 +40,6 @@ def write_variants(job: Job, folders: Sequence[Path | None]) -> Path:
     joined = pd.concat([t for t in tables if len(t)] or [_none()], ignore_index=True)
     write_parquet(path, stamped(joined, job.study))
     return path
-
-
-def altered_key(*views: Study) -> dict[str, Any]:
-    """What altered copies of slices depend on beside the fit; nothing where all runs see volumes."""
-    ways = [v.data.slices.fusion[0].model_dump() if v.data.slices else None for v in views]
-    return {"of_slices": [OF_SLICES, ways]} if any(ways) else {}
 
 
 def _none() -> pd.DataFrame:
@@ -71,8 +62,8 @@ def altered_fold(
     stage = f"variants/{folder.relative_to(job.out / 'experiments')}"
     role = lesion_role(job.study)
     key = stage_key(
-        version=__version__, format=FORMAT, fit=fit, mask=role,
-        sides=[view.predict.swap_axis, *map(list, view.predict.swap_targets)], **altered_key(view),
+        "variants", fit=fit, mask=role, fusion=fusion_key(view)[:1],
+        sides=[view.predict.swap_axis, *map(list, view.predict.swap_targets)],
     )  # fmt: skip
     if is_done(job.out, stage, key):
         return folder

@@ -13,12 +13,14 @@ import torch
 from scan2gene.core.console import say
 from scan2gene.core.files import file_hash, value_hash, write_json
 from scan2gene.core.outputs import output_names, outputs
+from scan2gene.core.section import version_of
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv
 from scan2gene.core.text import duration
 from scan2gene.data.cohort import CohortTensors, load_cohort
 from scan2gene.data.slices import load_slices
+from scan2gene.models import MODELS
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
 from scan2gene.train.networks import left_right, load_network, with_sides
 from scan2gene.train.start import Start, start_of, started_network, told
@@ -94,6 +96,7 @@ def embeddings_key(store: Path, view: Study, run: Run) -> str:
     return value_hash(
         [
             VERSION,
+            version_of(MODELS[run.model.name]),
             run.model.name,
             options,
             start.sha256,

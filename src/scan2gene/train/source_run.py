@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from scan2gene.core.errors import CohortError, WeightsError
+from scan2gene.core.errors import CohortError, RunError, WeightsError
 from scan2gene.core.outputs import target_of
+from scan2gene.core.rundir import read_study
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, channels, for_run
 from scan2gene.core.study_runs import Run, Weights
@@ -64,12 +63,10 @@ def open_source(weights: Weights) -> SourceRun:
         WeightsError: No run directory, no such run, several fits and none named, or not finished.
     """
     out = Path(weights.run or "")
-    if not (out / "study.json").is_file():
-        raise WeightsError(f"weights.run: {out} is no run directory: it has no study.json")
     try:
-        study = Study.model_validate(json.loads((out / "study.json").read_text()))
-    except (ValueError, ValidationError):
-        raise WeightsError(f"weights.run: {out / 'study.json'} is of another version; run that study again") from None
+        study = read_study(out)
+    except RunError as error:
+        raise WeightsError(f"weights.run: {error}") from None
     runs = {r.name: r for r in study.runs}
     name = weights.name or (next(iter(runs)) if len(runs) == 1 else "")
     if name not in runs:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scan2gene.core.rundir import is_done, mark_done, read_stamp, stage_key, sweep
+from scan2gene import __version__
+from scan2gene.core.errors import RunError
+from scan2gene.core.rundir import FORMAT, check_format, claim, is_done, mark_done, read_stamp, sweep
 
 
 @pytest.fixture
@@ -16,7 +18,8 @@ def finished(tmp_path):
 
 def test_a_finished_stage_is_done(finished):
     assert is_done(finished, "index", "k1")
-    assert read_stamp(finished, "index") == {"stage": "index", "key": "k1", "outputs": {"series.csv": 1}, "seconds": 3}
+    stamp = {"stage": "index", "key": "k1", "outputs": {"series.csv": 1}, "version": __version__, "seconds": 3}
+    assert read_stamp(finished, "index") == stamp
 
 
 def test_a_stage_that_never_ran_is_not_done(finished):
@@ -64,10 +67,24 @@ def test_stages_of_two_runs_do_not_share_a_stamp(tmp_path):
     assert not is_done(tmp_path, "train", "k")
 
 
-def test_the_key_depends_on_names_and_values():
-    keys = {stage_key(a=1, b=2), stage_key(a=2, b=1), stage_key(a=1), stage_key(a=1, b=None)}
-    assert len(keys) == 4
-    assert stage_key(b=2, a=1) in keys
+def test_a_new_directory_gets_its_format_and_keeps_it(tmp_path):
+    claim(tmp_path)
+    (tmp_path / "study.json").write_text("{}")
+    claim(tmp_path)
+    check_format(tmp_path)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", f'{{"format": {FORMAT + 1}}}'])
+@pytest.mark.parametrize("sign", ["study.json", "stages/index.json"])
+def test_a_directory_of_another_format_is_refused_and_left_as_it_is(tmp_path, sign, text):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / sign).write_text("{}")
+    if text is not None:
+        (tmp_path / "format.json").write_text(text)
+    before = sorted(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+    with pytest.raises(RunError, match=r"another version of scan2gene .* scan2gene run STUDY -o NEW"):
+        claim(tmp_path)
+    assert sorted(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()) == before
 
 
 def test_half_written_files_of_a_killed_run_go_and_nothing_else(tmp_path):

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from scan2gene.core.errors import RunError, ScanError, StudyError
-from scan2gene.core.files import file_hash, value_hash
+from scan2gene.core.files import file_hash
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import read_csv
@@ -174,32 +174,27 @@ def test_the_recipes_hash_changes_with_every_option_and_the_order():
     assert recipe_hash(crop(8)) == recipe_hash(crop(8))
 
 
-def edited(monkeypatch, module: str, recipes: list[list[Plugin]]) -> list[bool]:
-    """Whether each recipe's hash changes when a line is added to a module's source."""
-    before = [recipe_hash(r) for r in recipes]
-    code = {m: dict(recipe._code(m)) for m in recipe._CODE if m != recipe.__name__}
-    assert any(module in sources for sources in code.values())
-    for step, sources in code.items():
-        if module in sources:
-            monkeypatch.setitem(recipe._CODE, step, value_hash(sources | {module: sources[module] + "# edited"}))
-    return [a != recipe_hash(r) for a, r in zip(before, recipes, strict=True)]
-
-
 @pytest.mark.parametrize(
     ("module", "changed"),
     [
-        ("scan2gene.preprocess.equalise", [True, False, False]),
-        ("scan2gene.preprocess.grey", [True, False, True]),  # both make histograms
-        ("scan2gene.preprocess.spline", [False, True, True]),
-        ("scan2gene.preprocess.components", [False, False, True]),
-        ("scan2gene.preprocess.nyul", [False, False, False]),
-        ("scan2gene.core.geometry", [True, True, True]),  # the readers use it
-        ("scan2gene.imaging.nifti", [True, True, True]),
+        ("preprocess.equalise", [True, False, False]),
+        ("preprocess.resample", [False, True, True]),
+        ("preprocess.nyul", [False, False, False]),
+        ("preprocess.recipe", [True, True, True]),
+        ("imaging.index", [True, True, True]),  # reading
     ],
 )
-def test_only_code_that_a_recipe_uses_renames_its_store(monkeypatch, module, changed):
-    recipes = [[Plugin(name=name)] for name in ("equalise", "resample", "remove_background")]
-    assert edited(monkeypatch, module, recipes) == changed
+def test_the_version_of_what_a_recipe_uses_renames_its_store_and_no_other(monkeypatch, module, changed):
+    recipes = [[Plugin(name=name) for name in names] for names in (["equalise"], ["resample"], ["zscore", "resample"])]
+    before = [recipe_hash(r) for r in recipes]
+    monkeypatch.setattr(sys.modules[f"scan2gene.{module}"], "VERSION", 99)
+    assert [a != recipe_hash(r) for a, r in zip(before, recipes, strict=True)] == changed
+
+
+def test_a_store_keeps_its_name_from_release_to_release():
+    """To be changed only where a VERSION was raised: every store of every user is made again then."""
+    steps = [Plugin(name="resample", options={"spacing_mm": [1, 1, 3]}), Plugin(name="zscore")]
+    assert recipe_hash(steps) == "d5ae0cf3"
 
 
 def test_a_changed_option_makes_new_files(cohort):
@@ -436,7 +431,7 @@ def test_an_exam_that_needs_too_much_memory_is_set_aside(cohort, monkeypatch):
 
     save(cohort.store.parent / "scans" / "P1" / "t1.nii", np.full((9, 9, 9), 7777) - np.eye(9)[:, :, None])
     monkeypatch.setitem(recipe.STEPS, "reorient", hungry)
-    monkeypatch.setitem(recipe._CODE, hungry.__module__, "hash")
+    monkeypatch.setattr(sys.modules[hungry.__module__], "VERSION", 1, raising=False)
     manifest = cohort.build([Plugin(name="reorient")]).set_index("patient_id")
     assert set(manifest.loc["P1", "reason"]) == {"MemoryError: "}
     assert set(manifest.loc[["P/2", "P3"], "status"]) == {"ok"}
