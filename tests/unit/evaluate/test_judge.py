@@ -215,18 +215,19 @@ def test_sides_of_three_patients_are_not_six():
     assert judge(replace(facts, fewest=6)).kind == "unproven"  # no copy without the lesion
 
 
-def test_of_null_cohorts_at_most_one_in_twenty_is_called_better_than_chance(monkeypatch):
+@pytest.mark.parametrize("cohorts", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_of_null_cohorts_at_most_one_in_twenty_is_called_better_than_chance(cohorts, monkeypatch):
     """Two networks are tried in each; the verdict is that of the better one."""
     monkeypatch.setattr("scan2gene.evaluate.audit.PERMUTATIONS", 399)
     monkeypatch.setattr("scan2gene.evaluate.audit.subgroups", lambda *_: iter(()))
     found = []
-    for seed in range(200):
+    for seed in range(cohorts):
         tables = _tables(seed, 36)  # what no network sees changes no P value, and takes time
         bare = replace(tables, series=tables.series[["series_id"]], cohort=tables.cohort.drop(columns="clinical:age"))
         found.append(_judged(bare).kind)
     lucky = sum(kind in ("better", "unproven", "shortcut") for kind in found)
-    assert lucky <= stats.binom.ppf(0.99, 200, 0.05)
-    assert found.count("chance") > 170
+    assert lucky <= stats.binom.ppf(0.99, cohorts, 0.05)
+    assert found.count("chance") > 0.85 * cohorts
 
 
 def test_a_planted_signal_is_better_and_one_in_the_scanner_is_a_shortcut():

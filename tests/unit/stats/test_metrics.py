@@ -91,7 +91,7 @@ def test_equals_scikit_learn(data):
 
 
 @given(n=st.integers(1, 30), folds=st.integers(1, 4), levels=st.integers(1, 30), seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_many_weightings_in_folds_equal_scikit_learn_one_by_one(n, folds, levels, seed):
     rng = np.random.default_rng(seed)
     y, prob, fold = rng.integers(0, 2, n).astype(float), rng.integers(0, levels, n) / levels, rng.integers(0, folds, n)
