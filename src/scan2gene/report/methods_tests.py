@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.tables import read_csv
-from scan2gene.core.text import counted, listed, number_text, percent
+from scan2gene.core.text import clauses, counted, listed, number_text, percent
 from scan2gene.evaluate.places import KINDS
+from scan2gene.report.audited import WHAT
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.looking import METHODS as MAPS
 from scan2gene.report.repeat import reproduce
@@ -33,18 +34,6 @@ MAP_CITES = {
     "integrated_gradients": "Sundararajan2017",
     "gradient_shap": "Erion2021",
     "occlusion": "Zeiler2014",
-}
-_ALTERED = {
-    "erased": "without the lesion",
-    "background": "without the lesion and the box around it",
-    "only_lesion": "with the lesion alone in one other scan",
-    "shifted": "moved by 3 %",
-    "noise": "with noise",
-    "resliced": "with blurred slices",
-    "every_second": "with every second slice alone",
-    "mirrored": "with left and right exchanged",
-    "only_border": "with the border alone around one other scan",
-    "only_outside": "with what lies outside every body alone",
 }
 
 
@@ -225,11 +214,11 @@ def audit(inputs: Inputs) -> Iterator[Statement]:
             "each network was held against them on the same patients.",
             "audit.json, shortcuts",
         )
-    copies = [words for k, words in _ALTERED.items() if k in kinds]
+    copies = [words for kind, words in WHAT.items() if kind != "network" and kind in kinds]
     if copies:
         yield Statement(
             "robustness",
-            f"Each network was also tested on altered copies of the scans: {listed(copies)}.",
+            f"Each network was also tested on altered copies of the scans: {clauses(copies)}.",
             "audit.json, shortcuts; variants.parquet",
         )
     places = [words for k, words in KINDS.items() if k in kinds]
