@@ -22,7 +22,7 @@ from scan2gene import __version__
 from scan2gene.core.files import write_json, write_text
 from scan2gene.report.results import METRIC_NAMES
 from scan2gene.stats.delong import delong_interval
-from scan2gene.stats.intervals import interval_of
+from scan2gene.stats.intervals import bca_interval
 from scan2gene.stats.metrics import PROPORTIONS
 from scan2gene.stats.resampling import Sample
 
@@ -89,7 +89,7 @@ def ends(table: pd.DataFrame, seed: int, folds: int) -> dict[str, tuple[float, f
     """Both ends by every method."""
     sample = Sample(table)
     reported, found = sample.interval("auroc", DRAWS, seed), sample.resampled(["auroc"], DRAWS, seed)["auroc"]
-    plain = interval_of(found, sample.fewest)
+    plain = bca_interval(found, sample.fewest)
     known: dict[str, Any] = {"reported": (reported.low, reported.high), "bca": (plain.low, plain.high)}
     known["percentile"] = tuple(np.nanquantile(found.draws, [0.025, 0.975]))
     if folds == 1:
@@ -167,7 +167,7 @@ def of_few(cell: dict[str, Any], cohorts: int) -> dict[str, float]:
         fewest = sample.fewest if metric in PROPORTIONS else 0
         values.append(reported.value)
         ours.append((reported.low, reported.high))
-        before = interval_of(sample.resampled([metric], DRAWS, seed)[metric], fewest)
+        before = bca_interval(sample.resampled([metric], DRAWS, seed)[metric], fewest)
         plain.append((before.low, before.high))
     low, high = np.array([o for o in ours if o[0] is not None], float).T
     known = np.array([p for p in plain if p[0] is not None], float).T

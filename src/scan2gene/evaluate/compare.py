@@ -12,9 +12,9 @@ import pandas as pd
 from scan2gene.core.text import estimate_text
 from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabilities
 from scan2gene.evaluate.score_table import Scores
-from scan2gene.stats.auroc_difference import apart_by_ends, perfect
+from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
 from scan2gene.stats.delong import delong_difference, delong_interval
-from scan2gene.stats.intervals import Estimate, interval_of, p_value
+from scan2gene.stats.intervals import Estimate, bca_interval, p_value
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS, p_chance
 from scan2gene.stats.resampling import PERSON, Sample
@@ -183,9 +183,9 @@ def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, s
     elif _same_order(first, second):
         estimate, p = Estimate(0.0, 0.0, 0.0, "both put the patients in the same order"), 1.0
     elif perfect(*(ends := [s.interval("auroc", draws, seed) for s in (first, second)])):
-        estimate, p = apart_by_ends(*ends)
+        estimate, p = difference_of_intervals(*ends)
     else:
-        estimate = interval_of(paired)
+        estimate = bca_interval(paired)
         p = None if estimate.low is None else p
     if _simple(first) and _simple(second):
         y, a = (first.table[c].to_numpy() for c in ("y_true", "prob"))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.stats.auroc_difference import apart_by_ends, perfect
-from scan2gene.stats.intervals import Estimate, interval_of, p_value
+from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
+from scan2gene.stats.intervals import Estimate, bca_interval, p_value
 from scan2gene.stats.metrics import METRICS
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.resampling import PERSON, Sample
@@ -79,11 +79,11 @@ def _difference(metric: str, one: Sample, two: Sample, draws: int, seed: int) ->
     if one.lacking:
         return {"difference": None, "low": None, "high": None, "p": None, "reason": one.lacking}
     paired = one.difference(two, metric, draws, seed)
-    estimate = interval_of(paired)
+    estimate = bca_interval(paired)
     p = None if estimate.value is None else p_value(paired)
     ends = [s.interval("auroc", draws, seed) for s in (one, two)] if metric == "auroc" else []
     if ends and perfect(*ends):
-        estimate, p = apart_by_ends(*ends)
+        estimate, p = difference_of_intervals(*ends)
     return {
         "difference": estimate.value,
         "low": estimate.low,

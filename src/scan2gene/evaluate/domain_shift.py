@@ -20,10 +20,10 @@ from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import listed, number_text, percent, quartiles
 from scan2gene.evaluate.baselines import STRENGTH, clinical_table, design, in_units, metadata_table
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.label_permutation import Part, shuffled_labels
+from scan2gene.stats.label_permutation import Part, permute_labels
 from scan2gene.stats.levels import ALPHA, MIN_GROUP_PATIENTS
 from scan2gene.stats.linear import ridge_logistic, ridge_scores
-from scan2gene.stats.proportions import as_independent, newcombe
+from scan2gene.stats.proportions import effective_counts, newcombe
 from scan2gene.stats.resampling import Sample
 
 FOLDS = 5  # in which a rule is learned and asked
@@ -133,7 +133,7 @@ def _label(split: Split, target: str, labels: pd.DataFrame, far: pd.Series) -> S
         f"{t['value'].sum():.0f} of {len(t)} {unit}positive ({percent(t['value'].mean())})"
         if len(t) else "no label is known" for t in groups
     )  # fmt: skip
-    near, far_counts = (as_independent(t) for t in groups)
+    near, far_counts = (effective_counts(t) for t in groups)
     known = all(len(t) for t in groups)
     estimate = newcombe(*far_counts, *near) if known else Estimate(None, reason="no label is known")
     people = (own.loc[~outside, "patient_id"].nunique(), own.loc[outside, "patient_id"].nunique())
@@ -195,7 +195,7 @@ def p_apart(table: pd.DataFrame, far: pd.Series, seed: int, exchanges: int = EXC
         seed: Of folds and exchanges.
         exchanges: How many.
 
-    Source: Ojala and Garriga 2010, by `shuffled_labels`, with ridge regression as the rule.
+    Source: Ojala and Garriga 2010, by `permute_labels`, with ridge regression as the rule.
     """
     group = far.reindex(table.index).to_numpy(bool)
     fold = _folds(group, min(FOLDS, int(min(group.sum(), (~group).sum()))), seed)
@@ -203,7 +203,7 @@ def p_apart(table: pd.DataFrame, far: pd.Series, seed: int, exchanges: int = EXC
     for k in np.unique(fold):
         learn, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         parts.append(Part(learn, test, *design(table.iloc[learn], table.iloc[test])))
-    return shuffled_labels(group.astype(float), fold, parts, ridge_scores, exchanges, seed).p
+    return permute_labels(group.astype(float), fold, parts, ridge_scores, exchanges, seed).p
 
 
 def told_apart(fits: Sequence[tuple[pd.DataFrame, pd.Series]], draws: int, seed: int) -> Estimate:

@@ -23,8 +23,8 @@ from scan2gene.evaluate.domain_shift import told_apart
 from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
 from scan2gene.evaluate.shortcuts import Figure
-from scan2gene.stats.auroc_difference import drop_of
-from scan2gene.stats.intervals import Estimate, interval_of, p_value
+from scan2gene.stats.auroc_difference import auroc_drop
+from scan2gene.stats.intervals import Estimate, bca_interval, p_value
 from scan2gene.stats.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.power import too_few
@@ -184,7 +184,7 @@ def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) 
     single = Sample(far.assign(repeat=number, fold=0))
     joint = rows[(rows["variant"] == ENSEMBLE) & (rows["part"] == EXTERNAL)]
     ensemble = Sample(joint if len(joint) else far.assign(repeat=0, fold=0).drop_duplicates(PERSON))
-    drop, p = drop_of(inside, single, draws, seed)
+    drop, p = auroc_drop(inside, single, draws, seed)
     decided = "decision" in rows and rows["decision"].notna().any()
     return Transfer(
         run=str(rows["run_id"].iloc[0]), split=split.name, target=str(rows["target"].iloc[0]),
@@ -211,7 +211,7 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
     drop, p = Estimate(None, reason=lacking), None
     if not lacking and min(inside.fewest, outside.fewest) >= 2:
         paired = replace(inside.auroc(draws, seed) - outside.auroc(draws, seed), bounds=(-1.0, 1.0))
-        drop, p = interval_of(paired), p_value(paired)
+        drop, p = bca_interval(paired), p_value(paired)
     elif not lacking:
         drop = Estimate(None, reason="a single patient in the rarer class shows no spread")
     found = _auroc(outside, draws, seed)

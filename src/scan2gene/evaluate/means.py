@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scan2gene.stats.intervals import Estimate, Resampled, bootstrap_counts, interval_of
+from scan2gene.stats.intervals import Estimate, Resampled, bca_interval, bootstrap_counts
 from scan2gene.stats.resampling import Sample
 
 MEAN_METRICS = ("auroc", "accuracy", "log_loss")
@@ -36,7 +36,7 @@ def mean_over_targets(samples: Mapping[str, Sample], draws: int, seed: int) -> d
     values, draws_of = (_means(samples, places, weights) for weights in (np.ones((1, len(everyone))), counts))
     # without values that leave out each patient there is no acceleration: bias-corrected, and linear in patients
     return {
-        m: interval_of(Resampled(float(values[m][0]), draws_of[m], np.zeros(1), bounds=_BOUNDS.get(m, (0.0, 1.0))))
+        m: bca_interval(Resampled(float(values[m][0]), draws_of[m], np.zeros(1), bounds=_BOUNDS.get(m, (0.0, 1.0))))
         for m in MEAN_METRICS
     }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.evaluate.evaluate import to_patients
-from scan2gene.stats.intervals import interval_of, resample
+from scan2gene.stats.intervals import bca_interval, resample
 from scan2gene.stats.resampling import Sample
 
 
@@ -52,7 +52,7 @@ def _difference(validation: Sample, test: Sample, draws: int, seed: int) -> dict
         resample(lambda w, s=s, at=at: s.statistic("auroc", w[..., at]), counts)  # type: ignore[misc]
         for s, at in zip((validation, test), places, strict=True)
     )
-    found = interval_of(first - second)
+    found = bca_interval(first - second)
     return {
         "validation": None if np.isnan(first.value) else first.value,
         "test": None if np.isnan(second.value) else second.value,

@@ -15,24 +15,24 @@ import pandas as pd
 
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
-from scan2gene.stats.bayesian_bootstrap import decided_draws
+from scan2gene.stats.bayesian_bootstrap import decision_draws
 from scan2gene.stats.calibration import (
     RECALIBRATIONS,
     brier_parts,
-    error_by_luck,
-    expected_error,
+    chance_calibration_error,
+    expected_calibration_error,
     logit,
     slope_and_intercept,
 )
 from scan2gene.stats.decision import (
     SET_CONFIDENCE,
-    conformal_cut,
     conformal_sets,
+    conformal_threshold,
     net_benefit,
     predictive_values,
     risk_coverage,
 )
-from scan2gene.stats.intervals import Estimate, bca
+from scan2gene.stats.intervals import Estimate, bootstrap_interval
 from scan2gene.stats.resampling import Sample
 
 PLACE = ("run_id", "split", "target")
@@ -167,11 +167,11 @@ def of_probabilities(
         seed: Of the probabilities' own luck.
     """
     parts, (slope, intercept) = brier_parts(y, prob), slope_and_intercept(y, prob, patient)
-    error, luck = expected_error(y, prob), error_by_luck(prob, patient, seed)
+    error, luck = expected_calibration_error(y, prob), chance_calibration_error(prob, patient, seed)
     return {
         "slope": slope,
         "intercept": intercept,
-        "brier": bca(_mean_of((prob - y) ** 2, patient, counts.shape[1]), counts),
+        "brier": bootstrap_interval(_mean_of((prob - y) ** 2, patient, counts.shape[1]), counts),
         "brier_reliability": Estimate(parts.reliability),
         "brier_resolution": Estimate(parts.resolution),
         "brier_uncertainty": Estimate(parts.uncertainty),
@@ -222,7 +222,7 @@ def _decision(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[dic
 
 def _values(place: Place, sample: Sample, prevalence: float, draws: int, seed: int) -> list[dict[str, Any]]:
     drawn = sample.resampled(["recall", "specificity"], draws, seed)
-    rates = [decided_draws(m, sample.drawn_cells(draws, seed)) for m in drawn]
+    rates = [decision_draws(m, sample.cell_draws(draws, seed)) for m in drawn]
     recall, specificity = (replace(d, draws=r) for d, r in zip(drawn.values(), rates, strict=True))
     found = predictive_values(recall, specificity, prevalence)
     base = {**place.key, "prevalence": prevalence}
@@ -246,7 +246,7 @@ def _conformal(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[di
     fits = small = 0
     for (repeat, fold), rows in table.groupby(["repeat", "fold"]):
         own = place.validation[(place.validation["repeat"] == repeat) & (place.validation["fold"] == fold)]
-        cut = conformal_cut(own["y_true"].to_numpy(float), own["prob"].to_numpy(float))
+        cut = conformal_threshold(own["y_true"].to_numpy(float), own["prob"].to_numpy(float))
         fits, small = fits + 1, small + (cut is None)
         positive[rows.index], negative[rows.index] = conformal_sets(rows["prob"].to_numpy(float), cut)
     y = table["y_true"].to_numpy(float)
@@ -259,7 +259,7 @@ def _conformal(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[di
         return [{**base, "figure": "all", "reason": why}]
     patients, groups = counts.shape[1], {"coverage": y >= 0, "coverage_positive": y == 1, "coverage_negative": y == 0}
     found = {
-        name: bca(_mean_of_some(holds, inside.astype(float), patient, patients), counts)
+        name: bootstrap_interval(_mean_of_some(holds, inside.astype(float), patient, patients), counts)
         for name, inside in groups.items()
     }
     sizes = {"one_class": positive ^ negative, "both_classes": positive & negative, "no_class": ~positive & ~negative}

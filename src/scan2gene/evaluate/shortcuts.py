@@ -15,8 +15,8 @@ import pandas as pd
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import difference_text, estimate_text, number_text, percent
 from scan2gene.evaluate.baselines import named_correctly
-from scan2gene.stats.auroc_difference import apart_by_ends, perfect
-from scan2gene.stats.intervals import Estimate, bootstrap_counts, interval_of, p_value, resample
+from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
+from scan2gene.stats.intervals import Estimate, bca_interval, bootstrap_counts, p_value, resample
 from scan2gene.stats.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
 from scan2gene.stats.permutation import p_chance
 from scan2gene.stats.resampling import PERSON, Sample
@@ -130,7 +130,7 @@ def against(figure: Figure, network: pd.DataFrame, other: pd.DataFrame, draws: i
     if (paired.draws == 0).all():
         return replace(figure, difference=Estimate(0.0, 0.0, 0.0, "both order the patients alike"), p_difference=1.0)
     ends = [s.interval("auroc", draws, seed) for s in (first, second)]
-    apart, p = apart_by_ends(*ends) if perfect(*ends) else (interval_of(paired), p_value(paired))
+    apart, p = difference_of_intervals(*ends) if perfect(*ends) else (bca_interval(paired), p_value(paired))
     return replace(figure, difference=apart, p_difference=p)
 
 
@@ -237,7 +237,7 @@ def _share(hits: np.ndarray, draws: int, seed: int, share: bool = True) -> Estim
     """Mean over patients with its interval; that of a share is exact where all are alike."""
     counts = bootstrap_counts(np.zeros(len(hits), int), draws, seed)
     found = resample(lambda w: (w @ hits) / w.sum(axis=-1), counts)
-    return interval_of(found, len(hits) if share else 0)
+    return bca_interval(found, len(hits) if share else 0)
 
 
 def baseline_told(figure: Figure, knows: str) -> str:

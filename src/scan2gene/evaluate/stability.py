@@ -11,7 +11,7 @@ import pandas as pd
 
 from scan2gene.stats.corrected_t_test import Corrected, corrected
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.label_permutation import Fit, Part, Shuffled, shuffled_labels
+from scan2gene.stats.label_permutation import Fit, LabelPermutation, Part, permute_labels
 from scan2gene.stats.power import patients_needed, power_of, too_few
 
 COLUMNS = (
@@ -115,9 +115,9 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shuffled(
     tested: pd.DataFrame, split: pd.DataFrame, features: Features | None, name: str, shuffles: int, seed: int
-) -> Shuffled:
-    def none(why: str) -> Shuffled:
-        return Shuffled(None, None, None, 0, why)
+) -> LabelPermutation:
+    def none(why: str) -> LabelPermutation:
+        return LabelPermutation(None, None, None, 0, why)
 
     if not shuffles:
         return none("shuffles were switched off (evaluate.shuffles: 0)")
@@ -144,4 +144,4 @@ def _shuffled(
     if not parts:
         return none("no fit has features of labelled training and test patients")
     site = about["site"].where(about["site"].notna(), None).astype(str).to_numpy()  # of unknown site: together
-    return shuffled_labels(about["y_true"].to_numpy(float), site, parts, features.fit, shuffles, seed)
+    return permute_labels(about["y_true"].to_numpy(float), site, parts, features.fit, shuffles, seed)

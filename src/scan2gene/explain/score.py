@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.stats.intervals import Estimate, bca, bootstrap_counts
+from scan2gene.stats.intervals import Estimate, bootstrap_counts, bootstrap_interval
 
 SCORE_COLUMNS = (
     "run_id", "split", "target", "method", "measure", "step", "value", "low", "high", "n", "reason",
@@ -105,4 +105,4 @@ def _ratio(table: pd.DataFrame, top: str, bottom: str | None, draws: int, seed: 
     if len(table) == 1:
         return Estimate(float(over[0] / under[0]), reason="one patient only, so there is no interval")
     counts = bootstrap_counts(np.zeros(len(table)), draws, seed)
-    return bca(lambda w: (w @ over) / (w @ under), counts)
+    return bootstrap_interval(lambda w: (w @ over) / (w @ under), counts)

@@ -26,7 +26,7 @@ from scan2gene.evaluate.verdict_words import slope_in_words
 from scan2gene.report import use_figures
 from scan2gene.report.inputs import Inputs, estimate_of, estimate_or_reason
 from scan2gene.report.tables import Table
-from scan2gene.stats.decision import NetBenefit, useful_between
+from scan2gene.stats.decision import NetBenefit, useful_range
 from scan2gene.stats.intervals import Estimate
 
 NAMES = {
@@ -168,7 +168,7 @@ def _curve(table: pd.DataFrame) -> NetBenefit:
 def _useful(table: pd.DataFrame) -> str:
     if table.empty:
         return ""
-    found = useful_between(_curve(table))
+    found = useful_range(_curve(table))
     if found is None:
         return "At no threshold is acting by it shown to be worth more than acting on everybody or on nobody."
     low, high = found

@@ -6,12 +6,12 @@ from statistics import NormalDist
 
 import numpy as np
 
-from scan2gene.stats.intervals import Estimate, Resampled, interval_of, p_value
+from scan2gene.stats.intervals import Estimate, Resampled, bca_interval, p_value
 from scan2gene.stats.levels import Z
 from scan2gene.stats.resampling import Sample
 
 
-def apart_by_ends(one: Estimate, two: Estimate) -> tuple[Estimate, float | None]:
+def difference_of_intervals(first: Estimate, second: Estimate) -> tuple[Estimate, float | None]:
     """Difference of two shares from their own intervals, and its two-sided P value.
 
     For where one is 1 or 0 in every draw: draws then know no spread of it, though its exact interval does, and the
@@ -19,29 +19,29 @@ def apart_by_ends(one: Estimate, two: Estimate) -> tuple[Estimate, float | None]
     widens the interval.
 
     Args:
-        one: With its 95 % interval.
-        two: The other.
+        first: With its 95 % interval.
+        second: The other.
 
     Source: Zou and Donner 2008, "Construction of confidence intervals about effect measures: a general approach";
     with exact ends of Clopper and Pearson 1934.
     """
-    ends = [end for e in (one, two) for end in (e.value, e.low, e.high)]
+    ends = [end for e in (first, second) for end in (e.value, e.low, e.high)]
     if any(end is None for end in ends):
-        return Estimate(None, reason=one.reason or two.reason), None
+        return Estimate(None, reason=first.reason or second.reason), None
     value, low, high, other, least, most = (float(end or 0) for end in ends)
-    apart = value - other
+    difference = value - other
     below, above = np.hypot(value - low, most - other), np.hypot(high - value, other - least)
-    reach = float(below if apart > 0 else above)
-    p = 1.0 if apart == 0 or not reach > 0 else 2 * NormalDist().cdf(-Z * abs(apart) / reach)
-    return Estimate(apart, max(-1.0, float(apart - below)), min(1.0, float(apart + above))), p
+    reach = float(below if difference > 0 else above)
+    p = 1.0 if difference == 0 or not reach > 0 else 2 * NormalDist().cdf(-Z * abs(difference) / reach)
+    return Estimate(difference, max(-1.0, float(difference - below)), min(1.0, float(difference + above))), p
 
 
-def perfect(one: Estimate, two: Estimate) -> bool:
+def perfect(first: Estimate, second: Estimate) -> bool:
     """Whether one of two AUROCs, and not both alike, is 1 or 0."""
-    return one.value != two.value and any(e.value in (0.0, 1.0) for e in (one, two))
+    return first.value != second.value and any(e.value in (0.0, 1.0) for e in (first, second))
 
 
-def drop_of(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[Estimate, float | None]:
+def auroc_drop(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[Estimate, float | None]:
     """AUROC of one set of patients less that of another, with its interval and two-sided P value.
 
     Both are drawn by themselves, so that the two are independent; the degrees of freedom are Welch's.
@@ -58,17 +58,17 @@ def drop_of(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[Est
         why = sample.lacking or ("" if sample.fewest > 1 else "a single patient in the rarer class shows no spread")
         if why:
             return Estimate(None, reason=f"{what}: {why}"), None
-    one, two = inside.auroc(draws, seed), outside.auroc(draws, seed + 1)
-    if np.isnan(one.value) or np.isnan(two.value):
+    first, second = inside.auroc(draws, seed), outside.auroc(draws, seed + 1)
+    if np.isnan(first.value) or np.isnan(second.value):
         return Estimate(None, reason="no fold has tested patients of both classes"), None
     ends = [sample.interval("auroc", draws, seed) for sample in (inside, outside)]
     if perfect(*ends):
-        return apart_by_ends(*ends)
-    spread = [float(np.nanvar(r.draws)) for r in (one, two)]
-    parts = sum(v**2 / r.freedom for v, r in zip(spread, (one, two), strict=True) if np.isfinite(r.freedom))
+        return difference_of_intervals(*ends)
+    spread = [float(np.nanvar(r.draws)) for r in (first, second)]
+    parts = sum(v**2 / r.freedom for v, r in zip(spread, (first, second), strict=True) if np.isfinite(r.freedom))
     freedom = sum(spread) ** 2 / parts if parts > 0 else np.inf
-    apart = Resampled(
-        one.value - two.value, one.draws - two.draws,
-        np.concatenate([one.left_out - two.value, one.value - two.left_out]), freedom, (-1.0, 1.0),
+    difference = Resampled(
+        first.value - second.value, first.draws - second.draws,
+        np.concatenate([first.left_out - second.value, first.value - second.left_out]), freedom, (-1.0, 1.0),
     )  # fmt: skip
-    return interval_of(apart), p_value(apart)
+    return bca_interval(difference), p_value(difference)

@@ -63,17 +63,17 @@ def spread_of_pairs(
         members = np.unique(patient[y_true == c])
         places[members] = np.arange(len(members))
     for number in np.unique(repeat):
-        weight, right, found = _of_repeat(parts, *(a[repeat == number] for a in (patient, y_true, scores, fold)))
+        weight, right, classes = _of_repeat(parts, *(a[repeat == number] for a in (patient, y_true, scores, fold)))
         area += right / weight if weight else np.nan
-        for (rows, sides), (columns, others) in found:
+        for (rows, sides), (columns, others) in classes:
             per_patient[rows] += sides * others.sum() / weight
             per_patient[columns] += others * sides.sum() / weight
             per_pair[np.ix_(places[rows], places[columns])] += np.outer(sides, others) / weight
     repeats = len(np.unique(repeat))
-    known = parts.variances()
-    if known is None:
+    components = parts.variances()
+    if components is None:
         return None
-    of_positive, of_negative, rest = known
+    of_positive, of_negative, rest = components
     is_positive = np.zeros(people, bool)
     is_positive[patient[y_true == 1]] = True
     squares = (per_patient / repeats) ** 2
@@ -110,7 +110,7 @@ def _of_repeat(
     parts: _Parts, patient: np.ndarray, y_true: np.ndarray, scores: np.ndarray, fold: np.ndarray
 ) -> tuple[float, float, list[tuple[Class, Class]]]:
     """Pairs of a repeat, those in the right order, and the positives and negatives of each of its folds."""
-    found, pairs, ordered = [], 0, 0.0
+    classes, pairs, ordered = [], 0, 0.0
     for name in np.unique(fold):
         positive, negative = (np.flatnonzero((fold == name) & (y_true == c)) for c in (1, 0))
         if len(positive) and len(negative):
@@ -118,10 +118,10 @@ def _of_repeat(
             right = first - others[0] if others else first
             rows, columns = (np.unique(patient[p], return_counts=True) for p in (positive, negative))
             parts.add(_by_patient(_by_patient(right, patient[positive]).T, patient[negative]).T)
-            found.append((rows, columns))
+            classes.append((rows, columns))
             pairs += right.size
             ordered += float(right.sum())
-    return float(pairs), ordered, found
+    return float(pairs), ordered, classes
 
 
 def _in_order(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
@@ -161,5 +161,5 @@ class _Parts:
         if not self.freedom[2]:
             return None
         rest = max(0.0, float(self.squares[2] / self.freedom[2]))
-        own = np.maximum((self.squares[:2] - self.freedom[:2] * rest) / self.sizes, 0)
-        return float(own[0]), float(own[1]), rest
+        of_class = np.maximum((self.squares[:2] - self.freedom[:2] * rest) / self.sizes, 0)
+        return float(of_class[0]), float(of_class[1]), rest

@@ -15,7 +15,7 @@ from scan2gene.stats.metrics import OF_DECISIONS
 Cells = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def drawn_cells(
+def cell_draws(
     patient: np.ndarray, y_true: np.ndarray, decision: np.ndarray, repeat: np.ndarray, draws: int, seed: int
 ) -> list[Cells]:
     """True positives, false positives, false and true negatives in each draw (draws,), by repeat.
@@ -45,7 +45,7 @@ def drawn_cells(
     kinds, sizes = np.unique(np.c_[shape, np.stack(columns, axis=1)], axis=0, return_counts=True)
     sums = rng.standard_gamma(kinds[:, 0] * sizes, (draws, len(kinds))) @ kinds[:, 1:]  # (draws, 4 per repeat)
     halves = rng.standard_gamma(0.5, (draws, 4))
-    found = []
+    cells = []
     for at, number in enumerate(repeats):
         sides = []
         for c in (1, 0):
@@ -56,10 +56,10 @@ def drawn_cells(
             sides.append(rows.sum() * right / (right + wrong))
             sides.append(rows.sum() - sides[-1])
         tp, fn, tn, fp = sides
-        found.append((tp, fp, fn, tn))
-    return found
+        cells.append((tp, fp, fn, tn))
+    return cells
 
 
-def decided_draws(metric: str, cells: list[Cells]) -> np.ndarray:
+def decision_draws(metric: str, cells: list[Cells]) -> np.ndarray:
     """A metric of `OF_DECISIONS` in each draw (draws,), the mean over repeats."""
     return np.mean([OF_DECISIONS[metric](*four) for four in cells], axis=0)

@@ -76,7 +76,7 @@ def _by_bin(y_true: Array, prob: Array) -> tuple[Array, Array, Array]:
     return n, np.bincount(place, prob) / n, np.bincount(place, y_true) / n
 
 
-def expected_error(y_true: Array, prob: Array) -> float:
+def expected_calibration_error(y_true: Array, prob: Array) -> float:
     """Expected calibration error: mean distance of probability and share of positives over the bins of `bins_of`.
 
     Source: Naeini, Cooper and Hauskrecht 2015; bins of equal size, Nixon et al. 2019.
@@ -85,7 +85,7 @@ def expected_error(y_true: Array, prob: Array) -> float:
     return float((n * np.abs(given - met)).sum() / n.sum())
 
 
-def error_by_luck(prob: Array, patient: Array, seed: int, draws: int = 400) -> tuple[float, float, float]:
+def chance_calibration_error(prob: Array, patient: Array, seed: int, draws: int = 400) -> tuple[float, float, float]:
     """Expected calibration error of perfect probabilities on as many patients: mean, and 95 % of the draws.
 
     The error is never 0 on finite data. Rows of a patient get the same luck.

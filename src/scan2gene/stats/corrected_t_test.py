@@ -42,19 +42,20 @@ def corrected(values: Sequence[float | None], test_share: float, null: float = 0
     Source: Nadeau and Bengio 2003, "Inference for the generalization error"; for repeated
     cross-validation, Bouckaert and Frank 2004.
     """
-    known = np.array([v for v in values if v is not None and not math.isnan(v)])
-    lost = len(values) - len(known)
+    defined = np.array([v for v in values if v is not None and not math.isnan(v)])
+    lost = len(values) - len(defined)
     if lost:
         many = f"{lost} of {len(values)} test parts have one class only"
         return Corrected(Estimate(None, reason=many), None, len(values))
-    if len(known) < MIN_FITS:
-        return Corrected(Estimate(None, reason=f"{len(known)} fits; at least {MIN_FITS} are needed"), None, len(known))
-    mean, spread = float(known.mean()), float(known.var(ddof=1))
+    if len(defined) < MIN_FITS:
+        few = f"{len(defined)} fits; at least {MIN_FITS} are needed"
+        return Corrected(Estimate(None, reason=few), None, len(defined))
+    mean, spread = float(defined.mean()), float(defined.var(ddof=1))
     if spread < 1e-18:
-        return Corrected(Estimate(mean, reason="all fits are alike; no spread to estimate"), None, len(known))
+        return Corrected(Estimate(mean, reason="all fits are alike; no spread to estimate"), None, len(defined))
     from scipy.special import stdtr, stdtrit
 
-    error, freedom = math.sqrt((1 / len(known) + test_share) * spread), len(known) - 1
+    error, freedom = math.sqrt((1 / len(defined) + test_share) * spread), len(defined) - 1
     reach = float(stdtrit(freedom, ENDS[1])) * error
     p = 2 * float(stdtr(freedom, -abs(mean - null) / error))
-    return Corrected(Estimate(mean, mean - reach, mean + reach), p, len(known))
+    return Corrected(Estimate(mean, mean - reach, mean + reach), p, len(defined))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scan2gene.stats.intervals import Estimate, Resampled, bca, middle_of
+from scan2gene.stats.intervals import Estimate, Resampled, bootstrap_interval, percentile_interval
 from scan2gene.stats.levels import ENDS
 
 THRESHOLDS = np.round(np.arange(0.02, 0.99, 0.02), 2)
@@ -57,7 +57,7 @@ def net_benefit(y_true: Array, prob: Array, weights: Array, thresholds: Array = 
     return NetBenefit(thresholds, gain.mean(axis=0), low, high, share - (1 - share) * odds)
 
 
-def useful_between(curve: NetBenefit) -> tuple[float, float] | None:
+def useful_range(curve: NetBenefit) -> tuple[float, float] | None:
     """The widest stretch of thresholds at which the model's interval lies above acting on all and on none.
 
     A single threshold is no stretch: with so many, one lies above by luck.
@@ -80,7 +80,7 @@ def predictive_values(recall: Resampled, specificity: Resampled, prevalence: flo
     """Positive and negative predictive value at a prevalence that is not the cohort's.
 
     Args:
-        recall: With its draws, such as those of `bayesian_bootstrap.drawn_cells`.
+        recall: With its draws, such as those of `bayesian_bootstrap.cell_draws`.
         specificity: On the same draws.
         prevalence: Of positives among those on whom it is to be used, in (0, 1).
 
@@ -92,8 +92,8 @@ def predictive_values(recall: Resampled, specificity: Resampled, prevalence: flo
     return right, spared
 
 
-def _through(one: Resampled, two: Resampled, rule: Callable[[Any, Any], Any]) -> Estimate:
-    return middle_of(float(rule(one.value, two.value)), np.asarray(rule(one.draws, two.draws)))
+def _through(first: Resampled, second: Resampled, rule: Callable[[Any, Any], Any]) -> Estimate:
+    return percentile_interval(float(rule(first.value, second.value)), np.asarray(rule(first.draws, second.draws)))
 
 
 def _share(these: Any, others: Any) -> Array:
@@ -125,7 +125,7 @@ def risk_coverage(wrong: Array, sureness: Array, counts: Array, place: Array) ->
     Source: El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017.
     """
     order = np.sort(sureness)[::-1]
-    found = []
+    points = []
     for coverage in COVERAGES:
         least = order[max(int(np.ceil(coverage * len(order) - 1e-9)), 1) - 1]
         kept = (sureness >= least).astype(float)
@@ -135,11 +135,11 @@ def risk_coverage(wrong: Array, sureness: Array, counts: Array, place: Array) ->
             with np.errstate(invalid="ignore", divide="ignore"):
                 return (w @ over) / (w @ under)
 
-        found.append(Kept(float(kept.mean()), int(kept.sum()), bca(error, counts)))
-    return found
+        points.append(Kept(float(kept.mean()), int(kept.sum()), bootstrap_interval(error, counts)))
+    return points
 
 
-def conformal_cut(y_true: Array, prob: Array, confidence: float = SET_CONFIDENCE) -> float | None:
+def conformal_threshold(y_true: Array, prob: Array, confidence: float = SET_CONFIDENCE) -> float | None:
     """How improbable a class may be and still be in the prediction set, from validation patients.
 
     Args:

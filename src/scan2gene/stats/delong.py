@@ -44,11 +44,11 @@ def delong(y_true: np.ndarray, scores: np.ndarray) -> DeLong:
     if not m or not n:
         return DeLong(np.full(len(scores), np.nan), np.full((len(scores), len(scores)), np.nan))
     ranks = rankdata(scores, axis=1)
-    own = np.empty_like(ranks)
+    within = np.empty_like(ranks)
     for group in (positive, ~positive):
-        own[:, group] = rankdata(scores[:, group], axis=1)
-    of_positive = (ranks - own)[:, positive] / n  # (K, m): share of negatives below each positive
-    of_negative = 1 - (ranks - own)[:, ~positive] / m  # (K, n): share of positives above each negative
+        within[:, group] = rankdata(scores[:, group], axis=1)
+    of_positive = (ranks - within)[:, positive] / n  # (K, m): share of negatives below each positive
+    of_negative = 1 - (ranks - within)[:, ~positive] / m  # (K, n): share of positives above each negative
     covariance = _covariance(of_positive) / m + _covariance(of_negative) / n
     return DeLong(of_positive.mean(axis=1), covariance)
 
@@ -67,12 +67,12 @@ def delong_interval(y_true: np.ndarray, score: np.ndarray) -> Estimate:
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
-def delong_difference(y_true: np.ndarray, one: np.ndarray, two: np.ndarray) -> tuple[Estimate, float | None]:
+def delong_difference(y_true: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[Estimate, float | None]:
     """AUROC of one score less that of another on the same patients: 95 % interval and two-sided P value.
 
     The P value is None where there is no spread to estimate, 1 where both order all pairs alike.
     """
-    found = delong(y_true, np.stack([one, two]))
+    found = delong(y_true, np.stack([first, second]))
     value = float(found.auroc[0] - found.auroc[1])
     if np.isnan(value):
         return Estimate(None, reason="both classes are needed"), None

@@ -13,7 +13,7 @@ from scan2gene.stats.levels import ENDS, Z
 from scan2gene.stats.linear import sigmoid
 
 SINGLE = "a single patient in the rarer class shows no spread"
-EXACT = 2_000  # patients, up to which each is left out in turn; of more, so many that stand for their neighbours
+MAX_JACKKNIFE = 2_000  # patients that are left out in turn; of more, so many that stand for their neighbours
 _CELLS = 250_000  # weights of draws or patients left out that are in memory at once
 MAX_UNDEFINED = 0.1  # a larger share of draws without a value makes the interval meaningless
 
@@ -64,20 +64,20 @@ def bootstrap_counts(strata: np.ndarray, draws: int, seed: int) -> np.ndarray:
     for stratum in np.unique(strata):
         members = np.flatnonzero(strata == stratum)
         size = len(members)
-        for rows in portions(draws, size, 8 * _CELLS):
+        for rows in chunks(draws, size, 8 * _CELLS):
             some = rows.stop - rows.start
             drawn = rng.integers(0, size, (some, size), dtype=np.int32) + (np.arange(some) * size)[:, None]
             counts[rows, members] = np.bincount(drawn.ravel(), minlength=some * size).reshape(some, size)
     return counts
 
 
-def portions(rows: int, columns: int, cells: int = _CELLS) -> list[slice]:
+def chunks(rows: int, columns: int, cells: int = _CELLS) -> list[slice]:
     """Rows of a wide matrix in parts of about so many cells."""
     step = max(1, cells // max(columns, 1))
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-def without_each(
+def jackknife(
     evaluate: Callable[[np.ndarray], np.ndarray], patients: int, order: np.ndarray | None = None
 ) -> np.ndarray:
     """A statistic without each patient, never holding a matrix of patients by patients.
@@ -85,24 +85,24 @@ def without_each(
     Args:
         evaluate: Weights (D, P) -> values (D,) or (D, M).
         patients: P.
-        order: (P,) patients in an order in which neighbours are alike. With more than `EXACT` patients only that many,
-            evenly spaced in it, are left out in turn, and each stands for those around it. What is made of
-            these values, an acceleration, is then below 0.01.
+        order: (P,) patients in an order in which neighbours are alike. Of more than `MAX_JACKKNIFE` patients only
+            that many, evenly spaced in it, are left out in turn, and each stands for those around it. The
+            acceleration that is computed from these values is then below 0.01.
 
     Returns:
         (P,) or (P, M).
     """
     order = np.arange(patients) if order is None else order
-    edges = np.linspace(0, patients, min(patients, EXACT) + 1).astype(int)
+    edges = np.linspace(0, patients, min(patients, MAX_JACKKNIFE) + 1).astype(int)
     left = order[(edges[:-1] + edges[1:]) // 2]
     parts = []
-    for rows in portions(len(left), patients):
+    for rows in chunks(len(left), patients):
         weights = np.ones((rows.stop - rows.start, patients))
         weights[np.arange(len(weights)), left[rows]] = 0
         parts.append(np.asarray(evaluate(weights), float))
-    found = np.concatenate(parts)
-    values = np.empty((patients, *found.shape[1:]))
-    values[order] = np.repeat(found, np.diff(edges), axis=0)
+    without = np.concatenate(parts)
+    values = np.empty((patients, *without.shape[1:]))
+    values[order] = np.repeat(without, np.diff(edges), axis=0)
     return values
 
 
@@ -128,10 +128,10 @@ class Resampled:
 
         Their variance is raised by the factor `spread.most` at most, and lowered to the share `spread.least` at most.
         """
-        own = float(np.nanvar(self.draws)) if spread else 0.0
-        if spread is None or not own > 0:
+        drawn = float(np.nanvar(self.draws)) if spread else 0.0
+        if spread is None or not drawn > 0:
             return self
-        factor = min(max(spread.variance / own, spread.least), spread.most) ** 0.5
+        factor = min(max(spread.variance / drawn, spread.least), spread.most) ** 0.5
         return replace(self, draws=self.value + factor * (self.draws - self.value), freedom=spread.freedom)
 
     def widened(self, strata: np.ndarray) -> Resampled:
@@ -167,21 +167,21 @@ def resample(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray) 
     """
     patients = counts.shape[1]
     value = float(np.asarray(statistic(np.ones(patients)), dtype=float))
-    parts = portions(len(counts), patients, 8 * _CELLS)
+    parts = chunks(len(counts), patients, 8 * _CELLS)
     draws = [np.asarray(statistic(counts[rows].astype(float)), float) for rows in parts]
-    return Resampled(value, np.concatenate(draws), without_each(statistic, patients))
+    return Resampled(value, np.concatenate(draws), jackknife(statistic, patients))
 
 
-def bca(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, fewest: int = 0) -> Estimate:
-    """Bias-corrected and accelerated bootstrap interval of a statistic: `interval_of` what `resample` gives."""
-    return interval_of(resample(statistic, counts), fewest)
+def bootstrap_interval(statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, fewest: int = 0) -> Estimate:
+    """Bias-corrected and accelerated bootstrap interval of a statistic: `bca_interval` what `resample` gives."""
+    return bca_interval(resample(statistic, counts), fewest)
 
 
-def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
+def bca_interval(resampled: Resampled, fewest: int = 0) -> Estimate:
     """Bias-corrected and accelerated bootstrap interval.
 
     Args:
-        found: From `resample`.
+        resampled: From `resample`.
         fewest: Patients of the rarer class, where the statistic is a share from 0 to 1. A share
             that is 1 (or 0) in every draw then gets the exact interval of so many successes
             (or failures) in so many trials, which is wider than that of all pairs or patients.
@@ -193,46 +193,46 @@ def interval_of(found: Resampled, fewest: int = 0) -> Estimate:
     quantiles where degrees of freedom are known, as Hesterberg 2015, "What teachers should know about
     the bootstrap".
     """
-    value, draws = found.value, _defined(found.draws)
-    none = without_spread(found, fewest)
+    value, draws = resampled.value, _defined(resampled.draws)
+    none = without_spread(resampled, fewest)
     if none is not None:
         return none
-    bias, acceleration = _corrections(found, draws)
+    bias, acceleration = _corrections(resampled, draws)
     normal = NormalDist()
     ends = []
-    for reach in (-_reach(found.freedom), _reach(found.freedom)):
+    for reach in (-_reach(resampled.freedom), _reach(resampled.freedom)):
         z = bias + reach
         ends.append(float(np.quantile(draws, normal.cdf(bias + z / (1 - acceleration * z)))))
-    low, high = (0.0, 1.0) if fewest else found.bounds  # draws that were widened may leave the range
+    low, high = (0.0, 1.0) if fewest else resampled.bounds  # draws that were widened may leave the range
     ends = [min(max(end, low), high) for end in ends]
     return Estimate(value, ends[0], ends[1])
 
 
-def logit_interval(found: Resampled, fewest: int, positives: int | None = None) -> Estimate:
+def logit_interval(resampled: Resampled, fewest: int, positives: int | None = None) -> Estimate:
     """Interval of a share on the logit scale, from the spread of its draws and Student's quantiles.
 
-    For average precision, which `interval_of` would place too high and make too narrow: one of few positives lies
+    For average precision, which `bca_interval` would place too high and make too narrow: one of few positives lies
     above that of many, since each positive counts itself among those found at its own cut, and draws of few patients
     scatter too little. So the interval stands about the value less what the median of the draws lies above it, the
     spread is raised by n / (n - 1), and the quantiles are those of n - 1 degrees of freedom, for the n patients of
     the rarer class. Half a patient is added to both sides of the share, so that draws at 0 or 1 have a logit.
 
     Args:
-        found: From `resample`.
+        resampled: From `resample`.
         fewest: Patients of the rarer class.
         positives: Positive patients, of whom it is a share; default: as many.
 
     Returns:
-        As `interval_of`; the value stays as it is.
+        As `bca_interval`; the value stays as it is.
 
     Source: Boyd, Eng and Page 2013, "Area under the precision-recall curve", for the scale; Cox 1970 for the half;
     Hesterberg 2015, "What teachers should know about the bootstrap", for spread and quantiles. How often it holds
     the truth is in `docs/results/coverage.md`.
     """
-    value, draws = found.value, _defined(found.draws)
+    value, draws = resampled.value, _defined(resampled.draws)
     if not np.isnan(value) and fewest < 2:
         return Estimate(value, reason=SINGLE)
-    none = without_spread(found, fewest)
+    none = without_spread(resampled, fewest)
     if none is not None:
         return none
 
@@ -249,7 +249,7 @@ def logit_interval(found: Resampled, fewest: int, positives: int | None = None) 
     return Estimate(value, low, high)
 
 
-def middle_of(value: float, draws: np.ndarray) -> Estimate:
+def percentile_interval(value: float, draws: np.ndarray) -> Estimate:
     """The middle 95 % of draws, stretched to the value; for draws that need no correction."""
     if np.isnan(value):
         return Estimate(None, reason="undefined on this test set")
@@ -257,12 +257,12 @@ def middle_of(value: float, draws: np.ndarray) -> Estimate:
     return Estimate(value, min(float(low), value), max(float(high), value))
 
 
-def without_spread(found: Resampled, fewest: int) -> Estimate | None:
-    """What is reported where draws show no spread, as `interval_of` says; None where they do."""
-    value, draws = found.value, _defined(found.draws)
+def without_spread(resampled: Resampled, fewest: int) -> Estimate | None:
+    """What is reported where draws show no spread, as `bca_interval` says; None where they do."""
+    value, draws = resampled.value, _defined(resampled.draws)
     if np.isnan(value):
         return Estimate(None, reason="undefined on this test set")
-    share = float(np.isnan(found.draws).mean())
+    share = float(np.isnan(resampled.draws).mean())
     if share > MAX_UNDEFINED:
         return Estimate(value, reason=f"undefined in {percent(share)} of the bootstrap draws")
     if draws[0] == draws[-1] == value and value in (0.0, 1.0) and fewest:
@@ -282,11 +282,11 @@ def _reach(freedom: float) -> float:
     return float(stdtrit(max(freedom, 1.0), ENDS[1]))
 
 
-def p_value(found: Resampled, null: float = 0.0) -> float | None:
+def p_value(resampled: Resampled, null: float = 0.0) -> float | None:
     """Two-sided P value: one less the coverage of the BCa interval that just reaches a value.
 
     Args:
-        found: From `resample`.
+        resampled: From `resample`.
         null: The value that is doubted.
 
     Returns:
@@ -295,18 +295,18 @@ def p_value(found: Resampled, null: float = 0.0) -> float | None:
 
     Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 16 on the achieved level.
     """
-    draws = _defined(found.draws)
-    if np.isnan(found.value) or len(draws) < (1 - MAX_UNDEFINED) * len(found.draws):
+    draws = _defined(resampled.draws)
+    if np.isnan(resampled.value) or len(draws) < (1 - MAX_UNDEFINED) * len(resampled.draws):
         return None
     if draws[0] == draws[-1]:
-        return 1.0 if draws[0] == found.value == null else None
+        return 1.0 if draws[0] == resampled.value == null else None
     if not draws[0] <= null <= draws[-1]:
         return min(1.0, 2 / len(draws))  # beyond every draw the corrections have nothing to go by
-    bias, acceleration = _corrections(found, draws)
+    bias, acceleration = _corrections(resampled, draws)
     normal = NormalDist()
     beyond = normal.inv_cdf(_share_below(draws, null)) - bias
-    z = beyond / (1 + acceleration * beyond) - bias  # solved for the tail, `interval_of` the other way round
-    tail = _tail(z, found.freedom) if 1 + acceleration * beyond > 0 else float(beyond > 0)
+    z = beyond / (1 + acceleration * beyond) - bias  # solved for the tail, `bca_interval` the other way round
+    tail = _tail(z, resampled.freedom) if 1 + acceleration * beyond > 0 else float(beyond > 0)
     return min(1.0, max(2 * min(tail, 1 - tail), 1 / len(draws)))
 
 
@@ -323,12 +323,12 @@ def _defined(draws: np.ndarray) -> np.ndarray:
     return np.sort(draws[~np.isnan(draws)])
 
 
-def _corrections(found: Resampled, draws: np.ndarray) -> tuple[float, float]:
+def _corrections(resampled: Resampled, draws: np.ndarray) -> tuple[float, float]:
     """Bias and acceleration; `draws` are the defined ones, sorted."""
-    pull = np.nanmean(found.left_out) - found.left_out[~np.isnan(found.left_out)]
+    pull = np.nanmean(resampled.left_out) - resampled.left_out[~np.isnan(resampled.left_out)]
     spread = float((pull**2).sum())
     acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
-    return NormalDist().inv_cdf(_share_below(draws, found.value)), acceleration
+    return NormalDist().inv_cdf(_share_below(draws, resampled.value)), acceleration
 
 
 def _share_below(draws: np.ndarray, value: float) -> float:

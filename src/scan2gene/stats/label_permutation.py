@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Shuffled:
+class LabelPermutation:
     """What the refitted pipeline reaches on true labels, the mean over shuffles, and the one-sided P value."""
 
     auroc: float | None
@@ -46,9 +46,9 @@ class Shuffled:
     reason: str = ""
 
 
-def shuffled_labels(
+def permute_labels(
     y_true: np.ndarray, site: np.ndarray, parts: Sequence[Part], fit: Fit, shuffles: int, seed: int
-) -> Shuffled:
+) -> LabelPermutation:
     """Refit on labels that were exchanged between patients of one site.
 
     Args:
@@ -69,7 +69,7 @@ def shuffled_labels(
     groups = [np.flatnonzero(site == s) for s in np.unique(site)]
     if not any(0 < y_true[g].sum() < len(g) for g in groups):
         why = "every site has patients of one class only, so there is nothing to shuffle within sites"
-        return Shuffled(None, None, None, 0, why)
+        return LabelPermutation(None, None, None, 0, why)
     rng = np.random.default_rng(seed)
     labels = np.tile(y_true.astype(float)[:, None], (1, shuffles + 1))  # (P, S + 1), the first is true
     for group in groups:
@@ -78,17 +78,18 @@ def shuffled_labels(
     pairs: dict[int, np.ndarray] = {}
     for part in parts:
         scores = fit(part.train_features, labels[part.train], part.test_features)
-        own = labels[part.test]
-        positives = own.sum(axis=0)
+        tested = labels[part.test]
+        positives = tested.sum(axis=0)
         ranks = rankdata(scores, axis=0)
-        right[part.repeat] = right.get(part.repeat, 0) + (ranks * own).sum(axis=0) - positives * (positives + 1) / 2
-        pairs[part.repeat] = pairs.get(part.repeat, 0) + positives * (len(own) - positives)
+        right[part.repeat] = right.get(part.repeat, 0) + (ranks * tested).sum(axis=0) - positives * (positives + 1) / 2
+        pairs[part.repeat] = pairs.get(part.repeat, 0) + positives * (len(tested) - positives)
     with np.errstate(invalid="ignore", divide="ignore"):
         aurocs = np.mean([right[r] / pairs[r] for r in right], axis=0)
     if np.isnan(aurocs[0]):
-        return Shuffled(None, None, None, 0, "no fold has test patients of both classes")
-    known = aurocs[1:][~np.isnan(aurocs[1:])]
-    if len(known) < shuffles / 2:
-        return Shuffled(float(aurocs[0]), None, None, len(known), "most shuffles leave no fold with both classes")
-    beyond = int((known >= aurocs[0] - 1e-12).sum())
-    return Shuffled(float(aurocs[0]), float(known.mean()), (beyond + 1) / (len(known) + 1), len(known))
+        return LabelPermutation(None, None, None, 0, "no fold has test patients of both classes")
+    defined = aurocs[1:][~np.isnan(aurocs[1:])]
+    if len(defined) < shuffles / 2:
+        why = "most shuffles leave no fold with both classes"
+        return LabelPermutation(float(aurocs[0]), None, None, len(defined), why)
+    beyond = int((defined >= aurocs[0] - 1e-12).sum())
+    return LabelPermutation(float(aurocs[0]), float(defined.mean()), (beyond + 1) / (len(defined) + 1), len(defined))

@@ -102,8 +102,8 @@ def metric_value(
     weights = np.ones(len(score)) if weights is None else np.asarray(weights, float)
     groups = np.zeros(len(score)) if groups is None else groups
     rows = weights.reshape(math.prod(weights.shape[:-1]), len(score))
-    found = weighted_metrics([metric], np.asarray(y_true), score, score, groups, rows)[metric]
-    return found.reshape(weights.shape[:-1])[()]
+    value = weighted_metrics([metric], np.asarray(y_true), score, score, groups, rows)[metric]
+    return value.reshape(weights.shape[:-1])[()]
 
 
 def auroc(y_true: Array, score: Array, weights: Array | None = None, groups: Array | None = None) -> Any:

@@ -32,7 +32,7 @@ def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) ->
 
     Source: Phipson and Smyth 2010, "Permutation P-values should never be zero".
     """
-    if sample.lacking or np.isnan(seen := float(sample.statistic("auroc"))):
+    if sample.lacking or np.isnan(observed := float(sample.statistic("auroc"))):
         return None
     patient, y, score, repeat, fold = (sample.columns[c] for c in ("patient", "y_true", "prob", "repeat", "fold"))
     sides, side = np.unique(sample.table["side"].fillna("").to_numpy(str), return_inverse=True)
@@ -48,7 +48,7 @@ def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) ->
         for members in strata:
             order[:, members] = rng.permuted(order[:, members], axis=1)
         values = _aurocs(score, repeat, fold, labels[order[:, patient], side])
-        far += int((~(np.abs(values - 0.5) < abs(seen - 0.5) - 1e-12)).sum())  # undefined ones count as far
+        far += int((~(np.abs(values - 0.5) < abs(observed - 0.5) - 1e-12)).sum())  # undefined ones count as far
         left -= some
     return (far + 1) / (permutations + 1)
 
@@ -74,9 +74,9 @@ def _aurocs(score: np.ndarray, repeat: np.ndarray, fold: np.ndarray, labels: np.
         right, pairs = np.zeros(len(labels)), np.zeros(len(labels))
         for name in np.unique(fold[repeat == number]):
             inside = np.flatnonzero((repeat == number) & (fold == name))
-            own = labels[:, inside]
-            positives = own.sum(axis=1)
-            right += own @ rankdata(score[inside]) - positives * (positives + 1) / 2
+            inside_labels = labels[:, inside]
+            positives = inside_labels.sum(axis=1)
+            right += inside_labels @ rankdata(score[inside]) - positives * (positives + 1) / 2
             pairs += positives * (len(inside) - positives)
         means.append(np.divide(right, pairs, out=np.full(len(labels), np.nan), where=pairs > 0))
     return np.mean(means, axis=0)

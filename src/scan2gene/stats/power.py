@@ -110,8 +110,8 @@ def patients_needed(auroc: float, prevalence: float) -> int | None:
 
     def enough(n: int) -> bool:
         positives = round(n * prevalence)
-        found = power_of(auroc, positives, n - positives)
-        return found is not None and found >= POWER
+        power = power_of(auroc, positives, n - positives)
+        return power is not None and power >= POWER
 
     if auroc == CHANCE or not 0 < prevalence < 1 or not enough(1_000_000):
         return None

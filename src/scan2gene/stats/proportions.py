@@ -9,7 +9,7 @@ from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.levels import CONFIDENCE, Z
 
 
-def as_independent(labels: pd.DataFrame) -> tuple[float, float]:
+def effective_counts(labels: pd.DataFrame) -> tuple[float, float]:
     """Positives and all, as if so many were independent: sides of a patient tell less than as many patients.
 
     Source: effective sample size by the ratio estimator's variance over patients, Rao and Scott 1992, "A simple method
@@ -33,15 +33,16 @@ def as_independent(labels: pd.DataFrame) -> tuple[float, float]:
     return share * whole, whole
 
 
-def newcombe(k_one: float, n_one: float, k_two: float, n_two: float) -> Estimate:
+def newcombe(k_first: float, n_first: float, k_second: float, n_second: float) -> Estimate:
     """Difference of two independent shares with a 95 % interval.
 
     Source: Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10.
     """
-    (one, low_one, high_one), (two, low_two, high_two) = (_wilson(k, n) for k, n in ((k_one, n_one), (k_two, n_two)))
-    value = one - two
-    low = value - float(np.hypot(one - low_one, high_two - two))
-    return Estimate(value, low, value + float(np.hypot(high_one - one, two - low_two)))
+    first, low_first, high_first = _wilson(k_first, n_first)
+    second, low_second, high_second = _wilson(k_second, n_second)
+    value = first - second
+    low = value - float(np.hypot(first - low_first, high_second - second))
+    return Estimate(value, low, value + float(np.hypot(high_first - first, second - low_second)))
 
 
 def _wilson(k: float, n: float) -> tuple[float, float, float]:

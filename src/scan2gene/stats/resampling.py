@@ -12,24 +12,24 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.stats.auroc_variance import spread_of_pairs
-from scan2gene.stats.bayesian_bootstrap import Cells, decided_draws, drawn_cells
+from scan2gene.stats.bayesian_bootstrap import Cells, cell_draws, decision_draws
 from scan2gene.stats.intervals import (
     SINGLE,
     Estimate,
     Resampled,
     Spread,
+    bca_interval,
     bootstrap_counts,
-    interval_of,
+    jackknife,
     logit_interval,
-    middle_of,
-    without_each,
+    percentile_interval,
     without_spread,
 )
 from scan2gene.stats.metrics import OF_DECISIONS, PROPORTIONS, weighted_metrics
 from scan2gene.stats.power import too_few
 
 PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
-TELLS_90 = 10  # negatives of a fold: among fewer, 90 % are all of them
+MIN_NEGATIVES = 10  # negatives of a fold: among fewer, 90 % are all of them
 _AT_ONCE = 250_000  # weights that a metric is asked for: more is no faster, and takes memory
 _THREADS = 2
 
@@ -138,7 +138,7 @@ class Sample:
             values = self.at_weights(metrics, weights)
             return np.stack([values[m] for m in metrics], axis=1)
 
-        return dict(zip(metrics, without_each(evaluate, len(order), order).T, strict=True))
+        return dict(zip(metrics, jackknife(evaluate, len(order), order).T, strict=True))
 
     def at_weights(self, metrics: Sequence[str], weights: np.ndarray) -> dict[str, np.ndarray]:
         """Metric -> (D,) at weights of patients (D, P), in the order of ids.
@@ -154,8 +154,8 @@ class Sample:
                 patient, y, fold = (columns[c][rows] for c in ("patient", "y_true", "fold"))
                 prob = columns["prob"][rows].astype(float)
                 decision = columns["decision"][rows].astype(float) if "decision" in columns else None
-                own = part if np.array_equal(patient, np.arange(part.shape[1])) else part.take(patient, axis=1)
-                values.append(weighted_metrics(metrics, y, prob, decision, fold, own))
+                of_rows = part if np.array_equal(patient, np.arange(part.shape[1])) else part.take(patient, axis=1)
+                values.append(weighted_metrics(metrics, y, prob, decision, fold, of_rows))
             return {m: np.mean([v[m] for v in values], axis=0) for m in metrics}
 
         parts = np.array_split(weights, max(1, min(len(weights), -(-weights.size // _AT_ONCE))))
@@ -170,28 +170,28 @@ class Sample:
 
         The draws of an AUROC are brought to the spread that `auroc_variance.spread_of_pairs` gives, or widened where
         there is none; average precision and sensitivity at a specificity have a `logit_interval`; metrics of decisions
-        the middle of `bayesian_bootstrap.drawn_cells`.
+        the middle of `bayesian_bootstrap.cell_draws`.
         """
-        found = self.resampled([metric], draws, seed)[metric]
+        result = self.resampled([metric], draws, seed)[metric]
         if metric == "auroc":
             if len(np.unique(self.columns["prob"])) == 1:
-                return Estimate(found.value, reason="all scores are equal")
+                return Estimate(result.value, reason="all scores are equal")
             if self.fewest < 2:
-                return Estimate(found.value, reason=SINGLE)
+                return Estimate(result.value, reason=SINGLE)
             spread = self._spread()
-            found = found.with_spread(spread) if spread else found.widened(self._strata)
-        if metric == "sensitivity_at_90_specificity" and self._fewest_negatives() < TELLS_90:
-            reason = f"fewer than {TELLS_90} negatives of a fold cannot show a specificity of 90 %"
-            return Estimate(found.value, reason=reason)
+            result = result.with_spread(spread) if spread else result.widened(self._strata)
+        if metric == "sensitivity_at_90_specificity" and self._fewest_negatives() < MIN_NEGATIVES:
+            reason = f"fewer than {MIN_NEGATIVES} negatives of a fold cannot show a specificity of 90 %"
+            return Estimate(result.value, reason=reason)
         if metric in ("average_precision", "sensitivity_at_90_specificity"):
             patient, y = self._first
-            return logit_interval(found, self.fewest, len(np.unique(patient[y == 1])))
+            return logit_interval(result, self.fewest, len(np.unique(patient[y == 1])))
         if metric in OF_DECISIONS:
-            none = without_spread(found, self.fewest if metric in PROPORTIONS else 0)
-            return none or middle_of(found.value, decided_draws(metric, self.drawn_cells(draws, seed)))
+            none = without_spread(result, self.fewest if metric in PROPORTIONS else 0)
+            return none or percentile_interval(result.value, decision_draws(metric, self.cell_draws(draws, seed)))
         if metric in ("brier", "log_loss"):
-            found = found.widened(self._strata)
-        return interval_of(found, self.fewest if metric in PROPORTIONS else 0)
+            result = result.widened(self._strata)
+        return bca_interval(result, self.fewest if metric in PROPORTIONS else 0)
 
     def _fewest_negatives(self) -> int:
         """Of a fold, on average over those that have positives, as scores are compared inside folds."""
@@ -199,11 +199,11 @@ class Sample:
         rows = rows[rows["sum"] > 0]
         return int((rows["size"] - rows["sum"]).mean()) if len(rows) else 0
 
-    def drawn_cells(self, draws: int, seed: int) -> list[Cells]:
-        """What decisions come to in each draw, as `bayesian_bootstrap.drawn_cells`; the same for all metrics."""
+    def cell_draws(self, draws: int, seed: int) -> list[Cells]:
+        """What decisions come to in each draw, as `bayesian_bootstrap.cell_draws`; the same for all metrics."""
         if (draws, seed) not in self._cells:
             c = self.columns
-            self._cells[draws, seed] = drawn_cells(c["patient"], c["y_true"], c["decision"], c["repeat"], draws, seed)
+            self._cells[draws, seed] = cell_draws(c["patient"], c["y_true"], c["decision"], c["repeat"], draws, seed)
         return self._cells[draws, seed]
 
     def auroc(self, draws: int, seed: int) -> Resampled:
@@ -219,10 +219,10 @@ class Sample:
         if metric in PROPORTIONS:
             paired = replace(paired, bounds=(-1.0, 1.0))
         seats = ["repeat", "fold", *PERSON]
-        one, two = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))
-        if metric != "auroc" or not one[seats].equals(two[seats]):
+        first, second = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))
+        if metric != "auroc" or not first[seats].equals(second[seats]):
             return paired
-        return paired.with_spread(Sample(one)._spread(two["prob"].to_numpy()))
+        return paired.with_spread(Sample(first)._spread(second["prob"].to_numpy()))
 
     def _spread(self, other: np.ndarray | None = None) -> Spread | None:
         """Of an AUROC, or of its difference from that of other scores of the same rows."""

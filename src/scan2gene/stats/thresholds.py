@@ -20,8 +20,8 @@ def g_mean_threshold(y_true: np.ndarray, prob: np.ndarray) -> float:
     cuts = np.concatenate([scores[:1], (scores[1:] + scores[:-1]) / 2])
     rates = []
     for truth in (1, 0):
-        own = np.sort(prob[y_true == truth])
-        rates.append((len(own) - np.searchsorted(own, cuts, "left")) / len(own))  # share at or above each cut
+        scores_of_class = np.sort(prob[y_true == truth])
+        rates.append(1 - np.searchsorted(scores_of_class, cuts, "left") / len(scores_of_class))  # at or above each cut
     tpr, fpr = rates
     quality = np.sqrt(tpr * (1 - fpr))
     best = np.flatnonzero(quality >= quality.max() - 1e-12)

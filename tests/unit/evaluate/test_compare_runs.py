@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from scan2gene.evaluate.compare_runs import COMPARED, compare_with_best, holm
-from scan2gene.stats.intervals import bootstrap_counts, interval_of, p_value, resample
+from scan2gene.stats.intervals import bca_interval, bootstrap_counts, p_value, resample
 from scan2gene.stats.levels import ALPHA
 from scan2gene.stats.metrics import METRICS, auroc
 from scan2gene.stats.resampling import Sample
@@ -26,7 +26,7 @@ def _sample(y: np.ndarray, score: np.ndarray, names: np.ndarray | None = None) -
 
 
 def _compared(samples: dict[str, Sample], draws: int = 500, metric: str = "auroc") -> pd.DataFrame:
-    found = {run: {metric: interval_of(s.resampled([metric], draws, 1)[metric])} for run, s in samples.items()}
+    found = {run: {metric: bca_interval(s.resampled([metric], draws, 1)[metric])} for run, s in samples.items()}
     return pd.DataFrame(compare_with_best(samples, found, draws, 1)).set_index("run_id")
 
 
@@ -38,11 +38,11 @@ def test_a_paired_difference_of_means_has_the_interval_and_p_value_of_the_t_test
     paired = resample(_mean(one), counts) - resample(_mean(two), counts)
     theirs = stats.ttest_rel(one, two)
     ends = theirs.confidence_interval(0.95)
-    ours = interval_of(paired)
+    ours = bca_interval(paired)
     assert (ours.low, ours.high) == pytest.approx((ends.low, ends.high), abs=0.01)
     assert p_value(paired) == pytest.approx(theirs.pvalue, abs=0.02)
     apart = resample(_mean(one), counts) - resample(_mean(two), bootstrap_counts(np.zeros(200), 20_000, seed=2))
-    width = interval_of(apart).high - interval_of(apart).low
+    width = bca_interval(apart).high - bca_interval(apart).low
     assert width > 4 * (ours.high - ours.low)  # unpaired draws would not see it
 
 
@@ -51,7 +51,7 @@ def test_p_is_one_less_the_coverage_of_the_interval_that_reaches_zero(seed):
     rng = np.random.default_rng(seed)
     values = rng.exponential(size=40) - rng.uniform(0.5, 1.4)
     found = resample(_mean(values), bootstrap_counts(np.zeros(40), 4000, seed))
-    estimate = interval_of(found)
+    estimate = bca_interval(found)
     for end in (estimate.low, estimate.high):
         assert p_value(found, end) == pytest.approx(0.05, abs=0.002)
     assert (p_value(found) < 0.05) == (not estimate.low <= 0 <= estimate.high)
@@ -80,7 +80,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says():
         one = _sample(y, 1.5 * y + shared + rng.normal(0, 0.5, 80))
         two = _sample(y, 1.0 * y + shared + rng.normal(0, 0.5, 80))
         first, second = (s.resampled(["auroc"], 400, trial)["auroc"] for s in (one, two))
-        estimate = interval_of(first - second)
+        estimate = bca_interval(first - second)
         covered += estimate.low <= truth <= estimate.high
     assert 0.90 <= covered / 200 <= 0.99
 
@@ -140,7 +140,7 @@ def test_what_cannot_be_compared_has_a_reason_and_counts():
     y = np.repeat([0, 1], 20)
     score = np.random.default_rng(12).normal(y)
     one, two = _sample(y, score), _sample(y[:20], score[:20] - 5)  # the second has negatives only
-    found = {r: {m: interval_of(s.resampled(METRICS, 200, 1)[m]) for m in COMPARED} for r, s in
+    found = {r: {m: bca_interval(s.resampled(METRICS, 200, 1)[m]) for m in COMPARED} for r, s in
              (("one", one), ("two", two))}  # fmt: skip
     row = next(r for r in compare_with_best({"one": one, "two": two}, found, 200, 1) if r["metric"] == "accuracy")
     assert (row["p"], row["difference"]) == (None, None)

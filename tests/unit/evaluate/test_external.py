@@ -24,7 +24,7 @@ from scan2gene.evaluate.evaluate import check_complete, evaluate
 from scan2gene.evaluate.external import Transfer
 from scan2gene.evaluate.shortcuts import Figure, named
 from scan2gene.evaluate.subgroups import subgroups
-from scan2gene.stats.auroc_difference import apart_by_ends, drop_of
+from scan2gene.stats.auroc_difference import auroc_drop, difference_of_intervals
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.proportions import newcombe
 from scan2gene.stats.resampling import Sample
@@ -149,7 +149,7 @@ def test_the_interval_of_a_drop_that_is_none_covers_zero():
                               "prob": norm.cdf(logit), "repeat": 0, "fold": np.arange(150) // 2 % 3})  # fmt: skip
         far = pd.concat([table[100:].assign(repeat=r, fold=0, prob=norm.cdf(logit[100:] + rng.normal(0, 0.3, 50)))
                          for r in range(3)])  # fmt: skip
-        drop, p = drop_of(Sample(table[:100]), Sample(far), 200, 1)
+        drop, p = auroc_drop(Sample(table[:100]), Sample(far), 200, 1)
         missed += not drop.low <= 0 <= drop.high
         assert (p < 0.05) == (not drop.low <= 0 <= drop.high) or abs(p - 0.05) < 0.03
     assert missed <= 8  # more are rarer than one in a hundred
@@ -170,7 +170,7 @@ def test_the_drop_of_independent_aurocs_agrees_with_delong():
         return above.mean(1).var(ddof=1) / (y == 1).sum() + above.mean(0).var(ddof=1) / (y == 0).sum()
 
     (one, y1, s1), (two, y2, s2) = sample(200, 1.5), sample(160, 0.5)
-    drop, p = drop_of(one, two, 4000, 1)
+    drop, p = auroc_drop(one, two, 4000, 1)
     value = roc_auc_score(y1, s1) - roc_auc_score(y2, s2)
     reach = 1.96 * np.sqrt(variance(y1, s1) + variance(y2, s2))
     assert drop.value == pytest.approx(value)
@@ -188,16 +188,16 @@ def test_a_perfect_auroc_is_not_known_without_error():
             samples.append(Sample(pd.DataFrame({
                 "repeat": 0, "fold": 0, "patient_id": [f"{tag}{n}" for n in range(30)], "side": "",
                 "y_true": y.astype(float), "prob": norm.cdf(2.5 * y + rng.normal(size=30))})))  # fmt: skip
-        p = drop_of(*samples, 200, 1)[1]
+        p = auroc_drop(*samples, 200, 1)[1]
         one = 1.0 in [s.auroc(200, 1).value for s in samples]
         seen += one
         lost += one and p is not None and p < 0.05
     assert seen > 12
     assert lost <= 1
-    found, p = apart_by_ends(Estimate(1.0, 0.8, 1.0), Estimate(0.6, 0.4, 0.75))
+    found, p = difference_of_intervals(Estimate(1.0, 0.8, 1.0), Estimate(0.6, 0.4, 0.75))
     assert (found.low, found.high) == pytest.approx((0.4 - np.hypot(0.2, 0.15), 0.4 + 0.2))
     assert p == pytest.approx(2 * norm.sf(norm.isf(0.025) * 0.4 / 0.25))
-    assert apart_by_ends(Estimate(1.0, 0.8, 1.0), Estimate(None, reason="one class"))[0].reason == "one class"
+    assert difference_of_intervals(Estimate(1.0, 0.8, 1.0), Estimate(None, reason="one class"))[0].reason == "one class"
 
 
 def test_a_word_of_few_patients_is_counted_and_not_named():

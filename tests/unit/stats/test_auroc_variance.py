@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from scan2gene.stats.auroc_variance import spread_of_pairs
 from scan2gene.stats.delong import delong
-from scan2gene.stats.intervals import interval_of, p_value
+from scan2gene.stats.intervals import bca_interval, p_value
 from scan2gene.stats.resampling import Sample
 
 
@@ -78,7 +78,7 @@ def test_the_variance_of_a_difference_is_that_of_new_cohorts_and_its_p_value_fit
     # not narrower than the patients' draws: of nearly equal runs the estimate may be next to nothing by luck
     assert np.var(found.draws) >= np.var(plain[0] - plain[1]) * (1 - 1e-9)
     assert np.var(found.draws) >= known[-1] * (1 - 1e-9)
-    ends = interval_of(found)
+    ends = bca_interval(found)
     assert [p_value(found, end) for end in (ends.low, ends.high)] == pytest.approx([0.05, 0.05], abs=0.003)
 
 

@@ -13,8 +13,8 @@ from sklearn.metrics import brier_score_loss
 from scan2gene.stats.calibration import (
     RECALIBRATIONS,
     brier_parts,
-    error_by_luck,
-    expected_error,
+    chance_calibration_error,
+    expected_calibration_error,
     fit_isotonic,
     fit_platt,
     fit_temperature,
@@ -82,12 +82,12 @@ def test_the_calibration_error_of_right_probabilities_is_what_luck_makes_it():
     errors = []
     for seed in range(100):
         y, prob = _drawn(150, seed)
-        errors.append(expected_error(y, prob))
-    mean, low, high = error_by_luck(prob, np.arange(150), seed=1)
+        errors.append(expected_calibration_error(y, prob))
+    mean, low, high = chance_calibration_error(prob, np.arange(150), seed=1)
     assert np.mean(errors) == pytest.approx(mean, rel=0.1)
     assert low < mean < high
     y, prob = _drawn(150, 1, stretch=4.0)
-    assert expected_error(y, prob) > error_by_luck(prob, np.arange(150), seed=1)[2]
+    assert expected_calibration_error(y, prob) > chance_calibration_error(prob, np.arange(150), seed=1)[2]
 
 
 def test_recalibrations_are_scikit_learns_and_scipys():
@@ -108,7 +108,7 @@ def test_recalibrations_are_scikit_learns_and_scipys():
 def test_what_is_mended_on_some_is_better_on_others(method):
     y, prob = _drawn(800, 5, stretch=3.0)
     mended = RECALIBRATIONS[method](y[:400], prob[:400])(prob[400:])
-    assert expected_error(y[400:], mended) < expected_error(y[400:], prob[400:]) / 1.5
+    assert expected_calibration_error(y[400:], mended) < expected_calibration_error(y[400:], prob[400:]) / 1.5
     assert brier_score_loss(y[400:], mended) < brier_score_loss(y[400:], prob[400:])
     assert ((mended >= 0) & (mended <= 1)).all()
 

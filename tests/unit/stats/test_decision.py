@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from scan2gene.stats.decision import (
-    conformal_cut,
     conformal_sets,
+    conformal_threshold,
     net_benefit,
     predictive_values,
     risk_coverage,
-    useful_between,
+    useful_range,
 )
 from scan2gene.stats.intervals import bootstrap_counts, resample
 from scan2gene.stats.metrics import metric_value
@@ -36,11 +36,11 @@ def test_net_benefit_is_counted_by_hand():
 def test_right_probabilities_are_useful_and_noise_is_not():
     y, prob = _drawn(800, 1)
     counts = bootstrap_counts(y, 300, 0)
-    useful = useful_between(net_benefit(y, prob, counts))
+    useful = useful_range(net_benefit(y, prob, counts))
     assert useful[0] < 0.2
     assert useful[1] > 0.7
     noise = np.random.default_rng(2).random(800)
-    assert useful_between(net_benefit(y, noise, counts)) is None
+    assert useful_range(net_benefit(y, noise, counts)) is None
 
 
 def test_predictive_values_at_the_cohorts_own_prevalence_are_precision_and_its_twin():
@@ -75,7 +75,7 @@ def test_sets_hold_the_class_as_often_as_they_say():
     held, sizes = [], []
     for seed in range(300):
         y, prob = _drawn(60, seed)
-        positive, negative = conformal_sets(prob[30:], conformal_cut(y[:30], prob[:30]))
+        positive, negative = conformal_sets(prob[30:], conformal_threshold(y[:30], prob[:30]))
         held += np.where(y[30:] == 1, positive, negative).tolist()
         sizes += (positive.astype(int) + negative).tolist()
     assert 0.89 <= np.mean(held) <= 0.95  # exact: between 0.9 and 0.9 + 1 / 31
@@ -84,6 +84,6 @@ def test_sets_hold_the_class_as_often_as_they_say():
 
 def test_too_few_validation_patients_give_sets_of_both():
     y, prob = _drawn(8, 0)
-    assert conformal_cut(y, prob) is None
+    assert conformal_threshold(y, prob) is None
     assert all(np.all(s) for s in conformal_sets(prob, None))
-    assert conformal_cut(*_drawn(9, 0)) is not None
+    assert conformal_threshold(*_drawn(9, 0)) is not None

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from scan2gene.stats.intervals import bca, bootstrap_counts
+from scan2gene.stats.intervals import bootstrap_counts, bootstrap_interval
 from scan2gene.stats.metrics import auroc
 
 
@@ -17,7 +17,7 @@ def _mean(sample: np.ndarray):
 
 def test_bca_of_a_skewed_mean_equals_scipy():
     sample = np.random.default_rng(3).exponential(size=40)
-    ours = bca(_mean(sample), bootstrap_counts(np.zeros(40), 40_000, seed=1))
+    ours = bootstrap_interval(_mean(sample), bootstrap_counts(np.zeros(40), 40_000, seed=1))
     theirs = stats.bootstrap(
         (sample,), np.mean, n_resamples=40_000, method="BCa", random_state=np.random.default_rng(2)
     ).confidence_interval
@@ -45,20 +45,22 @@ def test_every_draw_keeps_the_size_of_each_class():
 
 def test_interval_of_a_perfect_score_is_refused_with_a_reason():
     y = np.array([0, 0, 0, 1, 1, 1.0])
-    found = bca(lambda w: auroc(y, y, w), bootstrap_counts(y, 200, seed=0))
+    found = bootstrap_interval(lambda w: auroc(y, y, w), bootstrap_counts(y, 200, seed=0))
     assert found.value == 1.0
     assert found.low is None
     assert "same value" in found.reason
 
 
 def test_undefined_figure_has_a_reason_and_no_value():
-    found = bca(lambda w: np.full(np.shape(w)[:-1], np.nan), np.ones((100, 5)))
+    found = bootstrap_interval(lambda w: np.full(np.shape(w)[:-1], np.nan), np.ones((100, 5)))
     assert found.value is None
     assert found.reason
 
 
 def test_mostly_undefined_draws_give_no_interval():
-    found = bca(lambda w: np.where(w[..., 0] > 0, w.mean(axis=-1), np.nan), bootstrap_counts(np.zeros(6), 400, seed=1))
+    found = bootstrap_interval(
+        lambda w: np.where(w[..., 0] > 0, w.mean(axis=-1), np.nan), bootstrap_counts(np.zeros(6), 400, seed=1)
+    )
     assert found.value == 1.0
     assert found.low is None
     assert "undefined in" in found.reason
@@ -72,7 +74,7 @@ def test_interval_covers_the_true_auroc_about_as_often_as_it_says():
     for trial in range(300):
         y = np.repeat([0.0, 1.0], 30)
         score = rng.normal(y)
-        found = bca(lambda w, y=y, s=score: auroc(y, s, w), bootstrap_counts(y, 400, seed=trial))
+        found = bootstrap_interval(lambda w, y=y, s=score: auroc(y, s, w), bootstrap_counts(y, 400, seed=trial))
         covered += found.low <= truth <= found.high
     assert 0.90 <= covered / 300 <= 0.985
 
@@ -83,7 +85,7 @@ def test_a_share_without_a_mistake_has_the_exact_interval(right):
     from scipy.stats import binomtest
 
     counts = bootstrap_counts(np.repeat([0, 1], [30, 12]), 200, 0)
-    found = bca(lambda w: np.full(np.shape(w)[:-1], right), counts, fewest=12)
+    found = bootstrap_interval(lambda w: np.full(np.shape(w)[:-1], right), counts, fewest=12)
     exact = binomtest(int(12 * right), 12).proportion_ci(0.95, "exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    assert bca(lambda w: np.full(np.shape(w)[:-1], right), counts).low is None
+    assert bootstrap_interval(lambda w: np.full(np.shape(w)[:-1], right), counts).low is None

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from scan2gene.radiomics.clinical import clinical_logits, fit_clinical
 from scan2gene.stats.corrected_t_test import corrected
-from scan2gene.stats.label_permutation import Part, shuffled_labels
+from scan2gene.stats.label_permutation import Part, permute_labels
 from scan2gene.stats.linear import logistic_scores, ridge_scores
 from scan2gene.stats.power import detectable_auroc, patients_needed, power_of
 
@@ -80,14 +80,14 @@ def test_shuffled_labels_find_a_planted_signal_and_nothing_in_nothing():
     planted = x.copy()
     planted[:, 0] += 2 * y
     site = np.arange(80) // 4 % 2
-    found = shuffled_labels(y, site, _parts(planted, 4), ridge_scores, 199, 1)
+    found = permute_labels(y, site, _parts(planted, 4), ridge_scores, 199, 1)
     assert found.p == 1 / 200
     assert found.by_chance == pytest.approx(0.5, abs=0.03)
     p = []
     for seed in range(60):
         noise = np.random.default_rng(seed)
         y, x = (noise.random(40) < 0.5).astype(float), noise.normal(size=(40, 10))
-        p.append(shuffled_labels(y, np.zeros(40), _parts(x, 4), ridge_scores, 99, seed).p)
+        p.append(permute_labels(y, np.zeros(40), _parts(x, 4), ridge_scores, 99, seed).p)
     assert stats.kstest(p, "uniform").pvalue > 0.01
     assert np.mean(np.array(p) <= 0.05) <= 0.15
 
@@ -98,13 +98,13 @@ def test_a_site_that_carries_the_label_is_no_evidence_within_sites():
     site = np.repeat([0, 1], 40)
     y = (rng.random(80) < np.where(site == 1, 0.9, 0.1)).astype(float)
     x = rng.normal(size=(80, 3)) + 3 * site[:, None]
-    within = shuffled_labels(y, site, _parts(x, 4), ridge_scores, 199, 1)
-    overall = shuffled_labels(y, np.zeros(80), _parts(x, 4), ridge_scores, 199, 1)
+    within = permute_labels(y, site, _parts(x, 4), ridge_scores, 199, 1)
+    overall = permute_labels(y, np.zeros(80), _parts(x, 4), ridge_scores, 199, 1)
     assert within.auroc == overall.auroc > 0.8
     assert overall.p == 1 / 200
     assert within.p > 0.05
     assert within.by_chance > 0.75
-    alone = shuffled_labels(site.astype(float), site, _parts(x, 4), ridge_scores, 19, 1)
+    alone = permute_labels(site.astype(float), site, _parts(x, 4), ridge_scores, 19, 1)
     assert "nothing to shuffle within sites" in alone.reason
 
 

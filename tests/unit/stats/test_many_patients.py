@@ -13,7 +13,7 @@ from scan2gene.evaluate.embedding_map import agreement
 from scan2gene.evaluate.leakage import Parts, shared_files
 from scan2gene.imaging import twins
 from scan2gene.stats import intervals
-from scan2gene.stats.intervals import bootstrap_counts, without_each
+from scan2gene.stats.intervals import bootstrap_counts, jackknife
 from scan2gene.stats.linear import RIDGE, ridge_scores
 from scan2gene.stats.resampling import Sample
 from scan2gene.stats.thresholds import g_mean_threshold
@@ -49,7 +49,7 @@ def test_left_out_patients_are_those_of_the_whole_matrix(sides):
     for name in names:
         np.testing.assert_allclose(sample.resampled([name], 20, 1)[name].left_out, whole[name], atol=1e-12)
     values = np.random.default_rng(0).normal(size=60)
-    left = without_each(lambda w: (w @ values) / w.sum(axis=1), 60)
+    left = jackknife(lambda w: (w @ values) / w.sum(axis=1), 60)
     np.testing.assert_allclose(left, (values.sum() - values) / 59)
 
 
@@ -57,7 +57,7 @@ def test_left_out_patients_are_those_of_the_whole_matrix(sides):
 def test_patients_that_stand_for_their_neighbours_give_the_same_interval(name, monkeypatch):
     ends = []
     for exact in (10**6, 200):
-        monkeypatch.setattr(intervals, "EXACT", exact)
+        monkeypatch.setattr(intervals, "MAX_JACKKNIFE", exact)
         found = _sample(1000).interval(name, 400, 1)
         ends.append((found.low, found.high))
     np.testing.assert_allclose(ends[0], ends[1], atol=2e-4)
