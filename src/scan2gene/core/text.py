@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import Protocol
 
+from scan2gene.core.levels import ALPHA
+
 NOT_ESTIMATED, NO_INTERVAL = "not estimated", "no interval"
-_ALPHA = 0.05
 
 
 class Estimated(Protocol):
@@ -76,7 +77,7 @@ def p_number(p: float | None) -> str:
     if p < 0.001:
         return "< 0.001"
     texts = (f"{p:.{digits}f}" for digits in (3, 4, 5))
-    return next((text for text in texts if (float(text) < _ALPHA) == (p < _ALPHA)), str(p))
+    return next((text for text in texts if (float(text) < ALPHA) == (p < ALPHA)), str(p))
 
 
 def p_text(p: float | None) -> str:

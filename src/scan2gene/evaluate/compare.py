@@ -14,7 +14,7 @@ from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabili
 from scan2gene.evaluate.score_table import Scores
 from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
 from scan2gene.stats.delong import delong_difference, delong_interval
-from scan2gene.stats.intervals import Estimate, bca_interval, p_value
+from scan2gene.stats.intervals import SINGLE, Estimate, bca_interval, p_value
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS, p_chance
 from scan2gene.stats.resampling import PERSON, Sample
@@ -179,7 +179,7 @@ def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, s
     paired = first.difference(second, "auroc", draws, seed)
     p, p_delong = p_value(paired), None
     if min(first.fewest, second.fewest) < 2:
-        estimate, p = Estimate(paired.value, reason="a single patient in the rarer class shows no spread"), None
+        estimate, p = Estimate(paired.value, reason=SINGLE), None
     elif _same_order(first, second):
         estimate, p = Estimate(0.0, 0.0, 0.0, "both put the patients in the same order"), 1.0
     elif perfect(*(ends := [s.interval("auroc", draws, seed) for s in (first, second)])):

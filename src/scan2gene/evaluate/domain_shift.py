@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import ALPHA, MIN_GROUP_PATIENTS
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
@@ -21,7 +22,6 @@ from scan2gene.core.text import listed, number_text, percent, quartiles
 from scan2gene.evaluate.baselines import STRENGTH, clinical_table, design, in_units, metadata_table
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.label_permutation import Part, permute_labels
-from scan2gene.stats.levels import ALPHA, MIN_GROUP_PATIENTS
 from scan2gene.stats.linear import ridge_logistic, ridge_scores
 from scan2gene.stats.proportions import effective_counts, newcombe
 from scan2gene.stats.resampling import Sample

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
@@ -24,8 +25,7 @@ from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
 from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.stats.auroc_difference import auroc_drop
-from scan2gene.stats.intervals import Estimate, bca_interval, p_value
-from scan2gene.stats.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
+from scan2gene.stats.intervals import SINGLE, Estimate, bca_interval, p_value
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.power import too_few
 from scan2gene.stats.resampling import PERSON, Sample
@@ -213,7 +213,7 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
         paired = replace(inside.auroc(draws, seed) - outside.auroc(draws, seed), bounds=(-1.0, 1.0))
         drop, p = bca_interval(paired), p_value(paired)
     elif not lacking:
-        drop = Estimate(None, reason="a single patient in the rarer class shows no spread")
+        drop = Estimate(None, reason=SINGLE)
     found = _auroc(outside, draws, seed)
     seats = inside.table.groupby(["repeat", "fold", "site"], dropna=False).ngroup()
     return Transfer(

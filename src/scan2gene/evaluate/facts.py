@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scan2gene.core.levels import ALPHA, CHANCE
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ALPHA, CHANCE
 from scan2gene.stats.power import too_few
 
 

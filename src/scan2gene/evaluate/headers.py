@@ -15,8 +15,8 @@ from os.path import commonpath
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import ALPHA
 from scan2gene.core.text import clauses, counted, number_text, p_text
-from scan2gene.stats.levels import ALPHA
 from scan2gene.stats.multiple_testing import holm
 
 LISTED = ". Looked at: "

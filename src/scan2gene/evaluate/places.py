@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import ALPHA, CHANCE
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import capitalised, number_text
 from scan2gene.evaluate.baselines import STRENGTH
 from scan2gene.evaluate.facts import Cue
 from scan2gene.evaluate.shortcuts import Figure, against, baseline_told, measured
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ALPHA, CHANCE
 from scan2gene.stats.linear import ridge_logistic, sigmoid, standardised
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.resampling import PERSON

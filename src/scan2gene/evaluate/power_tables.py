@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
+from scan2gene.core.levels import MIN_CLASS_PATIENTS
 from scan2gene.core.tables import MEAN, SLICE_LEVEL
-from scan2gene.stats.levels import MIN_CLASS_PATIENTS
 from scan2gene.stats.power import detectable_auroc, too_few
 
 

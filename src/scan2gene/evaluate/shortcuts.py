@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import difference_text, estimate_text, number_text, percent
 from scan2gene.evaluate.baselines import named_correctly
 from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
 from scan2gene.stats.intervals import Estimate, bca_interval, bootstrap_counts, p_value, resample
-from scan2gene.stats.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
 from scan2gene.stats.permutation import p_chance
 from scan2gene.stats.resampling import PERSON, Sample
 

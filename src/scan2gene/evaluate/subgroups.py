@@ -10,10 +10,10 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import ALPHA, MIN_CLASS_PATIENTS, Z
 from scan2gene.core.text import estimate_text
 from scan2gene.evaluate.shortcuts import Figure, measured
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ALPHA, MIN_CLASS_PATIENTS, Z
 from scan2gene.stats.resampling import Sample
 
 MOST_GROUPS = 8

@@ -30,11 +30,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scan2gene.core.levels import ALPHA, CHANCE
 from scan2gene.core.text import listed
 from scan2gene.evaluate.facts import Facts, tried
 from scan2gene.evaluate.verdict_words import Kind, sentences
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ALPHA, CHANCE
 
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
 

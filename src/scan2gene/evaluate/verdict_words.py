@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from scan2gene.core.levels import CHANCE
 from scan2gene.core.text import capitalised, difference_text, estimate_text, listed, number_text, p_text
 from scan2gene.evaluate.facts import Facts, tried
 from scan2gene.evaluate.shortcuts import percent
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import CHANCE
 from scan2gene.stats.power import detectable_auroc, patients_needed, patients_needed_for_difference
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]

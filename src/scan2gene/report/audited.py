@@ -6,13 +6,13 @@ import json
 from collections import Counter
 from typing import Any
 
+from scan2gene.core.levels import MIN_GROUP_PATIENTS
 from scan2gene.core.study import is_sided
 from scan2gene.core.text import counted, listed
 from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.inputs import Inputs, estimate_of
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import MIN_GROUP_PATIENTS
 
 MARKS = {"better": "▲", "unproven": "◆", "shortcut": "✕", "leak": "✕", "worse": "▼", "chance": "●", "unknown": "○"}
 TONES = {"better": "better", "unproven": "doubt", "shortcut": "worse", "leak": "worse", "worse": "worse",

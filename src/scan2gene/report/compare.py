@@ -10,6 +10,7 @@ from typing import Any
 from scan2gene import __version__
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import write_json, write_text
+from scan2gene.core.levels import ALPHA, CHANCE, CONFIDENCE
 from scan2gene.core.text import counted, difference_text, estimate_text, interval_text, number_text, p_number, p_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
 from scan2gene.evaluate.verdict_words import slope_in_words
@@ -17,7 +18,6 @@ from scan2gene.report.figures import ForestRow, forest
 from scan2gene.report.inputs import Scored
 from scan2gene.report.use import error_in_words, large_in_words
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ALPHA, CHANCE, CONFIDENCE
 from scan2gene.stats.permutation import PERMUTATIONS
 from scan2gene.stats.power import too_few
 

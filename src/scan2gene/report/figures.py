@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from scan2gene.core.levels import CHANCE
 from scan2gene.core.text import NOT_ESTIMATED, estimate_text
 from scan2gene.report.inputs import Scored
 from scan2gene.report.svg import BLUE, GREY, INK, RULE, SKY, VERMILLION, square
@@ -24,7 +25,6 @@ from scan2gene.report.svg import stroke as _stroke
 from scan2gene.report.svg import svg as _svg
 from scan2gene.report.svg import text as _text
 from scan2gene.report.svg import ticks as _ticks
-from scan2gene.stats.levels import CHANCE
 
 
 @dataclass(frozen=True)

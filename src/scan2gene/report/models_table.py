@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import ALPHA
 from scan2gene.core.started import Started, started
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL
@@ -17,7 +18,6 @@ from scan2gene.report.latex import Bold
 from scan2gene.report.results import METRIC_NAMES, Scores
 from scan2gene.report.tables import Table
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ALPHA
 
 HEADERS = {metric: METRIC_NAMES[metric][0] for metric in COMPARED}
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scan2gene.core.levels import ENDS
 from scan2gene.stats.intervals import bootstrap_counts
-from scan2gene.stats.levels import ENDS
 
 BIN_SIZE = 20  # patients in a bin of the reliability diagram, at least
 MAX_BINS = 10

@@ -6,8 +6,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from scan2gene.stats.intervals import Estimate, Resampled, bca_interval, p_value
-from scan2gene.stats.levels import Z
+from scan2gene.core.levels import Z
+from scan2gene.stats.intervals import SINGLE, Estimate, Resampled, bca_interval, p_value
 from scan2gene.stats.resampling import Sample
 
 
@@ -55,7 +55,7 @@ def auroc_drop(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[
     Source: Efron and Tibshirani 1993, chapter 8 on two samples; Welch 1947 for the degrees of freedom.
     """
     for what, sample in (("inside", inside), ("outside", outside)):
-        why = sample.lacking or ("" if sample.fewest > 1 else "a single patient in the rarer class shows no spread")
+        why = sample.lacking or ("" if sample.fewest > 1 else SINGLE)
         if why:
             return Estimate(None, reason=f"{what}: {why}"), None
     first, second = inside.auroc(draws, seed), outside.auroc(draws, seed + 1)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scan2gene.core.levels import ENDS, Z
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ENDS, Z
 from scan2gene.stats.linear import logistic_regression, logit, sigmoid
 
 BIN_SIZE = 20  # rows in a bin, at least

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scan2gene.core.levels import ENDS
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import ENDS
 
 MIN_FITS = 3
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from scan2gene.core.levels import ENDS
 from scan2gene.stats.intervals import Estimate, Resampled, bootstrap_interval, percentile_interval
-from scan2gene.stats.levels import ENDS
 
 THRESHOLDS = np.round(np.arange(0.02, 0.99, 0.02), 2)
 COVERAGES = np.round(np.arange(1.0, 0.05, -0.1), 1)

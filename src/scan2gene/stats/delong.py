@@ -11,8 +11,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from scan2gene.core.levels import Z
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import Z
 
 
 @dataclass(frozen=True)

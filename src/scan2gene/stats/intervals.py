@@ -8,8 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from scan2gene.core.levels import ENDS, Z
 from scan2gene.core.text import percent
-from scan2gene.stats.levels import ENDS, Z
 from scan2gene.stats.linear import sigmoid
 
 SINGLE = "a single patient in the rarer class shows no spread"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+from scan2gene.core.levels import CHANCE, MIN_CLASS_PATIENTS, POWER, Z
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import CHANCE, MIN_CLASS_PATIENTS, POWER, Z
 
 _NORMAL = NormalDist()
 _Z_POWER = _NORMAL.inv_cdf(POWER)

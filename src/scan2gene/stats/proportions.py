@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.levels import CONFIDENCE, Z
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.levels import CONFIDENCE, Z
 
 
 def effective_counts(labels: pd.DataFrame) -> tuple[float, float]:

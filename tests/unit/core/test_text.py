@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scan2gene.core import text
-from scan2gene.stats.levels import ALPHA
+from scan2gene.core.levels import ALPHA
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from scan2gene.core.levels import ALPHA
 from scan2gene.evaluate.compare_runs import COMPARED, compare_with_best, holm
 from scan2gene.stats.intervals import bca_interval, bootstrap_counts, p_value, resample
-from scan2gene.stats.levels import ALPHA
 from scan2gene.stats.metrics import METRICS, auroc
 from scan2gene.stats.resampling import Sample
 
