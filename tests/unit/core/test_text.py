@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scan2gene.core import text
-from scan2gene.core.levels import ALPHA
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -72,10 +71,6 @@ def test_a_p_value_is_never_zero_and_shows_on_which_side_of_the_level_it_lies(p)
 def test_p_values_in_words():
     assert [text.p_number(p) for p in (0.012, 0.0498, 0.0502, 1.0)] == ["0.012", "0.0498", "0.050", "1.000"]
     assert text.p_text(None) == "P not estimated"
-
-
-def test_the_level_is_that_of_the_statistics():
-    assert text._ALPHA == ALPHA
 
 
 def test_percentages():
