@@ -12,9 +12,9 @@ import pandas as pd
 from scan2gene.core.text import estimate_text
 from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabilities
 from scan2gene.evaluate.score_table import Scores
-from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
+from scan2gene.stats.auroc_difference import tested_difference
 from scan2gene.stats.delong import delong_difference, delong_interval
-from scan2gene.stats.intervals import SINGLE, Estimate, bca_interval, p_value
+from scan2gene.stats.intervals import SINGLE, Estimate
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS, p_chance
 from scan2gene.stats.resampling import PERSON, Sample
@@ -177,16 +177,13 @@ def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, s
     if lacking:
         return Pair(one.file, two.file, one.target, n, Estimate(None, reason=lacking), None, None, None, notes)
     paired = first.difference(second, "auroc", draws, seed)
-    p, p_delong = p_value(paired), None
+    p, p_delong = None, None
     if min(first.fewest, second.fewest) < 2:
-        estimate, p = Estimate(paired.value, reason=SINGLE), None
+        estimate = Estimate(paired.value, reason=SINGLE)
     elif _same_order(first, second):
         estimate, p = Estimate(0.0, 0.0, 0.0, "both put the patients in the same order"), 1.0
-    elif perfect(*(ends := [s.interval("auroc", draws, seed) for s in (first, second)])):
-        estimate, p = difference_of_intervals(*ends)
     else:
-        estimate = bca_interval(paired)
-        p = None if estimate.low is None else p
+        estimate, p = tested_difference(paired, *(s.interval("auroc", draws, seed) for s in (first, second)))
     if _simple(first) and _simple(second):
         y, a = (first.table[c].to_numpy() for c in ("y_true", "prob"))
         _, p_delong = delong_difference(y, a, second.table["prob"].to_numpy())

@@ -7,14 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
+from scan2gene.stats.auroc_difference import tested_difference
 from scan2gene.stats.intervals import Estimate, bca_interval, p_value
 from scan2gene.stats.metrics import METRICS
 from scan2gene.stats.multiple_testing import holm
-from scan2gene.stats.resampling import PERSON, Sample
+from scan2gene.stats.resampling import Sample
 
 COMPARED = ("precision", "recall", "f1", "accuracy", "auroc")  # the columns of a table of models
-ROW = ["repeat", "fold", *PERSON]
 
 
 def compare_with_best(
@@ -45,58 +44,47 @@ def compare_with_best(
     Source: Holm 1979; interval and P value from Efron 1987 (BCa) on the paired difference.
     """
     rows: list[dict[str, Any]] = []
-    on_common: dict[Any, Sample] = {}
+    shared: dict[tuple[str, str], tuple[Sample, Sample]] = {}  # so that the draws of a pair are made once
     for metric in COMPARED:
         known = {run: e[metric].value for run, e in found.items() if metric in e and e[metric].value is not None}
         if len(known) < 2:
             continue
         best = max(known, key=lambda run: known[run])  # type: ignore[arg-type, return-value]
-        family = []
+        family: list[dict[str, Any]] = []
         for run in known:
             if run != best:
-                one, two = _both(best, run, samples, on_common)
-                base = {"metric": metric, "best": best, "run_id": run, "n": one.table["patient_id"].nunique()}
-                family.append(base | _difference(metric, one, two, draws, seed))
+                if (best, run) not in shared:
+                    shared[best, run] = samples[best].shared(samples[run])
+                first, second = shared[best, run]
+                base = {"metric": metric, "best": best, "run_id": run, "n": first.n_patients}
+                family.append(base | _difference(metric, first, second, draws, seed))
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = p
         rows += family
     return rows
 
 
-def _both(one: str, two: str, samples: Mapping[str, Sample], held: dict[Any, Sample]) -> list[Sample]:
-    """Two runs on the rows that both have, in one order; usually all, and then nothing is drawn anew."""
-    ours, theirs = (pd.MultiIndex.from_frame(samples[run].table[ROW].fillna({"side": ""})) for run in (one, two))
-    if ours.equals(theirs):
-        return [samples[one], samples[two]]
-    shared = frozenset(ours) & frozenset(theirs)
-    for run, index in ((one, ours), (two, theirs)):
-        if (run, shared) not in held:
-            held[run, shared] = Sample(samples[run].table[[row in shared for row in index]])
-    return [held[one, shared], held[two, shared]]
-
-
-def _difference(metric: str, one: Sample, two: Sample, draws: int, seed: int) -> dict[str, Any]:
-    if one.lacking:
-        return {"difference": None, "low": None, "high": None, "p": None, "reason": one.lacking}
-    paired = one.difference(two, metric, draws, seed)
-    estimate = bca_interval(paired)
-    p = None if estimate.value is None else p_value(paired)
-    ends = [s.interval("auroc", draws, seed) for s in (one, two)] if metric == "auroc" else []
-    if ends and perfect(*ends):
-        estimate, p = difference_of_intervals(*ends)
+def _difference(metric: str, first: Sample, second: Sample, draws: int, seed: int) -> dict[str, Any]:
+    if first.lacking:
+        return {"difference": None, "low": None, "high": None, "p": None, "reason": first.lacking}
+    paired = first.difference(second, metric, draws, seed)
+    if metric == "auroc":
+        estimate, p = tested_difference(paired, *(s.interval(metric, draws, seed) for s in (first, second)))
+    else:
+        estimate, p = bca_interval(paired), p_value(paired)
     return {
         "difference": estimate.value,
         "low": estimate.low,
         "high": estimate.high,
-        "p": None if p is None else max(p, min(1.0, 2.0 ** (1 - _differing(metric, one, two)))),
+        "p": None if p is None else max(p, min(1.0, 2.0 ** (1 - _differing(metric, first, second)))),
         "reason": estimate.reason,
     }
 
 
-def _differing(metric: str, one: Sample, two: Sample) -> int:
+def _differing(metric: str, first: Sample, second: Sample) -> int:
     """Patients on whom two runs differ in what a metric sees of them."""
-    table, column = one.table, METRICS[metric]
-    ours, theirs = (s.table[column].to_numpy(float) for s in (one, two))
+    table, column = first.table, METRICS[metric]
+    ours, theirs = (s.table[column].to_numpy(float) for s in (first, second))
     if column != "decision":  # scores of two networks share no scale; who comes before whom is what counts
         fits = [table["repeat"].to_numpy(), table["fold"].to_numpy()]
         ours, theirs = (pd.Series(v).groupby(fits).rank().to_numpy() for v in (ours, theirs))

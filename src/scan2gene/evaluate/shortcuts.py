@@ -16,16 +16,15 @@ from scan2gene.core.levels import ALPHA, CHANCE, MIN_GROUP_PATIENTS
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import difference_text, estimate_text, number_text, percent
 from scan2gene.evaluate.baselines import named_correctly
-from scan2gene.stats.auroc_difference import difference_of_intervals, perfect
-from scan2gene.stats.intervals import Estimate, bca_interval, bootstrap_counts, p_value, resample
+from scan2gene.stats.auroc_difference import tested_difference
+from scan2gene.stats.intervals import Estimate, bca_interval, bootstrap_counts, resample
 from scan2gene.stats.permutation import p_chance
-from scan2gene.stats.resampling import PERSON, Sample
+from scan2gene.stats.resampling import Sample
 
 FIGURE_COLUMNS = (
     "kind", "split", "target", "run", "of", "value", "low", "high", "n", "n_positive", "p",
     "difference", "difference_low", "difference_high", "p_difference", "reason", "told",
 )  # fmt: skip
-ROW = ["repeat", "fold", *PERSON]
 ALTERED = {
     "erased": "with the lesion erased and filled from its surroundings",
     "background": "with a box of one size around the lesion filled, so that only background is left",
@@ -120,7 +119,7 @@ def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
 
 def against(figure: Figure, network: pd.DataFrame, other: pd.DataFrame, draws: int, seed: int) -> Figure:
     """The figure of `other` with what the network's AUROC has above it, on the patients and folds that both have."""
-    first, second = _on_common(network, other)
+    first, second = Sample(network).shared(Sample(other))
     lacking = first.lacking or second.lacking if len(first.table) else "no patient has both scores"
     if lacking or first.fewest < 2:
         return replace(figure, difference=Estimate(None, reason=lacking or "a single patient in the rarer class"))
@@ -129,15 +128,8 @@ def against(figure: Figure, network: pd.DataFrame, other: pd.DataFrame, draws: i
         return replace(figure, difference=Estimate(None, reason="no fold has tested patients of both classes"))
     if (paired.draws == 0).all():
         return replace(figure, difference=Estimate(0.0, 0.0, 0.0, "both order the patients alike"), p_difference=1.0)
-    ends = [s.interval("auroc", draws, seed) for s in (first, second)]
-    apart, p = difference_of_intervals(*ends) if perfect(*ends) else (bca_interval(paired), p_value(paired))
-    return replace(figure, difference=apart, p_difference=p)
-
-
-def _on_common(one: pd.DataFrame, two: pd.DataFrame) -> tuple[Sample, Sample]:
-    ours, theirs = (t.assign(side=t["side"].fillna("")).set_index(ROW).sort_index() for t in (one, two))
-    shared = ours.index.intersection(theirs.index)
-    return Sample(ours.loc[shared].reset_index()), Sample(theirs.loc[shared].reset_index())
+    difference, p = tested_difference(paired, *(s.interval("auroc", draws, seed) for s in (first, second)))
+    return replace(figure, difference=difference, p_difference=p)
 
 
 def altered(

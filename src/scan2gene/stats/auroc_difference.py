@@ -36,9 +36,17 @@ def difference_of_intervals(first: Estimate, second: Estimate) -> tuple[Estimate
     return Estimate(difference, max(-1.0, float(difference - below)), min(1.0, float(difference + above))), p
 
 
-def perfect(first: Estimate, second: Estimate) -> bool:
-    """Whether one of two AUROCs, and not both alike, is 1 or 0."""
-    return first.value != second.value and any(e.value in (0.0, 1.0) for e in (first, second))
+def tested_difference(paired: Resampled, first: Estimate, second: Estimate) -> tuple[Estimate, float | None]:
+    """A difference of two AUROCs with its interval and two-sided P value.
+
+    Args:
+        paired: The difference in each draw.
+        first: One AUROC with its interval.
+        second: The other; where one of the two is 1 or 0, `difference_of_intervals` is taken.
+    """
+    if first.value != second.value and any(e.value in (0.0, 1.0) for e in (first, second)):
+        return difference_of_intervals(first, second)
+    return bca_interval(paired), p_value(paired)
 
 
 def auroc_drop(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[Estimate, float | None]:
@@ -62,8 +70,6 @@ def auroc_drop(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[
     if np.isnan(first.value) or np.isnan(second.value):
         return Estimate(None, reason="no fold has tested patients of both classes"), None
     ends = [sample.interval("auroc", draws, seed) for sample in (inside, outside)]
-    if perfect(*ends):
-        return difference_of_intervals(*ends)
     spread = [float(np.nanvar(r.draws)) for r in (first, second)]
     parts = sum(v**2 / r.freedom for v, r in zip(spread, (first, second), strict=True) if np.isfinite(r.freedom))
     freedom = sum(spread) ** 2 / parts if parts > 0 else np.inf
@@ -71,4 +77,4 @@ def auroc_drop(inside: Sample, outside: Sample, draws: int, seed: int) -> tuple[
         first.value - second.value, first.draws - second.draws,
         np.concatenate([first.left_out - second.value, first.value - second.left_out]), freedom, (-1.0, 1.0),
     )  # fmt: skip
-    return bca_interval(difference), p_value(difference)
+    return tested_difference(difference, *ends)

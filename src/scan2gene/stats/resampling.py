@@ -29,6 +29,7 @@ from scan2gene.stats.metrics import OF_DECISIONS, PROPORTIONS, weighted_metrics
 from scan2gene.stats.power import too_few
 
 PERSON = ["patient_id", "side"]  # what is scored: a patient, or a side of one
+ROW = ["repeat", "fold", *PERSON]
 MIN_NEGATIVES = 10  # negatives of a fold: among fewer, 90 % are all of them
 _AT_ONCE = 250_000  # weights that a metric is asked for: more is no faster, and takes memory
 _THREADS = 2
@@ -218,11 +219,18 @@ class Sample:
         paired = self.resampled([metric], draws, seed)[metric] - other.resampled([metric], draws, seed)[metric]
         if metric in PROPORTIONS:
             paired = replace(paired, bounds=(-1.0, 1.0))
-        seats = ["repeat", "fold", *PERSON]
-        first, second = (s.table.sort_values(seats, ignore_index=True) for s in (self, other))
-        if metric != "auroc" or not first[seats].equals(second[seats]):
+        first, second = (s.table.sort_values(ROW, ignore_index=True) for s in (self, other))
+        if metric != "auroc" or not first[ROW].equals(second[ROW]):
             return paired
         return paired.with_spread(Sample(first)._spread(second["prob"].to_numpy()))
+
+    def shared(self, other: Sample) -> tuple[Sample, Sample]:
+        """Both on the rows that both have, in one order."""
+        first, second = (s.table.assign(side=s.table["side"].fillna("")) for s in (self, other))
+        if first[ROW].reset_index(drop=True).equals(second[ROW].reset_index(drop=True)):
+            return self, other
+        rows = first[ROW].merge(second[ROW]).sort_values(ROW, ignore_index=True)
+        return Sample(rows.merge(first, on=ROW)), Sample(rows.merge(second, on=ROW))
 
     def _spread(self, other: np.ndarray | None = None) -> Spread | None:
         """Of an AUROC, or of its difference from that of other scores of the same rows."""
