@@ -48,7 +48,7 @@ def predict_exams(
     none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in networks]
     logits, features = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else (none, [])
     refused |= found.left_out | without
-    notes = [f"{one.name}: {training.ranges.told()}."]
+    notes = [f"{one.name}: {training.ranges.summary()}."]
     if not any("likeness" in measures for measures in training.ranges.numbers.values()):
         notes.append(
             f"{one.name}: prepared volumes differ in their number of voxels, so whether a new exam correlates with the "

@@ -180,13 +180,13 @@ def _separation(inside: pd.Series, outside: pd.Series, study: Study) -> Estimate
 
 def _together(split: Split, kind: str, table: pd.DataFrame, far: pd.Series, study: Study) -> Shift:
     far = far.reindex(table.index).astype(bool)
-    estimate = told_apart([(table, far)], study.evaluate.bootstrap, study.seed)
+    estimate = domain_auroc([(table, far)], study.evaluate.bootstrap, study.seed)
     n = (int((~far).sum()), int(far.sum()))
-    p = p_apart(table, far, study.seed) if estimate.value is not None else None
+    p = domain_p_value(table, far, study.seed) if estimate.value is not None else None
     return Shift(split.name, kind, "", TOGETHER, "", "", estimate, n, p)
 
 
-def p_apart(table: pd.DataFrame, far: pd.Series, seed: int, exchanges: int = EXCHANGES) -> float | None:
+def domain_p_value(table: pd.DataFrame, far: pd.Series, seed: int, exchanges: int = EXCHANGES) -> float | None:
     """One-sided P value that columns tell external patients: patients exchanged within folds, the rule learned anew.
 
     Args:
@@ -206,7 +206,7 @@ def p_apart(table: pd.DataFrame, far: pd.Series, seed: int, exchanges: int = EXC
     return permute_labels(group.astype(float), fold, parts, ridge_scores, exchanges, seed).p
 
 
-def told_apart(fits: Sequence[tuple[pd.DataFrame, pd.Series]], draws: int, seed: int) -> Estimate:
+def domain_auroc(fits: Sequence[tuple[pd.DataFrame, pd.Series]], draws: int, seed: int) -> Estimate:
     """AUROC with which a rule tells external from other patients, cross-validated: 0.5 where it cannot.
 
     Args:

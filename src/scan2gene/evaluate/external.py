@@ -20,7 +20,7 @@ from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import estimate_text, listed, number_text, p_text, signed_text
-from scan2gene.evaluate.domain_shift import told_apart
+from scan2gene.evaluate.domain_shift import domain_auroc
 from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
 from scan2gene.evaluate.shortcuts import Figure
@@ -251,7 +251,7 @@ def _domain(study: Study, embeddings: pd.DataFrame, run: str, split: str) -> Est
         values = pd.DataFrame(np.stack(rows["embedding"].to_numpy()).astype(float), index=rows["patient_id"].to_numpy())
         far = rows.drop_duplicates("patient_id").set_index("patient_id")["part"] == EXTERNAL
         fits.append((values.groupby(level=0).mean(), far))
-    return told_apart(fits, study.evaluate.bootstrap, study.seed)
+    return domain_auroc(fits, study.evaluate.bootstrap, study.seed)
 
 
 def _with_site(made: Transfer, split: Split | None, figures: Sequence[Figure]) -> Transfer:

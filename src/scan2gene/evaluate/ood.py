@@ -3,7 +3,7 @@
 Each measure of a role has the range that training exams span, widened by `widening` times their
 interquartile range. The widening is the smallest at which at most `REFUSED_SHARE` of the training
 exams, each judged by ranges learned without it, would be refused; it is kept between two limits.
-With few exams that share cannot be shown to hold, so `Ranges.told` says how much is known.
+With few exams that share cannot be shown to hold, so `Ranges.summary` says how much is known.
 
 Source: the left-out exams are jackknife conformity scores, Barber et al. 2021, "Predictive inference
 with the jackknife+", with the largest excess of any measure for the score.
@@ -83,7 +83,7 @@ class Ranges:
         numbers = {r: {m: (v[0], v[1], v[2]) for m, v in ms.items()} for r, ms in values["numbers"].items()}
         return cls(**{**values, "numbers": numbers})
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """How many exams stand behind the ranges and how often they would refuse one like these."""
         if not any(self.numbers.values()):
             return f"with {self.exams} training exams what is unlike them is not judged"

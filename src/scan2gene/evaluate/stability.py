@@ -36,7 +36,7 @@ class Features:
     read: Callable[[str], Iterable[tuple[int, int, np.ndarray, np.ndarray]]]
 
 
-def evidence(
+def stability(
     results: Mapping[str, Any],
     split: pd.DataFrame,
     predictions: pd.DataFrame,

@@ -74,32 +74,32 @@ def late_ensembles(
         no member answered; and the weights, columns `WEIGHT_COLUMNS`.
     """
     own = without_slices(predictions[predictions["variant"] == "original"])
-    tables, told = [], []
+    tables, kept = [], []
     for name, runs in members.items():
         for fold, rows in own[own["run_id"].isin(runs)].groupby(_FOLD, sort=False, dropna=False):
             table, logits = _of_members(rows, runs)
             of_validation = (table.index.get_level_values("part") == "validation").nonzero()[0]
             weights, reason = late_weights(logits[of_validation], table["y_true"].to_numpy(float)[of_validation])
             tables.append(_fused(table, name, weighted(logits, weights)))
-            told += [(name, *fold, m, w, len(of_validation), reason) for m, w in zip(runs, weights, strict=True)]
+            kept += [(name, *fold, m, w, len(of_validation), reason) for m, w in zip(runs, weights, strict=True)]
     empty = pd.DataFrame(columns=list(PREDICTION_COLUMNS))
-    return (pd.concat(tables, ignore_index=True) if tables else empty), pd.DataFrame(told, columns=list(WEIGHT_COLUMNS))
+    return (pd.concat(tables, ignore_index=True) if tables else empty), pd.DataFrame(kept, columns=list(WEIGHT_COLUMNS))
 
 
-def late_applied(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]], told: pd.DataFrame) -> pd.DataFrame:
+def late_applied(predictions: pd.DataFrame, members: Mapping[str, Sequence[str]], kept: pd.DataFrame) -> pd.DataFrame:
     """As `late_ensembles`, of new exams: nothing is learned, the weights are those of each fold's validation.
 
     Args:
         predictions: Of new exams by the fold networks of some runs.
         members: Name of the fusion -> names of its runs; those with a run that has no rows are left out.
-        told: fusion_weights.csv of the run directory.
+        kept: fusion_weights.csv of the run directory.
 
     Returns:
         Rows as of one run; refused where a member was refused.
     """
     own = predictions[predictions["variant"] == "original"]
     here, tables = set(own["run_id"]), []
-    keys = told.assign(side=told["side"].fillna("")).astype({"repeat": int, "fold": int, "weight": float})
+    keys = kept.assign(side=kept["side"].fillna("")).astype({"repeat": int, "fold": int, "weight": float})
     for name, runs in members.items():
         if not set(runs) <= here:
             continue

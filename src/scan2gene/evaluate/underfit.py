@@ -11,7 +11,9 @@ import pandas as pd
 from scan2gene.core.outputs import target_of
 
 
-def learned(histories: Iterable[tuple[str, Mapping[str, Any], pd.DataFrame]]) -> dict[tuple[str, str, str], float]:
+def training_aurocs(
+    histories: Iterable[tuple[str, Mapping[str, Any], pd.DataFrame]],
+) -> dict[tuple[str, str, str], float]:
     """(run, split, target) -> AUROC on training patients at the epoch kept, the median over fits and sides.
 
     Args:

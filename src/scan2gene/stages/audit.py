@@ -35,7 +35,7 @@ from scan2gene.evaluate.leakage import (
 )
 from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
 from scan2gene.evaluate.shortcuts import figure_table
-from scan2gene.evaluate.underfit import learned
+from scan2gene.evaluate.underfit import training_aurocs
 from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores, stage_key
 from scan2gene.stages.variants import VARIANTS, lesion_role
@@ -53,7 +53,7 @@ def audit_run(job: Job) -> str:
         draws=job.study.evaluate.bootstrap, seed=job.study.seed,
         study=[r.model_dump(mode="json") for r in job.study.runs],
         # not the files of histories, which have seconds
-        learned=[[*key, value] for key, value in sorted(learned(_histories(job)).items())],
+        learned=[[*key, value] for key, value in sorted(training_aurocs(_histories(job)).items())],
     )  # fmt: skip
     files = [job.out / name for name in FILES]
     if not job.is_done("audit", key):
@@ -96,7 +96,8 @@ def _tables(job: Job) -> Tables:
         job.table("split.csv", SPLIT_COLUMNS), without_slices(parquet("predictions.parquet", PREDICTION_COLUMNS)),
         parquet(VARIANTS, PREDICTION_COLUMNS), parquet("embeddings.parquet", EMBEDDING_COLUMNS),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
-        json.loads((job.out / "thresholds.json").read_text(encoding="utf-8")), _grey(job), learned(_histories(job)),
+        json.loads((job.out / "thresholds.json").read_text(encoding="utf-8")), _grey(job),
+        training_aurocs(_histories(job)),
         picture_cues(job),
     )  # fmt: skip
 

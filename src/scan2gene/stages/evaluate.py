@@ -96,7 +96,7 @@ def _add_means(found: Evaluation) -> None:
 
 def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """Other fits, shuffled labels and numbers of patients, beside each run's AUROC."""
-    from scan2gene.evaluate.stability import Features, evidence
+    from scan2gene.evaluate.stability import Features, stability
     from scan2gene.stats.linear import logistic_scores, ridge_scores
 
     features = {}
@@ -114,7 +114,7 @@ def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.Data
                 "a linear probe of the frozen encoder" if frozen else "a linear probe of the trained network's features"
             )
             features[one.name] = Features(what, ridge_scores, partial(_embedded_features, job, one.name))
-    return evidence(
+    return stability(
         results, split, predictions, features,
         nested={r.name: r.search is not None for r in job.study.runs},
         by_site=frozenset(s.name for s in job.study.splits if s.kind == "leave_one_site_out"),

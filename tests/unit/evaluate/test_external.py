@@ -18,7 +18,7 @@ from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate import external
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
-from scan2gene.evaluate.domain_shift import Shift, p_apart, shifts, told_apart
+from scan2gene.evaluate.domain_shift import Shift, domain_auroc, domain_p_value, shifts
 from scan2gene.evaluate.ensemble import external_ensembles
 from scan2gene.evaluate.evaluate import check_complete, evaluate
 from scan2gene.evaluate.external import Transfer
@@ -292,12 +292,12 @@ def test_a_group_of_three_patients_with_two_sides_each_is_too_small():
 def test_columns_that_know_nothing_seldom_tell_external_patients():
     """By the interval alone one null cohort in sixteen is told apart; cross-validation's folds are not independent."""
     far = pd.Series(np.arange(60) >= 40, index=[f"P{n}" for n in range(60)])
-    found = [p_apart(pd.DataFrame(np.random.default_rng(seed).normal(size=(60, 8)), far.index), far, 1, 99)
+    found = [domain_p_value(pd.DataFrame(np.random.default_rng(seed).normal(size=(60, 8)), far.index), far, 1, 99)
              for seed in range(40)]  # fmt: skip
     assert sum(p < 0.05 for p in found) <= 6  # more are rarer than one in a hundred
     assert 0.35 < np.mean(found) < 0.65
     known = pd.DataFrame({"age": np.random.default_rng(0).normal(far.to_numpy() * 1.5)}, far.index)
-    assert p_apart(known, far, 1, 99) == 0.01
+    assert domain_p_value(known, far, 1, 99) == 0.01
     told = Shift("cv", "scan", "", "told apart", "", "", Estimate(0.7, 0.55, 0.82), (40, 20), 0.2)
     assert not told.differs and replace(told, p=0.01).differs
 
@@ -313,7 +313,7 @@ def test_a_domain_that_is_known_is_told_apart_as_scikit_learn_would():
     far = pd.Series(np.arange(400) % 2 == 1, index=[f"P{n}" for n in range(400)])
     values = pd.DataFrame(rng.normal(size=(400, 3)) + far.to_numpy()[:, None] * (0.6, 0, 0), index=far.index)
     fitted = LogisticRegression().fit(values[:200], far[:200]).decision_function(values[200:])
-    found = told_apart([(values, far)], 200, 1)
+    found = domain_auroc([(values, far)], 200, 1)
     assert found.value == pytest.approx(roc_auc_score(far[200:], fitted), abs=0.06)
     assert found.low < norm.cdf(0.6 / np.sqrt(2)) < found.high
 

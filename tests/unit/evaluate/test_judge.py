@@ -16,7 +16,7 @@ from scan2gene.evaluate.facts import Against, Cue, Facts, Outside
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.places import unchanged
 from scan2gene.evaluate.shortcuts import Figure
-from scan2gene.evaluate.underfit import learned
+from scan2gene.evaluate.underfit import training_aurocs
 from scan2gene.evaluate.verdict import HEADLINES, judge
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.power import detectable_auroc, patients_needed, too_few
@@ -77,10 +77,10 @@ def test_what_was_learned_is_the_auroc_in_training_at_the_epoch_kept():
         return pd.DataFrame(rows)
 
     fits = [history(0.5, 0.6, 0.9, best=1), history(0.5, 0.7, best=1), history(0.8, 0.9, best=0)]
-    found = learned(("net", {"split": "cv"}, table) for table in fits)
+    found = training_aurocs(("net", {"split": "cv"}, table) for table in fits)
     assert found == pytest.approx({("net", "cv", "gene"): 0.7, ("net", "cv", "bad"): 0.25})
     old = pd.DataFrame({"epoch": [1], "best": [1], "validation_auroc": [0.6]})
-    assert learned([("net", {"split": "cv"}, old), ("net", {"split": "cv"}, old[:0])]) == {}
+    assert training_aurocs([("net", {"split": "cv"}, old), ("net", {"split": "cv"}, old[:0])]) == {}
 
 
 def test_the_paragraph_says_what_a_reader_needs():

@@ -75,7 +75,7 @@ def test_one_odd_training_exam_does_not_open_the_other_ranges():
     ranges = learn(table)
     assert ranges.widening == WIDENINGS[1]
     assert ranges.refused == 1
-    assert "1 would be refused" in ranges.told()
+    assert "1 would be refused" in ranges.summary()
     assert judge(table[1:2].assign(mean=150.0), ranges)
 
 
@@ -104,4 +104,4 @@ def test_with_too_few_exams_nothing_is_judged():
     ranges = learn(cohort(4))
     assert judge(cohort(1, 5).assign(mean=1e6, plane="coronal"), ranges) == []
     assert ranges.numbers == {"t1": {}}
-    assert "not judged" in ranges.told()
+    assert "not judged" in ranges.summary()

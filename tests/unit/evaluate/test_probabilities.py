@@ -9,7 +9,7 @@ import pytest
 from scan2gene.core.errors import RunError
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.probabilities import probability_tables, recalibrated
-from scan2gene.evaluate.stability import Features, evidence
+from scan2gene.evaluate.stability import Features, stability
 from scan2gene.stats.linear import ridge_scores
 
 
@@ -153,13 +153,13 @@ def test_evidence_has_a_row_for_every_run_and_reasons_for_what_is_missing():
         return [(0, fold, people, np.c_[x, np.ones(120)]) for fold in range(4)]
 
     features = {"net": Features("a probe", ridge_scores, read)}
-    (row,) = evidence(results, split, predictions, features, {"net": True}, frozenset(), 99, 1).to_dict("records")
+    (row,) = stability(results, split, predictions, features, {"net": True}, frozenset(), 99, 1).to_dict("records")
     assert (row["nested"], row["fits"], row["shuffled_p"]) == ("yes", 4, 0.01)
     assert row["fits_low"] < row["fits_auroc"] < row["fits_high"] <= 1
     assert row["power"] > 0.9
-    (row,) = evidence(results, split, predictions, {}, {"net": False}, frozenset({"cv"}), 99, 1).to_dict("records")
+    (row,) = stability(results, split, predictions, {}, {"net": False}, frozenset({"cv"}), 99, 1).to_dict("records")
     assert "sites" in row["fits_reason"]
     assert "no features" in row["shuffled_reason"]
     sided = predictions.assign(side="L")
-    (row,) = evidence(results, split, sided, features, {"net": False}, frozenset(), 99, 1).to_dict("records")
+    (row,) = stability(results, split, sided, features, {"net": False}, frozenset(), 99, 1).to_dict("records")
     assert row["shuffled_reason"] == "labels of sides are not shuffled"

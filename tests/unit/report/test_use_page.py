@@ -12,7 +12,7 @@ from tests.unit.report.fake_run import EVIL, write_run
 
 from scan2gene.core.tables import write_csv
 from scan2gene.evaluate.probabilities import probability_tables
-from scan2gene.evaluate.stability import evidence
+from scan2gene.evaluate.stability import stability
 from scan2gene.evaluate.verdict_words import slope_in_words
 from scan2gene.report.page import make_report
 from scan2gene.report.use import error_in_words, large_in_words, sets_in_words
@@ -26,7 +26,7 @@ def _written(folder) -> str:
     predictions, split = pd.read_parquet(out / "predictions.parquet"), pd.read_csv(out / "split.csv")
     cuts, results = (json.loads((out / f"{n}.json").read_text()) for n in ("thresholds", "results"))
     tables = probability_tables(predictions, cuts, {"idh": 0.02}, 200, 1)
-    tables["evidence"] = evidence(results, split, predictions, {}, {"net": True, "broken": False, "age": False},
+    tables["evidence"] = stability(results, split, predictions, {}, {"net": True, "broken": False, "age": False},
                                   frozenset({"sites"}), 99, 1)  # fmt: skip
     for name, table in tables.items():
         write_csv(out / f"{name}.csv", table)
