@@ -109,6 +109,7 @@ def test_a_grid_spans_the_extent_within_its_voxels(extent, spacing, voxels):
     new, shape = grid(extent, spacing, voxels)
     assert all(n % MULTIPLE == 0 and n >= 2 * MULTIPLE for n in shape)
     assert all(a >= b - 0.1 for a, b in zip(new, spacing, strict=True))
+    assert (np.array(new) * shape >= np.array(extent) - 1e-6).all()
     wide = np.array(shape) > 2 * MULTIPLE
     assert (np.abs(np.array(new) * shape - extent)[wide] <= np.array(new)[wide] * (MULTIPLE / 2) + 1e-6).all()
     if (np.array(extent) / new > 3 * MULTIPLE).all():

@@ -267,16 +267,17 @@ def grid(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...], voxels: in
         voxels: As many at most, but for rounding to multiples of eight.
 
     Returns:
-        Spacing in mm, rounded up to 0.1, and shape. The finest axis is coarsened first, so
-        thick slices stay as they are as long as they can.
+        Spacing in mm, rounded up to 0.1 or, where fewer voxels must span the extent, to 0.01; and shape. The finest
+        axis is coarsened first, so thick slices stay as they are as long as they can.
     """
     spacing = np.array(spacing_mm, float)
     while np.prod(np.array(extent_mm) / spacing) > voxels:
         finest = spacing <= spacing.min() * 1.02
         spacing[finest] *= 1.02
     spacing = np.ceil(spacing * 10 - 1e-6) / 10
-    counts = np.maximum(1, np.round(np.array(extent_mm) / spacing / MULTIPLE)) * MULTIPLE
-    return [float(round(v, 1)) for v in spacing], [int(n) for n in np.maximum(counts, 2 * MULTIPLE)]
+    counts = np.maximum(2, np.round(np.array(extent_mm) / spacing / MULTIPLE)) * MULTIPLE
+    spacing = np.maximum(spacing, np.ceil(np.array(extent_mm) / counts * 100 - 1e-6) / 100)  # fewer must still span it
+    return [float(round(v, 2)) for v in spacing], [int(n) for n in counts]
 
 
 def _splits(labels: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
