@@ -98,9 +98,11 @@ def write_keys(folder: Path, scans: Path) -> Path:
     """A pseudonym for every patient, exam and series, so that none is drawn at random; returns the key file."""
     patients = sorted(p.name for p in scans.iterdir())
     numbers = [int(p[1:]) for p in patients]
+    listed = set(pd.read_csv(scans.parent / "labels.csv", dtype=str)["patient_id"])
     ids = {
-        "": ("patient_id", patients),
-        ".exams": ("exam_id", [f"2.25.{1000 + n}" for n in numbers]),
+        "": ("patient_id", patients + sorted(listed - set(patients))),
+        ".exams": ("exam_id", [f"2.25.{1000 + n}" for n in numbers]
+                   + sorted({str(p.parent) for p in scans.rglob("*.nii.gz")})),
         ".series": ("series_id", [s for n in numbers for s in (f"2.25.{1000 + n}.1/0",)]
                     + [str(p) for p in sorted(scans.rglob("*.nii.gz"))]),
     }  # fmt: skip

@@ -79,6 +79,7 @@ def ridge_logistic(x: Array, y: Array, strength: float) -> tuple[Array, Array]:
     """
     columns, penalty = np.c_[x, np.ones(len(x))], np.r_[np.full(x.shape[1], 1 / strength), 0.0]
     beta = logistic_regression(columns, y, penalty)
+    beta = np.where(np.abs(beta) < _CLOSE, 0.0, beta)  # rounding noise would order patients who are alike
     return beta[:-1], beta[-1]
 
 

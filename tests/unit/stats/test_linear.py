@@ -87,3 +87,10 @@ def test_sigmoid_and_logit_undo_each_other_to_the_ends():
     assert logit(sigmoid(z), 1e-300) == pytest.approx([-690.775, -30, 0, 25], rel=1e-5)
     assert np.isfinite(logit(np.array([0.0, 1.0]))).all()
     assert np.log(sigmoid(-700.0)) == pytest.approx(-700)
+
+
+def test_columns_that_say_nothing_leave_all_scores_alike():
+    """Two rows of each patient with opposite labels: rounding must not order them."""
+    x = np.repeat(np.random.default_rng(3).normal(size=(20, 5)), 2, axis=0)
+    weights, intercept = ridge_logistic(x, np.tile([0.0, 1.0], 20), 0.1)
+    assert len(np.unique(x @ weights + intercept)) == 1
