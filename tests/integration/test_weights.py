@@ -183,7 +183,7 @@ def _plain(folder: Path, model, name: str = "own.pth", **options) -> Path:
     ("file", "weights", "said"),
     [
         ({"model": "resnet10"}, {}, "strides and dilations cannot be told from it"),
-        ({"model": "light_cnn"}, {"geometry": "standard"}, "holds 0 of the encoder's 60 tensors (0%)"),
+        ({"model": "light_cnn"}, {"geometry": "standard"}, "holds 0 of the encoder's 60 tensors"),
         ({"model": "resnet18"}, {"geometry": "standard"}, "that the encoder lacks (layer1.1.conv1.weight, "),
         ({"model": "resnet10", "channels": 3}, {"geometry": "kinetics"}, "has 3 input channels, the run has 1"),
         (
