@@ -33,9 +33,8 @@ def _planned(out):
 
 def test_cohort_and_targets_are_enough(tmp_path):
     study = _open(phantom_study(tmp_path, 24, effect=2.5))
-    out = scan2gene.run(
-        study, tmp_path / "run", changes=["train.epochs=1", "evaluate.bootstrap=100", "explain.exams=0"]
-    )
+    changes = ["train.epochs=1", "evaluate.bootstrap=100"]
+    out = scan2gene.run(study, tmp_path / "run", until="evaluate", changes=changes)
     ran = json.loads((out / "study.json").read_text())
     assert [run["name"] for run in ran["runs"]] == ["light", "light-lesion", "clinical"]
     assert ran["preprocess"] == _planned(out)["chosen"]["preprocess"]

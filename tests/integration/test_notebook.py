@@ -14,6 +14,7 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "example.ipynb"
 KERNEL = """
 import ast, json, sys
 
+sys.modules["umap"] = None  # it compiles for longer than all cells take; maps are then by PCA
 shared = {"__name__": "__main__"}
 for number, cell in enumerate(json.load(open(sys.argv[1], encoding="utf-8"))["cells"]):
     if cell["cell_type"] == "code":
