@@ -215,7 +215,7 @@ TABLES: dict[str, Table] = {
         ("difference", "low", "high", "p", "p_holm", "p_delong"),
     ),
     "steps": Table(
-        _csv("steps.csv"), ("case",), ("shape", "dtype"), ("a*", "mean", "sd", "v*"), tolerance=VOXELS,
+        _csv("steps.csv"), ("case",), ("version", "shape", "dtype"), ("a*", "mean", "sd", "v*"), tolerance=VOXELS,
         learned=False,
     ),
     "drafts": Table(

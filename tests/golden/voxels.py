@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 import scan2gene
+from scan2gene.core.section import version_of
 
 AFFINE = np.array([[-1.5, 0.1, 0, 80], [0.1, 1.2, 0.3, -90], [0, -0.2, 3.2, 11], [0, 0, 0, 1]])
 SHAPE = (17, 16, 9)
@@ -72,7 +73,11 @@ def _ball(affine: np.ndarray, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 
 def write_voxels(folder: Path) -> Path:
-    """Write steps.csv: shape, affine, mean, standard deviation and a dozen voxels of every case; returns the folder."""
+    """Write steps.csv: VERSION of the step, shape, affine, mean, standard deviation and a dozen voxels of every case.
+
+    Returns:
+        The folder.
+    """
     other = np.array([[1.3, 0.3, -0.4, 0], [-0.4, 1.1, 0.5, 0], [0.2, -0.2, 2.7, 0], [0, 0, 0, 1.0]])
     other[:3, 3] = (AFFINE @ [8, 7.5, 4, 1])[:3] - other[:3, :3] @ [10, 11, 6]
     moved = AFFINE.copy()
@@ -92,7 +97,8 @@ def write_voxels(folder: Path) -> Path:
     rows = []
     for name, step, options, given in cases:
         options = {k: named.get(v, v) if isinstance(v, str) else v for k, v in options.items()}
-        rows.append({"case": name} | _measured(scan2gene.preprocess.STEPS[step](given, **options)))
+        function = scan2gene.preprocess.STEPS[step]
+        rows.append({"case": name, "version": version_of(function)} | _measured(function(given, **options)))
     folder.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(folder / "steps.csv", index=False)
     return folder
