@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 import scan2gene
 from scan2gene.commands.external import external
 from scan2gene.core.errors import RunError, StudyError
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.data.cohort import read_nifti_stored, to_input
@@ -279,19 +280,19 @@ def test_what_was_learned_is_kept_and_learned_again_when_the_cohort_changes(run,
     kept = run / "apply" / "familiar.json"
     before = kept.read_bytes()
     study = Study.model_validate(json.loads((run / "study.json").read_text()))
-    (store,) = (run / "store").iterdir()
+    (store,) = RunDirectory(run).stores()
     roles = study.cohort.roles
     with monkeypatch.context() as patch:
         patch.setattr(familiar, "measure", lambda *_: pytest.fail("measured again"))
-        known = familiar.of_training(run, "cv", store, roles, kept)
+        known = familiar.of_training(RunDirectory(run), "cv", store, roles)
     copy = run.parent / "copy"
-    copy.mkdir()
+    (copy / "apply").mkdir(parents=True)
     for name in ("series.csv", "cohort.csv", "split.csv"):
         (copy / name).write_bytes((run / name).read_bytes())
-    (copy / "familiar.json").write_bytes(before)
+    (copy / "apply" / "familiar.json").write_bytes(before)
     cohort = pd.read_csv(copy / "cohort.csv", dtype=str)
     cohort[10:].to_csv(copy / "cohort.csv", index=False)
-    fewer = familiar.of_training(copy, "cv", store, roles, copy / "familiar.json")
+    fewer = familiar.of_training(RunDirectory(copy), "cv", store, roles)
     learned_from = set(pd.read_csv(run / "split.csv", dtype=str).query("part == 'train'")["patient_id"])
     assert fewer.ranges.exams == cohort[10:]["patient_id"].isin(learned_from).sum() < known.ranges.exams
     assert kept.read_bytes() == before

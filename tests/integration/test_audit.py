@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import scan2gene
 from scan2gene.cli import app
 from scan2gene.commands.audit import audit
-from scan2gene.core.rundir import read_stamp
+from scan2gene.core.rundir import RunDirectory
 
 SHAPE = (20, 20, 12)
 
@@ -119,7 +119,7 @@ def test_nothing_leaks_in_a_clean_study(run):
 
 def test_the_audit_costs_little_and_is_not_done_again(run):
     _, out = run
-    spent = read_stamp(out, "audit")["seconds"]
+    spent = RunDirectory(out).stamp("audit")["seconds"]
     before = (out / "audit.json").stat().st_mtime_ns
     scan2gene.run(out.parent / "study.yaml", out)
     assert (out / "audit.json").stat().st_mtime_ns == before

@@ -220,10 +220,10 @@ def test_a_split_edited_by_hand_is_refused(tmp_path, monkeypatch):
 
 def test_two_runs_do_not_share_a_directory(tmp_path):
     from scan2gene.core.errors import RunError
-    from scan2gene.core.rundir import exclusive
+    from scan2gene.core.rundir import RunDirectory
 
     with (
-        exclusive(tmp_path),
+        RunDirectory(tmp_path).exclusive(),
         pytest.raises(RunError, match="another run works in"),
     ):
         scan2gene.run(nifti_study(tmp_path / "study"), tmp_path)

@@ -6,6 +6,7 @@ import pandas as pd
 import yaml
 
 import scan2gene
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run
 from scan2gene.preprocess.recipe import recipe_hash
 from scan2gene.recipes import recipe_text
@@ -31,7 +32,7 @@ def test_the_study_s_rule_is_the_recipe_s_and_one_run_has_the_safer_one():
 
 def test_volume_runs_prepare_the_roles_that_they_read(tmp_path):
     study = _recipe()
-    by_store = {store.name: set(roles) for _, store, roles in stores(Job(study, tmp_path))}
+    by_store = {store.name: set(roles) for _, store, roles in stores(Job(study, RunDirectory(tmp_path)))}
     views = {run.name: for_run(study, run) for run in study.runs}
     assert by_store[recipe_hash(views["ResNet10-3D"].preprocess)] == {"flair_axial", "t1c_axial"}
     assert by_store[recipe_hash(views["AlexNet2D"].preprocess)] == set(study.cohort.roles)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,11 +39,12 @@ def print_results(folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from scan2gene.core.tables import MEAN, read_csv
+    from scan2gene.core.rundir import RunDirectory
+    from scan2gene.core.tables import MEAN
     from scan2gene.evaluate.power_tables import without_small_classes
 
-    metrics = without_small_classes(read_csv(folder / "metrics.csv"))
-    study = json.loads((folder / "study.json").read_text())
+    metrics = without_small_classes(RunDirectory(folder).metrics.read())
+    study = RunDirectory(folder).study_json.read()
     order = [run["name"] for run in study["runs"]]  # as the study lists them
     metrics = metrics[metrics["variant"] == "original"].sort_values(
         "run_id", key=lambda names: names.map(order.index), kind="stable"

@@ -7,7 +7,6 @@ what BIDS has no raw name for are derivatives.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -23,8 +22,9 @@ from scan2gene.core.console import track
 from scan2gene.core.errors import CohortError, GeometryError, RunError, ScanError
 from scan2gene.core.files import write_json, write_text
 from scan2gene.core.outputs import output_name, output_values
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import SIDES
-from scan2gene.core.tables import LABEL_COLUMNS, harmless_table, read_csv, write_csv
+from scan2gene.core.tables import harmless_table, write_csv
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import write_nifti
 
@@ -81,9 +81,9 @@ def export_bids(
     """
     if out.exists():
         raise RunError(f"{out} exists and is not overwritten. Name another folder.")
-    cohort, series = read_csv(run / "cohort.csv"), read_csv(run / "series.csv").fillna("")
-    labels = read_csv(run / "labels.csv", LABEL_COLUMNS)
-    study = json.loads((run / "study.json").read_text(encoding="utf-8"))
+    cohort, series = RunDirectory(run).cohort.read(), RunDirectory(run).series.read().fillna("")
+    labels = RunDirectory(run).labels.read()
+    study = RunDirectory(run).study_json.read()
     if paths is None and study["cohort"].get("pseudonyms"):
         raise RunError(
             f"{run} holds pseudonyms and no paths. Name its study file: `scan2gene bids STUDY.yaml {out} --run {run}`."

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.cohorts.flow import Flow
-from scan2gene.cohorts.roles import ROLE_COLUMNS, ranked
+from scan2gene.cohorts.roles import ranked
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_cohort import Role
+from scan2gene.core.tables import ROLE_COLUMNS
 
 _BIDS_NAME = re.compile(r"(?:^|/)(sub-[A-Za-z0-9]+(?:_ses-[A-Za-z0-9]+)?)_[^/]+$")
 Row = dict[str, Any]  # of the series index, with its role

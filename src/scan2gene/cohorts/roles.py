@@ -17,7 +17,6 @@ from scan2gene.core.study_cohort import Role
 WHOLE_COLUMNS = ("sequence", "plane", "format")
 ONLY = "the only series that fits"
 _DECIDED = {"most slices": "most slices", "smallest voxels": "smallest voxels", "first path": "first path alone"}
-ROLE_COLUMNS = ("patient_id", "exam_id", "role", "series_id", "taken", "reason")
 
 
 def found_in(series: pd.DataFrame, column: str, pattern: str, where: str) -> pd.Series:

@@ -10,11 +10,12 @@ import pandas as pd
 from scan2gene.cohorts.curate import find_exams
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.lesions import large_enough
-from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
+from scan2gene.cohorts.roles import contested
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import value_hash
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study_cohort import Cohort
-from scan2gene.core.tables import EXCLUSION_COLUMNS, write_csv
+from scan2gene.core.tables import EXCLUSION_COLUMNS, ROLE_COLUMNS
 from scan2gene.imaging.index import index
 from scan2gene.imaging.patients import with_patients
 from scan2gene.privacy.keyfile import write_private
@@ -57,7 +58,7 @@ def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
     Raises:
         CohortError: The rules are ambiguous or wrong. That nothing is left is no error.
     """
-    series = index(rules.scans, None if key else out / "series.progress")
+    series = index(rules.scans, None if key else RunDirectory(out).unfinished_index.path)
     # one patient's folder may be all that is given, and its own name tell the patient
     above = [str(Path(p).parent) for p in rules.scans]
     series = with_patients(series.fillna(""), rules.patient_pattern, above)
@@ -83,9 +84,9 @@ def find_unlabelled(rules: Cohort, out: Path, key: Path | None = None) -> Found:
     )  # fmt: skip
     if key:
         return _hidden(found, key, out)
-    write_csv(out / "series.csv", series)
-    write_csv(out / "roles.csv", roles)
-    write_csv(out / "exclusions.csv", pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)))
+    RunDirectory(out).series.write(series)
+    RunDirectory(out).roles.write(roles)
+    RunDirectory(out).exclusions.write(pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)))
     return found
 
 

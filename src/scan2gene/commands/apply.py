@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from scan2gene.cohorts.unlabelled import Found, find_unlabelled
 from scan2gene.commands.predict_exams import predict_exams, seen_roles
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
-from scan2gene.core.files import value_hash, write_json
-from scan2gene.core.rundir import damaged, exclusive, read_stamp, read_study
+from scan2gene.core.files import value_hash
+from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, for_run, is_leaky
 from scan2gene.core.study_cohort import Cohort
@@ -25,14 +24,10 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
     PREDICTION_COLUMNS,
-    SPLIT_COLUMNS,
-    read_csv,
-    write_csv,
-    write_parquet,
 )
 from scan2gene.core.text import listed
 from scan2gene.evaluate.ensemble import ensemble
-from scan2gene.evaluate.stacking import LATE, WEIGHT_COLUMNS, WEIGHTS, late_applied
+from scan2gene.evaluate.stacking import LATE, late_applied
 from scan2gene.privacy.pseudonyms import pseudonymiser
 from scan2gene.stages.job import model_versions
 
@@ -89,38 +84,38 @@ def apply(
         RunError: The run is not finished, was prepared by other versions of its steps, or lacks what is asked for.
         CohortError, ScanError: The scans cannot be sorted into exams at all.
     """
-    run_dir = Path(run_dir)
+    trained = RunDirectory(Path(run_dir))
     roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
-    settings = _with_weights(read_study(run_dir), study)
+    settings = _with_weights(trained.study(), study)
     split = _chosen_split(settings, split)
     runs, notes = _networks(settings, run)
-    networks = {one.name: _folds(run_dir, one, split) for one in runs}
-    stores = {one.name: _store(run_dir, for_run(settings, one), one) for one in runs}
-    rules, key = _rules(settings, runs, study, roots, run_dir)
-    out = _folder(run_dir, roots, out, hidden=key is not None)
-    out.mkdir(parents=True, exist_ok=True)
-    with exclusive(out):
-        _begin(out, run_dir, roots, split, force)
-        found = find_unlabelled(rules, out, key)
+    networks = {one.name: _folds(trained, one, split) for one in runs}
+    stores = {one.name: _store(trained, for_run(settings, one), one) for one in runs}
+    rules, key = _rules(settings, runs, study, roots, trained.path)
+    new = RunDirectory(_folder(trained.path, roots, out, hidden=key is not None))
+    new.path.mkdir(parents=True, exist_ok=True)
+    with new.exclusive():
+        _begin(new, trained, roots, split, force)
+        found = find_unlabelled(rules, new.path, key)
         say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
-        notes += [*(f"warning: {text}" for text in found.warnings), *_known_before(run_dir, found)]
+        notes += [*(f"warning: {text}" for text in found.warnings), *_known_before(trained, found)]
         tables, seen = [], []
         for one in runs:
             view = for_run(settings, one)
             rows, features, told = predict_exams(
-                run_dir, view, one, stores[one.name], networks[one.name], split, found, out, force
+                trained, view, one, stores[one.name], networks[one.name], split, found, new, force
             )
             tables.append(rows)
             seen += features
             notes += [n for n in told if n not in notes]
-        fused = _late(run_dir, settings, pd.concat(tables, ignore_index=True))
+        fused = _late(trained, settings, pd.concat(tables, ignore_index=True))
         predictions = (
             pd.concat([*tables, fused], ignore_index=True) if len(fused) else pd.concat(tables, ignore_index=True)
         )
-        write_parquet(out / "predictions.parquet", predictions)
-        write_csv(out / "predictions.csv", predictions)
-        _keep_features(out / "embeddings.parquet", seen)
-    return Applied(out, predictions, _summary(predictions, run_dir, split), notes)
+        new.predictions.write(predictions)
+        new.predictions_csv.write(predictions)
+        _keep_features(new.embeddings.path, seen)
+    return Applied(new.path, predictions, _summary(predictions, trained, split), notes)
 
 
 def _with_weights(settings: Study, file: str | Path | None) -> Study:
@@ -164,35 +159,36 @@ def _networks(settings: Study, run: str | None) -> tuple[list[Run], list[str]]:
     return networks, notes
 
 
-def _folds(run_dir: Path, one: Run, split: str) -> list[tuple[dict[str, Any], Path]]:
+def _folds(run_dir: RunDirectory, one: Run, split: str) -> list[tuple[dict[str, Any], FitDirectory]]:
     """Fold and folder of every network of a run and split; each must be whole."""
-    table = read_csv(run_dir / "split.csv", SPLIT_COLUMNS)
+    table = run_dir.split.read()
     found = []
     for repeat, number in table.loc[table["split"] == split, ["repeat", "fold"]].drop_duplicates().astype(int).values:
-        name = f"{split}-r{repeat}-f{number}"
-        stamp = read_stamp(run_dir, f"train/{one.name}/{name}")
-        if stamp is None or damaged(run_dir, stamp):
+        fold: dict[str, Any] = {"split": split, "repeat": int(repeat), "fold": int(number)}
+        fit = run_dir.fit(one.name, **fold)
+        stamp = run_dir.stamp(f"train/{fit.name}")
+        if stamp is None or run_dir.damaged(stamp):
             raise RunError(
-                f"the network of {one.name}, {name}, in {run_dir} is not trained to its end or not whole. "
+                f"the network of {one.name}, {fit.path.name}, in {run_dir} is not trained to its end or not whole. "
                 "Run the study to its end first."
             )
         if stamp["models"] != model_versions(one):
             raise RunError(
-                f"the network of {one.name}, {name}, in {run_dir} was trained with another version of its model, so it "
-                "would answer otherwise now. Use the version of scan2gene that made the run, or run the study again."
+                f"the network of {one.name}, {fit.path.name}, in {run_dir} was trained with another version of its "
+                "model, so it would answer otherwise now. Use the version of scan2gene that made the run, or run the "
+                "study again."
             )
-        fold = {"split": split, "repeat": int(repeat), "fold": int(number)}
-        found.append((fold, run_dir / "experiments" / one.name / name))
+        found.append((fold, fit))
     if not found:
-        raise RunError(f"{run_dir / 'split.csv'} has no split {split!r}. Run the study to its end first.")
+        raise RunError(f"{run_dir.split.path} has no split {split!r}. Run the study to its end first.")
     return found
 
 
-def _store(run_dir: Path, view: Study, one: Run) -> Path:
+def _store(run_dir: RunDirectory, view: Study, one: Run) -> StoreDirectory:
     from scan2gene.preprocess.recipe import recipe_hash
 
-    store = run_dir / "store" / recipe_hash(view.preprocess)
-    if not (store / "manifest.csv").is_file():
+    store = run_dir.store(recipe_hash(view.preprocess))
+    if not store.manifest.exists():
         raise RunError(
             f"{run_dir} has no prepared exams by this version's steps, so new exams of {one.name} would look otherwise "
             "than those of training. Use the version of scan2gene that made the run, or run the study again."
@@ -263,19 +259,18 @@ def _folder(run_dir: Path, roots: list[Path], out: str | Path | None, hidden: bo
     return folder
 
 
-def _begin(out: Path, run_dir: Path, roots: list[Path], split: str, force: bool) -> None:
+def _begin(out: RunDirectory, run_dir: RunDirectory, roots: list[Path], split: str, force: bool) -> None:
     """Note what a folder holds; that of other scans is not overwritten: many folders are called `scans`."""
-    path = out / "applied.json"
-    what = value_hash([str(run_dir.resolve()), *map(str, roots)])  # paths may hold names
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")).get("applied") != what:
+    what = value_hash([str(run_dir.path.resolve()), *map(str, roots)])  # paths may hold names
+    if out.applied.exists() and out.applied.read().get("applied") != what:
         raise RunError(f"{out} holds the predictions of other scans or of another run. Name another folder with -o.")
-    write_json(path, {"version": __version__, "applied": what, "split": split, "force": force})
+    out.applied.write({"version": __version__, "applied": what, "split": split, "force": force})
 
 
-def _known_before(run_dir: Path, found: Found) -> list[str]:
+def _known_before(run_dir: RunDirectory, found: Found) -> list[str]:
     """A sentence where exams are those of the run itself, whose networks have seen them."""
     columns = [c for c in found.exams.columns if c.startswith("role:")]
-    cohort = read_csv(run_dir / "cohort.csv")
+    cohort = run_dir.cohort.read()
     seen = {s for c in columns if c in cohort for s in cohort[c].dropna()}
     again = int(found.exams[columns].isin(seen).any(axis=1).sum())
     return [f"{again} exams are among the run's own: their predictions say nothing about new ones."] if again else []
@@ -290,12 +285,11 @@ def _keep_features(path: Path, tables: list[pd.DataFrame]) -> None:
         write_embeddings(path, tables)
 
 
-def _late(run_dir: Path, settings: Study, predictions: pd.DataFrame) -> pd.DataFrame:
+def _late(run_dir: RunDirectory, settings: Study, predictions: pd.DataFrame) -> pd.DataFrame:
     """Rows of what the study fuses late from several runs, with the weights that it learned."""
-    path = run_dir / WEIGHTS
-    if not settings.predict.late_fusion or not path.exists():
+    if not settings.predict.late_fusion or not run_dir.fusion_weights.exists():
         return predictions[:0]
-    fused = late_applied(predictions, settings.predict.late_fusion, read_csv(path, WEIGHT_COLUMNS))
+    fused = late_applied(predictions, settings.predict.late_fusion, run_dir.fusion_weights.read())
     if fused.empty:
         return fused
     refused = fused[fused["status"] == "refused"]
@@ -304,11 +298,10 @@ def _late(run_dir: Path, settings: Study, predictions: pd.DataFrame) -> pd.DataF
     return pd.concat([fused, together], ignore_index=True)[list(PREDICTION_COLUMNS)]
 
 
-def _summary(predictions: pd.DataFrame, run_dir: Path, split: str) -> pd.DataFrame:
+def _summary(predictions: pd.DataFrame, run_dir: RunDirectory, split: str) -> pd.DataFrame:
     """The ensembles with the median of their networks' thresholds and the decision at it."""
     rows = predictions[predictions["variant"] == "ensemble"].copy()
-    path = run_dir / "thresholds.json"
-    cuts = pd.DataFrame(json.loads(path.read_text()) if path.is_file() else [])
+    cuts = pd.DataFrame(run_dir.thresholds.read([]))
     if len(cuts):
         own = cuts["variant"].isin(["original", LATE]) if "variant" in cuts else True  # not of other ways to answer
         cuts = cuts[(cuts["split"] == split) & own].groupby(["run_id", "target"])["threshold"].median()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
-from scan2gene.core.rundir import check_format
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.tables import EXTERNAL, PARTS, table_as_meant
 from scan2gene.core.text import listed
 from scan2gene.evaluate.leakage import FOLD, Check, Parts, one_person, patients_apart, shared_files, twin_images
@@ -44,12 +43,12 @@ def is_leak(line: str) -> bool:
 
 
 def _of_run(folder: Path) -> Iterator[str]:
-    check_format(folder)
-    path = folder / "audit.json"
-    if not path.exists():
+    run = RunDirectory(folder)
+    run.check_format()
+    if not run.audit.exists():
         raise RunError(f"{folder} was not audited yet. First: scan2gene run STUDY -o {folder}")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    for verdict in json.loads((folder / "verdicts.json").read_text(encoding="utf-8")):
+    found = run.audit.read()
+    for verdict in run.verdicts.read():
         yield f"{verdict['target']}: {verdict['headline']}."
         yield from (f"    {sentence}" for sentence in verdict["sentences"])
     yield "Leakage"
@@ -59,7 +58,7 @@ def _of_run(folder: Path) -> Iterator[str]:
     for figure in found["shortcuts"]:
         if figure["told"]:
             yield f"  {figure['split']}{', ' + figure['target'] if figure['target'] else ''}: {figure['told']}"
-    yield f"Every case: {folder / 'leakage.csv'}; every figure: {folder / 'audit.csv'}"
+    yield f"Every case: {run.leakage.path}; every figure: {run.shortcuts.path}"
 
 
 def _of_table(path: Path) -> Iterator[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -13,11 +11,11 @@ from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.ids import lost_ids
 from scan2gene.commands.apply import Applied, apply
 from scan2gene.core.errors import CohortError, RunError, StudyError
-from scan2gene.core.files import write_json, write_text
-from scan2gene.core.rundir import read_study
+from scan2gene.core.files import write_text
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_file import load_study
-from scan2gene.core.tables import EXTERNAL, LABEL_COLUMNS, SPLIT_COLUMNS, read_csv, without_slices, write_csv
+from scan2gene.core.tables import EXTERNAL, without_slices
 from scan2gene.evaluate.audit import adapting_runs
 from scan2gene.evaluate.domain_shift import Shift, differences, shifts
 from scan2gene.evaluate.ensemble import ENSEMBLE
@@ -64,42 +62,43 @@ def external(
     Raises:
         RunError, StudyError, CohortError: As `apply` and `curate`, and where the two share no target.
     """
-    run_dir, given = Path(run_dir), load_study(study)
-    settings = read_study(run_dir)
+    trained, given = RunDirectory(Path(run_dir)), load_study(study)
+    settings = trained.study()
     if settings.cohort.pseudonyms or given.cohort.pseudonyms:
         raise RunError("external does not know pseudonyms yet, so it cannot tell patients of both cohorts apart.")
     targets = {n: t for n, t in settings.targets.items() if n in given.targets}
     if not targets:
         raise StudyError(f"{study} has the targets {', '.join(given.targets)}, the run {', '.join(settings.targets)}; "
                          "give those that mean the same the same name.")  # fmt: skip
-    out = Path(out) if out is not None else run_dir / "external" / given.name
-    applied = apply(run_dir, given.cohort.scans, out, run=run, split=split, force=True, study=study)
+    new = RunDirectory(Path(out) if out is not None else trained.path / "external" / given.name)
+    applied = apply(trained.path, given.cohort.scans, new.path, run=run, split=split, force=True, study=study)
     name = str(applied.predictions["split"].iloc[0]) if len(applied.predictions) else settings.splits[0].name
     curated = curate(given.model_copy(update={"targets": {n: given.targets[n] for n in targets}}),
-                     read_csv(out / "series.csv"), both_classes=False)  # fmt: skip
-    ours = read_csv(run_dir / "cohort.csv")
-    lost, notes = _of_both(run_dir, settings, out, applied, ours, curated, other_patients)
+                     new.series.read(), both_classes=False)  # fmt: skip
+    ours = trained.cohort.read()
+    lost, notes = _of_both(trained, settings, new, applied, ours, curated, other_patients)
     theirs = curated.cohort[~curated.cohort["patient_id"].isin(lost)]
     if theirs.empty:
         raise CohortError(f"no patient of {study} is left to test on: all are in the run too, by id or by image")
     chosen = next(s for s in settings.splits if s.name == name)
     there = chosen.model_copy(update={"external": [given.name]})
     view = settings.model_copy(update={"targets": targets, "splits": [there]})
-    rows = _rows(run_dir, applied, name, theirs, curated.labels, given.name)
-    cuts = [t for t in json.loads((run_dir / "thresholds.json").read_text(encoding="utf-8")) if t["split"] == name]
+    rows = _rows(trained, applied, name, theirs, curated.labels, given.name)
+    cuts = [t for t in trained.thresholds.read() if t["split"] == name]
     where = f"the external cohort {given.name}"
-    moved = transfers(view, rows, _features(run_dir, out, theirs), _sites_named(run_dir), cuts, where,
+    moved = transfers(view, rows, _features(trained, new, theirs), _sites_named(trained), cuts, where,
                       adapting_runs(settings))  # fmt: skip
-    shifted = _shifts(run_dir, view, out, applied, (ours, theirs), curated.labels)
+    shifted = _shifts(trained, view, new, applied, (ours, theirs), curated.labels)
     said = [f"{one.run}, {one.target}. {told(one)}" for one in moved]
     said += [d for target in targets if (d := differences(shifted, name, target))]
     said += [*notes, *_counted(applied, theirs), *applied.notes]
-    _write(out, view, given.name, moved, shifted, said, rows)
-    return External(out, moved, shifted, [*said, *lost_ids(curated.exclusions)])  # ids are for the console only
+    _write(new, view, given.name, moved, shifted, said, rows)
+    return External(new.path, moved, shifted, [*said, *lost_ids(curated.exclusions)])  # ids are for the console only
 
 
 def _of_both(
-    run_dir: Path, settings: Study, out: Path, applied: Applied, ours: pd.DataFrame, curated: Curated, other: bool
+    run_dir: RunDirectory, settings: Study, out: RunDirectory, applied: Applied, ours: pd.DataFrame, curated: Curated,
+    other: bool,
 ) -> tuple[set[str], list[str]]:  # fmt: skip
     """Patients who are in the run's cohort too, by id or by a nearly identical image, and what is said of them."""
     people = set(curated.cohort["patient_id"])
@@ -115,15 +114,14 @@ def _of_both(
     return shared | twins, notes
 
 
-def _twins(run_dir: Path, settings: Study, out: Path, applied: Applied) -> set[str]:
+def _twins(run_dir: RunDirectory, settings: Study, out: RunDirectory, applied: Applied) -> set[str]:
     from scan2gene.preprocess.prints import twins_across
 
     found: set[str] = set()
     for store, view in _stores(run_dir, settings, out, applied):
-        folders = [folder / "store" / store for folder in (run_dir, out)]
-        pair = [(folder, read_csv(folder / "manifest.csv")) for folder in folders]
-        kept = [folder / "prints" / f"{store}.npz" for folder in (run_dir, out)]
-        pairs = twins_across(pair, input_roles(view), kept)
+        stores = [folder.store(store) for folder in (run_dir, out)]
+        pair = [(folder.path, folder.manifest.read()) for folder in stores]
+        pairs = twins_across(pair, input_roles(view), [folder.fingerprints(store) for folder in (run_dir, out)])
         alike = pairs[same_picture(pairs)]
         for one, two in alike[["one", "two"]].itertuples(index=False, name=None):
             if {one[:2], two[:2]} == {OURS, THEIRS}:
@@ -131,21 +129,21 @@ def _twins(run_dir: Path, settings: Study, out: Path, applied: Applied) -> set[s
     return found
 
 
-def _stores(run_dir: Path, settings: Study, out: Path, applied: Applied) -> list[tuple[str, Study]]:
+def _stores(run_dir: RunDirectory, settings: Study, out: RunDirectory, applied: Applied) -> list[tuple[str, Study]]:
     """Names of the recipes that both prepared, and the study as a run sees it."""
     runs = [one for one in settings.runs if one.name in set(applied.predictions["run_id"])]
     from scan2gene.preprocess.recipe import recipe_hash
 
     views = {recipe_hash(for_run(settings, one).preprocess): for_run(settings, one) for one in runs}
-    both = [n for n in views if all((f / "store" / n / "manifest.csv").exists() for f in (run_dir, out))]
+    both = [n for n in views if all(f.store(n).manifest.exists() for f in (run_dir, out))]
     return [(n, views[n]) for n in both]
 
 
 def _rows(
-    run_dir: Path, applied: Applied, split: str, theirs: pd.DataFrame, labels: pd.DataFrame, site: str
+    run_dir: RunDirectory, applied: Applied, split: str, theirs: pd.DataFrame, labels: pd.DataFrame, site: str
 ) -> pd.DataFrame:  # fmt: skip
     """The run's tested patients and the other cohort's, as one prediction table."""
-    own = without_slices(pd.read_parquet(run_dir / "predictions.parquet"))
+    own = without_slices(run_dir.predictions.read())
     own = own[(own["split"] == split) & (own["part"] == "test") & (own["variant"] == "original")]
     own = own[own["run_id"].isin(applied.predictions["run_id"])]
     far = applied.predictions
@@ -158,21 +156,20 @@ def _rows(
     return pd.concat([t.assign(patient_id=mark + t["patient_id"]) for t, mark in both], ignore_index=True)
 
 
-def _features(run_dir: Path, out: Path, theirs: pd.DataFrame) -> pd.DataFrame:
+def _features(run_dir: RunDirectory, out: RunDirectory, theirs: pd.DataFrame) -> pd.DataFrame:
     """Embeddings of the run's tested patients, and of the other cohort's as external ones."""
-    if not all((folder / "embeddings.parquet").exists() for folder in (run_dir, out)):
+    if not (run_dir.embeddings.exists() and out.embeddings.exists()):
         return pd.DataFrame()
-    own, far = (pd.read_parquet(folder / "embeddings.parquet") for folder in (run_dir, out))
+    own, far = run_dir.embeddings.read(), out.embeddings.read()
     far = far[far["exam_id"].isin(theirs["exam_id"])].assign(part=EXTERNAL)
     own = own[own["part"] == "test"]
     both = [(own, OURS), (far, THEIRS)]
     return pd.concat([t.assign(patient_id=mark + t["patient_id"]) for t, mark in both], ignore_index=True)
 
 
-def _sites_named(run_dir: Path) -> list[Figure]:
+def _sites_named(run_dir: RunDirectory) -> list[Figure]:
     """What the run's own audit says of naming sites from features; nothing where it was not audited."""
-    path = run_dir / "audit.json"
-    rows = json.loads(path.read_text(encoding="utf-8"))["shortcuts"] if path.exists() else []
+    rows = run_dir.audit.read()["shortcuts"] if run_dir.audit.exists() else []
     return [
         Figure("site", r["split"], "", r["run"], r["of"], Estimate(r["value"], r["low"], r["high"]), r["n"], 0)
         for r in rows
@@ -181,16 +178,16 @@ def _sites_named(run_dir: Path) -> list[Figure]:
 
 
 def _shifts(
-    run_dir: Path, view: Study, out: Path, applied: Applied, cohorts: tuple[pd.DataFrame, pd.DataFrame],
-    labels: pd.DataFrame,
+    run_dir: RunDirectory, view: Study, out: RunDirectory, applied: Applied,
+    cohorts: tuple[pd.DataFrame, pd.DataFrame], labels: pd.DataFrame,
 ) -> list[Shift]:  # fmt: skip
     from scan2gene.predict.familiar import grey_table
 
-    split = read_csv(run_dir / "split.csv", SPLIT_COLUMNS)
+    split = run_dir.split.read()
     used = set(split.loc[(split["split"] == view.splits[0].name) & (split["part"] != EXTERNAL), "patient_id"])
     ours, theirs = cohorts[0][cohorts[0]["patient_id"].isin(used)], cohorts[1]
-    own_labels = read_csv(run_dir / "labels.csv", LABEL_COLUMNS)
-    series = [read_csv(folder / "series.csv") for folder in (run_dir, out)]
+    own_labels = run_dir.labels.read()
+    series = [run_dir.series.read(), out.series.read()]
     marks = ((ours, own_labels, OURS, "train"), (theirs, labels, THEIRS, EXTERNAL))
     cohort = pd.concat([t.assign(patient_id=m + t["patient_id"]) for t, _, m, _ in marks], ignore_index=True)
     known = pd.concat([t.assign(patient_id=m + t["patient_id"]) for _, t, m, _ in marks], ignore_index=True)
@@ -198,7 +195,7 @@ def _shifts(
                        for t, _, m, part in marks]).assign(split=view.splits[0].name, repeat=0, fold=0)  # fmt: skip
     grey = None
     for store, seen in _stores(run_dir, view, out, applied)[:1]:
-        tables = [grey_table(t, s, folder / "store" / store, seen)
+        tables = [grey_table(t, s, folder.store(store).path, seen)
                   for t, s, folder in zip((ours, theirs), series, (run_dir, out), strict=True)]  # fmt: skip
         grey = pd.concat([t.set_axis(m + t.index) for t, m in zip(tables, (OURS, THEIRS), strict=True)])
     index = pd.concat(series, ignore_index=True).drop_duplicates("series_id")
@@ -220,16 +217,15 @@ def _counted(applied: Applied, theirs: pd.DataFrame) -> list[str]:
 
 
 def _write(
-    out: Path, study: Study, name: str, moved: list[Transfer], shifted: list[Shift], said: list[str],
+    out: RunDirectory, study: Study, name: str, moved: list[Transfer], shifted: list[Shift], said: list[str],
     rows: pd.DataFrame,
 ) -> None:  # fmt: skip
-    found: list[tuple[str, Any]] = [("transfer", moved), ("shift", shifted)]
-    tables = {file: [one.row() for one in table] for file, table in found}
-    for file, table in tables.items():
-        write_csv(out / f"{file}.csv", pd.DataFrame(table))
+    tables = {"transfer": [one.row() for one in moved], "shift": [one.row() for one in shifted]}
+    out.transfer.write(pd.DataFrame(tables["transfer"]))
+    out.shift.write(pd.DataFrame(tables["shift"]))
     far = rows[(rows["part"] == EXTERNAL) & (rows["variant"] == ENSEMBLE)]
     far = far.assign(patient_id=far["patient_id"].str.removeprefix(THEIRS))
-    write_csv(out / "scores.csv", far[["run_id", "patient_id", "exam_id", "side", "target", "y_true", "prob"]])
-    write_json(out / "external.json", {"said": said, **tables})
+    out.scores.write(far[["run_id", "patient_id", "exam_id", "side", "target", "y_true", "prob"]])
+    out.external.write({"said": said, **tables})
     title = f"{study.name} on {name}"
-    write_text(out / "report.html", external_page(study, title, said, tables["transfer"], tables["shift"]))
+    write_text(out.report.path, external_page(study, title, said, tables["transfer"], tables["shift"]))

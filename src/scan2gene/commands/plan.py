@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
-from scan2gene.core.files import write_json
+from scan2gene.cohorts.roles import contested
 from scan2gene.core.machine import available_memory
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
-from scan2gene.core.tables import read_csv
 from scan2gene.core.text import dimensions, duration, file_size, number_text
 from scan2gene.evaluate.power_tables import power_table, power_warnings
 from scan2gene.plan.choices import with_choices
@@ -55,20 +53,18 @@ def plan(
         Scan2GeneError: As `run` up to the split.
     """
     study = study if isinstance(study, Study) else load_study(study, changes)
-    folder = run(study, out, until="split")
-    table = read_csv(folder / "split_table.csv")
+    files = RunDirectory(run(study, out, until="split"))
+    table = files.split_table.read()
     table[["train", "validation", "test"]] = table[["train", "validation", "test"]].astype(int)
-    planned = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    planned = files.plan.read()
     study = with_choices(study, planned["chosen"])
     targets = power_table(table, list(study.targets))
-    cohort = read_csv(folder / "cohort.csv")
-    paths = series_paths(study, folder)
-    costs = time_runs(study, cohort, paths, table, limit)
-    write_json(folder / "costs.json", [vars(cost) for cost in costs])
+    costs = time_runs(study, files.cohort.read(), series_paths(study, files.path), table, limit)
+    files.costs.write([vars(cost) for cost in costs])
     return Plan(
         targets,
         costs,
-        [*contested(read_csv(folder / "roles.csv", ROLE_COLUMNS)), *power_warnings(targets), *_cost_warnings(costs)],
+        [*contested(files.roles.read()), *power_warnings(targets), *_cost_warnings(costs)],
         [f"{key}: {value} ({why})" for key, value, why in choices(planned)],
     )
 

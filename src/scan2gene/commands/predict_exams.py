@@ -14,10 +14,11 @@ from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import value_hash
 from scan2gene.core.outputs import output_names, outputs
+from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS, read_csv
+from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS
 from scan2gene.core.text import clauses, listed
 from scan2gene.evaluate.ensemble import ensemble
 
@@ -25,23 +26,23 @@ _SHOWN = 4  # reasons of one exam that a row quotes
 
 
 def predict_exams(
-    run_dir: Path, view: Study, one: Run, store: Path, networks: list[tuple[dict[str, Any], Path]], split: str,
-    found: Found, out: Path, force: bool,
+    run_dir: RunDirectory, view: Study, one: Run, store: StoreDirectory,
+    networks: list[tuple[dict[str, Any], FitDirectory]], split: str, found: Found, out: RunDirectory, force: bool,
 ) -> tuple[pd.DataFrame, list[pd.DataFrame], list[str]]:  # fmt: skip
     """Rows of one run, the features behind them, and what to say about them."""
     from scan2gene.predict.familiar import of_training, reasons_against
     from scan2gene.preprocess.store import build_store
 
     roles = seen_roles(view)
-    training = of_training(run_dir, split, store, roles, run_dir / "apply" / "familiar.json")
+    training = of_training(run_dir, split, store, roles)
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
-    new_store = out / "store" / store.name
+    new_store = out.store(store.name).path
     without = _without(found.exams, roles)
     exams = found.exams[~found.exams["exam_id"].isin(without)]
     manifest = build_store(new_store, exams, found.paths, roles, view.preprocess, hide)
     unlike = reasons_against(exams, found.series, new_store, manifest, roles, training)
     against = {exam: clauses(reasons, _SHOWN) for exam, reasons in unlike.items() if reasons}
-    manifest = _as_trained(manifest, read_csv(store / "manifest.csv"), view)
+    manifest = _as_trained(manifest, store.manifest.read(), view)
     failed = _failed(manifest, view, exams["exam_id"])
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
     wanted = exams[~exams["exam_id"].isin({*failed, *refused})]
@@ -111,8 +112,8 @@ def _failed(manifest: pd.DataFrame, view: Study, exams: Iterable[str]) -> dict[s
 
 
 def _logits(
-    view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], new_store: Path, manifest: pd.DataFrame,
-    exams: pd.DataFrame, store: Path,
+    view: Study, one: Run, networks: list[tuple[dict[str, Any], FitDirectory]], new_store: Path, manifest: pd.DataFrame,
+    exams: pd.DataFrame, store: StoreDirectory,
 ) -> tuple[list[dict[str, dict[str, np.ndarray]]], list[pd.DataFrame]]:  # fmt: skip
     """Variant -> exam_id -> (T,), of every network, and its embeddings."""
     import torch
@@ -125,12 +126,11 @@ def _logits(
     from scan2gene.train.fusion import answers
     from scan2gene.train.networks import probes
     from scan2gene.train.search import chosen_run
-    from scan2gene.train.source_run import read_record
 
     roles, slices = input_roles(view), view.data.slices
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
     here = (new_store, manifest, exams, labels, roles, output_names(view))
-    trained = read_csv(store / "manifest.csv")
+    trained = store.manifest.read()
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
 
     def loaded(most: int | None) -> CohortTensors:
@@ -145,7 +145,8 @@ def _logits(
     features: list[pd.DataFrame] = []
     parts = dict.fromkeys(data.exams["patient_id"], "apply")
     embedded: dict[str, CohortTensors] = {}  # of frozen encoders, which folds share
-    for fold, folder in networks:
+    for fold, fit in networks:
+        folder = fit.path
         own = chosen_run(one, folder)
         settled = for_run(view, own)
         if settled.preprocess != view.preprocess:
@@ -156,7 +157,7 @@ def _logits(
         if slices and settled.data.slices and settled.data.slices.per_patient != slices.per_patient:  # of a search
             given = loaded(settled.data.slices.per_patient)
         if probes(own):
-            encoder = value_hash([own.model.model_dump(), read_record(folder)])
+            encoder = value_hash([own.model.model_dump(), fit.weights.read({})])
             if encoder not in embedded:
                 embedded[encoder] = embedded_by(settled, own, folder, data)
             given = embedded[encoder]
@@ -171,7 +172,7 @@ def _logits(
 
 
 def _rows(
-    view: Study, one: Run, networks: list[tuple[dict[str, Any], Path]], listed: pd.DataFrame,
+    view: Study, one: Run, networks: list[tuple[dict[str, Any], FitDirectory]], listed: pd.DataFrame,
     logits: list[dict[str, dict[str, np.ndarray]]], refused: dict[str, str], failed: dict[str, str],
     against: dict[str, str],
 ) -> pd.DataFrame:  # fmt: skip

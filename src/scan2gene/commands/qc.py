@@ -9,14 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
+from scan2gene.cohorts.roles import contested
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, ScanError
 from scan2gene.core.files import write_text
-from scan2gene.core.rundir import read_study
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_file import load_study
-from scan2gene.core.tables import EXCLUSION_COLUMNS, read_csv
 from scan2gene.core.text_table import read_text_table
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import fingerprint, read_volume
@@ -49,7 +48,7 @@ def qc(
         CohortError: As `curate`.
     """
     if source.is_dir():
-        study, out = read_study(source), source
+        study, out = RunDirectory(source).study(), source
     else:
         study = load_study(source)
         out = out or Path("runs") / study.name
@@ -90,31 +89,30 @@ def _scans(study: Study, out: Path, source: Path) -> Sheet:
 
 def _prepared(study: Study, out: Path) -> Sheet:
     """Exams as networks see them."""
-    cohort = read_csv(out / "cohort.csv")
-    series = read_csv(out / "series.csv").fillna("").set_index("series_id")
+    run = RunDirectory(out)
+    cohort, series = run.cohort.read(), run.series.read().fillna("").set_index("series_id")
     roles = cohort.set_index("exam_id")
     recipes = {recipe_hash(view.preprocess): one.name for one in study.runs for view in [for_run(study, one)]}
-    stores = {out / "store" / h: name for h, name in recipes.items() if (out / "store" / h / "manifest.csv").exists()}
+    stores = {run.store(h): name for h, name in recipes.items() if run.store(h).manifest.exists()}
     if not stores:
         raise RunError(f"nothing is prepared in {out} yet. Run `scan2gene preprocess` first, or leave out --prepared.")
     tiles = []
     for store, name in stores.items():
-        for row in read_csv(store / "manifest.csv").to_dict("records"):
+        for row in store.manifest.read().to_dict("records"):
             if row["exam_id"] not in roles.index:
                 continue
             identity, kind = roles.loc[row["exam_id"], f"role:{row['role']}"], study.cohort.roles[row["role"]].kind
             ready = row["status"] == "ok"
-            read = partial(read_nifti, store / row["file"], kind) if ready else partial(_fail, row["reason"])
-            evidence = partial(_size, store / row["file"]) if ready else partial(str, row["reason"])
+            read = partial(read_nifti, store.path / row["file"], kind) if ready else partial(_fail, row["reason"])
+            evidence = partial(_size, store.path / row["file"]) if ready else partial(str, row["reason"])
             label = row["role"] if len(stores) == 1 else f"{row['role']}, {name}"
             tiles.append(_tile(row["exam_id"], label, kind, identity, series, read, evidence))
     place = {exam: n for n, exam in enumerate(cohort["exam_id"])}
     tiles.sort(key=lambda tile: place[tile.exam_id])
-    exams = _exams(cohort, read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS))
+    exams = _exams(cohort, run.exclusions.read())
     # the settings of a run with pseudonyms name neither key nor exclude file, those of its study do
     names = None if study.cohort.pseudonyms == HIDDEN else pseudonymiser(study, out)
-    roles_taken = read_csv(out / "roles.csv", ROLE_COLUMNS)
-    return exams, tiles, _excluded(study, names.rows if names else None), str, roles_taken
+    return exams, tiles, _excluded(study, names.rows if names else None), str, run.roles.read()
 
 
 def _tile(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
+
+from scan2gene.core.rundir import RunDirectory
 
 RANDOM = "random"
 
@@ -32,7 +31,7 @@ class Started:
         return asdict(self)
 
 
-def started(out: Path, run: str, split: str) -> Started:
+def started(out: RunDirectory, run: str, split: str) -> Started:
     """Read weights.json and network.json of the fits of a run on a split.
 
     Args:
@@ -40,11 +39,10 @@ def started(out: Path, run: str, split: str) -> Started:
         run: Name of a run.
         split: Name of a split.
     """
-    fits = re.compile(rf"{re.escape(split)}-r\d+-f\d+")
-    folders = sorted(p for p in (out / "experiments" / run).glob("*") if fits.fullmatch(p.name))
-    records = [_read(folder / "weights.json") for folder in folders]
-    sizes = [_read(folder / "network.json") for folder in folders]
-    networks = [bool(record) or (folder / "best.pt").exists() for record, folder in zip(records, folders, strict=True)]
+    fits = out.fits(run, split)
+    records = [fit.weights.read({}) for fit in fits]
+    sizes = [fit.network.read({}) for fit in fits]
+    networks = [bool(record) or fit.best.exists() for record, fit in zip(records, fits, strict=True)]
     names = [record.get("weights", RANDOM) for record, network in zip(records, networks, strict=True) if network]
     frozen = (record.get("freeze", "none") for record in records)
     told = dict.fromkeys(f if isinstance(f, str) else ", ".join(f) for f in frozen if f != "none")
@@ -57,7 +55,3 @@ def started(out: Path, run: str, split: str) -> Started:
 
 def _alike(values: list[int | None]) -> int | None:
     return values[0] if len(set(values)) == 1 else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -18,11 +18,13 @@ from scan2gene.core.files import atomic_path
 
 LABEL_COLUMNS = ("patient_id", "side", "target", "value", "source")
 SPLIT_COLUMNS = ("split", "patient_id", "repeat", "fold", "part")
+ROLE_COLUMNS = ("patient_id", "exam_id", "role", "series_id", "taken", "reason")
 EXCLUSION_COLUMNS = ("stage", "patient_id", "exam_id", "series_id", "reason")
 PREDICTION_COLUMNS = (
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side",
     "unit", "unit_id", "target", "label", "y_true", "logit", "prob", "status", "reason",
 )  # fmt: skip
+WEIGHT_COLUMNS = ("run_id", "split", "repeat", "fold", "target", "side", "member", "weight", "n", "reason")
 EMBEDDING_COLUMNS = ("run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id", "embedding")
 MEAN = "mean over targets"  # stands where a target's name does; no target can be called so
 SLICE_LEVEL = "slice level"  # variant of figures on single slices, which are not for comparison

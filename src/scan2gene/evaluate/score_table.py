@@ -11,7 +11,7 @@ import pandas as pd
 
 from scan2gene.core.characters import plain_text
 from scan2gene.core.errors import RunError
-from scan2gene.core.rundir import check_format
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.tables import table_as_meant
 from scan2gene.core.text import clauses, listed
 from scan2gene.stats.resampling import PERSON
@@ -57,8 +57,8 @@ def read_scores(paths: Sequence[Path]) -> list[Scores]:
     """
     found: list[Scores] = []
     for path, name in zip(paths, _names(paths), strict=True):
-        check_format(path)
-        file = path / "predictions.parquet" if path.is_dir() else path
+        RunDirectory(path).check_format()
+        file = _table_of(path)
         for run, table in _runs(name, _read(file, name)):
             found += _scores(run, name, table)
     if not found:
@@ -67,9 +67,13 @@ def read_scores(paths: Sequence[Path]) -> list[Scores]:
     return found
 
 
+def _table_of(path: Path) -> Path:
+    return RunDirectory(path).predictions.path if path.is_dir() else path
+
+
 def _names(paths: Sequence[Path]) -> list[str]:
     """File names, with as many folders before them as tell them apart, and no more of anyone's machine."""
-    whole = [(p / "predictions.parquet" if p.is_dir() else p).resolve() for p in paths]
+    whole = [_table_of(p).resolve() for p in paths]
     names = []
     for number, path in enumerate(whole):
         depth = 1

@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.tables import PREDICTION_COLUMNS, without_slices
+from scan2gene.core.tables import PREDICTION_COLUMNS, WEIGHT_COLUMNS, without_slices
 from scan2gene.stats.linear import sigmoid
 
 PULL = 2.0  # exams that ask for equal weights
 LATE = "late fusion"  # variant of what is fused from several runs
-WEIGHTS = "fusion_weights.csv"  # how much each role or run counts, of a fit and of a whole run directory
-WEIGHT_COLUMNS = ("run_id", "split", "repeat", "fold", "target", "side", "member", "weight", "n", "reason")
 _UNIT = ["patient_id", "exam_id", "unit_id", "part"]
 _FOLD = ["split", "repeat", "fold", "target", "side"]
 

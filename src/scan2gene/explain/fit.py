@@ -19,6 +19,7 @@ from scan2gene.core.console import Progress
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.outputs import output_name, output_names
+from scan2gene.core.rundir import MapsDirectory, StoreDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_runs import Run
@@ -111,8 +112,8 @@ def explain_fit(fit: Fit, rows: pd.DataFrame, methods: Sequence[Plugin], out: Pa
             files += written
             progress.tell(len(maps))
     tables = {
-        folder / "maps.csv": pd.DataFrame(maps, columns=list(MAP_COLUMNS)),
-        folder / "randomised.csv": _randomised(fit, rows, methods[0]),
+        MapsDirectory(folder).maps.path: pd.DataFrame(maps, columns=list(MAP_COLUMNS)),
+        MapsDirectory(folder).randomised.path: _randomised(fit, rows, methods[0]),
     }
     for path, table in tables.items():
         write_csv(path, table)
@@ -322,7 +323,7 @@ def load_fit(
         slices = slices_of(study, part, trained, cohort, paths)
         model = answering(model, slices.way, trained)
         layer = layer and f"{'network.' if isinstance(model, Attended) else ''}{layer}"
-    manifest = read_csv(store / "manifest.csv")
+    manifest = StoreDirectory(store).manifest.read()
     ready = manifest[manifest["status"] == "ok"]
     scans = {
         (exam["exam_id"], role): paths[exam[f"role:{role}"]]

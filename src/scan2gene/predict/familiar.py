@@ -5,7 +5,6 @@ Only files of the run directory are read: the index, the cohort, the split and t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.files import file_hash, value_hash, write_json
+from scan2gene.core.files import value_hash
+from scan2gene.core.run_files import Json
+from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import Role
-from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
 from scan2gene.evaluate.ood import GREY_MEASURES, LEAST_EXAMS, NUMBERS, Ranges, judge, learn
 from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
 from scan2gene.imaging.nifti import read_nifti
@@ -36,7 +36,7 @@ class Familiar:
     means: dict[str, np.ndarray]
 
 
-def of_training(run: Path, split: str, store: Path, roles: Mapping[str, Role], kept: Path) -> Familiar:
+def of_training(run: RunDirectory, split: str, store: StoreDirectory, roles: Mapping[str, Role]) -> Familiar:
     """Learn from a run's training exams, or read what was learned from the same files before.
 
     Args:
@@ -44,25 +44,23 @@ def of_training(run: Path, split: str, store: Path, roles: Mapping[str, Role], k
         split: Patients in a training part of one of its folds count.
         store: Prepared volumes.
         roles: Those that count, by name.
-        kept: JSON file with what is learned, by split, store and roles.
 
     Raises:
         RunError: No training exam is prepared.
     """
-    files = [run / n for n in ("series.csv", "cohort.csv", "split.csv")]
-    key = value_hash([VERSION, split, *map(file_hash, [*files, store / "manifest.csv"])])
+    key = value_hash([VERSION, split, *(f.hash() for f in (run.series, run.cohort, run.split, store.manifest))])
     name = "/".join([split, store.name, *sorted(roles)])
-    entries = _entries(kept)
+    entries = _entries(run.training_ranges)
     if entries.get(name, {}).get("key") == key:
         return _of_json(entries[name])
-    table = read_csv(run / "split.csv", SPLIT_COLUMNS)
+    table = run.split.read()
     trained = table[(table["split"] == split) & (table["part"] == "train")]["patient_id"]
-    cohort = read_csv(run / "cohort.csv")
+    cohort = run.cohort.read()
     cohort = cohort[cohort["patient_id"].isin(trained)]
-    measured, small = measure(cohort, read_csv(run / "series.csv"), store, read_csv(store / "manifest.csv"), roles)
+    measured, small = measure(cohort, run.series.read(), store.path, store.manifest.read(), roles)
     measured = measured[measured["status"] == "ok"]
     if measured.empty:
-        raise RunError(f"{store} holds no prepared volume of a training exam, so nothing can be compared with it.")
+        raise RunError(f"{store.path} holds no prepared volume of a training exam, so nothing can be compared with it.")
     means = {}
     for role in measured["role"].unique():
         rows = measured["role"] == role
@@ -71,7 +69,7 @@ def of_training(run: Path, split: str, store: Path, roles: Mapping[str, Role], k
             measured.loc[rows, "likeness"] = likeness
             means[role] = mean
     found = Familiar(learn(measured), means)
-    write_json(kept, entries | {name: {"key": key, **_as_json(found)}})
+    run.training_ranges.write(entries | {name: {"key": key, **_as_json(found)}})
     return found
 
 
@@ -145,7 +143,7 @@ def grey_table(cohort: pd.DataFrame, series: pd.DataFrame, store: Path, view: St
         store: Prepared volumes, with their manifest.
         view: The study as a run sees it; its input roles are measured.
     """
-    manifest = read_csv(store / "manifest.csv")
+    manifest = StoreDirectory(store).manifest.read()
     manifest = manifest[manifest["role"].isin(input_roles(view))]
     found, _ = measure(cohort, series, store, manifest, view.cohort.roles)
     found = found[found["status"] == "ok"]
@@ -174,10 +172,10 @@ def _correlation(one: np.ndarray | None, other: np.ndarray | None) -> float:
     return float((a * b).sum()) / size if size > 0 else float("nan")
 
 
-def _entries(kept: Path) -> dict[str, Any]:
+def _entries(kept: Json) -> dict[str, Any]:
     try:
-        entries = json.loads(kept.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        entries = kept.read({})
+    except ValueError:
         return {}
     return entries if isinstance(entries, dict) else {}
 

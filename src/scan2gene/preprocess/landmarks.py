@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from scan2gene.core.errors import CohortError, RunError
-from scan2gene.core.tables import SPLIT_COLUMNS, read_csv
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.preprocess.nyul import PERCENTILES, landmarks
@@ -38,7 +38,7 @@ def landmarks_of_training(
         RunError: The run is not that far, has several stores, or lacks the role.
     """
     run_dir = Path(run_dir)
-    split = read_csv(run_dir / "split.csv", SPLIT_COLUMNS)
+    split = RunDirectory(run_dir).split.read()
     parts = split.groupby("patient_id")["part"].agg(set)
     training = set(parts.index[parts == {"train"}])
     if not training:
@@ -46,14 +46,14 @@ def landmarks_of_training(
             "every patient is tested or validated in some fold, so landmarks learned from this run would leak. "
             "Learn them from a run with one holdout split, or from other patients."
         )
-    stores = sorted(p.parent for p in run_dir.glob(f"store/{store or '*'}/manifest.csv"))
+    stores = [s for s in RunDirectory(run_dir).stores() if s.manifest.exists() and store in (None, s.name)]
     if len(stores) != 1:
         raise RunError(f"{run_dir} has {len(stores)} stores; name one of {[s.name for s in stores]}")
-    manifest = read_csv(stores[0] / "manifest.csv")
+    manifest = stores[0].manifest.read()
     rows = manifest[(manifest["role"] == role) & (manifest["status"] == "ok") & manifest["patient_id"].isin(training)]
     if rows.empty:
-        raise RunError(f"{stores[0]} holds no volume of role {role!r} of a training patient")
-    return standard_landmarks((read_nifti(stores[0] / f) for f in rows["file"]), percentiles)
+        raise RunError(f"{stores[0].path} holds no volume of role {role!r} of a training patient")
+    return standard_landmarks((read_nifti(stores[0].path / f) for f in rows["file"]), percentiles)
 
 
 def standard_landmarks(volumes: Iterable[Volume], percentiles: Sequence[float] = PERCENTILES) -> list[float]:

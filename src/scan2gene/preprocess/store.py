@@ -17,9 +17,9 @@ import pandas as pd
 from scan2gene.core.console import track
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
 from scan2gene.core.files import atomic_path, file_hash, value_hash
+from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
-from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.text import slug
 from scan2gene.core.volume import Volume
 from scan2gene.imaging import nifti
@@ -75,14 +75,14 @@ def build_store(
         pool.shutdown(cancel_futures=True)  # Ctrl-C and a full disk wait for the exams under work, not for all
     manifest = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
     manifest["reason"] = manifest["reason"].map(hide)
-    write_csv(folder / "manifest.csv", manifest)
+    StoreDirectory(folder).manifest.write(manifest)
     return manifest
 
 
 def _known_checksums(folder: Path) -> dict[str, str]:
     """Checksums by file name, as written; a file that was damaged since must not pass for whole."""
     try:
-        table = read_csv(folder / "manifest.csv", MANIFEST_COLUMNS)
+        table = StoreDirectory(folder).manifest.read()
     except RunError:  # none yet, or of an older version
         return {}
     return dict(table.loc[table["status"] == "ok", ["file", "checksum"]].itertuples(index=False, name=None))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash
-from scan2gene.core.rundir import check_format, exclusive, read_study
+from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.study import for_run
 from scan2gene.core.tables import read_csv
 from scan2gene.preprocess.recipe import recipe_hash
@@ -42,13 +42,14 @@ def verify_store(run_dir: Path, prune: bool = False) -> list[Finding]:
     Raises:
         RunError: There is no store, a manifest carries no checksums, or a run is under way.
     """
-    check_format(run_dir)
-    folders = sorted(p for p in run_dir.glob("store/*") if p.is_dir())
-    if not folders:
+    run = RunDirectory(run_dir)
+    run.check_format()
+    stores = run.stores()
+    if not stores:
         raise RunError(f"there is no store in {run_dir}. `scan2gene preprocess STUDY -o {run_dir}` makes one.")
-    wanted = _wanted_stores(run_dir)
-    with exclusive(run_dir):
-        findings = [f for folder in folders for f in _findings(folder, wanted)]
+    wanted = _wanted_stores(run)
+    with run.exclusive():
+        findings = [f for store in stores for f in _findings(store, wanted)]
         if prune:
             for finding in findings:
                 if not finding.wrong:
@@ -56,25 +57,26 @@ def verify_store(run_dir: Path, prune: bool = False) -> list[Finding]:
     return sorted(findings, key=lambda f: not f.wrong)
 
 
-def _wanted_stores(run_dir: Path) -> set[str] | None:
+def _wanted_stores(run: RunDirectory) -> set[str] | None:
     """Names of the stores that the run's study asks for, None where that cannot be known."""
     try:
-        study = read_study(run_dir)
+        study = run.study()
         return {recipe_hash(for_run(study, one).preprocess) for one in study.runs}
     except (RunError, ValueError, KeyError):  # no study, or a step of another version
         return None
 
 
-def _findings(folder: Path, wanted: set[str] | None) -> Iterator[Finding]:
-    if wanted is not None and folder.name not in wanted:
+def _findings(store: StoreDirectory, wanted: set[str] | None) -> Iterator[Finding]:
+    folder = store.path
+    if wanted is not None and store.name not in wanted:
         yield Finding("stale", folder, "made by other steps, options or versions than the study and this version have")
         return
     for path in sorted(folder.glob(".tmp-*")):
         yield Finding("unreferenced", path, "left by a run that was killed")
-    if not (folder / "manifest.csv").exists():
+    if not store.manifest.exists():
         yield Finding("unfinished", folder, "has no manifest; `scan2gene preprocess` goes on with it")
         return
-    manifest = read_csv(folder / "manifest.csv", MANIFEST_COLUMNS)
+    manifest = read_csv(store.manifest.path, MANIFEST_COLUMNS)
     listed = manifest[manifest["status"] == "ok"]
     for row in listed.itertuples():
         yield from _damage(folder / str(row.file), str(row.shape), str(row.dtype), str(row.checksum))

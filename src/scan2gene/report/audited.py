@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -52,7 +51,7 @@ def verdicts(inputs: Inputs) -> list[dict[str, Any]]:
             "lead": inputs.hide(v["sentences"][0]) if v["sentences"] else "",
             "points": [inputs.hide(s) for s in v["sentences"][1:]],
         }
-        for v in _read(inputs, "verdicts.json", [])
+        for v in inputs.files.verdicts.read([])
     ]
 
 
@@ -66,7 +65,7 @@ def legend(found: list[dict[str, Any]]) -> str:
 
 def audit(inputs: Inputs) -> dict[str, Any]:
     """Leakage checks, and the figures of the shortcut audit by split and target; None of it for a run without."""
-    found = _read(inputs, "audit.json", {"leakage": [], "shortcuts": []})
+    found = inputs.files.audit.read({"leakage": [], "shortcuts": []})
     checks = [c | {"told": inputs.hide(c["told"]), "says": STATUS[c["status"]]} for c in found["leakage"]]
     bad = [c["check"] for c in checks if c["status"] == "found"]
     open_ = [c["check"] for c in checks if c["status"] == "unknown"]
@@ -140,8 +139,3 @@ def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any
         rows.append({"run": run, "of": f"{column}: {number} more", "estimate": Estimate(None, reason=reason), "n": "",
                      "positive": None, "reason": reason})  # fmt: skip
     return rows
-
-
-def _read(inputs: Inputs, name: str, default: Any) -> Any:
-    path = inputs.out / name
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default

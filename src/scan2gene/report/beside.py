@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.files import write_text
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.tables import write_csv
 from scan2gene.report.latex import booktabs
 from scan2gene.report.paper import Paper
@@ -145,7 +146,7 @@ def write_beside(out: Path, report: Report) -> list[Path]:
         written.append(out / "report" / name)
     drawn = {out / "report" / "figures" / f"{name}.svg": svg for name, svg in report.figures.items()}
     for run, of_run in report.plots.items():
-        drawn |= {out / "experiments" / run / "plots" / f"{name}.svg": svg for name, svg in of_run.items()}
+        drawn |= {RunDirectory(out).experiment(run).plots.path / f"{name}.svg": svg for name, svg in of_run.items()}
     for path, svg in drawn.items():
         write_text(path, standalone(svg, report.stamp.partition(":")[0]))
     written += drawn

@@ -8,9 +8,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from scan2gene.core.errors import Scan2GeneError
+from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import read_csv
 from scan2gene.core.text import number_text
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.nifti import read_nifti
@@ -69,7 +69,7 @@ class _Volumes:
 
     def __init__(self, inputs: Inputs, run: Run) -> None:
         self._store = inputs.stores[run.name]
-        manifest = read_csv(self._store / "manifest.csv")
+        manifest = StoreDirectory(self._store).manifest.read()
         ready = manifest[manifest["status"] == "ok"]
         self._files = {(exam, role): file for exam, role, file in ready[["exam_id", "role", "file"]].to_numpy()}
         self._exams = inputs.cohort.groupby("patient_id", sort=False)["exam_id"].agg(list).to_dict()

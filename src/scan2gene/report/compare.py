@@ -9,8 +9,9 @@ from typing import Any
 
 from scan2gene import __version__
 from scan2gene.core.errors import RunError
-from scan2gene.core.files import write_json, write_text
+from scan2gene.core.files import write_text
 from scan2gene.core.levels import ALPHA, CHANCE, CONFIDENCE
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.text import counted, difference_text, estimate_text, interval_text, number_text, p_number, p_text
 from scan2gene.evaluate.compare import DRAWS, SEED, Judged, Pair
 from scan2gene.evaluate.verdict_words import slope_in_words
@@ -43,10 +44,10 @@ def write_comparison(out: Path, runs: Sequence[Judged], pairs: Sequence[Pair]) -
     Raises:
         RunError: The folder is a study's run directory, whose files have these names.
     """
-    if (out / "study.json").exists():
+    if RunDirectory(out).study_json.exists():
         raise RunError(f"{out} is the run directory of a study and has a report of its own. Name another folder.")
-    write_json(out / "results.json", results(runs, pairs))
-    write_text(out / "report.html", page(runs, pairs))
+    RunDirectory(out).results.write(results(runs, pairs))
+    write_text(RunDirectory(out).report.path, page(runs, pairs))
 
 
 def results(runs: Sequence[Judged], pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from scan2gene.core.tables import read_csv
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.panels import decided
 from scan2gene.report.svg import GREY, escaped, svg, text
@@ -24,10 +23,9 @@ _SIDE, _RADIUS = 340.0, 3.6
 
 def embedding_maps(inputs: Inputs) -> list[dict[str, Any]]:
     """One entry per map: run, split, method, and a figure for each way to colour it."""
-    path = inputs.out / "embedding_map.csv"
-    if not path.exists():
+    if not inputs.files.embedding_map.exists():
         return []
-    table = read_csv(path)
+    table = inputs.files.embedding_map.read()
     table[["x", "y"]] = table[["x", "y"]].astype(float)
     made, room = [], PAGE_BYTES
     for (run, split), rows in table.groupby(["run_id", "split"], sort=False):
@@ -43,10 +41,9 @@ def embedding_maps(inputs: Inputs) -> list[dict[str, Any]]:
 
 def neighbours(inputs: Inputs) -> list[dict[str, Any]]:
     """Rows of embedding_agreement.csv: how often neighbours are alike, and how often by chance."""
-    path = inputs.out / "embedding_agreement.csv"
-    if not path.exists():
+    if not inputs.files.embedding_agreement.exists():
         return []
-    table = read_csv(path)
+    table = inputs.files.embedding_agreement.read()
     table[["agreement", "by_chance"]] = table[["agreement", "by_chance"]].astype(float)
     return table[["run_id", "split", "what", "n", "agreement", "by_chance"]].to_dict("records")
 

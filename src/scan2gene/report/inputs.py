@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +11,11 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.outputs import patient_classes
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
-    COMPARISON_COLUMNS,
-    EXCLUSION_COLUMNS,
-    LABEL_COLUMNS,
     MEAN,
-    METRIC_COLUMNS,
-    SPLIT_COLUMNS,
-    read_csv,
 )
 from scan2gene.core.text import estimate_text, listed, percent
 from scan2gene.evaluate.power_tables import without_small_classes
@@ -79,6 +73,11 @@ class Inputs:
     stamps: list[dict[str, Any]]
     hide: Redaction
 
+    @property
+    def files(self) -> RunDirectory:
+        """Its files."""
+        return RunDirectory(self.out)
+
     def folds(self, split: str) -> list[tuple[int, int]]:
         """(repeat, fold) of a split, in order."""
         rows = self.split.loc[self.split["split"] == split, ["repeat", "fold"]].drop_duplicates()
@@ -86,16 +85,16 @@ class Inputs:
 
     def training_seconds(self, run: str, split: str) -> float | None:
         """What the fits of a run on a split took; None where no stamp says so."""
-        stages = {f"train/{run}/{split}-r{r}-f{f}" for r, f in self.folds(split)}
+        stages = {f"train/{self.files.fit(run, split, *at).name}" for at in self.folds(split)}
         seconds = [s["seconds"] for s in self.stamps if s["stage"] in stages and "seconds" in s]
         return sum(seconds) if seconds else None
 
     def history(self, run: str, split: str) -> Iterator[tuple[int, int, pd.DataFrame]]:
         """(repeat, fold, history.csv) of a run's fits that have one; a baseline has none."""
         for repeat, fold in self.folds(split):
-            path = self.out / "experiments" / run / f"{split}-r{repeat}-f{fold}" / "history.csv"
-            if path.exists():
-                yield repeat, fold, pd.read_csv(path)
+            history = self.files.fit(run, split, repeat, fold).history
+            if history.exists():
+                yield repeat, fold, pd.read_csv(history.path)
 
     def seen_roles(self) -> list[str]:
         """Roles that one network at least sees, or those of a study without runs."""
@@ -121,14 +120,14 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
     Raises:
         RunError: A file is missing or was written by another version.
     """
-    series, cohort = read_csv(out / "series.csv"), read_csv(out / "cohort.csv")
-    labels = read_csv(out / "labels.csv", LABEL_COLUMNS)
-    exclusions = read_csv(out / "exclusions.csv", EXCLUSION_COLUMNS)
-    if not (out / "predictions.parquet").exists():
+    files = RunDirectory(out)
+    series, cohort = files.series.read(), files.cohort.read()
+    labels, exclusions = files.labels.read(), files.exclusions.read()
+    if not files.predictions.exists():
         raise RunError(f"predictions.parquet is missing in {out.name}. Run the stage predict first.")
-    metrics = without_small_classes(read_csv(out / "metrics.csv", METRIC_COLUMNS))
+    metrics = without_small_classes(files.metrics.read())
     over_targets = metrics["target"] == MEAN
-    predictions = pd.read_parquet(out / "predictions.parquet", columns=_PREDICTION_COLUMNS)
+    predictions = files.predictions.read(columns=_PREDICTION_COLUMNS)
     return Inputs(
         study=study,
         out=out,
@@ -137,16 +136,16 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         cohort=cohort,
         labels=labels,
         exclusions=exclusions,
-        flow=_read_json(out / "flow.json"),
-        split=read_csv(out / "split.csv", SPLIT_COLUMNS),
+        flow=files.flow.read(),
+        split=files.split.read(),
         predictions=_original(predictions),
         metrics=metrics[~over_targets],
         means=metrics[over_targets],
-        comparisons=_compared(read_csv(out / "comparisons.csv", COMPARISON_COLUMNS), metrics[~over_targets]),
-        thresholds=[row for row in _read_json(out / "thresholds.json") if row.get("variant", ORIGINAL) == ORIGINAL],
-        results=_without_means(_read_json(out / "results.json")),
-        called=_read_json(out / "called.json") if (out / "called.json").exists() else {},
-        stamps=[_read_json(p) for p in sorted((out / "stages").glob("*.json"))],
+        comparisons=_compared(files.comparisons.read(), metrics[~over_targets]),
+        thresholds=[row for row in files.thresholds.read() if row.get("variant", ORIGINAL) == ORIGINAL],
+        results=_without_means(files.results.read()),
+        called=files.called.read({}),
+        stamps=files.stamps(),
         hide=redaction(study, out, (series, cohort, labels, exclusions)),
     )
 
@@ -210,9 +209,3 @@ def monitor_text(monitor: str) -> str:
     metric, _, target = monitor.partition(":")
     name = {"auroc": "AUROC", "mcc": "MCC", "npv": "NPV", "f1": "F1"}.get(metric, metric.replace("_", " "))
     return f"validation {name}{f' of {target}' if target else ''}"
-
-
-def _read_json(path: Path) -> Any:
-    if not path.exists():
-        raise RunError(f"{path.name} is missing in {path.parent.name}. Run the stage that writes it first.")
-    return json.loads(path.read_text(encoding="utf-8"))

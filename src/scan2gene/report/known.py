@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.study import for_run, study_hash
-from scan2gene.core.tables import read_csv
 from scan2gene.core.text import clauses, counted, estimate_text, listed, number_text
 from scan2gene.report.characteristics import characteristics as characteristics_of
 from scan2gene.report.inputs import ORIGINAL, Inputs, Scored, estimate_of, split_text
@@ -189,7 +187,7 @@ def recalibrated(known: Known) -> Statement | None:
 
 def calibration_slopes(inputs: Inputs) -> list[dict[str, Any]]:
     """Rows of calibration.csv with a slope."""
-    table = read_csv(inputs.out / "calibration.csv")
+    table = inputs.files.calibration.read()
     return table[(table["figure"] == "slope") & table["value"].notna()].to_dict("records")
 
 
@@ -213,8 +211,7 @@ def counts(known: Known) -> Statement | None:
 
 def verdict(known: Known) -> Statement | None:
     """The headline of each target, by the rules of the audit."""
-    path = known.inputs.out / "verdicts.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    rows = known.inputs.files.verdicts.read([])
     told = [f"{r['target']}: {known.inputs.hide(r['headline'])}." for r in rows]
     return Statement("verdict", " ".join(told), "verdicts.json") if told else None
 

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.study import for_run
-from scan2gene.core.tables import read_csv
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.imaging.picture import COLOURS, data_uri, map_strip
 from scan2gene.report.inputs import Inputs, estimate_of
@@ -34,14 +33,14 @@ SURVIVES = 0.5  # mean rank correlation with all layers random above which a map
 
 def looking(inputs: Inputs) -> dict[str, Any]:
     """Pictures, scores and the randomisation check; or the reason why there are none."""
-    folder = inputs.out / "explain"
+    files = inputs.files.maps()
     if not inputs.study.explain.exams:
         return {"reason": "Maps were switched off in the study file (explain.exams: 0)."}
-    if not inputs.stores or not (folder / "maps.csv").exists():
+    if not inputs.stores or not files.maps.exists():
         return {"reason": "No maps were made: no network took part, or no labelled test exam was predicted."}
-    maps = read_csv(folder / "maps.csv")
+    maps = files.maps.read()
     maps["order"] = maps["prob"].where(maps["class"] == "negative", -maps["prob"])
-    scores = read_csv(folder / "scores.csv")
+    scores = files.scores.read()
     shown = inputs.study.explain.methods[0].name
     groups, left_out = _groups(inputs, maps[(maps["picked"] == "True") & (maps["method"] == shown)])
     return {

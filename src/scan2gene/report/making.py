@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run, Train
-from scan2gene.core.tables import read_csv
 from scan2gene.core.text import count_range, duration
 from scan2gene.imaging.picture import data_uri
 from scan2gene.preprocess.notes import SEPARATOR
@@ -32,7 +32,7 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
         by_folder.setdefault(folder, []).append(name)
     stores, room = [], PREVIEW_BYTES
     for folder, names in by_folder.items():
-        manifest = read_csv(folder / "manifest.csv")
+        manifest = StoreDirectory(folder).manifest.read()
         ready = manifest[manifest["status"] == "ok"]
         pictures, kept, steps, left = [], [], [], 0
         for path in sorted((folder / "preview").glob("*.png")):
@@ -89,7 +89,7 @@ def augmentation(inputs: Inputs) -> list[dict[str, Any]]:
     """Each different list of augmentation that has a picture: its steps, its runs, the picture."""
     found, room = [], EXAMPLE_BYTES
     for run in inputs.study.runs:
-        path = inputs.out / "experiments" / run.name / "augmentation.png"
+        path = inputs.files.experiment(run.name).augmentation.path
         if not path.exists() or path.stat().st_size > room:
             continue
         room -= path.stat().st_size
@@ -212,7 +212,7 @@ def failures(inputs: Inputs) -> dict[str, Any]:
     """Volumes that could not be prepared and exams without a prediction, with reasons and counts."""
     volumes = []
     for folder in dict.fromkeys(inputs.stores.values()):
-        manifest = read_csv(folder / "manifest.csv")
+        manifest = StoreDirectory(folder).manifest.read()
         lost = manifest[manifest["status"] != "ok"]
         for role, part in lost.groupby("role"):
             reasons = part["reason"].fillna("no reason given").value_counts()

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from scan2gene.core.outputs import patient_classes
+from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.study import SIDES, for_run, input_roles, is_sided
-from scan2gene.core.tables import read_csv
 from scan2gene.core.text import counted, listed
 from scan2gene.report import step_words
 from scan2gene.report.inputs import Inputs
@@ -167,7 +167,7 @@ def preparation(inputs: Inputs) -> Iterator[Statement]:
             "study.yaml, preprocess",
             step_words.cited(steps),
         )
-        manifest = read_csv(inputs.stores[names[0]] / "manifest.csv")
+        manifest = StoreDirectory(inputs.stores[names[0]]).manifest.read()
         lost = int((manifest["status"] != "ok").sum())
         yield Statement(
             "prepared",

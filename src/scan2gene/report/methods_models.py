@@ -53,7 +53,7 @@ def networks(inputs: Inputs) -> Iterator[Statement]:
             )
             continue
         words, cites = MODELS[run.model.name]
-        begun = started(inputs.out, run.name, inputs.study.splits[0].name)
+        begun = started(inputs.files, run.name, inputs.study.splits[0].name)
         options = _options(run.model.options)
         size = f", {begun.parameters:,} parameters" if begun.parameters is not None else ""
         yield Statement(
@@ -73,7 +73,7 @@ def _options(options: dict[str, Any]) -> str:
 def _starts(inputs: Inputs) -> Iterator[Statement]:
     """What networks started from; those that began with random numbers in one sentence for each seed."""
     split = inputs.study.splits[0].name
-    begun = {run.name: started(inputs.out, run.name, split) for run in inputs.study.runs}
+    begun = {run.name: started(inputs.files, run.name, split) for run in inputs.study.runs}
     seeds: dict[int, list[str]] = {}
     for run in inputs.study.runs:
         if begun[run.name].weights == (RANDOM,):
@@ -103,8 +103,8 @@ def weight_records(inputs: Inputs) -> list[dict[str, str]]:
     """Run, weights, licence, training data and page of what networks started from, as their fits kept it."""
     found = []
     for run in inputs.study.runs:
-        for path in sorted((inputs.out / "experiments" / run.name).glob("*/weights.json")):
-            kept = json.loads(path.read_text(encoding="utf-8"))
+        for fit in inputs.files.fits(run.name):
+            kept = fit.weights.read({})
             row = {"run": run.name, "weights": inputs.hide(str(kept.get("weights") or ""))}
             row |= {key: str(kept.get(key) or "") for key in ("licence", "training_data", "page")}
             if row not in found and row["weights"] not in ("", RANDOM):

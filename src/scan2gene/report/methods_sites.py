@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -82,8 +81,8 @@ def against_sites(inputs: Inputs) -> Iterator[Statement]:
 def _not_estimated(inputs: Inputs, run: str) -> Iterator[Statement]:
     """What ComBat left as it was in some fold, and why."""
     notes: dict[str, int] = {}
-    for path in sorted((inputs.out / "experiments" / run).glob("*/harmonise.json")):
-        for note in dict.fromkeys(json.loads(path.read_text(encoding="utf-8"))["notes"]):
+    for fit in inputs.files.fits(run):
+        for note in dict.fromkeys(fit.harmonise.read({"notes": []})["notes"]):
             notes[note] = notes.get(note, 0) + 1
     told = [f"{inputs.hide(note)} ({counted(n, 'fit')})" for note, n in notes.items()]
     if told:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.tables import read_csv
+from scan2gene.core.run_files import Csv
 from scan2gene.core.text import clauses, counted, listed, number_text, percent
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.audited import WHAT
@@ -82,7 +80,7 @@ def _metric(name: str) -> str:
 
 def probabilities(inputs: Inputs) -> Iterator[Statement]:
     """Calibration, use, and further evidence, as far as their tables hold something."""
-    table = _rows(inputs.out / "calibration.csv")
+    table = _rows(inputs.files.calibration)
     if table is not None and table["value"].notna().any():
         yield Statement(
             "calibration",
@@ -100,7 +98,7 @@ def probabilities(inputs: Inputs) -> Iterator[Statement]:
                 "calibration.csv",
                 tuple(MENDED[m][1] for m in fitted),
             )
-    table = _rows(inputs.out / "decision.csv")
+    table = _rows(inputs.files.decision)
     if table is not None and table["net_benefit"].notna().any():
         yield Statement(
             "decision",
@@ -108,7 +106,7 @@ def probabilities(inputs: Inputs) -> Iterator[Statement]:
             "decision.csv",
             ("Vickers2006",),
         )
-    table = _rows(inputs.out / "predictive_values.csv")
+    table = _rows(inputs.files.predictive_values)
     if table is not None and table["value"].notna().any():
         told = listed([f"{p:.3g} for {t}" for t, p in inputs.study.evaluate.prevalence.items()])
         yield Statement(
@@ -116,7 +114,7 @@ def probabilities(inputs: Inputs) -> Iterator[Statement]:
             f"Predictive values were computed for a prevalence of {told}.",
             "study.yaml, evaluate.prevalence; predictive_values.csv",
         )
-    table = _rows(inputs.out / "abstention.csv")
+    table = _rows(inputs.files.abstention)
     if table is not None and table["error"].notna().any():
         yield Statement(
             "abstention",
@@ -124,7 +122,7 @@ def probabilities(inputs: Inputs) -> Iterator[Statement]:
             "abstention.csv",
             ("ElYaniv2010",),
         )
-    table = _rows(inputs.out / "conformal.csv")
+    table = _rows(inputs.files.conformal)
     if table is not None and table["value"].notna().any():
         level = pd.to_numeric(table["confidence"]).iloc[0]
         yield Statement(
@@ -134,7 +132,7 @@ def probabilities(inputs: Inputs) -> Iterator[Statement]:
             "conformal.csv",
             ("Vovk2005",),
         )
-    yield from _evidence(_rows(inputs.out / "evidence.csv"))
+    yield from _evidence(_rows(inputs.files.evidence))
 
 
 def _evidence(table: pd.DataFrame | None) -> Iterator[Statement]:
@@ -162,7 +160,7 @@ def _evidence(table: pd.DataFrame | None) -> Iterator[Statement]:
 
 def power(inputs: Inputs) -> Iterator[Statement]:
     """What the number of patients can show; it was computed before training, and no number was aimed at."""
-    table = _rows(inputs.out / "power.csv")
+    table = _rows(inputs.files.power)
     if table is None:
         return
     known = table[table["detectable_auroc"].notna()]
@@ -243,13 +241,12 @@ def group_names(found: dict[str, Any]) -> list[str]:
 
 def read_audit(inputs: Inputs) -> dict[str, Any]:
     """audit.json; empty for a run that was not audited."""
-    path = inputs.out / "audit.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return inputs.files.audit.read({})
 
 
 def maps(inputs: Inputs) -> Iterator[Statement]:
     """How it was looked at where the networks look."""
-    table = _rows(inputs.out / "explain" / "maps.csv") if inputs.study.explain.exams else None
+    table = _rows(inputs.files.maps().maps) if inputs.study.explain.exams else None
     if table is None:
         return
     used = [m for m in MAPS if (table["method"] == m).any()]
@@ -259,7 +256,7 @@ def maps(inputs: Inputs) -> Iterator[Statement]:
         "explain/maps.csv",
         tuple(MAP_CITES[m] for m in used),
     )
-    scores = _rows(inputs.out / "explain" / "scores.csv")
+    scores = _rows(inputs.files.maps().scores)
     if scores is None:
         return
     if ((scores["measure"] == "energy") & scores["value"].notna()).any():
@@ -296,9 +293,9 @@ def software(inputs: Inputs) -> Iterator[Statement]:
         yield Statement("machine", f"The stages ran on {listed(machine)}.", "stages/*.json")
 
 
-def _rows(path: Path) -> pd.DataFrame | None:
+def _rows(file: Csv) -> pd.DataFrame | None:
     """A table that holds something; None without."""
-    if not path.exists():
+    if not file.exists():
         return None
-    table = read_csv(path)
+    table = file.read()
     return table if len(table) else None

@@ -35,7 +35,7 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
     """
     tables = []
     for split in inputs.study.splits:
-        begun = {run.name: started(inputs.out, run.name, split.name) for run in inputs.study.runs}
+        begun = {run.name: started(inputs.files, run.name, split.name) for run in inputs.study.runs}
         for target in inputs.study.targets:
             every = inputs.comparisons[inputs.comparisons[["best", "run_id"]].isin(list(begun)).all(axis=1)]
             compared = every[(every["split"] == split.name) & (every["target"] == target)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,8 +22,7 @@ KINDS = {"label": "Labels", **{kind: capitalised(name) for kind, name in NAMES.i
 
 def outside(inputs: Inputs) -> dict[str, Any]:
     """Tables of runs and of differences; empty for a study that looks at no other site."""
-    path = inputs.out / "audit.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = inputs.files.audit.read({})
     return tables_of(inputs.study, found.get("transfer", []), found.get("shift", []), inputs.hide)
 
 

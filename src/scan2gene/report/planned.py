@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pandas as pd
 
-from scan2gene.cohorts.roles import ROLE_COLUMNS, contested
-from scan2gene.core.tables import read_csv
+from scan2gene.cohorts.roles import contested
 from scan2gene.evaluate.power_tables import power_warnings
 from scan2gene.report.inputs import Inputs
 
 
 def planned(inputs: Inputs) -> dict[str, Any]:
     """Choices of the plan, the smallest AUROC that can be told from chance, and warnings."""
-    plan, power = inputs.out / "plan.json", inputs.out / "power.csv"
-    chosen = choices(json.loads(plan.read_text(encoding="utf-8"))) if plan.exists() else []
+    plan, power = inputs.files.plan, inputs.files.power
+    chosen = choices(plan.read()) if plan.exists() else []
     rows, warnings = [], []
     if power.exists():
-        table = read_csv(power)
+        table = power.read()
         numbers = [c for c in table.columns if c not in ("split", "target", "unit", "leaky")]
         table[numbers] = table[numbers].apply(pd.to_numeric)
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         warnings = list(power_warnings(table))
-    if (inputs.out / "roles.csv").exists():
-        warnings = [*(f"{t}." for t in contested(read_csv(inputs.out / "roles.csv", ROLE_COLUMNS))), *warnings]
+    if inputs.files.roles.exists():
+        warnings = [*(f"{t}." for t in contested(inputs.files.roles.read())), *warnings]
     return {"choices": chosen, "power": rows, "warnings": warnings}
 
 

@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import SLICE_LEVEL, read_csv
+from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.core.text import counted, listed, number_text
-from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS
 from scan2gene.report import figures
 from scan2gene.report.inputs import Inputs, Scored, baseline_columns, estimate_of, split_text
 from scan2gene.stats.intervals import Estimate
@@ -116,8 +115,8 @@ def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
 
 def fusion_weights(inputs: Inputs) -> pd.DataFrame:
     """fusion_weights.csv with numbers as such; empty where nothing was fused late."""
-    path = inputs.out / WEIGHTS
-    table = read_csv(path, WEIGHT_COLUMNS) if path.exists() else pd.DataFrame(columns=list(WEIGHT_COLUMNS))
+    file = inputs.files.fusion_weights
+    table = file.read() if file.exists() else pd.DataFrame(columns=list(file.columns))
     return table.astype({"weight": float}).assign(reason=table["reason"].fillna(""))
 
 

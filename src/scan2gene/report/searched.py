@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from scan2gene.core.text import duration
@@ -34,10 +33,10 @@ def searched(inputs: Inputs) -> dict[str, Any]:
 
 
 def _fold(inputs: Inputs, run: str, split: str, repeat: int, fold: int) -> dict[str, Any] | None:
-    path = inputs.out / "experiments" / run / f"{split}-r{repeat}-f{fold}" / "search.json"
-    if not path.exists():
+    file = inputs.files.fit(run, split, repeat, fold).search
+    if not file.exists():
         return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = file.read()
     scores = [t["score"] for t in kept["trials"] if t["score"] is not None]
     return {
         "repeat": repeat,

@@ -41,7 +41,7 @@ NAMES = {
 
 def use(inputs: Inputs) -> dict[str, Any]:
     """By split and target, sentences and figures of every run; the tables behind them; why where there are none."""
-    tables = {name: _read(inputs.out / f"{name}.csv") for name in NAMES}
+    tables = {name: _read(getattr(inputs.files, name).path) for name in NAMES}
     if any(table is None for table in tables.values()):
         return {"reason": "The stage evaluate of an older version wrote no tables about probabilities.", "groups": [],
                 "tables": [], "figures": []}  # fmt: skip

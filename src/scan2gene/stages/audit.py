@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.files import file_hash, write_json
+from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
 from scan2gene.core.study import Study, for_run, input_roles
-from scan2gene.core.tables import (
-    EMBEDDING_COLUMNS,
-    LABEL_COLUMNS,
-    PREDICTION_COLUMNS,
-    SPLIT_COLUMNS,
-    read_csv,
-    without_slices,
-    write_csv,
-)
+from scan2gene.core.tables import without_slices
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
 from scan2gene.evaluate.leakage import (
     Check,
@@ -38,24 +28,21 @@ from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.underfit import training_aurocs
 from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores, stage_key
-from scan2gene.stages.variants import VARIANTS, lesion_role
-
-FILES = ("audit.json", "audit.csv", "leakage.csv", "verdicts.json", "transfer.csv", "shift.csv")
+from scan2gene.stages.variants import lesion_role
 
 
 def audit_run(job: Job) -> str:
     """Look for leakage and shortcuts, and judge every target."""
-    inputs = [job.out / n for n in ("cohort.csv", "series.csv", "labels.csv", "split.csv", "predictions.parquet",
-                                    VARIANTS, "embeddings.parquet", "thresholds.json")]  # fmt: skip
-    inputs += [store / "manifest.csv" for _, (_, store) in run_stores(job)]
+    out = job.out
+    inputs = [out.cohort, out.series, out.labels, out.split, out.predictions, out.variants, out.embeddings,
+              out.thresholds, *(store.manifest for _, (_, store) in run_stores(job))]  # fmt: skip
     key = stage_key(
-        "audit", files=[file_hash(p) for p in inputs if p.exists()],
+        "audit", files=[f.hash() for f in inputs if f.exists()],
         draws=job.study.evaluate.bootstrap, seed=job.study.seed,
         study=[r.model_dump(mode="json") for r in job.study.runs],
         # not the files of histories, which have seconds
         learned=[[*key, value] for key, value in sorted(training_aurocs(_histories(job)).items())],
     )  # fmt: skip
-    files = [job.out / name for name in FILES]
     if not job.is_done("audit", key):
         checks = leakage(job)
         tables = _tables(job)
@@ -63,41 +50,34 @@ def audit_run(job: Job) -> str:
         beyond = outside(job.study, tables, figures)
         judged = verdicts(job.study, tables, figures, checks, beyond)
         moved, shifted = ([one.row() for one in found] for found in beyond)
-        write_json(files[0], {
+        out.audit.write({
             "leakage": [{"check": c.name, "status": c.status, "told": c.told, "cases": len(c.cases)} for c in checks],
             "shortcuts": [f.row() for f in figures],
             "transfer": moved,
             "shift": shifted,
         })  # fmt: skip
-        write_csv(files[1], figure_table(figures))
-        write_csv(files[2], case_table(checks))
-        write_json(files[3], [vars(v) for v in judged])
-        write_csv(files[4], pd.DataFrame(moved, columns=None if moved else ["run", "split", "target"]))
-        write_csv(files[5], pd.DataFrame(shifted, columns=None if shifted else ["split", "kind", "what"]))
-        job.done("audit", key, files)
-    kept = json.loads(files[3].read_text(encoding="utf-8"))
-    leaks = [c for c in json.loads(files[0].read_text(encoding="utf-8"))["leakage"] if c["status"] == "found"]
+        out.shortcuts.write(figure_table(figures))
+        out.leakage.write(case_table(checks))
+        out.verdicts.write([vars(v) for v in judged])
+        out.transfer.write(pd.DataFrame(moved, columns=None if moved else ["run", "split", "target"]))
+        out.shift.write(pd.DataFrame(shifted, columns=None if shifted else ["split", "kind", "what"]))
+        job.done("audit", key, [out.audit, out.shortcuts, out.leakage, out.verdicts, out.transfer, out.shift])
+    kept = out.verdicts.read()
+    leaks = [c for c in out.audit.read()["leakage"] if c["status"] == "found"]
     told = summary([Verdict(**v | {"sentences": tuple(v["sentences"])}) for v in kept])
     leaked = "; ".join(f"LEAK: {c['told']}" for c in leaks) or "no leak found"
     return f"{leaked}; {told}"
 
 
 def _tables(job: Job) -> Tables:
-    """What the shortcut audit reads; what an older version did not write is empty."""
-
-    def parquet(name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-        path = job.out / name
-        return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=list(columns))
-
+    """What the shortcut audit reads."""
     from scan2gene.stages.pixels import picture_cues
 
     return Tables(
-        job.table("cohort.csv"), job.table("series.csv"), job.table("labels.csv", LABEL_COLUMNS),
-        job.table("split.csv", SPLIT_COLUMNS), without_slices(parquet("predictions.parquet", PREDICTION_COLUMNS)),
-        parquet(VARIANTS, PREDICTION_COLUMNS), parquet("embeddings.parquet", EMBEDDING_COLUMNS),
+        job.out.cohort.read(), job.out.series.read(), job.out.labels.read(), job.out.split.read(),
+        without_slices(job.out.predictions.read()), job.out.variants.read(), job.out.embeddings.read_or_empty(),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
-        json.loads((job.out / "thresholds.json").read_text(encoding="utf-8")), _grey(job),
-        training_aurocs(_histories(job)),
+        job.out.thresholds.read(), _grey(job), training_aurocs(_histories(job)),
         picture_cues(job),
     )  # fmt: skip
 
@@ -109,32 +89,32 @@ def _grey(job: Job) -> pd.DataFrame | None:
     from scan2gene.predict.familiar import grey_table
 
     view, store = _stores(job)[0]
-    return grey_table(job.table("cohort.csv"), job.table("series.csv"), store, view)
+    return grey_table(job.out.cohort.read(), job.out.series.read(), store.path, view)
 
 
-def _stores(job: Job) -> list[tuple[Study, Path]]:
+def _stores(job: Job) -> list[tuple[Study, StoreDirectory]]:
     """Prepared stores and the studies that read them, those first that show more than the lesion."""
-    found = [(view, store) for _, (view, store) in run_stores(job) if (store / "manifest.csv").exists()]
+    found = [(view, store) for _, (view, store) in run_stores(job) if store.manifest.exists()]
     return sorted(found, key=lambda s: any(step.name == "crop_to_mask" for step in s[0].preprocess))
 
 
 def leakage(job: Job) -> list[Check]:
     """Every leakage check of a run directory."""
     out = job.out
-    cohort, split = job.table("cohort.csv"), job.table("split.csv", SPLIT_COLUMNS)
-    every = pd.read_parquet(out / "predictions.parquet")
+    cohort, split = job.out.cohort.read(), job.out.split.read()
+    every = out.predictions.read()
     predictions = without_slices(every)
     parts = Parts(split)
     manifest, pairs, compared = _images(job)
     return [
         patients_apart(split),
         predictions_follow(predictions, split),
-        shared_files(_used(cohort, job.table("series.csv"), manifest, input_roles(job.study)), parts),
+        shared_files(_used(cohort, job.out.series.read(), manifest, input_roles(job.study)), parts),
         twin_images(pairs, parts, compared, "no image was prepared"),
         one_person(cohort["patient_id"], parts),
         copies_before_split(manifest),
         fitted_inside(list(_fitted(job)), cohort, split, _given(job), list(_harmonised(job))),
-        thresholds_inside(_kept_thresholds(out / "thresholds.json"), _thresholds(predictions)),
+        thresholds_inside(_kept_thresholds(out), _thresholds(predictions)),
         early_stopping(list(_histories(job)), every),
     ]
 
@@ -146,8 +126,8 @@ def _images(job: Job) -> tuple[pd.DataFrame | None, pd.DataFrame | None, int]:
     if not _stores(job):
         return None, None, 0
     view, store = _stores(job)[0]
-    manifest, roles = read_csv(store / "manifest.csv"), input_roles(view)
-    pairs = store_pairs(store, manifest, roles, job.out / "prints" / f"{store.name}.npz")
+    manifest, roles = store.manifest.read(), input_roles(view)
+    pairs = store_pairs(store.path, manifest, roles, job.out.fingerprints(store.name))
     return manifest, pairs, int(((manifest["status"] == "ok") & manifest["role"].isin(roles)).sum())
 
 
@@ -171,9 +151,8 @@ def _given(job: Job) -> list[str]:
 
 def _fitted(job: Job) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for fold, folder in _fits(job):
-        path = folder / "model.json"
-        if path.exists() and not (folder / "harmonise.json").exists():  # whose medians are of harmonised columns
-            model = json.loads(path.read_text(encoding="utf-8"))
+        if folder.model.exists() and not folder.harmonise.exists():  # whose medians are of harmonised columns
+            model = folder.model.read()
             if "median" in model and "columns" in model:
                 yield fold, model
 
@@ -184,34 +163,33 @@ def _harmonised(job: Job) -> Iterator[tuple[dict[str, Any], str, bool]]:
 
     done = {run.name for run in job.study.runs if for_run(job.study, run).data.harmonise and not run.search}
     for one, view, fold, parts, folder, _ in folds(job) if done else ():
-        if one.name not in done or not (folder / "harmonise.json").exists():
+        if one.name not in done or not folder.harmonise.exists():
             continue
         data, targets = run_data(job, one, view)
-        same = is_of_training(view, one, data, targets, parts, folder)
+        same = is_of_training(view, one, data, targets, parts, folder.path)
         if same is not None:
             yield fold, one.name, same
 
 
 def _histories(job: Job) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
     for fold, folder in _fits(job):
-        path = folder / "history.csv"
-        if path.exists():
-            yield folder.parent.name, fold, pd.read_csv(path)
+        if folder.history.exists():
+            yield folder.path.parent.name, fold, pd.read_csv(folder.history.path)
 
 
-def _fits(job: Job) -> Iterator[tuple[dict[str, Any], Path]]:
+def _fits(job: Job) -> Iterator[tuple[dict[str, Any], FitDirectory]]:
     """(split, repeat, fold) and folder of every fit."""
-    names = job.table("split.csv", SPLIT_COLUMNS)[FOLD].drop_duplicates().to_dict("records")
+    names = job.out.split.read()[FOLD].drop_duplicates().to_dict("records")
     for one in job.study.runs:
         for fold in names:
-            yield fold, job.out / "experiments" / one.name / f"{fold['split']}-r{fold['repeat']}-f{fold['fold']}"
+            yield fold, job.out.fit(one.name, **fold)
 
 
-def _kept_thresholds(path: Path) -> list[dict[str, Any]]:
+def _kept_thresholds(out: RunDirectory) -> list[dict[str, Any]]:
     """Those that decide about patients: at slice level nothing is decided."""
     from scan2gene.core.tables import SLICE_LEVEL
 
-    return [t for t in json.loads(path.read_text(encoding="utf-8")) if t.get("variant") != SLICE_LEVEL]
+    return [t for t in out.thresholds.read() if t.get("variant") != SLICE_LEVEL]
 
 
 def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:
@@ -238,17 +216,17 @@ def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def lesion_volumes(stores: list[Path], role: str | None) -> pd.Series | None:
+def lesion_volumes(stores: list[StoreDirectory], role: str | None) -> pd.Series | None:
     """Volume of the stored lesion mask by patient_id, in mm3; None without masks."""
     from scan2gene.imaging.nifti import read_nifti
 
     for store in stores:
-        manifest = read_csv(store / "manifest.csv")
+        manifest = store.manifest.read()
         rows = manifest[(manifest["status"] == "ok") & (manifest["role"] == role)].drop_duplicates("patient_id")
         if len(rows):
             values = {}
             for row in rows.to_dict("records"):
-                mask = read_nifti(store / row["file"], "label")
+                mask = read_nifti(store.path / row["file"], "label")
                 values[row["patient_id"]] = float(np.count_nonzero(mask.array)) * abs(
                     np.linalg.det(mask.affine[:3, :3])
                 )

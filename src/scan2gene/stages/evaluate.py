@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
-from scan2gene.core.files import file_hash, write_json
 from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.started import started
 from scan2gene.core.study import Study, for_run, is_leaky, study_hash
-from scan2gene.core.tables import SPLIT_COLUMNS, harmless_table, without_slices, write_csv
+from scan2gene.core.tables import harmless_table, without_slices
 from scan2gene.privacy.pseudonyms import shown_study
 from scan2gene.stages.job import Job, stage_key
 
@@ -32,13 +31,13 @@ def evaluate_runs(job: Job) -> str:
     settings = job.study.evaluate
     starts = {(r.name, s.name): started(job.out, r.name, s.name) for r in job.study.runs for s in job.study.splits}
     key = stage_key(
-        "evaluate", predictions=file_hash(job.out / "predictions.parquet"), draws=settings.bootstrap,
+        "evaluate", predictions=job.out.predictions.hash(), draws=settings.bootstrap,
         seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
-        cohort=file_hash(job.out / "cohort.csv"), starts=[s.as_json() for s in starts.values()],
+        cohort=job.out.cohort.hash(), starts=[s.as_json() for s in starts.values()],
     )  # fmt: skip
     if not job.is_done("evaluate", key):
-        predictions = pd.read_parquet(job.out / "predictions.parquet")
-        split = job.table("split.csv", SPLIT_COLUMNS)
+        predictions = job.out.predictions.read()
+        split = job.out.split.read()
         found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
         for place, begun in starts.items():
             for result in found.results.get(place[0], {}).get(place[1], {}).values():
@@ -56,21 +55,21 @@ def evaluate_runs(job: Job) -> str:
                 row["leaky"] = LEAKY
             for result in (r for run in found.results.values() for split in run.values() for r in split.values()):
                 result["leaky"] = LEAKY
-        files = [job.out / n for n in ("metrics.csv", "thresholds.json", "results.json", "comparisons.csv")]
-        write_csv(files[0], stamped(pd.concat([found.metrics, found.means], ignore_index=True), job.study))
-        write_json(files[1], found.thresholds)
-        write_json(files[2], found.results)
-        write_csv(files[3], stamped(found.comparisons, job.study))
+        out = job.out
+        out.metrics.write(stamped(pd.concat([found.metrics, found.means], ignore_index=True), job.study))
+        out.thresholds.write(found.thresholds)
+        out.results.write(found.results)
+        out.comparisons.write(stamped(found.comparisons, job.study))
         for name, table in tables.items():
-            write_csv(job.out / f"{name}.csv", stamped(table, job.study))
-            files.append(job.out / f"{name}.csv")
+            getattr(out, name).write(stamped(table, job.study))
         for one in job.study.runs:
             if one.name in found.results:
-                write_json(job.out / "experiments" / one.name / "results.json", found.results[one.name])
+                out.experiment(one.name).results.write(found.results[one.name])
         if settings.ledger and not is_leaky(job.study):  # the ledger is for figures that mean something
             append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
-        job.done("evaluate", key, files)
-    metrics = job.table("metrics.csv")
+        files = (out.metrics, out.thresholds, out.results, out.comparisons)
+        job.done("evaluate", key, [*files, *(getattr(out, name) for name in tables)])
+    metrics = job.out.metrics.read()
     return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
 
 
@@ -125,7 +124,7 @@ def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.Data
 def _clinical_features(job: Job, columns: list[str], split: str) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
     from scan2gene.radiomics.clinical import clinical_columns
 
-    cohort, table = job.table("cohort.csv"), job.table("split.csv", SPLIT_COLUMNS)
+    cohort, table = job.out.cohort.read(), job.out.split.read()
     values, patients = clinical_columns(cohort, columns), cohort["patient_id"].to_numpy()
     fits = table.loc[table["split"] == split, ["repeat", "fold"]].drop_duplicates()
     for repeat, fold in fits.itertuples(index=False, name=None):
@@ -133,11 +132,10 @@ def _clinical_features(job: Job, columns: list[str], split: str) -> Iterator[tup
 
 
 def _embedded_features(job: Job, run: str, split: str) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    path = job.out / "embeddings.parquet"
-    if not path.exists():
+    if not job.out.embeddings.exists():
         return
     wanted = [("run_id", "==", run), ("split", "==", split)]
-    table = pd.read_parquet(path, filters=wanted, columns=["repeat", "fold", "patient_id", "embedding"])
+    table = job.out.embeddings.read(["repeat", "fold", "patient_id", "embedding"], wanted)
     for (repeat, fold), rows in table.groupby(["repeat", "fold"]):
         yield int(repeat), int(fold), rows["patient_id"].to_numpy(), np.stack(rows["embedding"].to_numpy())
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from scan2gene.core.console import say
-from scan2gene.core.files import file_hash, value_hash
+from scan2gene.core.files import value_hash
 from scan2gene.core.outputs import output_names, output_values
-from scan2gene.core.rundir import is_done, mark_done
+from scan2gene.core.run_files import File
+from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
 from scan2gene.core.section import version_of
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidate, candidates, for_run, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import LABEL_COLUMNS, SPLIT_COLUMNS, read_csv
 from scan2gene.privacy.pseudonyms import Pseudonymiser
 
 FOLD = ["split", "repeat", "fold"]
@@ -40,7 +39,7 @@ class Job:
     """One study in one run directory, and what its stages share while they run."""
 
     study: Study
-    out: Path
+    out: RunDirectory
     tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
     veil: Pseudonymiser | None = None  # of a study with pseudonyms
 
@@ -51,26 +50,28 @@ class Job:
 
     def is_done(self, stage: str, key: str) -> bool:
         """True when a stage was finished for these inputs; in a dry run, work to do ends it."""
-        done = is_done(self.out, stage, key)
+        done = self.out.is_done(stage, key)
         if self.dry and not done:
             raise ToDo
         self.kept |= done
         return done
 
-    def done(self, stage: str, key: str, files: list[Path]) -> None:
+    def done(self, stage: str, key: str, files: Iterable[Path | File]) -> None:
         """Stamp a stage with its inputs' hash, its files and what it cost."""
         self.worked = True
-        mark_done(self.out, stage, key, files, **self.watch.stamp())
+        self.out.mark_done(stage, key, files, **self.watch.stamp())
 
-    def table(self, name: str, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-        """A CSV of the run directory."""
-        return read_csv(self.out / name, columns)
+    def store(self, view: Study) -> StoreDirectory:
+        """Of a study as a run sees it."""
+        from scan2gene.preprocess.recipe import recipe_hash  # loads every step
+
+        return self.out.store(recipe_hash(view.preprocess))
 
     def paths(self) -> dict[str, str]:
         """Series id, as tables show it -> what `read_volume` opens."""
         if self.veil:
             return self.veil.paths()
-        return self.table("series.csv").set_index("series_id")["path"].to_dict()
+        return self.out.series.read().set_index("series_id")["path"].to_dict()
 
 
 def stage_key(stage: str, **inputs: Any) -> str:
@@ -78,50 +79,48 @@ def stage_key(stage: str, **inputs: Any) -> str:
     return value_hash([stage, VERSIONS[stage], inputs])
 
 
-def stores(job: Job) -> list[tuple[Study, Path, dict[str, Role]]]:
+def stores(job: Job) -> list[tuple[Study, StoreDirectory, dict[str, Role]]]:
     """Each different preprocessing once, those that a search tries too, with the roles that its runs read."""
-    from scan2gene.preprocess.recipe import recipe_hash, roles_read
+    from scan2gene.preprocess.recipe import roles_read
 
     views = [(view, store) for _, (view, store) in run_stores(job)]
     for one in job.study.runs:
         for steps in one.search.over.get("preprocess", []) if one.search else []:
             view = for_run(job.study, candidate(one, {"preprocess": steps}))
-            views.append((view, job.out / "store" / recipe_hash(view.preprocess)))
-    found: dict[str, tuple[Study, Path, set[str]]] = {}
+            views.append((view, job.store(view)))
+    found: dict[str, tuple[Study, StoreDirectory, set[str]]] = {}
     for view, store in views:
         found.setdefault(store.name, (view, store, set()))[2].update(roles_read(view))
     return [(v, s, {n: r for n, r in v.cohort.roles.items() if n in read}) for v, s, read in found.values()]
 
 
-def run_stores(job: Job) -> list[tuple[Run, tuple[Study, Path]]]:
+def run_stores(job: Job) -> list[tuple[Run, tuple[Study, StoreDirectory]]]:
     """Each run that is a network, its study and its store."""
-    from scan2gene.preprocess.recipe import recipe_hash
     from scan2gene.radiomics.clinical import CLASSICAL  # the stages before training need no torch
 
     views = [(one, for_run(job.study, one)) for one in job.study.runs if one.model.name not in CLASSICAL]
-    return [(one, (view, job.out / "store" / recipe_hash(view.preprocess))) for one, view in views]
+    return [(one, (view, job.store(view))) for one, view in views]
 
 
-def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str], Path, str]]:
+def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str], FitDirectory, str]]:
     """Every fit of the study: run, its study, fold, parts, folder and key."""
-    split = job.table("split.csv", SPLIT_COLUMNS)
+    split = job.out.split.read()
     stores = {one.name: store for one, (_, store) in run_stores(job)}
-    inputs = {n: file_hash(job.out / n) for n in ("cohort.csv", "labels.csv", "split.csv")}
+    inputs = [file.hash() for file in (job.out.cohort, job.out.labels, job.out.split)]
     for one in job.study.runs:
         view = for_run(job.study, one)
         store = stores.get(one.name)
-        images = file_hash(store / "manifest.csv") if store else None
+        images = store.manifest.hash() if store else None
         weights, versions = _weights_key(job.study, one), model_versions(one)
         for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
-                "train", **inputs, images=images, fold=fold, model=one.model.model_dump(), versions=versions,
+                "train", inputs=inputs, images=images, fold=fold, model=one.model.model_dump(), versions=versions,
                 seed=view.seed, data=_data_key(view), train=view.train.model_dump(), targets=output_names(view),
                 roles=input_roles(view), search=one.search and one.search.model_dump(), weights=weights,
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
-            folder = job.out / "experiments" / one.name / f"{name}-r{repeat}-f{number}"
-            yield one, view, fold, parts, folder, key
+            yield one, view, fold, parts, job.out.fit(one.name, **fold), key
 
 
 def _data_key(view: Study) -> dict[str, Any]:
@@ -161,14 +160,13 @@ def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     """What a run learns from, and the labels (N, T) of its exams for each output."""
     from scan2gene.train.fold import is_classical, probes
 
-    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+    cohort, labels = job.out.cohort.read(), job.out.labels.read()
     if is_classical(one):
         return cohort, output_values(labels, cohort["patient_id"], output_names(view))
     from scan2gene.data.cohort import load_cohort
     from scan2gene.data.slices import load_slices
-    from scan2gene.preprocess.recipe import recipe_hash
 
-    store = job.out / "store" / recipe_hash(view.preprocess)
+    store = job.store(view).path
     roles = input_roles(view)
     if probes(one):
         return _embedded(job, one, view, store)
@@ -176,7 +174,7 @@ def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     where = (store, tuple(roles), tuple(output_names(view)), slices and (slices.per_patient,))
     if where not in job.tensors:
         job.tensors.clear()  # one prepared cohort in memory at a time
-        manifest = read_csv(store / "manifest.csv")
+        manifest = job.store(view).manifest.read()
         given = (store, manifest, cohort, labels, roles, output_names(view))
         job.tensors[where] = load_slices(*given, slices.per_patient) if slices else load_cohort(*given)
         say("", f"  {one.name}: {job.tensors[where].told()}")
@@ -191,7 +189,7 @@ def _embedded(job: Job, one: Run, view: Study, store: Path) -> tuple[Any, np.nda
     where = (embeddings_key(store, view, one), tuple(output_names(view)))
     if where not in job.tensors:
         job.tensors.clear()
-        cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
-        job.tensors[where] = embedded_cohort(job.out / "embeddings", store, cohort, labels, view, one)
+        cohort, labels = job.out.cohort.read(), job.out.labels.read()
+        job.tensors[where] = embedded_cohort(job.out.path / "embeddings", store, cohort, labels, view, one)
     data = job.tensors[where]
     return data, data.targets.numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,8 +15,7 @@ from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.pseudonymised import curate_pseudonymised
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
-from scan2gene.core.files import write_json
-from scan2gene.core.rundir import check_format, claim, exclusive, sweep
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, candidates, for_run
 from scan2gene.core.study_file import load_study
@@ -56,27 +54,30 @@ def run(
     study = study if isinstance(study, Study) else load_study(study, changes)
     networks = list(STAGES).index(until) >= list(STAGES).index("train")
     check(study, networks=networks)
-    out = Path(out) if out is not None else Path("runs") / study.name
+    directory = _directory(study, out)
     if networks:
-        _need_weights(study, out)
-    if resume and not (out / "study.json").exists():
+        _need_weights(study, directory)
+    if resume and not directory.study_json.exists():
         raise RunError(
-            f"{out} holds no run to go on with. Name its directory with -o, or begin one by leaving out --resume."
+            f"{directory.path} holds no run to go on with. Name its directory with -o, or begin one by leaving out "
+            "--resume."
         )
-    with _opened(study, out, record=True) as job:
-        if called and job.veil is None:  # file names and changes may hold what pseudonyms are to hide
-            _keep_call(out / "called.json", called)
+    with _opened(study, directory, record=True) as job:
+        # file names and changes may hold what pseudonyms are to hide; a run with nothing to do writes nothing
+        if called and job.veil is None and directory.called.read({}) != called:
+            directory.called.write(called)
         for name, stage in STAGES.items():
             _do(job, name, stage)
             if name == until:
                 break
-    return out
+    return directory.path
 
 
-def _keep_call(path: Path, called: dict[str, Any]) -> None:
-    """Write how a run was called, unless that stands there: a run with nothing to do writes nothing."""
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != called:
-        write_json(path, called)
+def _directory(study: Study, out: str | Path | None) -> RunDirectory:
+    """The run directory of a study, by default `runs/<study name>`; an error where it has another format."""
+    directory = RunDirectory(Path(out) if out is not None else Path("runs") / study.name)
+    directory.check_format()
+    return directory
 
 
 def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: Sequence[str] = ()) -> dict[str, str]:
@@ -91,8 +92,7 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
     """
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study)
-    out = Path(out) if out is not None else Path("runs") / study.name
-    check_format(out)
+    directory = _directory(study, out)
     told: dict[str, str] = {}
     first = ""
     job: Job | None = None
@@ -103,7 +103,7 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
         try:
             if study.cohort.pseudonyms and not Path(study.cohort.pseudonyms).exists():
                 raise ToDo  # opening the key would make it
-            job = job or Job(study, out, veil=pseudonymiser(study, out), dry=True)
+            job = job or Job(study, directory, veil=pseudonymiser(study, directory.path), dry=True)
             stage(job)
             told[name] = "done"
         except ToDo:
@@ -112,7 +112,7 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
 
 
 @contextmanager
-def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
+def _opened(study: Study, out: RunDirectory, record: bool = False) -> Iterator[Job]:
     """Hold the run directory of a study, with what it may show.
 
     Args:
@@ -120,14 +120,14 @@ def _opened(study: Study, out: Path, record: bool = False) -> Iterator[Job]:
         out: Run directory.
         record: Write the study into it also where one is kept; the plan stage completes that.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    claim(out)
-    veil = pseudonymiser(study, out)
-    with exclusive(out), veil.guarded() if veil else nullcontext():
+    out.path.mkdir(parents=True, exist_ok=True)
+    out.claim()
+    veil = pseudonymiser(study, out.path)
+    with out.exclusive(), veil.guarded() if veil else nullcontext():
         shown = shown_study(study, veil).model_dump(mode="json")
         _refuse_another_split(shown, out, "splits" in study.model_fields_set, looks=not record)
-        sweep(out)
-        if record or not (out / "study.json").exists():
+        out.sweep()
+        if record or not out.study_json.exists():
             record_study(as_planned(study, out), out, veil)
         yield Job(study, out, veil=veil)
 
@@ -141,7 +141,7 @@ def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
 
 def series_paths(study: Study, out: Path) -> dict[str, str]:
     """Series id, as the tables of a run directory show it -> what `read_volume` opens."""
-    with _opened(study, out) as job:
+    with _opened(study, RunDirectory(out)) as job:
         if job.veil:
             index_scans(job)  # the true paths are not in the run directory
         return job.paths()
@@ -173,9 +173,9 @@ def exams_to_look_at(study: Study, out: Path) -> Exams:
         Scan2GeneError: As `run` up to curation.
     """
     free = study.model_copy(update={"cohort": study.cohort.model_copy(update={"exclude_file": None})})
-    with _opened(study, out) as job:
+    with _opened(study, RunDirectory(out)) as job:
         _do(job, "index", index_scans)
-        series, veil = job.table("series.csv"), job.veil
+        series, veil = job.out.series.read(), job.veil
         curated = curate_pseudonymised(replace(veil, study=free)) if veil else curate(free, series)
         return Exams(curated, series, job.paths(), veil or str, veil.rows if veil else None)
 
@@ -193,7 +193,7 @@ def curated_as_bids(study: Path, folder: Path, out: Path | None = None) -> Expor
     """
     loaded = load_study(study)
     out = run(loaded, out, until="curate")
-    with _opened(loaded, out) as job:
+    with _opened(loaded, RunDirectory(out)) as job:
         index_scans(job)  # with pseudonyms, only the index beside the key knows the paths
         return export_bids(out, folder, job.paths(), job.veil or str)
 
@@ -217,18 +217,18 @@ def join_search(study: Study | str | Path, out: str | Path | None = None, change
     """
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study)
-    out = Path(out) if out is not None else Path("runs") / study.name
-    check_format(out)
-    job = Job(study, out, veil=pseudonymiser(study, out), dry=True)
+    directory = _directory(study, out)
+    job = Job(study, directory, veil=pseudonymiser(study, directory.path), dry=True)
     for name in ("index", "curate", "plan", "split", "preprocess"):
         try:
             STAGES[name](job)
         except ToDo:
-            raise RunError(f"{out} is not prepared. First: scan2gene preprocess STUDY, or run it elsewhere.") from None
+            message = f"{directory.path} is not prepared. First: scan2gene preprocess STUDY, or run it elsewhere."
+            raise RunError(message) from None
     return search_trials(job)
 
 
-def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool, looks: bool) -> None:
+def _refuse_another_split(now: dict[str, Any], out: RunDirectory, splits: bool, looks: bool) -> None:
     """Stop before anything is written when a run directory holds the split of another study.
 
     Args:
@@ -237,20 +237,23 @@ def _refuse_another_split(now: dict[str, Any], out: Path, splits: bool, looks: b
         splits: The study sets its splits; else they are planned, and the plan is kept.
         looks: Nothing is decided: the scans and how they are read must be the same, and no more.
     """
-    if not (out / "study.json").exists():
+    if not out.study_json.exists():
         return
-    before = json.loads((out / "study.json").read_text())
-    if (before["cohort"].get("pseudonyms") is None) != (now["cohort"]["pseudonyms"] is None):
-        raise RunError(f"{out} was begun {'without' if now['cohort']['pseudonyms'] else 'with'} cohort.pseudonyms, and "
-                       "ids and pseudonyms do not share a directory. Give another one with -o.")  # fmt: skip
+    before = out.study_json.read()
+    if (before["cohort"]["pseudonyms"] is None) != (now["cohort"]["pseudonyms"] is None):
+        begun = "without" if now["cohort"]["pseudonyms"] else "with"
+        raise RunError(
+            f"{out.path} was begun {begun} cohort.pseudonyms, and ids and pseudonyms do not share a directory. "
+            "Give another one with -o."
+        )
     keys = ("seed", "cohort", "targets", *(["splits"] if splits else []))
     if looks:
         keys = ("cohort",)
         before, now = ({"cohort": study["cohort"] | {"exclude_file": None}} for study in (before, now))
-    changed = [k for k in keys if before.get(k) != now[k]]
-    if changed and (out / "split.csv").exists():
+    changed = [k for k in keys if before[k] != now[k]]
+    if changed and out.split.exists():
         raise RunError(
-            f"{out} holds a split that was made with other settings ({', '.join(changed)}), and a split is never "
+            f"{out.path} holds a split that was made with other settings ({', '.join(changed)}), and a split is never "
             "changed silently. Give another run directory with -o, or delete split.csv to split anew."
         )
 
@@ -302,15 +305,13 @@ def _check_run(study: Study, one: Run) -> None:
     check_recipe(for_run(study, one).preprocess, study.cohort.roles)
 
 
-def _need_weights(study: Study, out: Path) -> None:
+def _need_weights(study: Study, out: RunDirectory) -> None:
     """Say before the long work, not after it, that a file of weights is missing or of another network."""
     for run in study.runs:
         for one in candidates(run, "weights"):
             if one.weights:
-                from scan2gene.train.source_run import read_record
                 from scan2gene.train.start import check_start, start_of
 
-                fits = [p.parent for p in (out / "experiments" / one.name).glob("*/weights.json")]
                 start = start_of(for_run(study, one), one)
-                if start and not any(read_record(f).get("sha256") == start.sha256 for f in fits):
+                if start and not any(f.weights.read({}).get("sha256") == start.sha256 for f in out.fits(one.name)):
                     check_start(for_run(study, one), one)

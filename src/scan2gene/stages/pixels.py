@@ -10,7 +10,6 @@ import torch
 
 from scan2gene.core.study import SIDES, Study, input_roles, is_sided
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import read_csv
 from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.evaluate.places import Cues
 from scan2gene.stages.job import Job, run_data, run_stores
@@ -24,7 +23,7 @@ def picture_cues(job: Job) -> dict[str, Cues]:
     found: dict[str, Cues] = {}
     made: dict[tuple[Any, ...], Cues] = {}
     for one, (view, store) in run_stores(job):
-        if not (store / "manifest.csv").exists():
+        if not store.manifest.exists():
             continue
         slices = view.data.slices
         key = (store.name, tuple(input_roles(view)), slices and slices.per_patient)
@@ -92,7 +91,7 @@ def _masks(job: Job, one: Run, view: Study, data: Any, rows: list[int]) -> dict[
     from scan2gene.train.audited import lesion_masks, slice_masks
 
     (store,) = (store for run, (_, store) in run_stores(job) if run.name == one.name)
-    manifest, role = read_csv(store / "manifest.csv"), lesion_role(job.study)
+    manifest, role = store.manifest.read(), lesion_role(job.study)
     if not data.of_slices:
-        return lesion_masks(store, manifest, data, rows, role)
-    return slice_masks(store, manifest, data, rows, role, kept_of(job, view, job.table("cohort.csv")))
+        return lesion_masks(store.path, manifest, data, rows, role)
+    return slice_masks(store.path, manifest, data, rows, role, kept_of(job, view, job.out.cohort.read()))

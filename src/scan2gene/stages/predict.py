@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import say
-from scan2gene.core.files import file_hash
 from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
-from scan2gene.core.rundir import is_done, mark_done
+from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import LABEL_COLUMNS, read_csv, write_csv, write_parquet
+from scan2gene.core.tables import WEIGHT_COLUMNS
 from scan2gene.core.text import listed
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
-from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS, late_ensembles
+from scan2gene.evaluate.stacking import late_ensembles
 from scan2gene.stages.job import VERSIONS, Job, folds, fusion_key, run_data, stage_key
 from scan2gene.stages.variants import altered_fold, write_variants
 
@@ -31,10 +29,9 @@ def predict_runs(job: Job) -> str:
     """Write predictions.parquet and embeddings.parquet, each fit beside its checkpoint first."""
     from scan2gene.predict.table import write_embeddings
 
-    target, features = job.out / "predictions.parquet", job.out / "embeddings.parquet"
     work = list(folds(job))
     key = stage_key(
-        "predict", fits=[k for *_, k in work], order=[str(f.relative_to(job.out)) for *_, f, _ in work],
+        "predict", fits=[k for *_, k in work], order=[f.name for *_, f, _ in work],
         predict=job.study.predict.model_dump(mode="json"), altered=VERSIONS["variants"],
         fusion=[fusion_key(view) for _, view, *_ in work],
     )  # fmt: skip
@@ -43,7 +40,7 @@ def predict_runs(job: Job) -> str:
         for item in work:  # copies are altered while the fit's prepared cohort is at hand
             folders.append(_predicted_fold(job, *item))
             altered.append(altered_fold(job, *item))
-        table = pd.concat([pd.read_parquet(f / "predictions.parquet") for f in folders], ignore_index=True)
+        table = pd.concat([f.predictions.read() for f in folders], ignore_index=True)
         late, weights = late_ensembles(table, job.study.predict.late_fusion)
         joint = job.study.predict.averaged
         of_probabilities = [name for name, one in joint.items() if one.method == "mean"]
@@ -51,37 +48,36 @@ def predict_runs(job: Job) -> str:
         averaged = [repeat_ensembles(table), of_runs, late]
         averaged.append(external_ensembles(table))
         joined = pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True)
-        write_parquet(target, stamped(joined, job.study))
-        weighed = _write_weights(job.out, folders, weights, job.study)
-        embedded = (f / "embeddings.parquet" for f in folders)
-        write_embeddings(features, (pd.read_parquet(p) for p in embedded if p.exists()))
-        job.done("predict", key, [target, features, *weighed, write_variants(job, altered)])
-    _map_embeddings(job, features)
-    table = pd.read_parquet(target, columns=["status"])
+        job.out.predictions.write(stamped(joined, job.study))
+        _write_weights(job.out, folders, weights, job.study)
+        write_embeddings(job.out.embeddings.path, (f.embeddings.read() for f in folders if f.embeddings.exists()))
+        write_variants(job, altered)
+        weighed = [job.out.fusion_weights] if job.out.fusion_weights.exists() else []
+        job.done("predict", key, [job.out.predictions, job.out.embeddings, *weighed, job.out.variants])
+    _map_embeddings(job)
+    table = job.out.predictions.read(["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
 
 
-def _map_embeddings(job: Job, features: Path) -> None:
+def _map_embeddings(job: Job) -> None:
     """Write where exams lie in the space of a network, and whether neighbours share label, site or scanner.
 
     A map by PCA is made anew when UMAP has come; one by UMAP stays where UMAP is gone.
     """
-    names = ("cohort.csv", "series.csv", "labels.csv")
-    inputs = {n: file_hash(p) for n, p in [("features", features), *((n, job.out / n) for n in names)]}
+    out = job.out
+    inputs = [file.hash() for file in (out.embeddings, out.cohort, out.series, out.labels)]
 
     def key(method: str) -> str:
-        return stage_key(MAP_STAGE, method=method, seed=job.study.seed, **inputs)
+        return stage_key(MAP_STAGE, method=method, seed=job.study.seed, inputs=inputs)
 
-    if is_done(job.out, MAP_STAGE, key("UMAP")) or job.is_done(MAP_STAGE, key(preferred())):
+    if out.is_done(MAP_STAGE, key("UMAP")) or job.is_done(MAP_STAGE, key(preferred())):
         return
-    seen, cohort, series = pd.read_parquet(features), job.table("cohort.csv"), job.table("series.csv")
-    labels = job.table("labels.csv", LABEL_COLUMNS)
-    files = [job.out / "embedding_map.csv", job.out / "embedding_agreement.csv"]
+    seen, cohort, series, labels = out.embeddings.read(), out.cohort.read(), out.series.read(), out.labels.read()
     watch = Stopwatch()
     mapped = embedding_map(seen, cohort, series, job.study.seed)
-    write_csv(files[0], stamped(mapped, job.study))
-    write_csv(files[1], stamped(agreement_table(seen, cohort, labels, series), job.study))
-    mark_done(job.out, MAP_STAGE, key(preferred()), files, **watch.stamp())
+    out.embedding_map.write(stamped(mapped, job.study))
+    out.embedding_agreement.write(stamped(agreement_table(seen, cohort, labels, series), job.study))
+    out.mark_done(MAP_STAGE, key(preferred()), [out.embedding_map, out.embedding_agreement], **watch.stamp())
     job.worked = True
     methods = listed(sorted(set(mapped["method"])))
     if methods:
@@ -90,27 +86,27 @@ def _map_embeddings(job: Job, features: Path) -> None:
 
 
 def _predicted_fold(
-    job: Job, one: Run, view: Study, fold: dict[str, Any], parts: dict[str, str], folder: Path, fit: str
-) -> Path:
+    job: Job, one: Run, view: Study, fold: dict[str, Any], parts: dict[str, str], folder: FitDirectory, fit: str
+) -> FitDirectory:
     """Write the predictions of one fold beside its checkpoint, so that a stop loses no fold; the folder."""
     from scan2gene.predict.slices import mean_embeddings
     from scan2gene.predict.table import embedding_rows, prediction_rows, write_embeddings
     from scan2gene.train.fold import is_classical, predict_fold
     from scan2gene.train.search import chosen_run
 
-    stage = f"predict/{folder.relative_to(job.out / 'experiments')}"
+    stage = f"predict/{folder.name}"
     classical = is_classical(one)
     slices = None if classical else view.data.slices
     variants = view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
     key = stage_key("predict", fit=fit, variants=variants, fusion=fusion_key(view))
-    if is_done(job.out, stage, key):
+    if job.out.is_done(stage, key):
         return folder
-    one = chosen_run(one, folder)
+    one = chosen_run(one, folder.path)
     view = for_run(job.study, one)
-    cohort, labels = job.table("cohort.csv"), job.table("labels.csv", LABEL_COLUMNS)
+    cohort, labels = job.out.cohort.read(), job.out.labels.read()
     data, _ = run_data(job, one, view)
     exams, failed = (data, {}) if classical else (data.exams, data.failed)
-    passed = predict_fold(view, one, data, folder)
+    passed = predict_fold(view, one, data, folder.path)
     embeddings = passed.embeddings
     if slices:
         tables = _of_slices(one.name, view, fold, parts, cohort, labels, data, passed, folder)
@@ -122,18 +118,18 @@ def _predicted_fold(
             for variant, values in passed.logits.items()
             for logits in [dict(zip(exams["exam_id"], values, strict=True))]
         ]
-    files = [folder / "predictions.parquet", folder / "embeddings.parquet", folder / WEIGHTS]
-    write_parquet(files[0], pd.concat(tables, ignore_index=True))
-    files[1].unlink(missing_ok=True)
+    folder.predictions.write(pd.concat(tables, ignore_index=True))
+    folder.embeddings.path.unlink(missing_ok=True)
     if embeddings is not None:
-        write_embeddings(files[1], [embedding_rows(one.name, fold, parts, exams, embeddings)])
-    mark_done(job.out, stage, key, [f for f in files if f.exists()])
+        write_embeddings(folder.embeddings.path, [embedding_rows(one.name, fold, parts, exams, embeddings)])
+    files = (folder.predictions, folder.embeddings, folder.fusion_weights)
+    job.out.mark_done(stage, key, [f for f in files if f.exists()])
     return folder
 
 
 def _of_slices(
     name: str, view: Study, fold: dict[str, Any], parts: dict[str, str], cohort: pd.DataFrame, labels: pd.DataFrame,
-    data: Any, passed: Any, folder: Path,
+    data: Any, passed: Any, folder: FitDirectory,
 ) -> list[pd.DataFrame]:  # fmt: skip
     """Rows of slices, and of exams for every way to fuse them; the first way is the run's own answer."""
     from scan2gene.predict.slices import bags_of, fused_rows, slice_rows
@@ -149,7 +145,7 @@ def _of_slices(
     tables = [slice_rows(name, fold, data.exams, part, outputs(view), data.targets.numpy(), passed.logits["original"])]
     for variant in passed.logits:
         for number, way in enumerate(slices.fusion):
-            fused, told = fused_logits(way, variant, passed, data, bags, fold_seed(view, fold), folder, fold)
+            fused, told = fused_logits(way, variant, passed, data, bags, fold_seed(view, fold), folder.path, fold)
             if fused is None:
                 continue
             shown = shown_as(number, way, variant)
@@ -158,18 +154,16 @@ def _of_slices(
             )
             if variant == "original" and len(told):
                 weights.append(told.assign(run_id=name))
-    (folder / WEIGHTS).unlink(missing_ok=True)
+    folder.fusion_weights.path.unlink(missing_ok=True)
     if weights:
-        write_csv(folder / WEIGHTS, pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])
+        folder.fusion_weights.write(pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])
     return tables
 
 
-def _write_weights(out: Path, folders: list[Path], of_runs: pd.DataFrame, study: Study) -> list[Path]:
+def _write_weights(out: RunDirectory, folders: list[FitDirectory], of_runs: pd.DataFrame, study: Study) -> None:
     """Keep how much each role or run counts in late fusion, in one table; none where there is no such fusion."""
-    path = out / WEIGHTS
-    path.unlink(missing_ok=True)
-    found = [read_csv(f / WEIGHTS, WEIGHT_COLUMNS) for f in folders if (f / WEIGHTS).exists()]
+    out.fusion_weights.path.unlink(missing_ok=True)
+    found = [f.fusion_weights.read() for f in folders if f.fusion_weights.exists()]
     tables = [t for t in (*found, of_runs) if len(t)]
     if tables:
-        write_csv(path, stamped(pd.concat(tables, ignore_index=True), study))
-    return [path] if tables else []
+        out.fusion_weights.write(stamped(pd.concat(tables, ignore_index=True), study))

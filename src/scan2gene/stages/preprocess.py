@@ -7,10 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from scan2gene.core.console import say
-from scan2gene.core.files import file_hash
-from scan2gene.core.rundir import read_stamp
 from scan2gene.core.section import Plugin
-from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.stages.job import Job, stage_key, stores
 
 CUT_WORTH_WARNING = 1.0  # per cent of a body
@@ -23,32 +20,32 @@ def preprocess_exams(job: Job) -> str:
     from scan2gene.preprocess.slice_selection import kept_counts
     from scan2gene.preprocess.store import NO_MARK, build_store
 
-    cohort = job.table("cohort.csv")
+    cohort = job.out.cohort.read()
     paths = job.paths()
-    index_stamp = read_stamp(job.out, "index") or {}
+    index_stamp = job.out.stamp("index") or {}
     told = []
     for view, store, roles in stores(job):
         steps = view.preprocess
         pictured = [step.name for step in steps if step.name in PICTURED]
         key = stage_key(
-            "preprocess", cohort=file_hash(job.out / "cohort.csv"), scans=index_stamp.get("key"), recipe=store.name,
+            "preprocess", cohort=job.out.cohort.hash(), scans=index_stamp.get("key"), recipe=store.name,
             roles={n: r.model_dump() for n, r in roles.items()}, pictured=pictured,
         )  # fmt: skip
         stage = f"preprocess/{store.name}"
         if not job.is_done(stage, key):
-            manifest = build_store(store, cohort, paths, roles, steps, job.veil or str)
+            manifest = build_store(store.path, cohort, paths, roles, steps, job.veil or str)
             shown = [name for name, role in roles.items() if role.kind == "intensity"]
-            pictures = write_previews(store, manifest, cohort, paths, shown)
-            pictures += write_step_pictures(store, manifest, cohort, paths, roles, shown, steps)
-            pictures += write_kept(store, cohort, paths, shown, steps)
-            counts = kept_counts(manifest, cohort, job.table("series.csv"), shown, steps)
+            pictures = write_previews(store.path, manifest, cohort, paths, shown)
+            pictures += write_step_pictures(store.path, manifest, cohort, paths, roles, shown, steps)
+            pictures += write_kept(store.path, cohort, paths, shown, steps)
+            counts = kept_counts(manifest, cohort, job.out.series.read(), shown, steps)
             if len(counts):
-                write_csv(store / "slices.csv", counts)
-                pictures.append(store / "slices.csv")
+                store.slices.write(counts)
+                pictures.append(store.slices.path)
                 say("", f"  {store.name}: {counts['kept'].sum()} of {counts['slices'].sum()} slices kept (slices.csv)")
-            volumes = [store / f for f in manifest["file"].dropna() if f]
-            job.done(stage, key, [store / "manifest.csv", *pictures, *volumes])
-        manifest = read_csv(store / "manifest.csv")
+            volumes = [store.path / f for f in manifest["file"].dropna() if f]
+            job.done(stage, key, [store.manifest, *pictures, *volumes])
+        manifest = store.manifest.read()
         if warning := cut_off(manifest, steps):
             say("", f"  warning: {store.name}: {warning}")
         empty = manifest.loc[manifest["note"].fillna("").str.contains(NO_MARK), "exam_id"].nunique()

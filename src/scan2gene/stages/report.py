@@ -13,20 +13,16 @@ def write_report(job: Job) -> str:
     from scan2gene.report.beside import write_beside
     from scan2gene.report.page import make_report
 
-    inputs = sorted(p for pattern in ("*.csv", "*.json", "*.parquet", "experiments/*/*/history.csv", "store/*/*.csv",
-                                                 "explain/*.csv", "experiments/*/*/weights.json",
-                                                 "experiments/*/*/network.json", "experiments/*/augmentation.png")
-                    for p in job.out.glob(pattern))  # fmt: skip
     key = stage_key(
         "report",
-        files={str(p.relative_to(job.out)): file_hash(p) for p in inputs},
+        files={str(p.relative_to(job.out.path)): file_hash(p) for p in job.out.shown()},
         study=job.study.model_dump(mode="json"),
     )
-    path = job.out / "report.html"
+    path = job.out.report.path
     if not job.is_done("report", key):
-        stores = {one.name: store for one, (_, store) in run_stores(job)}
-        report = make_report(shown_study(job.study, job.veil), job.out, stores)
-        beside = write_beside(job.out, report)
+        stores = {one.name: store.path for one, (_, store) in run_stores(job)}
+        report = make_report(shown_study(job.study, job.veil), job.out.path, stores)
+        beside = write_beside(job.out.path, report)
         write_text(path, report.html)
         job.done("report", key, [path, *beside])
     return f"{path} ({file_size(path.stat().st_size)})"

@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 
 from scan2gene.core.console import say
-from scan2gene.core.files import file_hash, value_hash, write_json
+from scan2gene.core.files import value_hash, write_json
 from scan2gene.core.outputs import output_names, outputs
+from scan2gene.core.rundir import FitDirectory, StoreDirectory
 from scan2gene.core.section import version_of
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import read_csv
 from scan2gene.core.text import duration
 from scan2gene.data.cohort import CohortTensors, load_cohort
 from scan2gene.data.slices import load_slices
@@ -44,7 +44,7 @@ def embedded_cohort(
         run: With `freeze: all`.
     """
     roles = input_roles(view)
-    manifest = read_csv(store / "manifest.csv")
+    manifest = StoreDirectory(store).manifest.read()
     given, slices = (store, manifest, cohort, labels, roles, output_names(view)), view.data.slices
     # images stay on disk
     data = load_slices(*given, slices.per_patient, memory=0) if slices else load_cohort(*given, memory=0)
@@ -77,7 +77,7 @@ def embedded_by(view: Study, run: Run, fold: Path, data: CohortTensors) -> Cohor
 def keep_record(folder: Path, store: Path, view: Study, run: Run, fold: Path) -> None:
     """Copy what the embeddings say of their encoder into a fit's weights.json."""
     record = folder / f"{embeddings_key(store, view, run)}.json"
-    write_json(fold / "weights.json", json.loads(record.read_text()))
+    FitDirectory(fold).weights.write(json.loads(record.read_text()))
 
 
 def embeddings_key(store: Path, view: Study, run: Run) -> str:
@@ -102,7 +102,7 @@ def embeddings_key(store: Path, view: Study, run: Run) -> str:
             start.sha256,
             start.options,
             channels,
-            file_hash(store / "manifest.csv"),
+            StoreDirectory(store).manifest.hash(),
             input_roles(view),
             sides,
             *slices,

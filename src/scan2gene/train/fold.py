@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -18,9 +17,9 @@ import torch
 
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.files import write_json
 from scan2gene.core.leakage import stamp_of
 from scan2gene.core.outputs import output_names, outputs
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, for_run, is_leaky, is_sided
 from scan2gene.core.study_runs import Predict, Run
@@ -151,10 +150,10 @@ def train_fold(
     Raises:
         CohortError: The training or validation part has no usable exam.
     """
-    config = folder / "config.json"
-    if config.exists() and json.loads(config.read_text())["key"] != key:
+    config = FitDirectory(folder).config
+    if config.exists() and config.read()["key"] != key:
         shutil.rmtree(folder)
-    write_json(config, {"key": key, **fold, "model": run.model.model_dump(), "targets": output_names(study)})
+    config.write({"key": key, **fold, "model": run.model.model_dump(), "targets": output_names(study)})
     exams = data if isinstance(data, pd.DataFrame) else data.exams
     part = parts_of(study, exams, parts, fold)
     known = ~np.isnan(targets).all(axis=1)
@@ -171,7 +170,7 @@ def train_fold(
     if isinstance(data, pd.DataFrame):
         columns = run.model.options["columns"]
         fitted = CLASSICAL[run.model.name](clinical_columns(data, columns)[train], targets[train], **run.model.options)
-        write_json(folder / "model.json", fitted)
+        FitDirectory(folder).model.write(fitted)
         return
     from scan2gene.train.loop import fit_network
 
@@ -201,7 +200,7 @@ def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, fol
     """
     data = with_harmonised(study, run, data, folder)
     if isinstance(data, pd.DataFrame):
-        fitted = json.loads((folder / "model.json").read_text())
+        fitted = FitDirectory(folder).model.read()
         return Passed({"original": clinical_logits(fitted, clinical_columns(data, fitted["columns"]))})
     from lightning_fabric import Fabric
 

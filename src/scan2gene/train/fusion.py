@@ -14,11 +14,12 @@ import torch
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin
-from scan2gene.core.tables import read_csv
+from scan2gene.core.tables import WEIGHT_COLUMNS
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.evaluate.fusion import FUSIONS, fuse
-from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, WEIGHTS, late_weights, weighted
+from scan2gene.evaluate.stacking import late_weights, weighted
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.forward import Passed
 from scan2gene.predict.slices import Bags, bags_of
@@ -213,10 +214,10 @@ def learned_weights(folder: Path, target: str) -> pd.Series:
     Raises:
         RunError: They are not there.
     """
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise RunError(_lacking(path))
-    told = read_csv(path, WEIGHT_COLUMNS)
+    file = FitDirectory(folder).fusion_weights
+    if not file.exists():
+        raise RunError(_lacking(file.path))
+    told = file.read()
     return told[told["target"] == target].set_index("member")["weight"].astype(float)
 
 

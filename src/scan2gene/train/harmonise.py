@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,13 @@ import pandas as pd
 import torch
 
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.files import write_json
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns
 from scan2gene.radiomics.combat import HARMONISATIONS, UNKNOWN, Combat, fit_combat, harmonised
-
-FILE = "harmonise.json"
 
 
 def _options(
@@ -84,7 +81,7 @@ def fit_harmonise(
         found = _learned(view, run, data, targets, train)
     except ValueError as error:
         raise CohortError(f"run {run.name}, {folder.name}: {error}. Leave data.harmonise out of this run.") from None
-    write_json(folder / FILE, found.as_json())
+    FitDirectory(folder).harmonise.write(found.as_json())
 
 
 def _learned(
@@ -110,9 +107,9 @@ def is_of_training(
         parts: patient_id -> part, in the fold.
         folder: Of the fit.
     """
-    if not (folder / FILE).exists():
+    if not FitDirectory(folder).harmonise.exists():
         return None
-    kept = Combat.of_json(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    kept = Combat.of_json(FitDirectory(folder).harmonise.read())
     exams = data if isinstance(data, pd.DataFrame) else data.exams
     inside = (exams["patient_id"].map(parts) == "train").to_numpy() & ~np.isnan(targets).all(axis=1)
     fresh = _learned(view, run, data, targets, np.flatnonzero(inside))
@@ -134,7 +131,7 @@ def with_harmonised(
     if view.data.harmonise is None:
         return data
     options = _options(**view.data.harmonise.options)
-    model = Combat.of_json(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    model = Combat.of_json(FitDirectory(folder).harmonise.read())
     values, site, kept = _parts(data, run, options["keep"])
     new = harmonised(model, values, site, kept, options["unknown"])
     if isinstance(data, pd.DataFrame):

@@ -23,8 +23,8 @@ from scan2gene.core.console import live
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
 from scan2gene.core.outputs import target_of
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.study_runs import Data, Train
-from scan2gene.core.tables import write_csv
 from scan2gene.core.text import duration, number_text
 from scan2gene.data.augment import Batch, augment
 from scan2gene.data.cohort import CohortTensors, taken, to_input
@@ -221,7 +221,7 @@ def _prepared(
         sites, codes = site_codes(data, train_rows)
         rows = torch.as_tensor(train_rows)
         if fabric.global_rank == 0:
-            write_csv(folder / "sampling.csv", share_table(data.targets[rows], codes[rows], sites, data.names))
+            FitDirectory(folder).sampling.write(share_table(data.targets[rows], codes[rows], sites, data.names))
     if fabric.device.type == "cuda":
         channels_last(network)
     optimizer = _optimizer(network, settings, fabric.device.type, adversary)
@@ -461,7 +461,7 @@ def _told(progress: Progress, settings: Train) -> str:
 
 def _save(folder: Path, fit: Fit, progress: Progress, better: bool) -> None:
     if better:
-        with atomic_path(folder / "best.pt") as temporary:
+        with atomic_path(FitDirectory(folder).best.path) as temporary:
             torch.save(fit.evaluated.state_dict(), temporary)
     state = {
         "model": fit.network.state_dict(),
@@ -471,20 +471,22 @@ def _save(folder: Path, fit: Fit, progress: Progress, better: bool) -> None:
         "adversary": None if fit.adversary is None else fit.adversary.state_dict(),
         "progress": vars(progress),
     }
-    write_csv(folder / "history.csv", pd.DataFrame(progress.history))
+    FitDirectory(folder).history.write(pd.DataFrame(progress.history))
     # Last: a fit goes on after the epoch that last.pt names, so the other files must hold that epoch by then.
-    with atomic_path(folder / "last.pt") as temporary:
+    with atomic_path(FitDirectory(folder).last.path) as temporary:
         torch.save(state, temporary)
 
 
 def _resume(folder: Path, fit: Fit) -> Progress:
     """Load the last epoch of a run that was stopped, if there is one."""
-    path = folder / "last.pt"
+    path = FitDirectory(folder).last.path
     if not path.exists():
         return Progress()
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        torch.load(folder / "best.pt", weights_only=True, map_location="cpu")  # else the best epoch would be lost
+        torch.load(
+            FitDirectory(folder).best.path, weights_only=True, map_location="cpu"
+        )  # else the best epoch would be lost
     except Exception:  # a damaged file raises many kinds; the fold then starts anew
         return Progress()
     fit.network.load_state_dict(state["model"])

@@ -13,8 +13,8 @@ import torch
 
 from scan2gene.core.console import say
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.core.files import write_json
 from scan2gene.core.outputs import outputs
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import SIDES, Study, channels
 from scan2gene.core.study_runs import Head, Run
@@ -96,7 +96,7 @@ def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> An
     assert start is not None  # for the type checker: the run has weights
     network, record = started_network(study, run, start, eight_bit)
     if folder is not None:
-        write_json(folder / "weights.json", record)
+        FitDirectory(folder).weights.write(record)
         say("", f"  {run.name} {folder.name}: {told(record)}")
     return network
 
@@ -147,9 +147,7 @@ def load_network(study: Study, run: Run, folder: Path) -> Any:
     Raises:
         WeightsError: That file is not there, or changed.
     """
-    from scan2gene.train.source_run import read_record
-
-    state, record = _state(folder), read_record(folder)
+    state, record = _state(folder), FitDirectory(folder).weights.read({})
     run = run.model_copy(update={"model": _with_options(run, record)})
     if not probes(run):
         network = with_sides(study, MODELS[run.model.name](len(channels(study)), len(study.targets),
@@ -176,10 +174,9 @@ def size(study: Study, run: Run, folder: Path) -> dict[str, int]:
         run: As a search chose it.
         folder: Of the fit, with weights.json where it started from some.
     """
-    from scan2gene.train.source_run import read_record
     from scan2gene.train.start import frozen_names
 
-    plugin = _with_options(run, read_record(folder))
+    plugin = _with_options(run, FitDirectory(folder).weights.read({}))
     with torch.device("meta"):  # without memory
         network = MODELS[plugin.name](len(channels(study)), len(study.targets), **plugin.options)
     sizes = {name: p.numel() for name, p in network.named_parameters()}
@@ -191,7 +188,7 @@ def size(study: Study, run: Run, folder: Path) -> dict[str, int]:
 
 
 def _state(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "best.pt", map_location="cpu", weights_only=True)
+    return torch.load(FitDirectory(folder).best.path, map_location="cpu", weights_only=True)
 
 
 def _with_options(run: Run, record: Mapping[str, Any]) -> Plugin:

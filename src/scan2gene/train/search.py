@@ -7,7 +7,6 @@ goes on where it stopped, and several processes can work on one.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -20,13 +19,12 @@ from pydantic import ValidationError
 
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, Scan2GeneError, StudyError
-from scan2gene.core.files import write_json
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.study import Study, candidate, for_run
 from scan2gene.core.study_runs import Range, Run, Search
 from scan2gene.core.text import number_text
 
-DATABASE, CHOSEN = "search.db", "search.json"
-KEPT = ("best.pt", "model.json", "history.csv", "weights.json", "config.json")  # of the best trial
+DATABASE = "search.db"
 _BUSY_SECONDS = 60  # that another process may hold the file
 _TRIES = 10  # to open a file that several processes begin at once
 
@@ -57,22 +55,22 @@ def search_fold(
     if not scored:
         raise RunError(f"run {run.name}: none of {len(trials)} trials came to an end: {trials[-1]['reason']}")
     best = (min if _search(run).score == "loss" else max)(scored, key=lambda t: t["score"])
-    for name in KEPT:
-        source = folder / "trials" / str(best["trial"]) / name
-        if source.exists():
-            shutil.copyfile(source, folder / name)
-    write_json(folder / CHOSEN, {"values": best["values"], "score": best["score"], "trial": best["trial"],
-                                 "by": _search(run).score, "trials": trials})  # fmt: skip
+    trial = FitDirectory(folder / "trials" / str(best["trial"]))
+    for file in (trial.best, trial.model, trial.history, trial.weights, trial.config):
+        if file.exists():
+            shutil.copyfile(file, folder / file.path.name)
+    chosen = {key: best[key] for key in ("values", "score", "trial")}
+    FitDirectory(folder).search.write({**chosen, "by": _search(run).score, "trials": trials})
     for weights in (folder / "trials").glob("*/*.pt"):
         weights.unlink()
 
 
 def begin(folder: Path, key: str) -> None:
     """Make a fold's folder, without what another configuration left in it."""
-    config = folder / "config.json"
-    if folder.exists() and (not config.exists() or json.loads(config.read_text())["key"] != key):
+    config = FitDirectory(folder).config
+    if folder.exists() and config.read({}).get("key") != key:
         shutil.rmtree(folder)
-    write_json(config, {"key": key})
+    config.write({"key": key})
 
 
 def run_trials(
@@ -111,7 +109,7 @@ def _score(
     view = for_run(study, one)
     tensors, targets = data(one, view)
     train_fold(view, one, tensors, targets, parts, fold, folder, key)
-    history = pd.read_csv(folder / "history.csv")
+    history = pd.read_csv(FitDirectory(folder).history)
     best = history[history["best"] == 1].iloc[-1]
     score = best["validation_loss" if _search(run).score == "loss" else "validation_auroc"]
     if pd.isna(score):
@@ -132,7 +130,7 @@ def chosen_run(run: Run, folder: Path) -> Run:
     """The run as the fold's search chose it; the run itself without a search."""
     if run.search is None:
         return run
-    return candidate(run, json.loads((folder / CHOSEN).read_text())["values"])
+    return candidate(run, FitDirectory(folder).search.read()["values"])
 
 
 def check_search(study: Study, run: Run, check: Callable[[Run], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 from scan2gene.core.errors import CohortError, RunError, WeightsError
 from scan2gene.core.outputs import target_of
-from scan2gene.core.rundir import read_study
+from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, channels, for_run
 from scan2gene.core.study_runs import Run, Weights
-from scan2gene.core.tables import EXTERNAL, SPLIT_COLUMNS, read_csv
+from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import counted
 from scan2gene.privacy.pseudonyms import Pseudonymiser
 from scan2gene.train.search import chosen_run
@@ -53,7 +52,7 @@ class SourceRun:
     @property
     def checkpoint(self) -> Path:
         """Weights of its best epoch."""
-        return self.folder / "best.pt"
+        return FitDirectory(self.folder).best.path
 
 
 def open_source(weights: Weights) -> SourceRun:
@@ -64,14 +63,14 @@ def open_source(weights: Weights) -> SourceRun:
     """
     out = Path(weights.run or "")
     try:
-        study = read_study(out)
+        study = RunDirectory(out).study()
     except RunError as error:
         raise WeightsError(f"weights.run: {error}") from None
     runs = {r.name: r for r in study.runs}
     name = weights.name or (next(iter(runs)) if len(runs) == 1 else "")
     if name not in runs:
         raise WeightsError(f"weights.run: name the run of {out} with name:. {unknown_name(name, runs)}")
-    folds = {p.parent.name: p.parent for p in sorted((out / "experiments" / name).glob("*/best.pt"))}
+    folds = {fit.path.name: fit for fit in RunDirectory(out).fits(name) if fit.best.exists()}
     fold = weights.fold or (next(iter(folds)) if len(folds) == 1 else "")
     if not folds:
         raise WeightsError(f"weights.run: run {name} of {out} has no finished network")
@@ -79,24 +78,17 @@ def open_source(weights: Weights) -> SourceRun:
         raise WeightsError(
             f"weights.run: run {name} has {len(folds)} fits; choose one with fold:, out of {list(folds)}"
         )
-    folder = folds[fold]
-    if (folder / "last.pt").exists():
+    fit = folds[fold]
+    if fit.last.exists():
         raise WeightsError(f"weights.run: {name}/{fold} of {out} is not finished; let its study end first")
-    config = json.loads((folder / "config.json").read_text())
-    started = read_record(folder)
+    config, started = fit.config.read(), fit.weights.read({})
     if started.get("freeze") == "all":
         raise WeightsError(
             f"weights.run: {name} of {out} is a head on a frozen encoder, {started['weights']}; start from that instead"
         )
-    run = chosen_run(runs[name], folder)
+    run = chosen_run(runs[name], fit.path)
     options = {**run.model.options, **started.get("options", {})}
-    return SourceRun(out, for_run(study, run), run, folder, config, options)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """weights.json of a fit; empty for one that began with random weights."""
-    path = folder / "weights.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return SourceRun(out, for_run(study, run), run, fit.path, config, options)
 
 
 def check_same_input(source: SourceRun, view: Study, run: Run) -> None:
@@ -187,10 +179,10 @@ def seen_patients(source: SourceRun) -> tuple[set[str], str]:
 
 
 def _seen_by(source: SourceRun) -> set[str]:
-    path = source.out / "split.csv"
-    if not path.exists():  # then anybody of the cohort may have been
-        return set(read_csv(source.out / "cohort.csv")["patient_id"])
-    split = read_csv(path, SPLIT_COLUMNS)
+    run = RunDirectory(source.out)
+    if not run.split.exists():  # then anybody of the cohort may have been
+        return set(run.cohort.read()["patient_id"])
+    split = run.split.read()
     fold = (split["split"] == source.config["split"]) & (split["repeat"] == source.config["repeat"])
     fold &= (split["fold"] == source.config["fold"]) & ~split["part"].isin(["test", EXTERNAL])
     return set(split.loc[fold, "patient_id"])

@@ -6,72 +6,72 @@ import pytest
 
 from scan2gene import __version__
 from scan2gene.core.errors import RunError
-from scan2gene.core.rundir import FORMAT, check_format, claim, is_done, mark_done, read_stamp, sweep
+from scan2gene.core.rundir import FORMAT, RunDirectory
 
 
 @pytest.fixture
 def finished(tmp_path):
     (tmp_path / "series.csv").write_text("x")
-    mark_done(tmp_path, "index", "k1", [tmp_path / "series.csv"], seconds=3)
+    RunDirectory(tmp_path).mark_done("index", "k1", [tmp_path / "series.csv"], seconds=3)
     return tmp_path
 
 
 def test_a_finished_stage_is_done(finished):
-    assert is_done(finished, "index", "k1")
+    assert RunDirectory(finished).is_done("index", "k1")
     stamp = {"stage": "index", "key": "k1", "outputs": {"series.csv": 1}, "version": __version__, "seconds": 3}
-    assert read_stamp(finished, "index") == stamp
+    assert RunDirectory(finished).stamp("index") == stamp
 
 
 def test_a_stage_that_never_ran_is_not_done(finished):
-    assert not is_done(finished, "curate", "k1")
-    assert read_stamp(finished, "curate") is None
+    assert not RunDirectory(finished).is_done("curate", "k1")
+    assert RunDirectory(finished).stamp("curate") is None
 
 
 def test_other_inputs_undo_a_stage(finished):
-    assert not is_done(finished, "index", "k2")
+    assert not RunDirectory(finished).is_done("index", "k2")
 
 
 def test_a_lost_output_undoes_a_stage(finished):
     (finished / "series.csv").unlink()
-    assert not is_done(finished, "index", "k1")
+    assert not RunDirectory(finished).is_done("index", "k1")
 
 
 def test_an_output_cut_short_undoes_a_stage(finished):
     (finished / "series.csv").write_text("")
-    assert not is_done(finished, "index", "k1")
+    assert not RunDirectory(finished).is_done("index", "k1")
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"key": "k1", "outputs": ["series.csv"]}'])
 def test_a_stamp_of_another_form_means_not_done(finished, text):
     (finished / "stages" / "index.json").write_text(text)
-    assert not is_done(finished, "index", "k1")
+    assert not RunDirectory(finished).is_done("index", "k1")
 
 
 def test_a_damaged_stamp_means_not_done(finished):
     stamp = finished / "stages" / "index.json"
     stamp.write_text(stamp.read_text()[:20])
-    assert not is_done(finished, "index", "k1")
+    assert not RunDirectory(finished).is_done("index", "k1")
 
 
 def test_a_run_directory_can_be_moved(finished, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("other") / "run"
     finished.rename(elsewhere)
-    assert is_done(elsewhere, "index", "k1")
+    assert RunDirectory(elsewhere).is_done("index", "k1")
 
 
 def test_stages_of_two_runs_do_not_share_a_stamp(tmp_path):
     (tmp_path / "out").write_text("x")
-    mark_done(tmp_path, "train/a", "k", [tmp_path / "out"])
-    assert is_done(tmp_path, "train/a", "k")
-    assert not is_done(tmp_path, "train/b", "k")
-    assert not is_done(tmp_path, "train", "k")
+    RunDirectory(tmp_path).mark_done("train/a", "k", [tmp_path / "out"])
+    assert RunDirectory(tmp_path).is_done("train/a", "k")
+    assert not RunDirectory(tmp_path).is_done("train/b", "k")
+    assert not RunDirectory(tmp_path).is_done("train", "k")
 
 
 def test_a_new_directory_gets_its_format_and_keeps_it(tmp_path):
-    claim(tmp_path)
+    RunDirectory(tmp_path).claim()
     (tmp_path / "study.json").write_text("{}")
-    claim(tmp_path)
-    check_format(tmp_path)
+    RunDirectory(tmp_path).claim()
+    RunDirectory(tmp_path).check_format()
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", f'{{"format": {FORMAT + 1}}}'])
@@ -83,7 +83,7 @@ def test_a_directory_of_another_format_is_refused_and_left_as_it_is(tmp_path, si
         (tmp_path / "format.json").write_text(text)
     before = sorted(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     with pytest.raises(RunError, match=r"another version of scan2gene .* scan2gene run STUDY -o NEW"):
-        claim(tmp_path)
+        RunDirectory(tmp_path).claim()
     assert sorted(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()) == before
 
 
@@ -94,5 +94,5 @@ def test_half_written_files_of_a_killed_run_go_and_nothing_else(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("whole")
         path.with_name(f".tmp-12ab34cd-{path.name}").write_text("ha")
-    sweep(tmp_path)
+    RunDirectory(tmp_path).sweep()
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(half)

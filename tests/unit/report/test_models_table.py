@@ -11,6 +11,7 @@ import pytest
 from fake_run import write_run
 
 from scan2gene.core.files import write_json
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.started import started
 from scan2gene.core.study import Study
 from scan2gene.core.tables import write_csv
@@ -117,12 +118,12 @@ def test_figures_are_those_of_the_metrics(finished):
 def test_what_fits_started_from_is_read_per_split(tmp_path):
     for name, weights in (("cv-r0-f0", "a"), ("cv-r0-f1", "b"), ("cv-r-r0-f0", "c")):
         write_json(tmp_path / "experiments" / "net" / name / "weights.json", {"weights": weights, "freeze": ["conv1"]})
-    found = started(tmp_path, "net", "cv")
+    found = started(RunDirectory(tmp_path), "net", "cv")
     assert (found.weights, found.frozen, found.parameters) == (("a", "b"), "conv1", None)
     (tmp_path / "experiments" / "plain" / "cv-r0-f0").mkdir(parents=True)
     (tmp_path / "experiments" / "plain" / "cv-r0-f0" / "best.pt").write_bytes(b"")
-    assert started(tmp_path, "plain", "cv").weights == ("random",)
-    assert started(tmp_path, "nobody", "cv").weights == ()
+    assert started(RunDirectory(tmp_path), "plain", "cv").weights == ("random",)
+    assert started(RunDirectory(tmp_path), "nobody", "cv").weights == ()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tests.unit.report.fake_run import write_run
 
 from scan2gene.cli.tables import print_results
 from scan2gene.core.files import write_json
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.report.cards import figures as card_figures
 from scan2gene.report.inputs import Scored
 from scan2gene.report.known_sites import _outside
@@ -68,7 +69,7 @@ def test_seven_of_sixteen_breasts_are_not_seven_of_eight_patients(tmp_path, caps
            "inside": None, "n_outside": 8, "positive_outside": 7, "units_outside": 16}  # fmt: skip
     assert "8 patients with 16 sides, 7 positive" in _outside(SimpleNamespace(inputs=SimpleNamespace(hide=str)), row)
     metrics = {"run_id": "net", "split": "cv", "target": "bad", "variant": "original", "metric": "auroc", "n": 8,
-               "n_units": 16, "n_positive": 7, "n_rarer_patients": 7, "value": 0.8,
+               "n_units": 16, "n_positive": 7, "n_failed": 0, "n_rarer_patients": 7, "value": 0.8,
                "low": 0.6, "high": 0.9, "reason": ""}  # fmt: skip
     pd.DataFrame([metrics]).to_csv(tmp_path / "metrics.csv", index=False)
     write_json(tmp_path / "study.json", {"runs": [{"name": "net"}]})
@@ -77,7 +78,7 @@ def test_seven_of_sixteen_breasts_are_not_seven_of_eight_patients(tmp_path, caps
 
 
 def test_what_was_never_done_is_not_done_as_before(tmp_path, capsys):
-    job = Job(SimpleNamespace(), tmp_path)
+    job = Job(SimpleNamespace(), RunDirectory(tmp_path))
 
     def stage(again: bool):
         def work(job: Job) -> str:
