@@ -17,6 +17,7 @@ VERBS: dict[str, Callable[..., None]] = {  # in the order of `scan2gene --help`
     "run": studies.run,
     "plan": studies.plan,
     "search": studies.search,
+    "fit": studies.fit,
     "index": scans.index,
     "qc": scans.qc,
     "curate": studies.stage_verb(

@@ -55,6 +55,17 @@ def search(study: StudyFile, out: Out = None, changes: Changes = None) -> None:
     typer.echo(f"{join_search(study, out, changes or ())} folds searched")
 
 
+def fit(
+    run_dir: Annotated[Path, typer.Argument(help="Run directory, prepared at least.")],
+    run: Annotated[str, typer.Argument(help="Name of one of its runs.")],
+    fold: Annotated[str, typer.Argument(help="SPLIT/FOLD, such as cv/1; SPLIT/REPEAT/FOLD where a split is repeated.")],
+) -> None:
+    """Do one fit of a prepared run directory, so that a cluster may do others; `run` then goes on from there."""
+    from scan2gene.stages.pipeline import fit_once
+
+    typer.echo("trained" if fit_once(run_dir, run, fold) else "done before")
+
+
 def stage_verb(stage: str, description: str) -> Callable[..., None]:
     """A verb that does a study up to one stage."""
 

@@ -29,7 +29,7 @@ from scan2gene.core.text import listed
 from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, late_applied
 from scan2gene.privacy.pseudonyms import pseudonymiser
-from scan2gene.stages.job import model_versions
+from scan2gene.stages.fits import model_versions
 
 SUMMARY_COLUMNS = (
     "run_id",

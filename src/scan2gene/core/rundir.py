@@ -224,25 +224,27 @@ class RunDirectory:
     def _stamp_file(self, stage: str) -> Json:
         return Json(self.path / "stages" / f"{stage.replace('/', '__')}.json")
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self, shared: bool = False) -> contextlib.AbstractContextManager[None]:
         """Hold a run directory for this process; the lock goes with the process, however it ends.
+
+        Args:
+            shared: Beside others that share it.
 
         Raises:
             RunError: Another process works in it.
         """
-        try:
-            import fcntl
-        except ImportError:  # Windows: no advisory locks, and no second run is expected
-            yield
-            return
-        with (self.path / ".lock").open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                message = f"another run works in {self.path}. Wait for it, or give another directory with -o."
-                raise RunError(message) from None
-            yield
+        message = f"another run works in {self.path}. Wait for it, or give another directory with -o."
+        return locked(self.path / ".lock", message, shared)
+
+    def exclusive_fit(self, folder: FitDirectory) -> contextlib.AbstractContextManager[None]:
+        """Hold one fit.
+
+        Raises:
+            RunError: Another process works on it.
+        """
+        message = f"another process works on {folder.name} in {self.path}. Wait for it, or do another fit."
+        folder.path.parent.mkdir(parents=True, exist_ok=True)
+        return locked(folder.path.with_name(f".lock-{folder.path.name}"), message)
 
     def sweep(self) -> None:
         """Delete what a killed run left half-written, for the holder of the directory; a store sees to its own."""
@@ -290,3 +292,28 @@ class RunDirectory:
 def fold_name(split: str, repeat: int, fold: int) -> str:
     """Folder of a fold: "cv-r0-f1"."""
     return f"{split}-r{repeat}-f{fold}"
+
+
+@contextlib.contextmanager
+def locked(path: Path, message: str, shared: bool = False) -> Iterator[None]:
+    """Hold a lock file; the lock goes with the process.
+
+    Args:
+        path: Of the file, which is made where it is not.
+        message: Of the error where another process holds it.
+        shared: Beside others that share it.
+
+    Raises:
+        RunError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: no advisory locks, and no second run is expected
+        yield
+        return
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(message) from None
+        yield

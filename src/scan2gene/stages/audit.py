@@ -27,7 +27,8 @@ from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, th
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.underfit import training_aurocs
 from scan2gene.evaluate.verdict import Verdict, summary
-from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores, stage_key
+from scan2gene.stages.fits import FOLD, fits
+from scan2gene.stages.job import Job, run_data, run_stores, stage_key
 from scan2gene.stages.variants import lesion_role
 
 
@@ -162,13 +163,13 @@ def _harmonised(job: Job) -> Iterator[tuple[dict[str, Any], str, bool]]:
     from scan2gene.train.harmonise import is_of_training
 
     done = {run.name for run in job.study.runs if for_run(job.study, run).data.harmonise and not run.search}
-    for one, view, fold, parts, folder, _ in folds(job) if done else ():
-        if one.name not in done or not folder.harmonise.exists():
+    for fit in fits(job) if done else ():
+        if fit.run.name not in done or not fit.folder.harmonise.exists():
             continue
-        data, targets = run_data(job, one, view)
-        same = is_of_training(view, one, data, targets, parts, folder.path)
+        data, targets = run_data(job, fit.run, fit.view)
+        same = is_of_training(fit.view, fit.run, data, targets, fit.parts, fit.folder.path)
         if same is not None:
-            yield fold, one.name, same
+            yield fit.place, fit.run.name, same
 
 
 def _histories(job: Job) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:

@@ -9,9 +9,9 @@ import pandas as pd
 from scan2gene.core.console import say
 from scan2gene.core.leakage import stamped
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import for_run
 from scan2gene.core.text import duration
-from scan2gene.stages.job import FOLD, Job, folds, run_data, run_stores, stage_key
+from scan2gene.stages.fits import FOLD, Fit, fits
+from scan2gene.stages.job import Job, run_data, run_stores, stage_key
 
 
 def explain_runs(job: Job) -> str:
@@ -29,16 +29,15 @@ def explain_runs(job: Job) -> str:
     mask = settings.mask or (masks[0] if masks else None)
     rows = _exams_to_explain(job, networks, mask)
     made = []
-    for work in folds(job):
-        one, fold, trained = work[0], work[2], work[4]
-        mine = rows[(rows[["run_id", *FOLD]] == [one.name, *fold.values()]).all(axis=1)]
+    for fit in fits(job):
+        mine = rows[(rows[["run_id", *FOLD]] == [fit.run.name, *fit.place.values()]).all(axis=1)]
         if len(mine):
-            made.append(job.out.maps(trained.name))
-            _explain_fit(job, work, mine, mask, made[-1].path)
+            made.append(job.out.maps(fit.folder.name))
+            _explain_fit(job, fit, mine, mask, made[-1].path)
     if not made:
         return "no labelled test exam to explain"
-    fits = {str(f.path.relative_to(job.out.path)): [f.maps.hash(), f.randomised.hash()] for f in made}
-    key = stage_key("explain", fits=fits, draws=job.study.evaluate.bootstrap, seed=job.study.seed)
+    hashes = {str(f.path.relative_to(job.out.path)): [f.maps.hash(), f.randomised.hash()] for f in made}
+    key = stage_key("explain", fits=hashes, draws=job.study.evaluate.bootstrap, seed=job.study.seed)
     if not job.is_done("explain", key):
         maps = pd.concat([read_maps(f.maps.path) for f in made], ignore_index=True)
         randomised = pd.concat([read_randomised(f.randomised.path) for f in made], ignore_index=True)
@@ -68,18 +67,16 @@ def _exams_to_explain(job: Job, networks: list[str], mask: str | None) -> pd.Dat
     )
 
 
-def _explain_fit(job: Job, work: tuple, rows: pd.DataFrame, mask: str | None, folder: Path) -> None:
+def _explain_fit(job: Job, fit: Fit, rows: pd.DataFrame, mask: str | None, folder: Path) -> None:
     from scan2gene.explain.fit import explain_fit, load_fit
-    from scan2gene.train.search import chosen_run
 
-    one, _, fold, parts, trained, key = work
-    one = chosen_run(one, trained.path)
-    view = for_run(job.study, one)
+    fit = fit.as_chosen(job.study)
+    run, view, trained = fit.run, fit.view, fit.folder
     settings, stage = job.study.explain, f"explain/{trained.name}"
     slices = view.data.slices
     wanted = stage_key(
         "explain",
-        fit=key,
+        fit=fit.key,
         rows=rows.to_csv(),
         explain=settings.model_dump(),
         mask=mask,
@@ -87,11 +84,11 @@ def _explain_fit(job: Job, work: tuple, rows: pd.DataFrame, mask: str | None, fo
     )
     if job.is_done(stage, wanted):
         return
-    data, _ = run_data(job, one.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
+    data, _ = run_data(job, run.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
     watch = Stopwatch()
-    given = (job.store(view).path, job.out.cohort.read(), job.paths(), parts, fold, mask)
-    fit = load_fit(view, one, data, trained.path, *given)
-    files = explain_fit(fit, rows, settings.methods, job.out.path, folder)
+    given = (job.store(view).path, job.out.cohort.read(), job.paths(), fit.parts, fit.place, mask)
+    loaded = load_fit(view, run, data, trained.path, *given)
+    files = explain_fit(loaded, rows, settings.methods, job.out.path, folder)
     cost = watch.stamp()
     job.out.mark_done(stage, wanted, files, **cost)
     job.worked = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,13 @@ from scan2gene.core.console import say
 from scan2gene.core.files import value_hash
 from scan2gene.core.outputs import output_names, output_values
 from scan2gene.core.run_files import File
-from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
-from scan2gene.core.section import version_of
+from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study, candidate, candidates, for_run, input_roles
+from scan2gene.core.study import Study, candidate, for_run, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
 from scan2gene.privacy.pseudonyms import Pseudonymiser
 
-FOLD = ["split", "repeat", "fold"]
 # Raised when a stage writes other files for the same inputs; it is then done again, and so is what reads those files.
 # "train" covers the loop, loss, sampling and augmentation; models and steps have a VERSION in their own file.
 VERSIONS = {
@@ -100,60 +98,6 @@ def run_stores(job: Job) -> list[tuple[Run, tuple[Study, StoreDirectory]]]:
 
     views = [(one, for_run(job.study, one)) for one in job.study.runs if one.model.name not in CLASSICAL]
     return [(one, (view, job.store(view))) for one, view in views]
-
-
-def folds(job: Job) -> Iterator[tuple[Run, Study, dict[str, Any], dict[str, str], FitDirectory, str]]:
-    """Every fit of the study: run, its study, fold, parts, folder and key."""
-    split = job.out.split.read()
-    stores = {one.name: store for one, (_, store) in run_stores(job)}
-    inputs = [file.hash() for file in (job.out.cohort, job.out.labels, job.out.split)]
-    for one in job.study.runs:
-        view = for_run(job.study, one)
-        store = stores.get(one.name)
-        images = store.manifest.hash() if store else None
-        weights, versions = _weights_key(job.study, one), model_versions(one)
-        for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
-            fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
-            key = stage_key(
-                "train", inputs=inputs, images=images, fold=fold, model=one.model.model_dump(), versions=versions,
-                seed=view.seed, data=_data_key(view), train=view.train.model_dump(), targets=output_names(view),
-                roles=input_roles(view), search=one.search and one.search.model_dump(), weights=weights,
-            )  # fmt: skip
-            parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
-            yield one, view, fold, parts, job.out.fit(one.name, **fold), key
-
-
-def _data_key(view: Study) -> dict[str, Any]:
-    """What a fit depends on of `data`; how its slices are fused afterwards is no part of it."""
-    return view.data.model_dump() | {"slices": view.data.slices and view.data.slices.per_patient}
-
-
-def fusion_key(view: Study) -> list[dict[str, Any]]:
-    """How a run's slices are fused: it decides predictions, and no fit."""
-    return [way.model_dump() for way in view.data.slices.fusion] if view.data.slices else []
-
-
-def model_versions(one: Run) -> dict[str, int]:
-    """The version of a run's model, and of those that its search tries."""
-    from scan2gene.models import MODELS
-    from scan2gene.radiomics.clinical import CLASSICAL
-
-    names = {tried.model.name for tried in candidates(one, "model")}
-    return {name: version_of(CLASSICAL.get(name) or MODELS[name]) for name in names}
-
-
-def _weights_key(study: Study, one: Run) -> list[Any]:
-    """What a run and each candidate of its search start from, by the hash of the file; nothing for random weights."""
-    told = []
-    for tried in candidates(one, "weights"):
-        if not tried.weights:
-            continue
-        from scan2gene.train.start import start_of
-
-        start = start_of(for_run(study, tried), tried)
-        rules = tried.weights and tried.weights.model_dump(include={"freeze", "head", "channels"})
-        told.append([start.sha256 if start else "", start.options if start else {}, rules])
-    return told
 
 
 def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:

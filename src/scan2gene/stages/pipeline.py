@@ -24,8 +24,9 @@ from scan2gene.core.text import duration
 from scan2gene.privacy.pseudonyms import pseudonymiser, shown_study
 from scan2gene.stages import STAGES
 from scan2gene.stages.cohort import as_planned, index_scans, record_study
-from scan2gene.stages.job import Job, ToDo
-from scan2gene.stages.train import search_trials
+from scan2gene.stages.fits import fit_called
+from scan2gene.stages.job import Job, ToDo, run_stores
+from scan2gene.stages.train import check_fits, search_trials, train_fit
 
 
 def run(
@@ -226,6 +227,34 @@ def join_search(study: Study | str | Path, out: str | Path | None = None, change
             message = f"{directory.path} is not prepared. First: scan2gene preprocess STUDY, or run it elsewhere."
             raise RunError(message) from None
     return search_trials(job)
+
+
+def fit_once(run_dir: str | Path, run: str, fold: str) -> bool:
+    """Do one fit of a prepared run directory, and nothing else; several processes may do others at the same time.
+
+    Args:
+        run_dir: Run directory, prepared at least.
+        run: Name of a run.
+        fold: Such as "cv/1", or "cv/0/1" and "cv-r0-f1" with the repeat.
+
+    Returns:
+        Whether it was to do.
+
+    Raises:
+        RunError: The directory is not prepared, or another process works in it or on this fit.
+        StudyError: There is no such run or fold.
+    """
+    directory = RunDirectory(Path(run_dir))
+    study = directory.study()
+    check(study)
+    with directory.exclusive(shared=True):
+        job = Job(study, directory)
+        if not all(file.exists() for file in (directory.split, *(s.manifest for _, (_, s) in run_stores(job)))):
+            raise RunError(f"{directory.path} is not prepared. First: scan2gene preprocess STUDY -o {directory.path}.")
+        fit = fit_called(job, run, fold)
+        with directory.exclusive_fit(fit.folder):
+            check_fits(job, [fit])
+            return train_fit(job, fit)
 
 
 def _refuse_another_split(now: dict[str, Any], out: RunDirectory, splits: bool, looks: bool) -> None:

@@ -12,15 +12,15 @@ from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study, for_run
-from scan2gene.core.study_runs import Run
+from scan2gene.core.study import Study
 from scan2gene.core.tables import WEIGHT_COLUMNS
 from scan2gene.core.text import listed
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.stacking import late_ensembles
-from scan2gene.stages.job import VERSIONS, Job, folds, fusion_key, run_data, stage_key
-from scan2gene.stages.variants import altered_fold, write_variants
+from scan2gene.stages.fits import Fit, fits, fusion_key
+from scan2gene.stages.job import VERSIONS, Job, run_data, stage_key
+from scan2gene.stages.variants import altered_fit, write_variants
 
 MAP_STAGE = "embedding-map"
 
@@ -29,17 +29,17 @@ def predict_runs(job: Job) -> str:
     """Write predictions.parquet and embeddings.parquet, each fit beside its checkpoint first."""
     from scan2gene.predict.table import write_embeddings
 
-    work = list(folds(job))
+    work = list(fits(job))
     key = stage_key(
-        "predict", fits=[k for *_, k in work], order=[f.name for *_, f, _ in work],
+        "predict", fits=[fit.key for fit in work], order=[fit.folder.name for fit in work],
         predict=job.study.predict.model_dump(mode="json"), altered=VERSIONS["variants"],
-        fusion=[fusion_key(view) for _, view, *_ in work],
+        fusion=[fusion_key(fit.view) for fit in work],
     )  # fmt: skip
     if not job.is_done("predict", key):
         folders, altered = [], []
-        for item in work:  # copies are altered while the fit's prepared cohort is at hand
-            folders.append(_predicted_fold(job, *item))
-            altered.append(altered_fold(job, *item))
+        for fit in work:  # copies are altered while the fit's prepared cohort is at hand
+            folders.append(_predict_fit(job, fit))
+            altered.append(altered_fit(job, fit))
         table = pd.concat([f.predictions.read() for f in folders], ignore_index=True)
         late, weights = late_ensembles(table, job.study.predict.late_fusion)
         joint = job.study.predict.averaged
@@ -85,75 +85,68 @@ def _map_embeddings(job: Job) -> None:
         say("", f"  embeddings mapped by {methods}{hint}")
 
 
-def _predicted_fold(
-    job: Job, one: Run, view: Study, fold: dict[str, Any], parts: dict[str, str], folder: FitDirectory, fit: str
-) -> FitDirectory:
-    """Write the predictions of one fold beside its checkpoint, so that a stop loses no fold; the folder."""
+def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
+    """Write the predictions of one fit beside its checkpoint, so that a stop loses no fit; the folder."""
     from scan2gene.predict.slices import mean_embeddings
     from scan2gene.predict.table import embedding_rows, prediction_rows, write_embeddings
     from scan2gene.train.fold import is_classical, predict_fold
-    from scan2gene.train.search import chosen_run
 
-    stage = f"predict/{folder.name}"
-    classical = is_classical(one)
-    slices = None if classical else view.data.slices
-    variants = view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
-    key = stage_key("predict", fit=fit, variants=variants, fusion=fusion_key(view))
+    folder, stage, classical = fit.folder, f"predict/{fit.folder.name}", is_classical(fit.run)
+    variants = fit.view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
+    key = stage_key("predict", fit=fit.key, variants=variants, fusion=fusion_key(fit.view))
     if job.out.is_done(stage, key):
         return folder
-    one = chosen_run(one, folder.path)
-    view = for_run(job.study, one)
+    fit = fit.as_chosen(job.study)
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
-    data, _ = run_data(job, one, view)
+    data, _ = run_data(job, fit.run, fit.view)
     exams, failed = (data, {}) if classical else (data.exams, data.failed)
-    passed = predict_fold(view, one, data, folder.path)
+    passed = predict_fold(fit.view, fit.run, data, folder.path)
     embeddings = passed.embeddings
-    if slices:
-        tables = _of_slices(one.name, view, fold, parts, cohort, labels, data, passed, folder)
+    if fit.view.data.slices and not classical:
+        tables = _of_slices(fit, cohort, labels, data, passed)
         if embeddings is not None:
             exams, embeddings = mean_embeddings(embeddings, exams)
     else:
+        place = (fit.run.name, fit.place, fit.parts, cohort, labels, outputs(fit.view))
         tables = [
-            prediction_rows(one.name, fold, parts, cohort, labels, outputs(view), logits, failed, variant)
-            for variant, values in passed.logits.items()
-            for logits in [dict(zip(exams["exam_id"], values, strict=True))]
+            prediction_rows(*place, dict(zip(exams["exam_id"], logits, strict=True)), failed, variant)
+            for variant, logits in passed.logits.items()
         ]
     folder.predictions.write(pd.concat(tables, ignore_index=True))
     folder.embeddings.path.unlink(missing_ok=True)
     if embeddings is not None:
-        write_embeddings(folder.embeddings.path, [embedding_rows(one.name, fold, parts, exams, embeddings)])
+        rows = embedding_rows(fit.run.name, fit.place, fit.parts, exams, embeddings)
+        write_embeddings(folder.embeddings.path, [rows])
     files = (folder.predictions, folder.embeddings, folder.fusion_weights)
     job.out.mark_done(stage, key, [f for f in files if f.exists()])
     return folder
 
 
-def _of_slices(
-    name: str, view: Study, fold: dict[str, Any], parts: dict[str, str], cohort: pd.DataFrame, labels: pd.DataFrame,
-    data: Any, passed: Any, folder: FitDirectory,
-) -> list[pd.DataFrame]:  # fmt: skip
+def _of_slices(fit: Fit, cohort: pd.DataFrame, labels: pd.DataFrame, data: Any, passed: Any) -> list[pd.DataFrame]:
     """Rows of slices, and of exams for every way to fuse them; the first way is the run's own answer."""
     from scan2gene.predict.slices import bags_of, fused_rows, slice_rows
     from scan2gene.train.fold import fold_seed
     from scan2gene.train.fusion import fused_logits, shown_as
 
-    slices = view.data.slices
+    name, view, folder = fit.run.name, fit.view, fit.folder
+    slices, seed = view.data.slices, fold_seed(view, fit.place)
     assert slices is not None  # for the type checker
-    part = parts_of(view, data.exams, parts, fold)
-    by_patient = None if next(s for s in view.splits if s.name == fold["split"]).unit == "slice" else parts
+    part = parts_of(view, data.exams, fit.parts, fit.place)
+    by_patient = None if next(s for s in view.splits if s.name == fit.split).unit == "slice" else fit.parts
     bags = bags_of(data.exams, part)
     weights: list[pd.DataFrame] = []
-    tables = [slice_rows(name, fold, data.exams, part, outputs(view), data.targets.numpy(), passed.logits["original"])]
+    truth = data.targets.numpy()
+    tables = [slice_rows(name, fit.place, data.exams, part, outputs(view), truth, passed.logits["original"])]
     for variant in passed.logits:
         for number, way in enumerate(slices.fusion):
-            fused, told = fused_logits(way, variant, passed, data, bags, fold_seed(view, fold), folder.path, fold)
+            fused, of_roles = fused_logits(way, variant, passed, data, bags, seed, folder.path, fit.place)
             if fused is None:
                 continue
             shown = shown_as(number, way, variant)
-            tables.append(
-                fused_rows(name, fold, by_patient, cohort, labels, outputs(view), bags, fused, data.failed, shown)
-            )
-            if variant == "original" and len(told):
-                weights.append(told.assign(run_id=name))
+            place = (name, fit.place, by_patient, cohort, labels, outputs(view))
+            tables.append(fused_rows(*place, bags, fused, data.failed, shown))
+            if variant == "original" and len(of_roles):
+                weights.append(of_roles.assign(run_id=name))
     folder.fusion_weights.path.unlink(missing_ok=True)
     if weights:
         folder.fusion_weights.write(pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pandas as pd
 
@@ -15,51 +15,57 @@ from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import candidates, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration, number_text
-from scan2gene.stages.job import Job, folds, model_versions, run_data
+from scan2gene.stages.fits import Fit, fits, model_versions
+from scan2gene.stages.job import Job, run_data
 
 
 def train_runs(job: Job) -> str:
     """Train every run in every fold that is not trained yet."""
+    work = list(fits(job))
+    check_fits(job, work)
+    if not job.dry:
+        _tell_searches([fit.run for fit in work if not job.out.is_done(fit.stage, fit.key)])
+    new = sum(train_fit(job, fit) for fit in work)
+    _join_histories(job, new > 0)
+    return f"{len(work)} fits, {new} new"
+
+
+def check_fits(job: Job, work: Sequence[Fit]) -> None:
+    """Refuse fits that would test on patients whom their start has seen, or that lack sites; say what is doubtful."""
+    for note in dict.fromkeys(note for fit in work for note in _forbid_seen(job, fit)):
+        say("", f"  {note}")
+    _forbid_one_site(job, work)
+
+
+def train_fit(job: Job, fit: Fit) -> bool:
+    """Train one fit unless it is done; whether it was to do."""
     from scan2gene.train.fold import train_fold
     from scan2gene.train.search import search_fold
 
-    made = total = 0
-    work = list(folds(job))
-    for note in dict.fromkeys(n for one, _, _, parts, _, _ in work for n in _forbid_seen(job, one, parts)):
-        say("", f"  {note}")
-    _forbid_one_site(job, work)
-    if not job.dry:
-        _tell_searches([one for one, _, _, _, folder, key in work if not job.out.is_done(_stage(folder), key)])
-    for one, view, fold, parts, folder, key in work:
-        total += 1
-        stage = _stage(folder)
-        if job.is_done(stage, key):
-            if not job.dry:
-                folder.last.path.unlink(missing_ok=True)  # of a run that was killed just here
-            continue
-        watch = Stopwatch()
-        if one.search:
-            search_fold(job.study, one, partial(run_data, job), parts, fold, folder.path, key)
-        else:
-            data, targets = run_data(job, one, view)
-            train_fold(view, one, data, targets, parts, fold, folder.path, key)
-        live("")
-        _keep_record(job, one, folder)
-        _draw_augmentation(job, one, parts, fold, folder)
-        cost = watch.stamp()
-        files = (folder.best, folder.model, folder.history, folder.search, folder.weights, folder.network,
-                 folder.harmonise, folder.sampling)  # fmt: skip
-        job.out.mark_done(stage, key, [f for f in files if f.exists()], models=model_versions(one), **cost)
-        folder.last.path.unlink(missing_ok=True)
-        made += 1
-        job.worked = True
-        say("", f"  {one.name} {fold['split']} fold {fold['fold']}: {_told(folder)}{duration(cost['seconds'])}")
-    _join_histories(job, made > 0)
-    return f"{total} fits, {made} new"
-
-
-def _stage(folder: FitDirectory) -> str:
-    return f"train/{folder.name}"
+    folder = fit.folder
+    if job.is_done(fit.stage, fit.key):
+        if not job.dry:
+            folder.last.path.unlink(missing_ok=True)  # of a run that was killed just here
+        return False
+    watch = Stopwatch()
+    if fit.run.search:
+        search_fold(job.study, fit.run, partial(run_data, job), fit.parts, fit.place, folder.path, fit.key)
+    else:
+        data, targets = run_data(job, fit.run, fit.view)
+        train_fold(fit.view, fit.run, data, targets, fit.parts, fit.place, folder.path, fit.key)
+    live("")
+    chosen = fit.as_chosen(job.study)
+    _keep_record(job, chosen)
+    _draw_augmentation(job, chosen)
+    cost = watch.stamp()
+    files = (folder.best, folder.model, folder.history, folder.search, folder.weights, folder.network,
+             folder.harmonise, folder.sampling)  # fmt: skip
+    written = [f for f in files if f.exists()]
+    job.out.mark_done(fit.stage, fit.key, written, models=model_versions(fit.run), **cost)
+    folder.last.path.unlink(missing_ok=True)
+    job.worked = True
+    say("", f"  {fit.run.name} {fit.split} fold {fit.fold}: {_told(folder)}{duration(cost['seconds'])}")
+    return True
 
 
 def _tell_searches(fits: list[Run]) -> None:
@@ -71,77 +77,72 @@ def _tell_searches(fits: list[Run]) -> None:
                 "`scan2gene plan` says how long they take")  # fmt: skip
 
 
-def _keep_record(job: Job, one: Run, folder: FitDirectory) -> None:
+def _keep_record(job: Job, fit: Fit) -> None:
     """Say beside a model how large it is, and beside a head what its frozen encoder was."""
     from scan2gene.train.fold import is_classical
     from scan2gene.train.networks import probes, size
-    from scan2gene.train.search import chosen_run
 
-    one = chosen_run(one, folder.path)
-    view = for_run(job.study, one)
-    if is_classical(one):
-        numbers = (len(one.model.options["columns"]) + 1) * len(output_names(view))
+    run, view, folder = fit.run, fit.view, fit.folder
+    if is_classical(run):
+        numbers = (len(run.model.options["columns"]) + 1) * len(output_names(view))
         folder.network.write({"parameters": numbers, "trained": numbers})
         return
-    if probes(one):
+    if probes(run):
         from scan2gene.train.embedded import keep_record
 
-        keep_record(job.out.path / "embeddings", job.store(view).path, view, one, folder.path)
-    folder.network.write(size(view, one, folder.path))
+        keep_record(job.out.path / "embeddings", job.store(view).path, view, run, folder.path)
+    folder.network.write(size(view, run, folder.path))
 
 
-def _draw_augmentation(job: Job, one: Run, parts: dict[str, str], fold: dict[str, Any], folder: FitDirectory) -> None:
+def _draw_augmentation(job: Job, fit: Fit) -> None:
     """Beside the first run with a list of augmentation, in its first fold: a training exam as the network saw it."""
     from scan2gene.imaging.nifti import read_nifti
     from scan2gene.train.examples import draw_examples
     from scan2gene.train.fold import fold_seed, is_classical
     from scan2gene.train.networks import probes
-    from scan2gene.train.search import chosen_run
 
     split = job.out.split.read().iloc[0]
-    if folder.path.name != fold_name(split["split"], split["repeat"], split["fold"]):
+    if fit.folder.path.name != fold_name(split["split"], split["repeat"], split["fold"]):
         return
-    path = job.out.experiment(one.name).augmentation.path
+    run, view = fit.run, fit.view
+    path = job.out.experiment(run.name).augmentation.path
     path.unlink(missing_ok=True)
-    before = job.study.runs[: [r.name for r in job.study.runs].index(one.name)]
+    before = job.study.runs[: [r.name for r in job.study.runs].index(run.name)]
     shown = [for_run(job.study, r).data.augment for r in before if not (is_classical(r) or probes(r) or r.search)]
-    one = chosen_run(one, folder.path)
-    view = for_run(job.study, one)
-    if is_classical(one) or probes(one) or not view.data.augment or view.data.augment in shown or view.data.slices:
+    if is_classical(run) or probes(run) or not view.data.augment or view.data.augment in shown or view.data.slices:
         return  # slices are drawn by the preprocessing already, and have no axial middle
-    data, _ = run_data(job, one, view)
-    row = next(n for n, patient in enumerate(data.exams["patient_id"]) if parts.get(patient) == "train")
+    data, _ = run_data(job, run, view)
+    row = next(n for n, patient in enumerate(data.exams["patient_id"]) if fit.parts.get(patient) == "train")
     manifest = job.store(view).manifest.read()
     ready = (manifest["exam_id"] == data.exams["exam_id"].iloc[row]) & manifest["role"].isin(input_roles(view))
     file = manifest.loc[ready & (manifest["status"] == "ok"), "file"].iloc[0]
-    draw_examples(
-        path, data, row, view.data.augment, fold_seed(view, fold), read_nifti(job.store(view).path / file).affine
-    )
+    affine = read_nifti(job.store(view).path / file).affine
+    draw_examples(path, data, row, view.data.augment, fold_seed(view, fit.place), affine)
 
 
-def _forbid_seen(job: Job, one: Run, parts: dict[str, str]) -> list[str]:
+def _forbid_seen(job: Job, fit: Fit) -> list[str]:
     """Refuse to test on patients that a run of one's own has seen; what is worth a warning."""
     notes = []
-    for tried in candidates(one, "weights"):
+    for tried in candidates(fit.run, "weights"):
         if tried.weights and tried.weights.run:
             from scan2gene.train.source_run import forbid_seen, open_source
 
             source = open_source(tried.weights)
-            notes += forbid_seen(source, tried.weights.other_patients, parts, one.name, job.veil)
+            notes += forbid_seen(source, tried.weights.other_patients, fit.parts, fit.run.name, job.veil)
     return notes
 
 
-def _forbid_one_site(job: Job, work: list[Any]) -> None:
+def _forbid_one_site(job: Job, work: Sequence[Fit]) -> None:
     """Refuse, before any fit, a run that is to learn less of sites where a fold's training has not two of them."""
     from scan2gene.train.sites import needs_sites
 
     site = job.out.cohort.read().drop_duplicates("patient_id").set_index("patient_id")["site"]
-    for one, view, fold, parts, *_ in work:
-        asked = needs_sites(view)
-        sites = {str(site.get(p) or "") for p, part in parts.items() if part == "train" and p in site} - {"", "nan"}
-        if asked and len(sites) < 2:
+    for fit in work:
+        option = needs_sites(fit.view)
+        sites = {str(site.get(p) or "") for p, part in fit.parts.items() if part == "train" and p in site} - {"", "nan"}
+        if option and len(sites) < 2:
             raise StudyError(
-                f"run {one.name}: {asked} needs two sites, and split {fold['split']}, fold {fold['fold']} trains on "
+                f"run {fit.run.name}: {option} needs two sites, and split {fit.split}, fold {fit.fold} trains on "
                 f"{len(sites)}. Leave it out of this run, or leave fewer sites out of training."
             )
 
@@ -151,21 +152,22 @@ def search_trials(job: Job) -> int:
     from scan2gene.train.search import begin, run_trials
 
     searched = 0
-    for one, _, fold, parts, folder, key in folds(job):
-        if one.search and not job.out.is_done(_stage(folder), key):
-            begin(folder.path, key)
-            run_trials(job.study, one, partial(run_data, job), parts, fold, folder.path, key)
+    for fit in fits(job):
+        if fit.run.search and not job.out.is_done(fit.stage, fit.key):
+            folder = fit.folder.path
+            begin(folder, fit.key)
+            run_trials(job.study, fit.run, partial(run_data, job), fit.parts, fit.place, folder, fit.key)
             searched += 1
     return searched
 
 
 def _join_histories(job: Job, new: bool) -> None:
     """One history.csv for each run: those of its folds, one below the other."""
-    fits: dict[str, list[FitDirectory]] = {}
-    for one, *_, folder, _ in folds(job):
-        fits.setdefault(one.name, []).append(folder)
-    for name, folders in fits.items():
-        joined, tables = job.out.experiment(name).history, [f.history.read() for f in folders if f.history.exists()]
+    folders: dict[str, list[FitDirectory]] = {}
+    for fit in fits(job):
+        folders.setdefault(fit.run.name, []).append(fit.folder)
+    for name, of_run in folders.items():
+        joined, tables = job.out.experiment(name).history, [f.history.read() for f in of_run if f.history.exists()]
         if tables and (new or not joined.exists()) and not job.dry:
             joined.write(pd.concat(tables))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,10 @@ from scan2gene.core.leakage import stamped
 from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study, for_run
-from scan2gene.core.study_runs import Run
+from scan2gene.core.study import Study
 from scan2gene.core.tables import PREDICTION_COLUMNS
-from scan2gene.stages.job import Job, fusion_key, run_data, stage_key
+from scan2gene.stages.fits import Fit, fusion_key
+from scan2gene.stages.job import Job, run_data, stage_key
 
 
 def lesion_role(study: Study) -> str | None:
@@ -30,7 +29,7 @@ def write_variants(job: Job, folders: Sequence[FitDirectory | None]) -> None:
 
     Args:
         job: The run.
-        folders: From `altered_fold`.
+        folders: From `altered_fit`.
     """
     tables = [f.variants.read() for f in folders if f is not None]
     joined = pd.concat([t for t in tables if len(t)] or [_none()], ignore_index=True)
@@ -41,33 +40,29 @@ def _none() -> pd.DataFrame:
     return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
 
 
-def altered_fold(
-    job: Job, one: Run, view: Study, fold: dict[str, Any], parts: dict[str, str], folder: FitDirectory, fit: str
-) -> FitDirectory | None:
-    """Write one fit's rows beside its checkpoint, so that a stop loses no fold; None for what sees no images."""
+def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
+    """Write one fit's rows beside its checkpoint, so that a stop loses no fit; None for what sees no images."""
     from scan2gene.predict.table import prediction_rows
     from scan2gene.train.audited import left_right_axes, lesion_masks, predict_altered, slice_masks
     from scan2gene.train.fold import is_classical
     from scan2gene.train.networks import probes
-    from scan2gene.train.search import chosen_run
 
-    if is_classical(one) or probes(one):
+    if is_classical(fit.run) or probes(fit.run):
         return None
-    stage = f"variants/{folder.name}"
-    role = lesion_role(job.study)
+    folder, stage, role = fit.folder, f"variants/{fit.folder.name}", lesion_role(job.study)
     key = stage_key(
-        "variants", fit=fit, mask=role, fusion=fusion_key(view)[:1],
-        sides=[view.predict.swap_axis, *map(list, view.predict.swap_targets)],
+        "variants", fit=fit.key, mask=role, fusion=fusion_key(fit.view)[:1],
+        sides=[fit.view.predict.swap_axis, *map(list, fit.view.predict.swap_targets)],
     )  # fmt: skip
     if job.out.is_done(stage, key):
         return folder
-    one = chosen_run(one, folder.path)
-    view = for_run(job.study, one)
-    data, targets = run_data(job, one, view)
+    fit = fit.as_chosen(job.study)
+    run, view = fit.run, fit.view
+    data, targets = run_data(job, run, view)
     if len(data.images.shape) == 2:
         return None
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
-    tested = parts_of(view, data.exams, parts, fold) == "test"
+    tested = parts_of(view, data.exams, fit.parts, fit.place) == "test"
     rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
     store, manifest = job.store(view).path, job.store(view).manifest.read()
     watch = Stopwatch()
@@ -76,7 +71,7 @@ def altered_fold(
         axes = left_right_axes(store, manifest, data, rows)
     else:
         masks, axes = lesion_masks(store, manifest, data, rows, role), None
-    altered = predict_altered(view, one, data, rows, masks, fold, folder.path, axes) if rows else {}
+    altered = predict_altered(view, run, data, rows, masks, fit.place, folder.path, axes) if rows else {}
     tables = [_none()]
     exams = data.exams["exam_id"].iloc[rows].unique()
     for variant, values in altered.items():
@@ -84,7 +79,7 @@ def altered_fold(
         logits = dict(zip(exams[known], values[known], strict=True))
         some = cohort[cohort["exam_id"].isin(logits)]
         part = dict.fromkeys(some["patient_id"], "test")  # also where a split by slice has a patient in every part
-        tables.append(prediction_rows(one.name, fold, part, some, labels, outputs(view), logits, {}, variant))
+        tables.append(prediction_rows(run.name, fit.place, part, some, labels, outputs(view), logits, {}, variant))
     folder.variants.write(pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
     job.out.mark_done(stage, key, [folder.variants], **watch.stamp())
     return folder
