@@ -95,12 +95,15 @@ def theirs(folder: Path, workers: int) -> Any:
 def lines() -> list[str]:
     """The table for RESULTS.md."""
     from scan2gene.data.slices import load_slices
+    from scan2gene.tasks.outputs import Output
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)
         store, manifest, cohort, labels = prepared(folder)
-        held, stored = (load_slices(store, manifest, cohort, labels, ["t1"], ["gene"], memory=m) for m in (1 << 40, 0))
+        held, stored = (
+            load_slices(store, manifest, cohort, labels, ["t1"], [Output("gene")], memory=m) for m in (1 << 40, 0)
+        )
         works = [ours(held), ours(stored), *(theirs(folder, w) for w in (0, 1, 2))]
         memory, disk, *others = (1000 * s / COUNT for s in medians(*works))
         with tempfile.TemporaryDirectory() as again:

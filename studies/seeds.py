@@ -30,6 +30,7 @@ from scan2gene.phantom.patients import STRIPE_PERIOD_MM, Patient, best_auroc
 from scan2gene.predict.table import prediction_rows
 from scan2gene.radiomics.clinical import clinical_columns, clinical_logits, fit_clinical
 from scan2gene.recipes import recipe_text
+from scan2gene.tasks.outputs import Output
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "runs" / "seeds"
@@ -137,7 +138,7 @@ def without_networks(patients: list[Patient], degrees: Mapping[str, float], seed
         by_template = {n: np.array([(d - 45) / 10]) for n, d in degrees.items()}
         for run, logits in ((TEMPLATE, by_template), (AGE, by_age)):
             names = {"split": "cv", "repeat": 0, "fold": fold}
-            tables.append(prediction_rows(run, names, part, cohort, labels, [("mutation", "")], logits, {}))
+            tables.append(prediction_rows(run, names, part, cohort, labels, [Output("mutation")], logits, {}))
     return auroc_rows(evaluate(pd.concat(tables), split, 500, seed).metrics)
 
 

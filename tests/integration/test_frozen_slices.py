@@ -18,6 +18,7 @@ from scan2gene.data.slices import load_slices
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import forward_variants
 from scan2gene.stages import pipeline
+from scan2gene.tasks.outputs import Output
 from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network
 from tests.integration.slice_cohort import write_slice_study
@@ -65,7 +66,9 @@ def test_answers_are_those_of_encoder_and_head_put_together(finished, run):
     view = for_run(study, next(r for r in study.runs if r.name == run))
     (store,) = (out / "store").iterdir()
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
-    data = load_slices(store, read_csv(store / "manifest.csv"), cohort, labels, ["axial", "coronal"], ["gene"], 8)
+    data = load_slices(
+        store, read_csv(store / "manifest.csv"), cohort, labels, ["axial", "coronal"], [Output("gene")], 8
+    )
     folder = out / "experiments" / run / FOLD
     network = load_network(view, next(r for r in study.runs if r.name == run), folder)
     passed = forward_variants(network, data, range(len(data.exams)), 16, view.predict)

@@ -22,6 +22,7 @@ from scan2gene.data.cohort import load_cohort
 from scan2gene.models.checkpoint import read_checkpoint
 from scan2gene.models.weights import WEIGHTS
 from scan2gene.predict.forward import forward
+from scan2gene.tasks.outputs import Output
 from scan2gene.train.fold import load_network
 from scan2gene.train.start import described
 from tests.integration.road import edit, nifti_study, shell
@@ -115,7 +116,7 @@ def test_predictions_are_those_of_the_whole_network(run, out):
     network = load_network(view, one, out / "experiments" / run / FOLD)
     store = next((out / "store").iterdir())
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
-    data = load_cohort(store, read_csv(store / "manifest.csv"), cohort, labels, ["t1"], ["gene"])
+    data = load_cohort(store, read_csv(store / "manifest.csv"), cohort, labels, ["t1"], [Output("gene")])
     logits = forward(network, data, range(len(cohort)), 5)[:, 0]
     table = pd.read_parquet(out / "predictions.parquet")
     wanted = table[table["run_id"] == run].set_index("exam_id").loc[cohort["exam_id"], "logit"]

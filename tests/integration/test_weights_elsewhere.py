@@ -13,9 +13,9 @@ import yaml
 
 import scan2gene
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.core.outputs import outputs
 from scan2gene.core.study import Study, for_run
 from scan2gene.models import MODELS
+from scan2gene.tasks.outputs import outputs
 from scan2gene.train.networks import load_network
 from scan2gene.train.search import chosen_run
 from tests.integration.road import edit, nifti_study
@@ -84,7 +84,7 @@ def test_a_mirrored_exam_has_its_answers_exchanged(sided, run):
     study = _study(sided)
     one = next(r for r in study.runs if r.name == run)
     view = for_run(study, one)
-    assert [side for _, side in outputs(view)] == ["L", "R"]
+    assert [output.side for output in outputs(view)] == ["L", "R"]
     network = load_network(view, one, sided / "experiments" / run / "cv-r0-f0").eval()
     x = torch.randn(3, 1, 8, 12, 40)
     with torch.inference_mode():

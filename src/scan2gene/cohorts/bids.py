@@ -21,12 +21,12 @@ from scan2gene.cohorts.guess_roles import sequence_of
 from scan2gene.core.console import track
 from scan2gene.core.errors import CohortError, GeometryError, RunError, ScanError
 from scan2gene.core.files import write_json, write_text
-from scan2gene.core.outputs import output_name, output_values
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import SIDES
 from scan2gene.core.tables import harmless_table, write_csv
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import write_nifti
+from scan2gene.tasks.outputs import Output, output_name, output_values
 
 BIDS_VERSION = "1.9.0"
 DERIVATIVES = Path("derivatives") / "scan2gene"
@@ -205,7 +205,7 @@ def _write_tables(
         sided = labels.loc[labels["target"] == target, "side"].isin(SIDES).any()
         for side in SIDES if sided else ("",):
             name = output_name(target, side)
-            values = output_values(labels, first.index, [name])[:, 0]
+            values = output_values(labels, first.index, [Output(target, side)])[:, 0]
             table[name] = pd.Series(values, first.index).astype("Int64").astype(object)
             column = {"L": rule.get("left"), "R": rule.get("right")}.get(side) or rule["column"] or target
             described[name] = {"Description": f"column {column} of the label table", "Levels": levels}

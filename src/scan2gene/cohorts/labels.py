@@ -50,7 +50,7 @@ def target_labels(
         CohortError: A missing column, a value that is neither positive, negative nor
             unknown (or named as both), or contradicting rows; every such cell is listed.
     """
-    rows: list[tuple[str, str, str, float, str]] = []
+    rows: list[tuple[str, str, str, float, str, str]] = []
     troubles: list[str] = []
     for name, target in targets.items():
         meant = _meaning(name, target)
@@ -139,7 +139,7 @@ def _gather(
     patient_column: str,
     what: tuple[str, str],
     source: str,
-    rows: list[tuple[str, str, str, float, str]],
+    rows: list[tuple[str, str, str, float, str, str]],
     troubles: list[str],
 ) -> None:
     """Add a label per patient; rows of one patient that contradict each other to `troubles`."""
@@ -155,7 +155,7 @@ def _gather(
         who = f"patient {patient}{f', side {side},' if side else ''}"
         troubles.append(f"{who} has {cells}. Delete one row, or list {patient} in exclude.csv.")
     rows += [
-        (str(patient), side, name, float(value), place_of(source, line))
+        (str(patient), side, name, float(value), "positive" if value else "negative", place_of(source, line))
         for patient, value, line in zip(
             first[patient_column].to_numpy(dtype=object), first["value"].to_numpy(), first.index, strict=True
         )

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
-from scan2gene.core.outputs import patient_classes
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import SIDES, Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL, PARTS, SPLIT_COLUMNS
+from scan2gene.tasks.outputs import patient_classes
 
 
 def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Split], seed: int) -> pd.DataFrame:

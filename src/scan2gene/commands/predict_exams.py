@@ -13,7 +13,6 @@ import pandas as pd
 from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import value_hash
-from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_cohort import Role
@@ -21,6 +20,7 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS
 from scan2gene.core.text import clauses, listed
 from scan2gene.evaluate.ensemble import ensemble
+from scan2gene.tasks.outputs import outputs
 
 _SHOWN = 4  # reasons of one exam that a row quotes
 
@@ -129,7 +129,7 @@ def _logits(
 
     roles, slices = input_roles(view), view.data.slices
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    here = (new_store, manifest, exams, labels, roles, output_names(view))
+    here = (new_store, manifest, exams, labels, roles, outputs(view))
     trained = store.manifest.read()
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
 

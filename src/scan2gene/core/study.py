@@ -149,6 +149,9 @@ class Study(Section):
                 raise ValueError(f"predict.swap_targets: target {unknown_name(target, self.targets)}")
             if is_sided(self, target):
                 raise ValueError(f"predict.swap_targets: the sides of {target} change places by themselves")
+        for left, right in self.predict.swap_targets:
+            if list(self.targets[left].classes) != list(self.targets[right].classes):
+                raise ValueError(f"predict.swap_targets: {left} and {right} need the same classes")
         if len(set(self.predict.flips)) < len(self.predict.flips):
             raise ValueError("predict.flips names an axis twice")
 

@@ -62,7 +62,7 @@ class MinLesion(Section):
 
 
 class Target(Section):
-    """A binary label: which values of a column count as positive and as negative."""
+    """A label: which cells of a column count as positive and negative, or as which of several classes."""
 
     column: str = Field("", description="default: the target's own name")
     left: str = Field("", description="column of the left side; with `right`, in place of `column`")
@@ -74,6 +74,15 @@ class Target(Section):
         ["1", "mutated", "mutant"], description="cells; an asterisk at the end stands for anything: 'IDH1 p.*'"
     )
     negative: list[LabelValue] = Field(["0", "not_mutated", "wildtype", "wild type", "wild-type"])
+    classes: dict[Name, list[LabelValue]] = Field(
+        {},
+        description="in place of positive and negative: name of each class -> its cells, such as "
+        "{luminal_a: [Luminal A, LumA], her2: [HER2]}; in the order in which tables show them",
+    )
+    above: float | None = Field(
+        None, description="in place of positive and negative: numbers above this are positive, others negative"
+    )
+    task: Name = Field("", description="kind of target; default: multiclass where it has classes, else binary")
     unknown: list[LabelValue] = Field(
         ["NOS", "NEC", "NOS/NEC"], description="values that mean 'not known', e.g. Indeterminate"
     )
@@ -87,6 +96,32 @@ class Target(Section):
         [],
         description="with genes: the Variant_Classification values that count; default: those that change the protein",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorter(cls, values: Any) -> Any:
+        """A class of a single cell may be written without brackets; the task follows from whether there are classes."""
+        if not isinstance(values, dict):
+            return values
+        classes = values.get("classes")
+        if isinstance(classes, dict):
+            classes = {name: cells if isinstance(cells, list) else [cells] for name, cells in classes.items()}
+            values = values | {"classes": classes}
+        return values if values.get("task") else values | {"task": "multiclass" if classes else "binary"}
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Target:
+        fields = type(self).model_fields
+        given = [k for k in ("positive", "negative", "genes") if getattr(self, k) != fields[k].default]
+        kinds = ["classes"] * bool(self.classes) + ["above"] * (self.above is not None)
+        if kinds and len(kinds + given) > 1:
+            raise ValueError(f"{kinds[0]} takes the place of {(kinds[1:] + given)[0]}; give one of them")
+        if len(self.classes) == 1:
+            raise ValueError("classes needs two classes at least")
+        for name in ("positive", "negative", "unknown"):
+            if name in self.classes:
+                raise ValueError(f"no class can be called {name!r}, which tables say of targets with two classes")
+        return self
 
     @model_validator(mode="after")
     def _two_sides(self) -> Target:

@@ -16,7 +16,7 @@ import pandas as pd
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
 
-LABEL_COLUMNS = ("patient_id", "side", "target", "value", "source")
+LABEL_COLUMNS = ("patient_id", "side", "target", "value", "label", "source")
 SPLIT_COLUMNS = ("split", "patient_id", "repeat", "fold", "part")
 ROLE_COLUMNS = ("patient_id", "exam_id", "role", "series_id", "taken", "reason")
 EXCLUSION_COLUMNS = ("stage", "patient_id", "exam_id", "series_id", "reason")

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.geometry import THIN
-from scan2gene.core.outputs import mirrored
 from scan2gene.core.section import Plugin, unknown_name
 from scan2gene.data.draws import Draws
 from scan2gene.data.warp import along_axes, warp
+from scan2gene.tasks.outputs import mirrored
 
 TENSOR_AXIS = {"k": 2, "j": 3, "i": 4}  # tensors are (B, C, D, H, W) with D = k; slices have D = 1 here
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from scan2gene.core.console import say
 from scan2gene.core.errors import CohortError
 from scan2gene.core.machine import available_memory
-from scan2gene.core.outputs import output_values
 from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.nifti import read_nifti
+from scan2gene.tasks.outputs import Output, names_of, output_values
 
 MEMORY_SHARE = 0.5  # of what is free that a cohort may take, in memory and on a device
 
@@ -93,9 +93,9 @@ class CohortTensors:
         images: (N, R, D, H, W) uint8 or float32, R roles, D = K the slice axis; an
             absent role is all 0. Of slices (N, 1, H, W). In memory, or on disk when it does not fit.
         present: (N, R) float32, 1 where the exam has the role.
-        targets: (N, T) float32, NaN where unknown.
+        targets: (N, T) float32, what each output should say, NaN where unknown.
         failed: exam_id -> reason, of exams that are not in `exams`.
-        names: The T targets, each side of its own: `malignant.L`.
+        names: Of the T outputs: `IDH`, `malignant.L`, `subtype:her2`.
         spacing_mm: Voxel size along i, j, k; the median of the cohort.
     """
 
@@ -145,7 +145,7 @@ def load_cohort(
     cohort: pd.DataFrame,
     labels: pd.DataFrame,
     roles: Sequence[str],
-    targets: Sequence[str],
+    answers: Sequence[Output],
     memory: int | None = None,
 ) -> CohortTensors:
     """The store's volumes of these roles, read into memory if they fit in half of what is free.
@@ -156,7 +156,7 @@ def load_cohort(
         cohort: Rows of cohort.csv.
         labels: Long label table.
         roles: Channels, in order.
-        targets: Columns of `targets`, in order: names of outputs.
+        answers: Outputs, whose columns are those of `targets`.
         memory: Bytes that are free; default: what the machine says.
 
     Raises:
@@ -182,9 +182,9 @@ def load_cohort(
     if images.nbytes <= MEMORY_SHARE * (available_memory() if memory is None else memory):
         images = images[torch.arange(len(found))]
     exams = cohort.iloc[kept].reset_index(drop=True)
-    wanted = output_values(labels, exams["patient_id"], targets).astype(np.float32)
+    wanted = output_values(labels, exams["patient_id"], answers).astype(np.float32)
     present = torch.tensor([[float(p is not None) for p in row] for row in found])
-    return CohortTensors(exams, images, present, torch.from_numpy(wanted), failed, tuple(targets), spacing)
+    return CohortTensors(exams, images, present, torch.from_numpy(wanted), failed, tuple(names_of(answers)), spacing)
 
 
 def _grid(found: list[list[Path | None]]) -> tuple[tuple[int, ...], torch.dtype, tuple[float, float, float]]:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from scan2gene.core.errors import CohortError, RunError
 from scan2gene.core.machine import available_memory
-from scan2gene.core.outputs import output_values
 from scan2gene.data.cohort import MEMORY_SHARE, CohortTensors, Images, read_nifti_stored
+from scan2gene.tasks.outputs import Output, names_of, output_values
 
 SIZE = {np.dtype(np.uint8): torch.uint8, np.dtype(np.float32): torch.float32}
 MAPS = 16_384  # volumes mapped at once; Linux allows a process 65,530 maps
@@ -82,7 +82,7 @@ def load_slices(
     cohort: pd.DataFrame,
     labels: pd.DataFrame,
     roles: Sequence[str],
-    targets: Sequence[str],
+    answers: Sequence[Output],
     per_patient: int | None = None,
     memory: int | None = None,
 ) -> CohortTensors:
@@ -94,7 +94,7 @@ def load_slices(
         cohort: Rows of cohort.csv.
         labels: Long label table.
         roles: Whose slices are pooled.
-        targets: Names of outputs, in order.
+        answers: Outputs, whose columns are those of `targets`.
         per_patient: At most so many of a patient, evenly over roles and places.
         memory: Bytes that are free; default: what the machine says.
 
@@ -135,10 +135,10 @@ def load_slices(
         images = _in_memory(paths, where, images)
     exams = cohort.iloc[table["position"]].reset_index(drop=True)
     exams = exams.assign(role=table["role"].to_numpy(), slice=table["slice"].to_numpy())
-    wanted = output_values(labels, exams["patient_id"], targets).astype(np.float32)
+    wanted = output_values(labels, exams["patient_id"], answers).astype(np.float32)
     i, j, k = (float(v) for v in np.median([h["spacing"] for h in headers], axis=0))
     return CohortTensors(
-        exams, images, torch.ones(len(exams), 1), torch.from_numpy(wanted), failed, tuple(targets), (i, j, k)
+        exams, images, torch.ones(len(exams), 1), torch.from_numpy(wanted), failed, tuple(names_of(answers)), (i, j, k)
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.outputs import target_of
+from scan2gene.tasks.outputs import target_of
 
 
 def training_aurocs(

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from scan2gene.core.outputs import output_names
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
 from scan2gene.data.cohort import to_input
@@ -21,6 +20,7 @@ from scan2gene.explain import METHODS
 from scan2gene.explain.asked import Asked
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.preprocess.slice_selection import kept_numbers
+from scan2gene.tasks.outputs import output_names
 from scan2gene.train.fusion import learned_attention, learned_weights
 from scan2gene.train.mil import ATTENTIONS
 

@@ -18,7 +18,6 @@ from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import Progress
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.files import value_hash
-from scan2gene.core.outputs import output_name, output_names
 from scan2gene.core.rundir import MapsDirectory, StoreDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, for_run, input_roles
@@ -39,6 +38,7 @@ from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
 from scan2gene.models.sides import TwoSides
 from scan2gene.preprocess.slice_selection import laid_on, with_gaps
+from scan2gene.tasks.outputs import output_name, output_names
 from scan2gene.train.networks import build_network, load_network
 
 MAP_COLUMNS = (

@@ -22,9 +22,9 @@ class TwoSides(nn.Module):
     """See the file's header.
 
     Args:
-        network: One output per target, in the order in which `outputs` first names them; of images, or
+        network: One output per name, in the order in which `outputs` first names them; of images, or
             a head on their embeddings.
-        outputs: T times (target, side). A target without sides gets the mean logit of the halves.
+        outputs: T times (name, side). What has no side gets the mean logit of the halves.
         axis: Voxel axis, "i", "j" or "k", between the sides.
         grows_to: "L" or "R", where that axis points.
     """
@@ -38,11 +38,11 @@ class TwoSides(nn.Module):
         self.left_is_high = grows_to == "L"
         self.spatial_dims = network.spatial_dims
         self.cam_layer = f"network.{network.cam_layer}"  # of 2 B halves: B left ones, then B mirrored right ones
-        targets = list(dict.fromkeys(target for target, _ in outputs))
-        share = torch.zeros(2, len(targets), len(outputs))
-        for number, (target, side) in enumerate(outputs):
+        names = list(dict.fromkeys(name for name, _ in outputs))
+        share = torch.zeros(2, len(names), len(outputs))
+        for number, (name, side) in enumerate(outputs):
             for half in [SIDES.index(side)] if side else range(2):
-                share[half, targets.index(target), number] = 1 if side else 0.5
+                share[half, names.index(name), number] = 1 if side else 0.5
         self.register_buffer("share", share, persistent=False)
 
     def halves(self, x: Tensor) -> Tensor:

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import Scan2GeneError
-from scan2gene.core.outputs import output_names
 from scan2gene.core.study import Study, channels, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.text import listed
 from scan2gene.plan.costs import Cost
+from scan2gene.tasks.outputs import output_names
 
 _TIMED_STEPS = 3
 _SHORT = 5.0  # seconds of a step below which the first one, which also sets things up, says little
@@ -219,7 +219,7 @@ def _step(view: Study, one: Run, shape: Sequence[int], size: int) -> tuple[Step,
     from lightning_fabric import Fabric
 
     from scan2gene.data.augment import Batch, augment
-    from scan2gene.train.loss import masked_bce
+    from scan2gene.train.loss import masked_loss
 
     fabric = Fabric(accelerator=view.train.device, devices=1, precision=view.train.precision)
     network, note = _network(view, one)
@@ -244,7 +244,7 @@ def _step(view: Study, one: Run, shape: Sequence[int], size: int) -> tuple[Step,
         batch = augment(Batch(x, y, names), view.data.augment, 0, number, range(size))
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t) if number == 0 else nullcontext()
         with hooks:
-            loss = masked_bce(model(batch.images, present), batch.targets)
+            loss = masked_loss(model(batch.images, present), batch.targets)
         fabric.backward(loss)
 
     def update() -> None:

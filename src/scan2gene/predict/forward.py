@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.data.cohort import CohortTensors, Images, taken, to_input
 from scan2gene.models.head import RoleAwareHead
+from scan2gene.tasks.outputs import mirrored
 
 
 @dataclass(frozen=True)

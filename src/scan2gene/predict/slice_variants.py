@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.cohort import CohortTensors, Images
 from scan2gene.predict.forward import Passed, forward_variants
@@ -32,6 +31,7 @@ from scan2gene.predict.variants import (
     shifted,
     with_box,
 )
+from scan2gene.tasks.outputs import mirrored
 
 Change = tuple[str, Tensor, list[int]]  # variant, copies, which of the given slices they are of
 

@@ -11,6 +11,7 @@ import pandas as pd
 from scan2gene.core.tables import PARTS, PREDICTION_COLUMNS
 from scan2gene.predict.table import prediction_rows
 from scan2gene.stats.linear import sigmoid
+from scan2gene.tasks.outputs import Output, output_log_odds
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,18 @@ def bags_of(exams: pd.DataFrame, part: np.ndarray) -> Bags:
 
 
 def slice_rows(
-    run_id: str, fold: Mapping[str, object], exams: pd.DataFrame, part: np.ndarray, outputs: Sequence[tuple[str, str]],
-    targets: np.ndarray, logits: np.ndarray,
+    run_id: str, fold: Mapping[str, object], exams: pd.DataFrame, part: np.ndarray, answers: Sequence[Output],
+    labels: pd.DataFrame, logits: np.ndarray,
 ) -> pd.DataFrame:  # fmt: skip
-    """A row per slice and target, unit "slice"; figures of patients never come from them directly.
+    """A row per slice and label, unit "slice"; figures of patients never come from them directly.
 
     Args:
         run_id: Name of the run.
         fold: split, repeat, fold.
         exams: A row per slice: site, patient_id, exam_id, role, slice.
         part: (S,) of each slice.
-        outputs: T times (target, side).
-        targets: (S, T) 0, 1 or NaN.
+        answers: What the logits are of.
+        labels: Long label table.
         logits: (S, T).
 
     Returns:
@@ -60,32 +61,34 @@ def slice_rows(
     base = exams[["site", "patient_id", "exam_id"]].reset_index(drop=True)
     named = [exams[c].astype(str).to_numpy() for c in ("exam_id", "role", "slice")]
     unit_id = [":".join(parts) for parts in zip(*named, strict=True)]
-    told = {"variant": "original", "unit": "slice", "label": "positive", "status": "ok", "reason": ""}
+    told = {"variant": "original", "unit": "slice", "status": "ok", "reason": ""}
     base = base.assign(run_id=run_id, **fold, part=part, unit_id=unit_id, **told)
-    tables = [
-        base.assign(
-            target=target, side=side, y_true=targets[:, n].astype(float), logit=logits[:, n].astype(float),
-            prob=sigmoid(logits[:, n]),
-        )
-        for n, (target, side) in enumerate(outputs)
-    ]  # fmt: skip
+    known = labels.assign(side=labels["side"].fillna("")).set_index(["target", "side", "patient_id"])["value"].to_dict()
+    tables = []
+    for answer, log_odds in zip(answers, output_log_odds(logits, answers), strict=True):
+        values = [known.get((answer.target, answer.side, patient)) for patient in base["patient_id"]]
+        for place, label in enumerate(answer.labels):
+            truth = np.array([answer.truth_of(value, place) for value in values], float)
+            odds = log_odds[:, place].astype(float)
+            of = {"target": answer.target, "side": answer.side, "label": label}
+            tables.append(base.assign(**of, y_true=truth, logit=odds, prob=sigmoid(odds)))
     return pd.concat(tables, ignore_index=True)[list(PREDICTION_COLUMNS)]
 
 
 def fused_rows(
     run_id: str, fold: Mapping[str, object], parts: Mapping[str, str] | None, cohort: pd.DataFrame,
-    labels: pd.DataFrame, outputs: Sequence[tuple[str, str]], bags: Bags, logits: np.ndarray, failed: Mapping[str, str],
+    labels: pd.DataFrame, answers: Sequence[Output], bags: Bags, logits: np.ndarray, failed: Mapping[str, str],
     variant: str = "original",
 ) -> pd.DataFrame:  # fmt: skip
-    """A row per exam and target, as if a network had seen whole exams.
+    """A row per exam and label, as if a network had seen whole exams.
 
     Args:
-        run_id: As in `prediction_rows`; so are `fold`, `parts`, `cohort`, `labels`, `outputs`, `failed`, `variant`.
+        run_id: As in `prediction_rows`; so are `fold`, `parts`, `cohort`, `labels`, `answers`, `failed`, `variant`.
         fold: See there.
         parts: See there; None where slices of one exam are in several parts, which gives a row for each.
         cohort: See there.
         labels: See there.
-        outputs: See there.
+        answers: See there.
         bags: Of the slices.
         logits: (B, T), one row per bag.
         failed: See there.
@@ -93,14 +96,14 @@ def fused_rows(
     """
     if parts is not None:
         of_exam = dict(zip(bags.table["exam_id"], logits, strict=True))
-        return prediction_rows(run_id, fold, parts, cohort, labels, outputs, of_exam, failed, variant)
+        return prediction_rows(run_id, fold, parts, cohort, labels, answers, of_exam, failed, variant)
     lost = dict.fromkeys(bags.table["exam_id"], "no slice in this part") | dict(failed)
     tables = []
     for part in PARTS:
         mine = (bags.table["part"] == part).to_numpy()
         of_part = dict(zip(bags.table["exam_id"][mine], logits[mine], strict=True))
         everyone = dict.fromkeys(cohort["patient_id"], part)
-        tables.append(prediction_rows(run_id, fold, everyone, cohort, labels, outputs, of_part, lost, variant))
+        tables.append(prediction_rows(run_id, fold, everyone, cohort, labels, answers, of_part, lost, variant))
     return pd.concat(tables, ignore_index=True)
 
 

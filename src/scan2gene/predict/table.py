@@ -11,6 +11,7 @@ import pandas as pd
 from scan2gene.core.files import atomic_path
 from scan2gene.core.tables import EMBEDDING_COLUMNS, PREDICTION_COLUMNS
 from scan2gene.stats.linear import sigmoid
+from scan2gene.tasks.outputs import Output, output_log_odds
 
 
 def prediction_rows(
@@ -19,7 +20,7 @@ def prediction_rows(
     parts: Mapping[str, str],
     cohort: pd.DataFrame,
     labels: pd.DataFrame,
-    outputs: Sequence[tuple[str, str]],
+    answers: Sequence[Output],
     logits: Mapping[str, np.ndarray],
     failed: Mapping[str, str],
     variant: str = "original",
@@ -32,46 +33,56 @@ def prediction_rows(
         parts: patient_id -> train, validation or test.
         cohort: Rows of cohort.csv; every exam of a patient in `parts` gets rows.
         labels: Long label table.
-        outputs: (target, side), in the order of the logits.
+        answers: What the logits are of.
         logits: exam_id -> (T,).
         failed: exam_id -> reason, where there are no logits.
         variant: "original", or what was done to the exams.
 
     Returns:
-        Columns `PREDICTION_COLUMNS`; unknown labels and failed predictions are null.
+        Columns `PREDICTION_COLUMNS`, a row for each label; unknown labels and failed predictions are null.
     """
     known = labels.assign(side=labels["side"].fillna("")).set_index(["patient_id", "target", "side"])["value"].to_dict()
+    of_exam = dict(zip(logits, _by_output(list(logits.values()), answers), strict=True))
     rows = []
     for exam in cohort.to_dict("records"):
         patient, exam_id = exam["patient_id"], exam["exam_id"]
-        values = logits.get(exam_id)
-        for number, (target, side) in enumerate(outputs):
-            logit = None if values is None else float(values[number])
-            rows.append(
-                {
-                    "run_id": run_id,
-                    **fold,
-                    "part": parts[patient],
-                    "variant": variant,
-                    "site": exam["site"],
-                    "patient_id": patient,
-                    "exam_id": exam_id,
-                    "side": side,
-                    "unit": "side" if side else "exam",
-                    "unit_id": f"{exam_id}:{side}" if side else exam_id,
-                    "target": target,
-                    "label": "positive",
-                    "y_true": known.get((patient, target, side)),
-                    "logit": logit,
-                    "prob": None if logit is None else float(sigmoid(logit)),
-                    "status": "ok" if values is not None else "failed",
-                    "reason": "" if values is not None else failed.get(exam_id, "not predicted"),
-                }
-            )
+        values = of_exam.get(exam_id)
+        for number, answer in enumerate(answers):
+            truth = known.get((patient, answer.target, answer.side))
+            for place, label in enumerate(answer.labels):
+                log_odds = None if values is None else float(values[number][place])
+                rows.append(
+                    {
+                        "run_id": run_id,
+                        **fold,
+                        "part": parts[patient],
+                        "variant": variant,
+                        "site": exam["site"],
+                        "patient_id": patient,
+                        "exam_id": exam_id,
+                        "side": answer.side,
+                        "unit": "side" if answer.side else "exam",
+                        "unit_id": f"{exam_id}:{answer.side}" if answer.side else exam_id,
+                        "target": answer.target,
+                        "label": label,
+                        "y_true": answer.truth_of(truth, place),
+                        "logit": log_odds,
+                        "prob": None if log_odds is None else float(sigmoid(log_odds)),
+                        "status": "ok" if values is not None else "failed",
+                        "reason": "" if values is not None else failed.get(exam_id, "not predicted"),
+                    }
+                )
     table = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
     for column in ("y_true", "logit", "prob"):
         table[column] = table[column].astype(float)
     return table
+
+
+def _by_output(logits: Sequence[np.ndarray], answers: Sequence[Output]) -> list[list[np.ndarray]]:
+    """For each exam and output the log odds of its labels (L,)."""
+    if not logits:
+        return []
+    return [list(each) for each in zip(*output_log_odds(np.stack(logits), answers), strict=True)]
 
 
 def embedding_rows(

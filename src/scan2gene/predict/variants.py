@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scan2gene.core.outputs import mirrored
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.data.cohort import CohortTensors, Images, to_input
 from scan2gene.predict.pixels import air_of, border_of
+from scan2gene.tasks.outputs import mirrored
 
 MOST_FIELD = 0.6  # a box that takes more of the field leaves no background to speak of
 _SHIFT = 0.03  # of each axis

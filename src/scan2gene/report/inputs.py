@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.outputs import patient_classes
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_runs import Run
@@ -21,6 +20,7 @@ from scan2gene.core.text import estimate_text, listed, percent
 from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.privacy.redaction import Redaction, redaction
 from scan2gene.stats.intervals import Estimate
+from scan2gene.tasks.outputs import patient_classes
 
 _PREDICTION_COLUMNS = [
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",

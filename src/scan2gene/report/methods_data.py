@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from scan2gene.core.outputs import patient_classes
 from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.study import SIDES, for_run, input_roles, is_sided
 from scan2gene.core.text import counted, listed
 from scan2gene.report import step_words
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.statements import Statement
+from scan2gene.tasks.outputs import patient_classes
 
 MIN_NAMED_PATIENTS = 2  # with one value, below which it is not written: it may tell who that is
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.outputs import output_names
 from scan2gene.core.rundir import FitDirectory, fold_name
 from scan2gene.core.section import unknown_name, version_of
 from scan2gene.core.study import Study, candidates, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.stages.job import Job, run_stores, stage_key
+from scan2gene.tasks.outputs import outputs
 
 FOLD = ["split", "repeat", "fold"]
 
@@ -73,8 +73,9 @@ def fits(job: Job) -> Iterator[Fit]:
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
                 "train", inputs=inputs, images=images, fold=fold, model=run.model.model_dump(), versions=versions,
-                seed=view.seed, data=_data_key(view), train=view.train.model_dump(), targets=output_names(view),
-                roles=input_roles(view), search=run.search and run.search.model_dump(), weights=weights,
+                seed=view.seed, data=_data_key(view), train=view.train.model_dump(),
+                targets=[astuple(a) for a in outputs(view)], roles=input_roles(view),
+                search=run.search and run.search.model_dump(), weights=weights,
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
             yield Fit(run, view, **fold, parts=parts, folder=job.out.fit(run.name, **fold), key=key)

@@ -11,7 +11,6 @@ import numpy as np
 
 from scan2gene.core.console import say
 from scan2gene.core.files import value_hash
-from scan2gene.core.outputs import output_names, output_values
 from scan2gene.core.run_files import File
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.stopwatch import Stopwatch
@@ -19,11 +18,12 @@ from scan2gene.core.study import Study, candidate, for_run, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
 from scan2gene.privacy.pseudonyms import Pseudonymiser
+from scan2gene.tasks.outputs import output_values, outputs
 
 # Raised when a stage writes other files for the same inputs; it is then done again, and so is what reads those files.
 # "train" covers the loop, loss, sampling and augmentation; models and steps have a VERSION in their own file.
 VERSIONS = {
-    "index": 1, "curate": 1, "plan": 1, "split": 1, "split_table": 1, "preprocess": 1, "train": 1, "predict": 1,
+    "index": 1, "curate": 2, "plan": 1, "split": 1, "split_table": 1, "preprocess": 1, "train": 1, "predict": 1,
     "variants": 1, "embedding-map": 1, "evaluate": 1, "audit": 1, "explain": 1, "report": 1,
 }  # fmt: skip
 
@@ -106,7 +106,7 @@ def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
 
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     if is_classical(one):
-        return cohort, output_values(labels, cohort["patient_id"], output_names(view))
+        return cohort, output_values(labels, cohort["patient_id"], outputs(view))
     from scan2gene.data.cohort import load_cohort
     from scan2gene.data.slices import load_slices
 
@@ -115,11 +115,11 @@ def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     if probes(one):
         return _embedded(job, one, view, store)
     slices = view.data.slices
-    where = (store, tuple(roles), tuple(output_names(view)), slices and (slices.per_patient,))
+    where = (store, tuple(roles), tuple(outputs(view)), slices and (slices.per_patient,))
     if where not in job.tensors:
         job.tensors.clear()  # one prepared cohort in memory at a time
         manifest = job.store(view).manifest.read()
-        given = (store, manifest, cohort, labels, roles, output_names(view))
+        given = (store, manifest, cohort, labels, roles, outputs(view))
         job.tensors[where] = load_slices(*given, slices.per_patient) if slices else load_cohort(*given)
         say("", f"  {one.name}: {job.tensors[where].told()}")
     data = job.tensors[where]
@@ -130,7 +130,7 @@ def _embedded(job: Job, one: Run, view: Study, store: Path) -> tuple[Any, np.nda
     """What a frozen encoder gives of every exam, in place of images, and the labels."""
     from scan2gene.train.embedded import embedded_cohort, embeddings_key
 
-    where = (embeddings_key(store, view, one), tuple(output_names(view)))
+    where = (embeddings_key(store, view, one), tuple(outputs(view)))
     if where not in job.tensors:
         job.tensors.clear()
         cohort, labels = job.out.cohort.read(), job.out.labels.read()

@@ -9,7 +9,6 @@ import pandas as pd
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import say
 from scan2gene.core.leakage import stamped
-from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study
@@ -21,6 +20,7 @@ from scan2gene.evaluate.stacking import late_ensembles
 from scan2gene.stages.fits import Fit, fits, fusion_key
 from scan2gene.stages.job import VERSIONS, Job, run_data, stage_key
 from scan2gene.stages.variants import altered_fit, write_variants
+from scan2gene.tasks.outputs import outputs
 
 MAP_STAGE = "embedding-map"
 
@@ -135,11 +135,12 @@ def _of_slices(fit: Fit, cohort: pd.DataFrame, labels: pd.DataFrame, data: Any, 
     by_patient = None if next(s for s in view.splits if s.name == fit.split).unit == "slice" else fit.parts
     bags = bags_of(data.exams, part)
     weights: list[pd.DataFrame] = []
-    truth = data.targets.numpy()
-    tables = [slice_rows(name, fit.place, data.exams, part, outputs(view), truth, passed.logits["original"])]
+    tables = [slice_rows(name, fit.place, data.exams, part, outputs(view), labels, passed.logits["original"])]
     for variant in passed.logits:
         for number, way in enumerate(slices.fusion):
-            fused, of_roles = fused_logits(way, variant, passed, data, bags, seed, folder.path, fit.place)
+            fused, of_roles = fused_logits(
+                way, variant, passed, data, bags, seed, folder.path, fit.place, outputs(view)
+            )
             if fused is None:
                 continue
             shown = shown_as(number, way, variant)

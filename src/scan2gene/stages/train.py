@@ -9,7 +9,6 @@ import pandas as pd
 
 from scan2gene.core.console import live, say
 from scan2gene.core.errors import StudyError
-from scan2gene.core.outputs import output_names
 from scan2gene.core.rundir import FitDirectory, fold_name
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import candidates, for_run, input_roles
@@ -17,6 +16,7 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration, number_text
 from scan2gene.stages.fits import Fit, fits, model_versions
 from scan2gene.stages.job import Job, run_data
+from scan2gene.tasks.outputs import output_names
 
 
 def train_runs(job: Job) -> str:

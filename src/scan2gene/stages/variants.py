@@ -10,13 +10,13 @@ import pandas as pd
 
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.leakage import stamped
-from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.stages.fits import Fit, fusion_key
 from scan2gene.stages.job import Job, run_data, stage_key
+from scan2gene.tasks.outputs import outputs
 
 
 def lesion_role(study: Study) -> str | None:

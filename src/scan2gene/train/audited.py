@@ -12,7 +12,6 @@ import torch
 
 from scan2gene.core.errors import Scan2GeneError, ScanError
 from scan2gene.core.geometry import axis_map
-from scan2gene.core.outputs import output_names
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run
 from scan2gene.core.volume import Volume
@@ -21,6 +20,7 @@ from scan2gene.imaging.nifti import read_nifti
 from scan2gene.predict.slice_variants import Beside, forward_altered_slices
 from scan2gene.predict.variants import forward_altered
 from scan2gene.preprocess.slice_selection import laid_on
+from scan2gene.tasks.outputs import output_names
 from scan2gene.train.fold import fold_seed
 from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network

@@ -12,7 +12,6 @@ import torch
 
 from scan2gene.core.console import say
 from scan2gene.core.files import value_hash, write_json
-from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.rundir import FitDirectory, StoreDirectory
 from scan2gene.core.section import version_of
 from scan2gene.core.study import Study, input_roles
@@ -22,6 +21,7 @@ from scan2gene.data.cohort import CohortTensors, load_cohort
 from scan2gene.data.slices import load_slices
 from scan2gene.models import MODELS
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
+from scan2gene.tasks.outputs import has_sides, outputs
 from scan2gene.train.networks import left_right, load_network, with_sides
 from scan2gene.train.start import Start, start_of, started_network, told
 
@@ -45,7 +45,7 @@ def embedded_cohort(
     """
     roles = input_roles(view)
     manifest = StoreDirectory(store).manifest.read()
-    given, slices = (store, manifest, cohort, labels, roles, output_names(view)), view.data.slices
+    given, slices = (store, manifest, cohort, labels, roles, outputs(view)), view.data.slices
     # images stay on disk
     data = load_slices(*given, slices.per_patient, memory=0) if slices else load_cohort(*given, memory=0)
     path = folder / f"{embeddings_key(store, view, run)}.parquet"
@@ -91,7 +91,7 @@ def embeddings_key(store: Path, view: Study, run: Run) -> str:
     start = _start(view, run)
     options = {k: v for k, v in run.model.options.items() if k != "dropout"}
     channels = run.weights.channels if run.weights else None
-    sides = list(left_right(view)) if any(side for _, side in outputs(view)) else []
+    sides = list(left_right(view)) if has_sides(view) else []
     slices = [] if view.data.slices is None else [["slices", view.data.slices.per_patient]]
     return value_hash(
         [

@@ -18,7 +18,6 @@ import torch
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.leakage import stamp_of
-from scan2gene.core.outputs import output_names, outputs
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, for_run, is_leaky, is_sided
@@ -28,6 +27,7 @@ from scan2gene.evaluate.fusion import check_fusion
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
+from scan2gene.tasks.outputs import has_sides, output_names, outputs
 from scan2gene.train.fusion import LEARNED
 from scan2gene.train.harmonise import check_harmonise, fit_harmonise, with_harmonised
 from scan2gene.train.networks import builder, left_right, load_head, load_network, one_thread, probes
@@ -71,7 +71,7 @@ def check_model(study: Study, run: Run) -> None:
     view = for_run(study, run)
     check_sites(view, run)
     _check_dimensions(view, run)
-    if any(side for _, side in outputs(study)):
+    if has_sides(study):
         _check_sides(view, run.name)
 
 
@@ -93,7 +93,7 @@ def _check_dimensions(view: Study, run: Run) -> None:
     check_fusion(slices.fusion, LEARNED)
     axes = {a for s in view.data.augment if s.name == "flip" for a in s.options.get("axes", [])}
     for given, why in (
-        (any(side for _, side in outputs(view)), "targets with sides need whole volumes"),
+        (has_sides(view), "targets with sides need whole volumes"),
         (view.data.harmonise, "data.harmonise would take the slices of a patient for patients"),
         ("k" in {*view.predict.flips, *axes}, "a slice has no axis k to be mirrored along"),
     ):
@@ -169,7 +169,8 @@ def train_fold(
     data = with_harmonised(study, run, data, folder)
     if isinstance(data, pd.DataFrame):
         columns = run.model.options["columns"]
-        fitted = CLASSICAL[run.model.name](clinical_columns(data, columns)[train], targets[train], **run.model.options)
+        fit = CLASSICAL[run.model.name]
+        fitted = fit(clinical_columns(data, columns)[train], targets[train], outputs(study), **run.model.options)
         FitDirectory(folder).model.write(fitted)
         return
     from scan2gene.train.loop import fit_network
@@ -179,7 +180,7 @@ def train_fold(
     with one_thread() if probes(run) else nullcontext():
         fit_network(
             builder(study, run, data, train, folder), data, train, validation, study.data, study.train, seed, folder,
-            names, f"{run.name} {fold['split']} fold {fold['fold']}",
+            names, f"{run.name} {fold['split']} fold {fold['fold']}", outputs(study),
         )  # fmt: skip
 
 

@@ -23,6 +23,8 @@ from scan2gene.evaluate.stacking import late_weights, weighted
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.forward import Passed
 from scan2gene.predict.slices import Bags, bags_of
+from scan2gene.tasks.outputs import Output
+from scan2gene.train.loss import loss_groups
 from scan2gene.train.mil import ATTENTIONS, attended, fit_attention, new_attention
 
 
@@ -35,7 +37,7 @@ LEARNED: dict[str, Callable[..., Any]] = ATTENTIONS | {"late": _no_options}
 
 def fused_logits(
     way: Plugin, variant: str, passed: Passed, data: CohortTensors, bags: Bags, seed: int, folder: Path,
-    fold: Mapping[str, object],
+    fold: Mapping[str, object], answers: Sequence[Output] = (),
 ) -> tuple[np.ndarray | None, pd.DataFrame]:  # fmt: skip
     """Logits of bags by one way.
 
@@ -48,6 +50,7 @@ def fused_logits(
         seed: Of the fit.
         folder: Of the fit; keeps a learned attention.
         fold: split, repeat, fold.
+        answers: Of the network; default: all binary.
 
     Returns:
         (B, T), or None where this way has no such variant; and the weights of roles, columns
@@ -64,7 +67,7 @@ def fused_logits(
         return _late(data, logits, passed.logits["original"], bags, targets, part, fold)
     if variant != "original" or passed.embeddings is None:
         return None, none  # embeddings are those of the slices as they are
-    model = fit_attention(way, passed.embeddings, bags.number, targets, part, seed)
+    model = fit_attention(way, passed.embeddings, bags.number, targets, part, seed, loss_groups(answers))
     with atomic_path(folder / f"{way.name}.pt") as temporary:
         torch.save(model.state_dict(), temporary)
     return attended(model, passed.embeddings, bags.number), none

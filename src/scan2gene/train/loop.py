@@ -22,7 +22,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from scan2gene.core.console import live
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import atomic_path
-from scan2gene.core.outputs import target_of
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.study_runs import Data, Train
 from scan2gene.core.text import duration, number_text
@@ -32,7 +31,17 @@ from scan2gene.data.draws import Draws
 from scan2gene.models.memory_format import channels_last
 from scan2gene.predict.forward import forward
 from scan2gene.stats.metrics import auroc
-from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
+from scan2gene.tasks.outputs import Output, target_of
+from scan2gene.train.loss import (
+    BCE,
+    Group,
+    LabelWeights,
+    balanced_shares,
+    class_codes,
+    label_weights,
+    loss_groups,
+    masked_loss,
+)
 from scan2gene.train.monitor import LOSS, check_watched, monitored, to_lower
 from scan2gene.train.schedules import SCHEDULES
 from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares
@@ -65,7 +74,8 @@ class Fit:
         images: Its images where they are used from: on the device when they fit.
         view: Batch size and augmentation.
         settings: Everything else.
-        weights: (2, T) of a negative and a positive label.
+        groups: Columns of logits that share a loss.
+        weights: Of labels.
         seed: Of the fold.
         codes: Number of each exam's site, where draws are balanced by it.
         adversary: Names sites from features, or None.
@@ -81,7 +91,8 @@ class Fit:
     images: Any
     view: Data
     settings: Train
-    weights: Tensor
+    groups: list[Group]
+    weights: LabelWeights
     seed: int
     codes: Tensor | None = None
     adversary: Adversary | None = None
@@ -103,6 +114,7 @@ def fit_network(
     folder: Path,
     names: dict[str, Any],
     title: str = "",
+    answers: Sequence[Output] = (),
 ) -> None:
     """Train until `patience` epochs bring no better validation loss, or other figure that `monitor` names.
 
@@ -118,6 +130,7 @@ def fit_network(
             from; whoever records that the fit is done may delete it.
         names: split, repeat, fold; the first columns of history.csv.
         title: Stands before the line that a terminal shows, once an epoch.
+        answers: What the network puts out; default: all binary.
     """
     from lightning_fabric import Fabric
 
@@ -125,7 +138,7 @@ def fit_network(
     fabric = Fabric(
         accelerator=settings.device, devices=settings.devices, precision=settings.precision, strategy=strategy
     )
-    work = (build, data, train_rows, validation_rows, view, settings, seed, folder, names, title)
+    work = (build, data, train_rows, validation_rows, view, settings, seed, folder, names, title, answers)
     if settings.devices > 1:
         fabric.launch(partial(_launched, work=work))  # a partial: Fabric takes dataclasses among arguments apart
     else:
@@ -148,8 +161,9 @@ def _fit(
     folder: Path,
     names: dict[str, Any],
     title: str,
+    answers: Sequence[Output],
 ) -> None:
-    fit = _prepared(fabric, build, data, train_rows, view, settings, seed, folder)
+    fit = _prepared(fabric, build, data, train_rows, view, settings, seed, folder, answers)
     known = data.targets[torch.as_tensor(validation_rows)].numpy()
     outputs = data.names or tuple(f"output {n}" for n in range(known.shape[1]))
     check_watched(settings.monitor, known, outputs, title or "a fit")
@@ -160,7 +174,7 @@ def _fit(
         passed = _epoch(fit, train_rows, progress.epoch + 1)
         logits = forward(fit.evaluated, data, validation_rows.tolist(), view.batch_size, fit.images)
         truth = data.targets[torch.as_tensor(validation_rows)]
-        loss = float(masked_bce(torch.from_numpy(logits), truth.double()))
+        loss = float(masked_loss(torch.from_numpy(logits), truth.double(), groups=fit.groups))
         fit.schedule.step(*([loss] if settings.schedule.name == "plateau" else []))
         _follow_rates(fit.optimizer)
         progress.epoch += 1
@@ -210,7 +224,9 @@ def _prepared(
     settings: Train,
     seed: int,
     folder: Path,
+    answers: Sequence[Output] = (),
 ) -> Fit:
+    groups = loss_groups(answers)
     torch.manual_seed(seed)
     network = build()
     adversary, codes = None, None
@@ -221,7 +237,9 @@ def _prepared(
         sites, codes = site_codes(data, train_rows)
         rows = torch.as_tensor(train_rows)
         if fabric.global_rank == 0:
-            FitDirectory(folder).sampling.write(share_table(data.targets[rows], codes[rows], sites, data.names))
+            shares = site_shares(class_codes(data.targets[rows], groups), codes[rows])
+            table = share_table(data.targets[rows], codes[rows], sites, data.names, shares)
+            FitDirectory(folder).sampling.write(table)
     if fabric.device.type == "cuda":
         channels_last(network)
     optimizer = _optimizer(network, settings, fabric.device.type, adversary)
@@ -233,12 +251,13 @@ def _prepared(
     known = torch.tensor(
         [settings.target_weights.get(target_of(name), 1.0) for name in data.names or [""] * data.targets.shape[1]]
     )
-    weights = entry_weights(data.targets[torch.as_tensor(train_rows)], settings.class_weights == "balanced", known)
+    learned = data.targets[torch.as_tensor(train_rows)]
+    weights = label_weights(learned, settings.class_weights == "balanced", known, groups)
     schedule = SCHEDULES[settings.schedule.name](optimizer, settings.epochs, **settings.schedule.options)
     _follow_rates(optimizer)
     images = data.placed(fabric.device)
     return Fit(
-        fabric, network, model, average, wrapped, schedule, data, images, view, settings, weights, seed, codes,
+        fabric, network, model, average, wrapped, schedule, data, images, view, settings, groups, weights, seed, codes,
         adversary,
     )  # fmt: skip
 
@@ -314,7 +333,7 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> Passed:
     for begin in range(0, len(batches), fit.settings.accumulate):
         group = batches[begin : begin + fit.settings.accumulate]
         # Divided by the weight of the whole group, so that several small batches equal a large one.
-        total = sum(float(_weights(fit, fit.data.targets[chosen]).sum()) for chosen in group)
+        total = sum(float(fit.weights.of(fit.data.targets[chosen]).sum()) for chosen in group)
         step_loss = torch.zeros((), device=fit.fabric.device)
         for number, chosen in enumerate(group):
             last = number == len(group) - 1
@@ -327,7 +346,7 @@ def _epoch(fit: Fit, rows: np.ndarray, epoch: int) -> Passed:
                 logits = fit.model(x, present)
                 if mine is not chosen or rank == 0:  # a chunk that all processes saw counts once
                     said.append(torch.stack([logits.detach().float(), labels]))
-                loss = masked_bce(logits, targets, weights)
+                loss = masked_loss(logits, targets, weights, fit.groups)
                 loss = loss * (weights.nansum() * share / max(total, 1e-12))
                 against = None
                 if fit.adversary is not None:
@@ -360,7 +379,7 @@ def _gathered(fabric: Any, said: Sequence[Tensor], outputs: int) -> np.ndarray:
 def _order(fit: Fit, rows: np.ndarray) -> Tensor:
     """Training exams in the order of an epoch."""
     rows_tensor = torch.as_tensor(rows)
-    targets = fit.data.targets[rows_tensor]
+    targets = class_codes(fit.data.targets[rows_tensor], fit.groups)
     if fit.codes is not None:
         shares = site_shares(targets, fit.codes[rows_tensor])
     elif fit.settings.balanced_sampling:
@@ -380,18 +399,20 @@ def _batch(fit: Fit, chosen: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor
     x, labels = batch.images, batch.targets
     if fit.view.augment:
         x = x * present.view(*present.shape, *[1] * (x.ndim - 2))  # an absent role stays zero whatever was done to it
-    weights, targets = _weights(fit, labels), labels
+    weights, targets = fit.weights.of(labels), labels
     if fit.settings.label_smoothing:
-        targets = targets * (1 - fit.settings.label_smoothing) + fit.settings.label_smoothing / 2
+        targets = targets * (1 - fit.settings.label_smoothing) + fit.settings.label_smoothing / _choices(fit, labels)
     if fit.settings.mixup and len(chosen) > 1:
         x, present, targets, weights = _mixed(fit, x, present, targets, weights, chosen, epoch)
     return x, present, labels, targets, weights
 
 
-def _weights(fit: Fit, targets: Tensor) -> Tensor:
-    """(B, T) weight of each label, 0 where unknown."""
-    table = fit.weights.to(targets.device)
-    return torch.nan_to_num(targets * table[1] + (1 - targets) * table[0])
+def _choices(fit: Fit, targets: Tensor) -> Tensor:
+    """(T,) how many classes each column's label has been chosen from."""
+    counts = torch.full((targets.shape[1],), 2.0, device=targets.device)
+    for _, columns in (g for g in fit.groups if g[0] != BCE):
+        counts[columns] = len(columns)
+    return counts
 
 
 def _mixed(

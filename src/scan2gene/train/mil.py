@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scan2gene.core.section import Plugin
 from scan2gene.models.mil import AttentionMIL
-from scan2gene.train.loss import masked_bce
+from scan2gene.train.loss import Group, masked_loss
 from scan2gene.train.networks import one_thread
 
 BATCH = 16  # exams
@@ -33,7 +33,13 @@ ATTENTIONS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def fit_attention(
-    way: Plugin, embeddings: np.ndarray, bags: np.ndarray, targets: np.ndarray, part: np.ndarray, seed: int
+    way: Plugin,
+    embeddings: np.ndarray,
+    bags: np.ndarray,
+    targets: np.ndarray,
+    part: np.ndarray,
+    seed: int,
+    groups: Sequence[Group] = (),
 ) -> AttentionMIL:
     """Learn the attention of one fit.
 
@@ -44,6 +50,7 @@ def fit_attention(
         targets: (B, T) of bags, NaN where unknown.
         part: (B,) train, validation or test; bags of test are never looked at.
         seed: Of first weights and order.
+        groups: Columns of logits that share a loss; default: all are binary.
 
     Returns:
         The attention of the epoch with the lowest validation loss, in evaluation mode.
@@ -64,13 +71,13 @@ def fit_attention(
         for _ in range(options["epochs"]):
             model.train()
             for chosen in train[torch.randperm(len(train))].split(BATCH):
-                loss = masked_bce(_of_bags(model, x, number, chosen), y[chosen])
+                loss = masked_loss(_of_bags(model, x, number, chosen), y[chosen], groups=groups)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
             model.eval()
             with torch.no_grad():
-                value = float(masked_bce(_of_bags(model, x, number, validation), y[validation]))
+                value = float(masked_loss(_of_bags(model, x, number, validation), y[validation], groups=groups))
             waited += 1
             if value < best_loss:
                 best_loss, waited = value, 0

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.outputs import target_of
 from scan2gene.core.section import unknown_name
 from scan2gene.stats.linear import sigmoid
 from scan2gene.stats.metrics import LOWER_IS_BETTER, METRICS, metric_value
-from scan2gene.train.loss import masked_bce
+from scan2gene.tasks.outputs import target_of
+from scan2gene.train.loss import masked_loss
 
 LOSS = "loss"
 _OF_ANY_LABELS = LOWER_IS_BETTER | {LOSS, "accuracy"}  # the others need both classes
@@ -80,7 +80,7 @@ def monitored(name: str, truth: np.ndarray, logits: np.ndarray, names: Sequence[
         if not len(y) or (metric not in _OF_ANY_LABELS and len(np.unique(y)) < 2):
             continue
         if metric == LOSS:
-            values.append(float(masked_bce(torch.from_numpy(z[:, None]), torch.from_numpy(y[:, None]).double())))
+            values.append(float(masked_loss(torch.from_numpy(z[:, None]), torch.from_numpy(y[:, None]).double())))
             continue
         score = sigmoid(z) if METRICS[metric] == "prob" else z >= 0
         values.append(float(metric_value(metric, y, score)))

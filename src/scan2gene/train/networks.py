@@ -13,7 +13,6 @@ import torch
 
 from scan2gene.core.console import say
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.core.outputs import outputs
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import SIDES, Study, channels
@@ -22,6 +21,7 @@ from scan2gene.data.cohort import CohortTensors, stored_as_uint8
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.sides import TwoSides
+from scan2gene.tasks.outputs import has_sides, num_logits, output_names, stem_of
 
 
 def probes(run: Run) -> bool:
@@ -50,8 +50,10 @@ def left_right(view: Study) -> tuple[str, str]:
 
 def with_sides(study: Study, network: Any) -> Any:
     """The network itself, or one that shows it the two sides apart where a target has them."""
-    answers = outputs(study)
-    return TwoSides(network, answers, *left_right(study)) if any(side for _, side in answers) else network
+    if not has_sides(study):
+        return network
+    columns = [(stem_of(name), name[len(stem_of(name)) + 1 :]) for name in output_names(study)]
+    return TwoSides(network, columns, *left_right(study))
 
 
 def build_network(study: Study, run: Run) -> Any:
@@ -89,7 +91,7 @@ def _whole(study: Study, run: Run, eight_bit: bool, folder: Path) -> Any:
 def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> Any:
     """The plain network; what it starts from is told where there is a folder to keep it in."""
     if run.weights is None:
-        return MODELS[run.model.name](len(channels(study)), len(study.targets), **run.model.options)
+        return MODELS[run.model.name](len(channels(study)), num_logits(study), **run.model.options)
     from scan2gene.train.start import start_of, started_network, told
 
     start = start_of(study, run)
@@ -103,7 +105,7 @@ def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> An
 
 def _new_probe(study: Study, run: Run, num_features: int) -> Probe:
     head = (run.weights and run.weights.head) or Head()
-    return Probe(num_features, len(channels(study)), len(study.targets), head.hidden, head.dropout)
+    return Probe(num_features, len(channels(study)), num_logits(study), head.hidden, head.dropout)
 
 
 def _embedding_length(study: Study, encoder: Any) -> int:
@@ -118,8 +120,7 @@ def new_head(study: Study, run: Run, num_numbers: int) -> Any:
         run: With a frozen encoder.
         num_numbers: Of one embedding.
     """
-    halves = len({side for _, side in outputs(study) if side}) or 1
-    return with_sides(study, _new_probe(study, run, num_numbers // halves))
+    return with_sides(study, _new_probe(study, run, num_numbers // (2 if has_sides(study) else 1)))
 
 
 def _head_on_embeddings(study: Study, run: Run, data: CohortTensors, train: np.ndarray) -> Any:
@@ -150,7 +151,7 @@ def load_network(study: Study, run: Run, folder: Path) -> Any:
     state, record = _state(folder), FitDirectory(folder).weights.read({})
     run = run.model_copy(update={"model": _with_options(run, record)})
     if not probes(run):
-        network = with_sides(study, MODELS[run.model.name](len(channels(study)), len(study.targets),
+        network = with_sides(study, MODELS[run.model.name](len(channels(study)), num_logits(study),
                                                            **run.model.options))  # fmt: skip
         network.load_state_dict(state)
         return network
@@ -178,7 +179,7 @@ def size(study: Study, run: Run, folder: Path) -> dict[str, int]:
 
     plugin = _with_options(run, FitDirectory(folder).weights.read({}))
     with torch.device("meta"):  # without memory
-        network = MODELS[plugin.name](len(channels(study)), len(study.targets), **plugin.options)
+        network = MODELS[plugin.name](len(channels(study)), num_logits(study), **plugin.options)
     sizes = {name: p.numel() for name, p in network.named_parameters()}
     frozen = frozen_names(network, run.weights.freeze, run.name) if run.weights else set()
     if not probes(run):

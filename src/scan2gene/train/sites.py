@@ -82,17 +82,20 @@ def site_shares(targets: Tensor, codes: Tensor) -> Tensor:
     """
     shares = torch.zeros(len(targets), dtype=torch.float64)
     for target in targets.T:
+        values = target[~torch.isnan(target)].unique()
         for site in codes.unique():
-            groups = [(codes == site) & (target == value) for value in (0, 1)]
+            groups = [(codes == site) & (target == value) for value in values]
             groups = [g for g in groups if g.any()]
             for group in groups:
                 shares[group] += 1 / (len(groups) * int(group.sum()))
     return shares / shares.sum() if shares.sum() > 0 else torch.full_like(shares, 1 / len(targets))
 
 
-def share_table(targets: Tensor, codes: Tensor, sites: list[str], names: tuple[str, ...]) -> pd.DataFrame:
+def share_table(
+    targets: Tensor, codes: Tensor, sites: list[str], names: tuple[str, ...], shares: Tensor
+) -> pd.DataFrame:
     """What `site_shares` comes to: exams and mean number of draws of one in an epoch, by site, target and class."""
-    drawn = site_shares(targets, codes) * len(targets)
+    drawn = shares * len(targets)
     rows = []
     for number, name in enumerate(names or [f"target {t}" for t in range(targets.shape[1])]):
         for code in codes.unique().tolist():

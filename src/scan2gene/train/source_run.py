@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.errors import CohortError, RunError, WeightsError
-from scan2gene.core.outputs import target_of
 from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, channels, for_run
@@ -16,6 +15,7 @@ from scan2gene.core.study_runs import Run, Weights
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import counted
 from scan2gene.privacy.pseudonyms import Pseudonymiser
+from scan2gene.tasks.outputs import target_of
 from scan2gene.train.search import chosen_run
 
 

@@ -30,6 +30,7 @@ from scan2gene.models.checkpoint import (
 from scan2gene.models.fetch import card_of, held_to, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
 from scan2gene.models.weights import WEIGHTS, Card
+from scan2gene.tasks.outputs import num_logits
 from scan2gene.train.source_run import SourceRun, check_same_input, open_source
 
 
@@ -105,7 +106,7 @@ def _refuse_frozen_noise(run: Run, frozen: Iterable[str]) -> None:
 def _plain(study: Study, run: Run) -> nn.Module:
     """The run's network without memory, for its names."""
     with torch.device("meta"):
-        return MODELS[run.model.name](len(channels(study)), len(study.targets), **run.model.options)
+        return MODELS[run.model.name](len(channels(study)), num_logits(study), **run.model.options)
 
 
 def _refuse_conflicts(run: Run, wanted: Mapping[str, Any]) -> None:
@@ -238,7 +239,7 @@ def check_start(study: Study, run: Run) -> Start | None:
 
 
 def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tuple[nn.Module, Match, dict[str, Any]]:
-    network = MODELS[run.model.name](len(channels(study)), len(study.targets), **{**run.model.options, **options})
+    network = MODELS[run.model.name](len(channels(study)), num_logits(study), **{**run.model.options, **options})
     weights = run.weights or Weights(name=start.name)
     tensors = encoder_tensors(start.path, start.card)
     if start.source is not None and start.source.sided:

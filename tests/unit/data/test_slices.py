@@ -12,6 +12,7 @@ from scan2gene.core.errors import CohortError, RunError
 from scan2gene.core.section import Plugin
 from scan2gene.data.augment import AUGMENTATIONS, Batch, augment
 from scan2gene.data.slices import evenly, load_slices
+from scan2gene.tasks.outputs import Output
 
 
 @pytest.fixture(params=[np.uint8, np.float32])
@@ -29,7 +30,7 @@ def store(request, tmp_path):
         [("A", None, "gene", 1.0, ""), ("B", None, "gene", 0.0, "")],
         columns=["patient_id", "side", "target", "value", "source"],
     )
-    return tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], ["gene"]
+    return tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], [Output("gene")]
 
 
 def test_each_row_is_its_slice_from_memory_and_from_disk(store):

@@ -16,6 +16,7 @@ from scan2gene.models.head import RoleAwareHead
 from scan2gene.models.sides import TwoSides
 from scan2gene.predict.forward import forward, forward_variants
 from scan2gene.predict.table import embedding_rows, prediction_rows, write_embeddings
+from scan2gene.tasks.outputs import Output
 
 NAMES = ("m.L", "brca", "m.R")
 
@@ -101,7 +102,7 @@ def test_a_row_per_side_with_its_own_label():
         [("P1", "L", "m", 1.0, ""), ("P1", "R", "m", 0.0, ""), ("P2", np.nan, "brca", 1.0, "")],
         columns=["patient_id", "side", "target", "value", "source"],
     )
-    outputs = [("m", "L"), ("m", "R"), ("brca", "")]
+    outputs = [Output("m", "L"), Output("m", "R"), Output("brca")]
     fold = {"split": "cv", "repeat": 0, "fold": 0}
     table = prediction_rows(
         "net", fold, {"P1": "test", "P2": "train"}, cohort, labels, outputs, {"E1": np.array([1.0, 2.0, 3.0])},

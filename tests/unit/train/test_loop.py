@@ -20,8 +20,9 @@ from scan2gene.core.study_runs import Data, Train
 from scan2gene.data.cohort import CohortTensors
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import forward
+from scan2gene.tasks.outputs import Output
 from scan2gene.train.loop import fit_network
-from scan2gene.train.loss import balanced_shares, entry_weights, masked_bce
+from scan2gene.train.loss import balanced_shares, label_weights, masked_loss
 from scan2gene.train.schedules import SCHEDULES
 
 NAMES = {"split": "cv", "repeat": 0, "fold": 0}
@@ -50,7 +51,7 @@ def _fit(folder: Path, build=None, **settings) -> pd.DataFrame:
 def test_missing_labels_carry_no_loss_and_no_gradient():
     logits = torch.tensor([[0.3, -1.2], [2.0, 0.7]], requires_grad=True)
     targets = torch.tensor([[1.0, torch.nan], [0.0, 1.0]])
-    loss = masked_bce(logits, targets)
+    loss = masked_loss(logits, targets)
     p = torch.sigmoid(logits.detach())
     wanted = -(torch.log(p[0, 0]) + torch.log(1 - p[1, 0]) + torch.log(p[1, 1])) / 3
     torch.testing.assert_close(loss, wanted)
@@ -62,7 +63,7 @@ def test_missing_labels_carry_no_loss_and_no_gradient():
 
 def test_a_batch_without_labels_gives_zero_not_nan():
     logits = torch.zeros(2, 1, requires_grad=True)
-    loss = masked_bce(logits, torch.full((2, 1), torch.nan))
+    loss = masked_loss(logits, torch.full((2, 1), torch.nan))
     loss.backward()
     assert loss == 0
     assert torch.equal(logits.grad, torch.zeros(2, 1))
@@ -132,7 +133,7 @@ def test_best_checkpoint_is_the_one_of_the_lowest_validation_loss(tmp_path):
     model.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
     data = _cohort()
     logits = forward(model, data, range(14, 20), 4)
-    loss = masked_bce(torch.from_numpy(logits), data.targets[14:].double())
+    loss = masked_loss(torch.from_numpy(logits), data.targets[14:].double())
     assert float(loss) == pytest.approx(best["validation_loss"], abs=1e-6)
 
 
@@ -216,9 +217,9 @@ def test_two_devices_equal_one(tmp_path):
 
 def test_class_weights_make_both_classes_weigh_the_same():
     targets = torch.tensor([[1.0, 1.0], [0.0, torch.nan], [0.0, 0.0], [0.0, 0.0]])
-    weights = entry_weights(targets, True, torch.tensor([1.0, 2.0]))
+    weights = label_weights(targets, True, torch.tensor([1.0, 2.0]))
     positive, negative = targets == 1, targets == 0
-    total = lambda mask, row: (mask * weights[row]).sum(0)  # noqa: E731
+    total = lambda mask, row: (mask * weights.binary[row]).sum(0)  # noqa: E731
     torch.testing.assert_close(total(positive, 1), total(negative, 0))
     torch.testing.assert_close(total(positive, 1) + total(negative, 0), torch.tensor([4.0, 6.0]))
 
@@ -273,7 +274,9 @@ def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
     cohort = pd.DataFrame({"patient_id": [f"P{n}" for n in range(20)], "exam_id": [f"E{n}" for n in range(20)]})
     values = {"side": "", "target": "gene", "value": [n % 2 for n in range(20)]}
     labels = pd.DataFrame({"patient_id": cohort["patient_id"], **values})
-    both = [load_cohort(tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], ["gene"], m) for m in (0, 10**9)]
+    both = [
+        load_cohort(tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], [Output("gene")], m) for m in (0, 10**9)
+    ]
     assert isinstance(both[0].images, StoredImages)
     assert "memory-mapped" in both[0].told()
     assert "in memory" in both[1].told()

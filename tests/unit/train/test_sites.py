@@ -126,7 +126,7 @@ def test_sites_are_drawn_alike_and_so_are_the_classes_in_them():
     assert [float(shares[codes == s].sum()) for s in (0, 1, -1)] == pytest.approx([1 / 3] * 3)
     assert float(shares[0]) == pytest.approx(float(shares[1:6].sum()))
     assert float(shares[8]) == 0
-    table = share_table(targets, codes, ["A", "B"], ("gene",)).set_index(["site", "class"])
+    table = share_table(targets, codes, ["A", "B"], ("gene",), shares).set_index(["site", "class"])
     assert table.loc[("A", "positive"), "draws_per_epoch"] == pytest.approx(11 / 6)
     assert table.loc[("A", "negative"), "exams"] == 5
     assert table.loc[("B", "negative"), "exams"] == 0

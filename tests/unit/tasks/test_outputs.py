@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scan2gene.core.outputs import mirrored, output_names, output_values, outputs, patient_classes, target_of
 from scan2gene.core.study import Study
+from scan2gene.tasks.outputs import Output, mirrored, output_names, output_values, outputs, patient_classes, target_of
 
 
 def _study(targets: dict, predict: dict | None = None, **cohort) -> Study:
@@ -23,7 +23,7 @@ SIDED = {"malignant": {"left": "bl", "right": "br"}, "brca": {}}
 
 def test_a_target_with_two_columns_has_two_outputs():
     study = _study(SIDED)
-    assert outputs(study) == [("malignant", "L"), ("malignant", "R"), ("brca", "")]
+    assert outputs(study) == [Output("malignant", "L"), Output("malignant", "R"), Output("brca")]
     assert output_names(study) == ["malignant.L", "malignant.R", "brca"]
     assert [target_of(n) for n in output_names(study)] == ["malignant", "malignant", "brca"]
 
@@ -45,7 +45,7 @@ def test_labels_in_the_order_of_outputs_and_patients():
         [("P1", "L", "m", 1.0), ("P1", "R", "m", 0.0), ("P2", "R", "m", 1.0), ("P2", None, "brca", 0.0)],
         columns=["patient_id", "side", "target", "value"],
     )
-    values = output_values(labels, ["P2", "P1", "P2", "P3"], ["m.L", "m.R", "brca"])
+    values = output_values(labels, ["P2", "P1", "P2", "P3"], [Output("m", "L"), Output("m", "R"), Output("brca")])
     nan = np.nan
     np.testing.assert_array_equal(values, [[nan, 1, 0], [1, 0, nan], [nan, 1, 0], [nan] * 3])
     classes = patient_classes(labels)
