@@ -12,6 +12,7 @@ from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.text import duration
 from scan2gene.stages.fits import FOLD, Fit, fits
 from scan2gene.stages.job import Job, run_data, run_stores, stage_key
+from scan2gene.tasks.outputs import by_question, question_names
 
 
 def explain_runs(job: Job) -> str:
@@ -56,11 +57,11 @@ def _exams_to_explain(job: Job, networks: list[str], mask: str | None) -> pd.Dat
 
     settings = job.study.explain
     return chosen_exams(
-        job.out.predictions.read(),
+        by_question(job.out.predictions.read()),
         job.out.thresholds.read(),
         networks,
         settings.splits or [job.study.splits[0].name],
-        settings.targets or list(job.study.targets),
+        question_names({n: job.study.targets[n] for n in settings.targets or job.study.targets}),
         settings.exams,
         settings.scored if mask else 0,
         job.study.seed,
