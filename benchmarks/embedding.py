@@ -36,13 +36,15 @@ def stored(paths: list[Path], in_memory: bool) -> Any:
     """The cohort as embedding gets it."""
     import torch
 
-    from scan2gene.data.cohort import CohortTensors, StoredImages
+    from scan2gene.data.images import WHOLE, StoredImages, StoredVolume
+    from scan2gene.data.samples import Samples
 
-    images: Any = StoredImages([[p] for p in paths], (len(paths), 1, *GRID[::-1]), torch.uint8)
-    if in_memory:
-        images = images[torch.arange(len(paths))]
     n = len(paths)
-    return CohortTensors(pd.DataFrame({"exam_id": range(n)}), images, torch.ones(n, 1), torch.zeros(n, 1), {})
+    index = np.array([[[row, WHOLE]] for row in range(n)])
+    images: Any = StoredImages([StoredVolume.of(p) for p in paths], index, (n, 1, *GRID[::-1]), torch.uint8)
+    if in_memory:
+        images = images.in_memory()
+    return Samples(pd.DataFrame({"exam_id": range(n)}), images, torch.ones(n, 1), torch.zeros(n, 1), {})
 
 
 def monai(network: Any, paths: list[Path], workers: int) -> None:

@@ -36,7 +36,7 @@ def ours(images: np.ndarray) -> Any:
 
     from scan2gene.core.section import Plugin
     from scan2gene.data.augment import Batch, augment
-    from scan2gene.data.cohort import to_input
+    from scan2gene.data.images import to_input
 
     held = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 1, 4, 3, 2)))
     present, targets = torch.ones(EXAMS, 3), torch.zeros(EXAMS, 1)

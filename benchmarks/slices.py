@@ -56,10 +56,10 @@ def ours(data: Any) -> Any:
     """One epoch of shuffled batches; returns a function that runs it."""
     import torch
 
-    from scan2gene.data.cohort import taken, to_input
+    from scan2gene.data.images import taken, to_input
 
     def epoch() -> None:
-        for rows in torch.randperm(len(data.exams)).split(BATCH):
+        for rows in torch.randperm(len(data.table)).split(BATCH):
             x = to_input(taken(data.images, rows), data.present[rows])
             assert x.shape[1:] == (1, SIDE, SIDE)
 
@@ -94,16 +94,16 @@ def theirs(folder: Path, workers: int) -> Any:
 
 def lines() -> list[str]:
     """The table for RESULTS.md."""
-    from scan2gene.data.slices import load_slices
+    from scan2gene.data.load import load_samples
+    from scan2gene.data.samples import Sampling, SliceSampler
     from scan2gene.tasks.outputs import Output
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder)
         store, manifest, cohort, labels = prepared(folder)
-        held, stored = (
-            load_slices(store, manifest, cohort, labels, ["t1"], [Output("gene")], memory=m) for m in (1 << 40, 0)
-        )
+        sampling = Sampling(("t1",), (Output("gene"),), SliceSampler())
+        held, stored = (load_samples(store, manifest, cohort, labels, sampling, memory=m) for m in (1 << 40, 0))
         works = [ours(held), ours(stored), *(theirs(folder, w) for w in (0, 1, 2))]
         memory, disk, *others = (1000 * s / COUNT for s in medians(*works))
         with tempfile.TemporaryDirectory() as again:

@@ -65,15 +65,13 @@ def prepared(case: Case, augment: bool) -> tuple[Any, np.ndarray]:
 
     from scan2gene.core.section import Plugin
     from scan2gene.core.study_runs import Data, Train
-    from scan2gene.data.cohort import CohortTensors
+    from scan2gene.data.samples import Samples
     from scan2gene.models import MODELS
     from scan2gene.train.loop import _prepared
 
     names = pd.DataFrame({"patient_id": range(case.exams), "exam_id": range(case.exams)})
     targets = (torch.arange(case.exams) % 2).float()[:, None]
-    data = CohortTensors(
-        names, torch.from_numpy(images(case)), torch.ones(case.exams, case.channels), targets, {}, ("y",)
-    )
+    data = Samples(names, torch.from_numpy(images(case)), torch.ones(case.exams, case.channels), targets, {}, ("y",))
     view = Data(batch_size=case.batch, augment=[Plugin(**s) for s in STEPS] if augment else [])
     settings = Train(device=case.device, precision=case.precision, compile=case.compile)
     fabric = Fabric(accelerator=case.device, devices=1, precision=case.precision)

@@ -22,7 +22,7 @@ from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run
 from scan2gene.core.tables import PREDICTION_COLUMNS
-from scan2gene.data.cohort import read_nifti_stored, to_input
+from scan2gene.data.images import read_stored, to_input
 from scan2gene.phantom.exams import write_cohort, write_exam
 from scan2gene.phantom.patients import draw_patients
 from scan2gene.train.networks import build_network
@@ -80,7 +80,7 @@ def test_probabilities_are_those_of_the_networks_called_by_hand(run, applied):
     (store,) = (applied.folder / "store").iterdir()
     manifest = pd.read_csv(store / "manifest.csv", dtype=str).query("role == 't1c'").set_index("exam_id")["file"]
     exams = list(table["exam_id"].unique())
-    images = torch.stack([torch.from_numpy(read_nifti_stored(store / manifest[e]).copy())[None] for e in exams])
+    images = torch.stack([torch.from_numpy(read_stored(store / manifest[e]).copy())[None] for e in exams])
     present = torch.ones(len(exams), 1)
     logits = []
     for fold in range(FOLDS):

@@ -14,11 +14,11 @@ from scan2gene.core.section import Plugin
 from scan2gene.core.study import for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
-from scan2gene.data.slices import load_slices
+from scan2gene.data.load import load_samples
+from scan2gene.data.samples import sampling_of
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import forward_variants
 from scan2gene.stages import pipeline
-from scan2gene.tasks.outputs import Output
 from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network
 from tests.integration.slice_cohort import write_slice_study
@@ -66,21 +66,19 @@ def test_answers_are_those_of_encoder_and_head_put_together(finished, run):
     view = for_run(study, next(r for r in study.runs if r.name == run))
     (store,) = (out / "store").iterdir()
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
-    data = load_slices(
-        store, read_csv(store / "manifest.csv"), cohort, labels, ["axial", "coronal"], [Output("gene")], 8
-    )
+    data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(view))
     folder = out / "experiments" / run / FOLD
     network = load_network(view, next(r for r in study.runs if r.name == run), folder)
-    passed = forward_variants(network, data, range(len(data.exams)), 16, view.predict)
+    passed = forward_variants(network, data, range(len(data.table)), 16, view.predict)
     table = pd.read_parquet(out / "predictions.parquet").query(f"run_id == '{run}'")
     own = table[table["unit"] == "slice"]
     np.testing.assert_allclose(passed.logits["original"][:, 0], own["logit"], rtol=1e-4, atol=1e-5)
     assert np.ptp(own["logit"]) > 1e-3
     with torch.no_grad():
         embeddings = network.pool(network.forward_features(data.images)).numpy()
-    attended = fuser(Plugin(**ATTENTION), ["gene"], folder)(type(passed)(passed.logits, embeddings), data.exams)[:, 0]
+    attended = fuser(Plugin(**ATTENTION), ["gene"], folder)(type(passed)(passed.logits, embeddings), data.table)[:, 0]
     exams = table.query("unit == 'exam' and variant == 'original'").set_index("exam_id")["logit"]
-    np.testing.assert_allclose(attended, exams[data.exams["exam_id"].unique()], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(attended, exams[data.table["exam_id"].unique()], rtol=1e-3, atol=1e-4)
 
 
 def test_new_exams_get_the_same_answers_and_maps_are_made(finished):

@@ -18,11 +18,11 @@ from scan2gene.core.errors import CohortError, StudyError, WeightsError
 from scan2gene.core.study import for_run
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
-from scan2gene.data.cohort import load_cohort
+from scan2gene.data.load import load_samples
+from scan2gene.data.samples import sampling_of
 from scan2gene.models.checkpoint import read_checkpoint
 from scan2gene.models.weights import WEIGHTS
 from scan2gene.predict.forward import forward
-from scan2gene.tasks.outputs import Output
 from scan2gene.train.fold import load_network
 from scan2gene.train.start import described
 from tests.integration.road import edit, nifti_study, shell
@@ -116,7 +116,7 @@ def test_predictions_are_those_of_the_whole_network(run, out):
     network = load_network(view, one, out / "experiments" / run / FOLD)
     store = next((out / "store").iterdir())
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
-    data = load_cohort(store, read_csv(store / "manifest.csv"), cohort, labels, ["t1"], [Output("gene")])
+    data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(view))
     logits = forward(network, data, range(len(cohort)), 5)[:, 0]
     table = pd.read_parquet(out / "predictions.parquet")
     wanted = table[table["run_id"] == run].set_index("exam_id").loc[cohort["exam_id"], "logit"]
@@ -364,7 +364,7 @@ def test_a_head_on_a_frozen_encoder_is_no_start(out, tmp_path):
 def test_500_stored_embeddings_train_in_seconds(tmp_path):
     """A planted direction is found, and no image is touched."""
     from scan2gene.core.study_runs import Data, Train
-    from scan2gene.data.cohort import CohortTensors
+    from scan2gene.data.samples import Samples
     from scan2gene.models.probe import Probe
     from scan2gene.train.loop import fit_network
 
@@ -373,7 +373,7 @@ def test_500_stored_embeddings_train_in_seconds(tmp_path):
     vectors = torch.randn(500, 768, generator=generator) * torch.logspace(-4, 2, 768)
     vectors[:, :40] += 0.6 * y[:, None] * torch.logspace(-4, 2, 768)[:40]  # in the smallest parts
     exams = pd.DataFrame({"patient_id": [f"P{n}" for n in range(500)], "exam_id": [f"E{n}" for n in range(500)]})
-    data = CohortTensors(exams, vectors, torch.ones(500, 1), y[:, None], {}, ("gene",))
+    data = Samples(exams, vectors, torch.ones(500, 1), y[:, None], {}, ("gene",))
 
     def build() -> Probe:
         probe = Probe(768, 1, 1, hidden=64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,12 @@ def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, view: Study) -> p
         return shape if view.data.slices is None else shape.rpartition("x")[0]  # any number of slices will do
 
     shapes, types = {seen(s) for s in trained["shape"]}, set(trained["dtype"])
+    free = view.data.slices is None and len(shapes) > 1  # a network that saw one exam at a time, each on its own grid
     manifest = manifest.copy()
     for number, row in manifest.iterrows():
         if row["status"] != "ok" or row["role"] not in roles:
             continue
-        if seen(row["shape"]) not in shapes:
+        if seen(row["shape"]) not in shapes and not free:
             why = (
                 f"{row['role']}: prepared to {row['shape']} voxels, training volumes have {' or '.join(sorted(shapes))}"
             )
@@ -118,8 +120,8 @@ def _logits(
     """Variant -> exam_id -> (T,), of every network, and its embeddings."""
     import torch
 
-    from scan2gene.data.cohort import CohortTensors, load_cohort
-    from scan2gene.data.slices import load_slices
+    from scan2gene.data.load import load_samples
+    from scan2gene.data.samples import Samples, Sampling, sampling_of
     from scan2gene.predict.table import embedding_rows
     from scan2gene.train.embedded import embedded_by
     from scan2gene.train.fold import predict_fold
@@ -127,24 +129,26 @@ def _logits(
     from scan2gene.train.networks import probes
     from scan2gene.train.search import chosen_run
 
-    roles, slices = input_roles(view), view.data.slices
+    roles = input_roles(view)
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    here = (new_store, manifest, exams, labels, roles, outputs(view))
     trained = store.manifest.read()
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
 
-    def loaded(most: int | None) -> CohortTensors:
-        data = load_slices(*here, most) if slices else load_cohort(*here)
+    @cache
+    def loaded(sampling: Sampling) -> Samples:
+        data = load_samples(new_store, manifest, exams, labels, sampling)
         if data.images.dtype == torch.uint8 and (trained["dtype"] != "uint8").any():
             # bytes are scaled on their way into a network, and in training these were not held as bytes
-            data = replace(data, images=data.images[torch.arange(len(data.exams))].float())
+            images: Any = data.images
+            images = images.float() if isinstance(images, torch.Tensor) else replace(images, dtype=torch.float32)
+            data = replace(data, images=images)
         return data
 
-    data = loaded(slices.per_patient if slices else None)
+    data = loaded(sampling_of(view))
     found: list[dict[str, dict[str, np.ndarray]]] = []
     features: list[pd.DataFrame] = []
-    parts = dict.fromkeys(data.exams["patient_id"], "apply")
-    embedded: dict[str, CohortTensors] = {}  # of frozen encoders, which folds share
+    parts = dict.fromkeys(data.table["patient_id"], "apply")
+    embedded: dict[str, Samples] = {}  # of frozen encoders, which folds share
     for fold, fit in networks:
         folder = fit.path
         own = chosen_run(one, folder)
@@ -153,21 +157,19 @@ def _logits(
             raise RunError(
                 f"run {one.name} searched its preprocessing, so its folds share no prepared exam: not applied"
             )
-        given = data
-        if slices and settled.data.slices and settled.data.slices.per_patient != slices.per_patient:  # of a search
-            given = loaded(settled.data.slices.per_patient)
+        given = loaded(sampling_of(settled))  # a search may have chosen how many slices a patient gives
         if probes(own):
-            encoder = value_hash([own.model.model_dump(), fit.weights.read({})])
+            encoder = value_hash([own.model.model_dump(), fit.weights.read({}), sampling_of(settled)])
             if encoder not in embedded:
-                embedded[encoder] = embedded_by(settled, own, folder, data)
+                embedded[encoder] = embedded_by(settled, own, folder, given)
             given = embedded[encoder]
         passed = predict_fold(settled, own, given, folder)
         if settled.data.slices:
             found.append(answers(settled.data.slices.fusion, passed, given, folder))
             continue
-        found.append({v: dict(zip(data.exams["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
+        found.append({v: dict(zip(data.table["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
         if passed.embeddings is not None:
-            features.append(embedding_rows(one.name, fold, parts, data.exams, passed.embeddings))
+            features.append(embedding_rows(one.name, fold, parts, data.table, passed.embeddings))
     return found, features
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
-from scan2gene.data.cohort import to_input
+from scan2gene.data.images import to_input
 from scan2gene.evaluate.fusion import shares
 from scan2gene.explain import METHODS
 from scan2gene.explain.asked import Asked
@@ -120,7 +120,7 @@ def answering(network: nn.Module, way: Plugin, folder: Path) -> nn.Module:
 def slices_of_exam(fit: Fit, exam: str) -> np.ndarray:
     """Positions in `fit.data` of an exam's slices that the network was tested on."""
     assert fit.slices is not None  # for the type checker
-    return np.flatnonzero((fit.data.exams["exam_id"].to_numpy() == exam) & (fit.slices.part == "test"))
+    return np.flatnonzero((fit.data.table["exam_id"].to_numpy() == exam) & (fit.slices.part == "test"))
 
 
 def maps_by_role(
@@ -155,7 +155,7 @@ def maps_by_role(
         with torch.no_grad():
             own = model.attention_scores(x) if isinstance(model, Attended) else model(x, present)[:, output]
         told.append(own.double().cpu())
-    table = fit.data.exams.iloc[rows]
+    table = fit.data.table.iloc[rows]
     share = _shares(fit.slices, model, torch.cat(told).numpy(), table["role"].to_numpy(), fit.targets[output])
     weighed = torch.cat(made).numpy() * share[:, None, None].astype(np.float32)
     found = {}
@@ -181,7 +181,7 @@ def _shares(slices: Slices, model: Any, told: np.ndarray, roles: np.ndarray, tar
 
 def seen_slices(fit: Fit, exam: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Role -> (I, J, K), True in the slices that the network saw."""
-    table = fit.data.exams.iloc[slices_of_exam(fit, exam)]
+    table = fit.data.table.iloc[slices_of_exam(fit, exam)]
     seen = {role: np.zeros(array.shape, bool) for role, array in arrays.items()}
     for role, numbers in table.groupby("role")["slice"]:
         seen[str(role)][:, :, numbers] = True

@@ -24,7 +24,8 @@ from scan2gene.core.study import Study, for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
-from scan2gene.data.cohort import CohortTensors, to_input
+from scan2gene.data.images import to_input
+from scan2gene.data.samples import Samples
 from scan2gene.explain import METHODS, options_of
 from scan2gene.explain.asked import Asked
 from scan2gene.explain.by_slice import Attended, Slices, answering, maps_by_role, seen_slices, slices_of
@@ -74,7 +75,7 @@ class Fit:
 
     model: nn.Module
     fresh: nn.Module
-    data: CohortTensors
+    data: Samples
     roles: Sequence[str]
     targets: Sequence[str]
     store: Path
@@ -219,7 +220,7 @@ def _flat(arrays: Mapping[str, np.ndarray], seen: Mapping[str, np.ndarray]) -> n
 
 def exam_map(fit: Fit, model: nn.Module, row: Mapping[str, Any], method: Plugin) -> np.ndarray:
     """Map of one exam, (I, J, K) float32, for the class of `row`."""
-    position = int(np.flatnonzero(fit.data.exams["exam_id"].to_numpy() == row["exam_id"])[0])
+    position = int(np.flatnonzero(fit.data.table["exam_id"].to_numpy() == row["exam_id"])[0])
     device = next(model.parameters()).device
     x, present = _input(fit.data, [position], device)
     sign = torch.tensor([1.0 if row["class"] == "positive" else -1.0], device=device)
@@ -249,7 +250,7 @@ def _output(fit: Fit, row: Mapping[str, Any]) -> int:
     return list(fit.targets).index(output_name(row["target"], row["side"]))
 
 
-def _input(data: CohortTensors, rows: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+def _input(data: Samples, rows: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
     chosen = torch.as_tensor(list(rows))
     present = data.present[chosen].to(device)
     return to_input(data.images[chosen.to(data.images.device)].to(device), present), present
@@ -294,7 +295,7 @@ def _randomised(fit: Fit, rows: pd.DataFrame, method: Plugin) -> pd.DataFrame:
 
 
 def load_fit(
-    study: Study, run: Run, data: CohortTensors, trained: Path, store: Path, cohort: pd.DataFrame,
+    study: Study, run: Run, data: Samples, trained: Path, store: Path, cohort: pd.DataFrame,
     paths: Mapping[str, str], parts: Mapping[str, str], fold: Mapping[str, Any], mask: str | None,
 ) -> Fit:  # fmt: skip
     """A fold's network, with all that its maps need.
@@ -317,7 +318,7 @@ def load_fit(
     roles, layer = input_roles(study), study.explain.layer.get(run.name)
     device = "cuda" if torch.cuda.is_available() and study.train.device in ("auto", "cuda") else "cpu"
     model = load_network(study, run, trained).requires_grad_(True)  # also a frozen encoder has gradients to show
-    part = parts_of(study, data.exams, parts, fold)
+    part = parts_of(study, data.table, parts, fold)
     slices = None
     if study.data.slices:
         slices = slices_of(study, part, trained, cohort, paths)

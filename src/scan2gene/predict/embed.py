@@ -14,11 +14,12 @@ from torch import Tensor
 
 from scan2gene.core.console import Progress
 from scan2gene.core.tables import write_parquet
-from scan2gene.data.cohort import CohortTensors, to_input
+from scan2gene.data.images import to_input
+from scan2gene.data.samples import Samples
 
 
 @torch.inference_mode()
-def embed(model: Any, data: CohortTensors, batch_size: int, precision: str = "32-true") -> Tensor:
+def embed(model: Any, data: Samples, batch_size: int, precision: str = "32-true") -> Tensor:
     """What a network's head would see of every exam, in evaluation mode and without augmentation.
 
     The next batch is read while one is computed, and no more than these two are held.
@@ -30,14 +31,14 @@ def embed(model: Any, data: CohortTensors, batch_size: int, precision: str = "32
         precision: "32-true", or "bf16-mixed" or "16-mixed" for a GPU.
 
     Returns:
-        (N, F) float32, in the order of `data.exams`.
+        (N, F) float32, in the order of `data.table`.
     """
     device = next(model.parameters()).device
     model.eval()
-    chosen = list(torch.arange(len(data.exams)).split(batch_size))
+    chosen = list(torch.arange(len(data.table)).split(batch_size))
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     parts: list[Tensor] = []
-    progress = Progress("embedding", len(data.exams))
+    progress = Progress("embedding", len(data.table))
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(data.images.__getitem__, chosen[0])
         for number, rows in enumerate(chosen):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
-from scan2gene.data.cohort import CohortTensors, Images, taken, to_input
+from scan2gene.data.images import Images, taken, to_input
+from scan2gene.data.samples import Samples
 from scan2gene.models.head import RoleAwareHead
 from scan2gene.tasks.outputs import mirrored
 
@@ -35,7 +36,7 @@ class Passed:
 
 def forward(
     model: nn.Module,
-    data: CohortTensors,
+    data: Samples,
     rows: Sequence[int],
     batch_size: int,
     images: Images | None = None,
@@ -45,7 +46,7 @@ def forward(
     Args:
         model: Takes (B, R, D, H, W), or slices (B, 1, H, W), and (B, R); its device is used.
         data: The cohort.
-        rows: Positions in `data.exams`.
+        rows: Positions in `data.table`.
         batch_size: Exams per pass.
         images: `data.images` where they are used from; default: where they are.
 
@@ -58,7 +59,7 @@ def forward(
 @torch.inference_mode()
 def forward_variants(
     model: nn.Module,
-    data: CohortTensors,
+    data: Samples,
     rows: Sequence[int],
     batch_size: int,
     settings: Predict,

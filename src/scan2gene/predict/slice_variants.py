@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.study_runs import Predict
-from scan2gene.data.cohort import CohortTensors, Images
+from scan2gene.data.images import Images
+from scan2gene.data.samples import Samples
 from scan2gene.predict.forward import Passed, forward_variants
 from scan2gene.predict.pixels import air_of, border_of
 from scan2gene.predict.variants import (
@@ -41,7 +42,7 @@ class Beside:
     """What is known of slices beside their pixels.
 
     Args:
-        masks: Position in `data.exams` -> (H, W) bool, of slices that show the lesion, and of no others.
+        masks: Position in `data.table` -> (H, W) bool, of slices that show the lesion, and of no others.
         left_right: Position -> axis of (B, 1, H, W) that runs from left to right; 0 or absent where none in the plane
             does: a scan mirrored from left to right has the same sagittal slices, in another order.
         fuse: What a network says of S slices, and their S rows with patient_id, exam_id and role -> (B, T) logits
@@ -55,7 +56,7 @@ class Beside:
 
 def forward_altered_slices(
     model: nn.Module,
-    data: CohortTensors,
+    data: Samples,
     rows: Sequence[int],
     beside: Beside,
     settings: Predict,
@@ -68,7 +69,7 @@ def forward_altered_slices(
     Args:
         model: Takes (B, 1, H, W) and (B, 1); its device is used.
         data: Slices.
-        rows: Positions in `data.exams` of the tested slices; those of one role of an exam in their order.
+        rows: Positions in `data.table` of the tested slices; those of one role of an exam in their order.
         beside: See there. An exam of which no slice shows the lesion has no copies that need one.
         settings: Which targets change places when left and right do.
         batch_size: Slices per pass.
@@ -80,7 +81,7 @@ def forward_altered_slices(
         copy. A variant that no exam has is left out.
     """
     scene = _scene(model, data, rows, beside, batch_size, seed, data.images if images is None else images)
-    exams = _by(data.exams["exam_id"], rows)
+    exams = _by(data.table["exam_id"], rows)
     made: dict[str, np.ndarray] = {}
     with torch.inference_mode():
         for number, own in enumerate(exams.values()):
@@ -104,7 +105,7 @@ class _Scene:
     """
 
     model: nn.Module
-    data: CohortTensors
+    data: Samples
     images: Images
     device: torch.device
     beside: Beside
@@ -119,15 +120,15 @@ class _Scene:
 
 
 def _scene(
-    model: nn.Module, data: CohortTensors, rows: Sequence[int], beside: Beside, batch_size: int, seed: int,
+    model: nn.Module, data: Samples, rows: Sequence[int], beside: Beside, batch_size: int, seed: int,
     images: Images,
 ) -> _Scene:  # fmt: skip
     unions: dict[tuple[str, str], Tensor] = {}
     donors: dict[str, list[int]] = {}
-    for exam, own in _by(data.exams["exam_id"], rows).items():
+    for exam, own in _by(data.table["exam_id"], rows).items():
         if not any(row in beside.masks for row in own):
             continue
-        for role, slices in _by(data.exams["role"], own).items():
+        for role, slices in _by(data.table["role"], own).items():
             shown = [beside.masks[row] for row in slices if row in beside.masks]
             if shown:
                 unions[exam, role] = torch.stack(shown).any(dim=0)
@@ -138,22 +139,20 @@ def _scene(
     device = next(model.parameters()).device
     regions = _regions(data, rows, images, device)
     scene = _Scene(model, data, images, device, beside, batch_size, seed, unions, box, donors, {}, regions, {})
-    for role, slices in _by(data.exams["role"], rows).items():
-        exams = _by(data.exams["exam_id"], slices)
+    for role, slices in _by(data.table["role"], rows).items():
+        exams = _by(data.table["exam_id"], slices)
         among = exams[min(exams)]  # whatever their order
         middle = [among[len(among) // 2]]
         scene.frames[role] = _without_lesion(inputs_of(data, middle, images, device)[0], middle, scene)
     return scene
 
 
-def _regions(
-    data: CohortTensors, rows: Sequence[int], images: Images, device: torch.device
-) -> dict[str, dict[str, Tensor]]:
+def _regions(data: Samples, rows: Sequence[int], images: Images, device: torch.device) -> dict[str, dict[str, Tensor]]:
     """Variant -> role -> bool (H, W): the border, and what lies outside the body in every slice of some exams."""
     border = torch.from_numpy(border_of(*images.shape[2:])).to(device)
     outside: dict[str, Tensor] = {}
-    for role, own in _by(data.exams["role"], rows).items():
-        exams = list(_by(data.exams["exam_id"], own).values())
+    for role, own in _by(data.table["role"], rows).items():
+        exams = list(_by(data.table["exam_id"], own).values())
         common = np.ones(tuple(images.shape[2:]), bool)
         for n in np.unique(np.linspace(0, len(exams) - 1, min(SAMPLED, len(exams))).astype(int)):
             stack = images[torch.as_tensor(exams[n]).to(images.device)][:, 0].float().cpu().numpy()
@@ -176,7 +175,7 @@ def _by(column: pd.Series, rows: Sequence[int]) -> dict[str, list[int]]:
 
 def _answers(own: list[int], scene: _Scene) -> Iterator[tuple[str, Passed, pd.DataFrame]]:
     """(variant, what the network says of its slices, their rows) of one exam."""
-    table = scene.data.exams.iloc[own]
+    table = scene.data.table.iloc[own]
     plain, changed = [], dict[str, list[tuple[list[int], Passed]]]()
     for start in range(0, len(own), scene.batch_size):
         chosen = own[start : start + scene.batch_size]
@@ -209,14 +208,14 @@ def _changes(x: Tensor, chosen: list[int], scene: _Scene) -> Iterator[Change]:
     keep = [n for n, row in enumerate(chosen) if row in masks]
     if keep:
         yield "erased", _without_lesion(x[keep], [chosen[n] for n in keep], scene), keep
-    exam = scene.data.exams["exam_id"].iloc[chosen[0]]
+    exam = scene.data.table["exam_id"].iloc[chosen[0]]
     if scene.box is not None and any(of == exam for of, _ in scene.unions):
         yield "background", filled(x, _columns(x, chosen, scene), noise), every
 
 
 def _within(x: Tensor, regions: Mapping[str, Tensor], chosen: Sequence[int], scene: _Scene) -> Tensor:
     """What lies in the region of a role, lesions left out, in one and the same slice of it."""
-    roles = scene.data.exams["role"].iloc[list(chosen)]
+    roles = scene.data.table["role"].iloc[list(chosen)]
     empty = torch.zeros(x.shape[2:], dtype=torch.bool)
     hole = hole_of([scene.beside.masks.get(row, empty) for row in chosen], x) > 0
     shown = torch.stack([regions[role] for role in roles])[:, None] & ~hole
@@ -242,7 +241,7 @@ def _columns(x: Tensor, chosen: Sequence[int], scene: _Scene) -> Tensor:
     assert scene.box is not None  # for the type checker
     middle = torch.zeros(x.shape[2:], dtype=torch.bool)
     middle[x.shape[2] // 2, x.shape[3] // 2] = True
-    named = scene.data.exams[["exam_id", "role"]].iloc[list(chosen)].itertuples(index=False, name=None)
+    named = scene.data.table[["exam_id", "role"]].iloc[list(chosen)].itertuples(index=False, name=None)
     boxes = [with_box(scene.unions.get(key, middle), scene.box) for key in named]
     return torch.stack(boxes)[:, None].to(x.device, x.dtype)
 
@@ -256,7 +255,7 @@ def _elsewhere(own: list[int], scene: _Scene) -> tuple[Passed, pd.DataFrame]:
     the lesion: its look, size, shape, and its place in the plane and among the slices.
     """
     parts, roles = [], list[str]()
-    for role, slices in _by(scene.data.exams["role"], own).items():
+    for role, slices in _by(scene.data.table["role"], own).items():
         donor = scene.donors[role]
         if role not in scene.elsewhere:
             scene.elsewhere[role] = _joined([
@@ -273,7 +272,7 @@ def _elsewhere(own: list[int], scene: _Scene) -> tuple[Passed, pd.DataFrame]:
             changed.append((some, _said(scene, x * lesion + _without_lesion(around, there, scene) * (1 - lesion))))
         parts.append(_replaced(scene.elsewhere[role], changed))
         roles += [role] * len(donor)
-    first = scene.data.exams.iloc[own[0]]
+    first = scene.data.table.iloc[own[0]]
     table = pd.DataFrame({"patient_id": first["patient_id"], "exam_id": first["exam_id"], "role": roles})
     return _joined(parts), table
 
@@ -285,7 +284,7 @@ def _chunks(rows: list[int], size: int) -> Iterator[list[int]]:
 def _said(scene: _Scene, x: Tensor) -> Passed:
     """Logits and embeddings of network input (B, 1, H, W)."""
     count, names = len(x), scene.data.names
-    data = CohortTensors(pd.DataFrame(index=range(count)), x, torch.ones(count, 1),
+    data = Samples(pd.DataFrame(index=range(count)), x, torch.ones(count, 1),
                          torch.zeros(count, scene.data.targets.shape[1]), {}, names)  # fmt: skip
     return forward_variants(scene.model, data, range(count), count, Predict())
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.augment import TENSOR_AXIS
-from scan2gene.data.cohort import CohortTensors, Images, to_input
+from scan2gene.data.images import Images, to_input
+from scan2gene.data.samples import Samples
 from scan2gene.predict.pixels import air_of, border_of
 from scan2gene.tasks.outputs import mirrored
 
@@ -32,7 +33,7 @@ _BOXES = (33, 11, 3)  # voxels over which a hole is filled, far ones first
 
 def forward_altered(
     model: nn.Module,
-    data: CohortTensors,
+    data: Samples,
     rows: Sequence[int],
     masks: Mapping[int, Tensor],
     settings: Predict,
@@ -45,7 +46,7 @@ def forward_altered(
     Args:
         model: Takes (B, R, D, H, W) and (B, R); its device is used.
         data: The cohort.
-        rows: n positions in `data.exams`.
+        rows: n positions in `data.table`.
         masks: Position -> (D, H, W) bool, the lesion; exams without a mask, or with an empty one, are left out.
         settings: Which axis runs from left to right, and which targets it swaps.
         batch_size: Exams per pass.
@@ -93,7 +94,7 @@ class _Scene:
 
 
 def _scene(
-    data: CohortTensors, rows: Sequence[int], masks: Mapping[int, Tensor], settings: Predict, seed: int,
+    data: Samples, rows: Sequence[int], masks: Mapping[int, Tensor], settings: Predict, seed: int,
     images: Images, device: torch.device,
 ) -> _Scene:  # fmt: skip
     whole = [row for row in rows if row in masks and masks[row].any()]
@@ -108,7 +109,7 @@ def _scene(
                   TENSOR_AXIS[settings.swap_axis], seed)  # fmt: skip
 
 
-def _outside(data: CohortTensors, rows: Sequence[int], images: Images) -> Tensor | None:
+def _outside(data: Samples, rows: Sequence[int], images: Images) -> Tensor | None:
     """What lies outside the body in every exam of a sample (1, R, D, H, W); None where that is hardly anything.
 
     One region for all, so that no body's outline is seen.
@@ -123,10 +124,8 @@ def _outside(data: CohortTensors, rows: Sequence[int], images: Images) -> Tensor
     return torch.from_numpy(common)[None] if common.mean() >= LEAST_AIR else None
 
 
-def inputs_of(
-    data: CohortTensors, chosen: Sequence[int], images: Images, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Network input of some positions in `data.exams`, and which roles they have (B, R)."""
+def inputs_of(data: Samples, chosen: Sequence[int], images: Images, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Network input of some positions in `data.table`, and which roles they have (B, R)."""
     at = torch.as_tensor(list(chosen))
     present = data.present[at].to(device)
     return to_input(images[at.to(images.device)].to(device), present), present

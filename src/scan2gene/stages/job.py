@@ -14,7 +14,7 @@ from scan2gene.core.files import value_hash
 from scan2gene.core.run_files import File
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study, candidate, for_run, input_roles
+from scan2gene.core.study import Study, candidate, for_run
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Run
 from scan2gene.privacy.pseudonyms import Pseudonymiser
@@ -107,21 +107,18 @@ def run_data(job: Job, one: Run, view: Study) -> tuple[Any, np.ndarray]:
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     if is_classical(one):
         return cohort, output_values(labels, cohort["patient_id"], outputs(view))
-    from scan2gene.data.cohort import load_cohort
-    from scan2gene.data.slices import load_slices
+    from scan2gene.data.load import load_samples
+    from scan2gene.data.samples import sampling_of
 
     store = job.store(view).path
-    roles = input_roles(view)
     if probes(one):
         return _embedded(job, one, view, store)
-    slices = view.data.slices
-    where = (store, tuple(roles), tuple(outputs(view)), slices and (slices.per_patient,))
+    where = (store, sampling_of(view))
     if where not in job.tensors:
         job.tensors.clear()  # one prepared cohort in memory at a time
         manifest = job.store(view).manifest.read()
-        given = (store, manifest, cohort, labels, roles, outputs(view))
-        job.tensors[where] = load_slices(*given, slices.per_patient) if slices else load_cohort(*given)
-        say("", f"  {one.name}: {job.tensors[where].told()}")
+        job.tensors[where] = load_samples(store, manifest, cohort, labels, sampling_of(view))
+        say("", f"  {one.name}: {job.tensors[where].description()}")
     data = job.tensors[where]
     return data, data.targets.numpy()
 

@@ -38,10 +38,10 @@ def _of_run(job: Job, one: Run, view: Study) -> Cues:
     from scan2gene.predict.pixels import cues_of
 
     data, _ = run_data(job, one.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
-    first = data.exams.drop_duplicates("patient_id")
+    first = data.table.drop_duplicates("patient_id")
     if len(first) > MOST_EXAMS:
         first = first.sample(MOST_EXAMS, random_state=job.study.seed)
-    exams = data.exams.reset_index(drop=True)
+    exams = data.table.reset_index(drop=True)
     by_exam = {exam: rows.index.to_numpy() for exam, rows in exams.groupby("exam_id", sort=False)}
     chosen = [(patient, by_exam[exam]) for patient, exam in zip(first["patient_id"], first["exam_id"], strict=True)]
     masks = _masks(job, one, view, data, [int(row) for _, rows in chosen for row in rows])
@@ -60,12 +60,12 @@ def _pictures(data: Any, rows: np.ndarray, masks: Mapping[int, torch.Tensor], ro
     from scan2gene.predict.pixels import Picture
 
     scans = data.images[torch.as_tensor(rows.tolist()).to(data.images.device)].float().cpu().numpy()
-    if not data.of_slices:
+    if "slice" not in data.table:
         lesion = masks[int(rows[0])].numpy() if int(rows[0]) in masks else None
         for channel, role in enumerate(roles):
             yield Picture(scans[0, channel], lesion, True, role) if data.present[int(rows[0]), channel] == 1 else None
         return
-    of = data.exams["role"].iloc[rows].to_numpy()
+    of = data.table["role"].iloc[rows].to_numpy()
     for role in roles:
         own = np.flatnonzero(of == role)
         if not len(own):
@@ -92,6 +92,6 @@ def _masks(job: Job, one: Run, view: Study, data: Any, rows: list[int]) -> dict[
 
     (store,) = (store for run, (_, store) in run_stores(job) if run.name == one.name)
     manifest, role = store.manifest.read(), lesion_role(job.study)
-    if not data.of_slices:
+    if "slice" not in data.table:
         return lesion_masks(store.path, manifest, data, rows, role)
     return slice_masks(store.path, manifest, data, rows, role, kept_of(job, view, job.out.cohort.read()))

@@ -99,7 +99,7 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
     fit = fit.as_chosen(job.study)
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     data, _ = run_data(job, fit.run, fit.view)
-    exams, failed = (data, {}) if classical else (data.exams, data.failed)
+    exams, failed = (data, {}) if classical else (data.table, data.failed)
     passed = predict_fold(fit.view, fit.run, data, folder.path)
     embeddings = passed.embeddings
     if fit.view.data.slices and not classical:
@@ -131,11 +131,11 @@ def _of_slices(fit: Fit, cohort: pd.DataFrame, labels: pd.DataFrame, data: Any, 
     name, view, folder = fit.run.name, fit.view, fit.folder
     slices, seed = view.data.slices, fold_seed(view, fit.place)
     assert slices is not None  # for the type checker
-    part = parts_of(view, data.exams, fit.parts, fit.place)
+    part = parts_of(view, data.table, fit.parts, fit.place)
     by_patient = None if next(s for s in view.splits if s.name == fit.split).unit == "slice" else fit.parts
-    bags = bags_of(data.exams, part)
+    bags = bags_of(data.table, part)
     weights: list[pd.DataFrame] = []
-    tables = [slice_rows(name, fit.place, data.exams, part, outputs(view), labels, passed.logits["original"])]
+    tables = [slice_rows(name, fit.place, data.table, part, outputs(view), labels, passed.logits["original"])]
     for variant in passed.logits:
         for number, way in enumerate(slices.fusion):
             fused, of_roles = fused_logits(

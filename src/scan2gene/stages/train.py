@@ -112,9 +112,9 @@ def _draw_augmentation(job: Job, fit: Fit) -> None:
     if is_classical(run) or probes(run) or not view.data.augment or view.data.augment in shown or view.data.slices:
         return  # slices are drawn by the preprocessing already, and have no axial middle
     data, _ = run_data(job, run, view)
-    row = next(n for n, patient in enumerate(data.exams["patient_id"]) if fit.parts.get(patient) == "train")
+    row = next(n for n, patient in enumerate(data.table["patient_id"]) if fit.parts.get(patient) == "train")
     manifest = job.store(view).manifest.read()
-    ready = (manifest["exam_id"] == data.exams["exam_id"].iloc[row]) & manifest["role"].isin(input_roles(view))
+    ready = (manifest["exam_id"] == data.table["exam_id"].iloc[row]) & manifest["role"].isin(input_roles(view))
     file = manifest.loc[ready & (manifest["status"] == "ok"), "file"].iloc[0]
     affine = read_nifti(job.store(view).path / file).affine
     draw_examples(path, data, row, view.data.augment, fold_seed(view, fit.place), affine)

@@ -62,18 +62,18 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     if len(data.images.shape) == 2:
         return None
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
-    tested = parts_of(view, data.exams, fit.parts, fit.place) == "test"
+    tested = parts_of(view, data.table, fit.parts, fit.place) == "test"
     rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
     store, manifest = job.store(view).path, job.store(view).manifest.read()
     watch = Stopwatch()
-    if data.of_slices:
+    if "slice" in data.table:
         masks = slice_masks(store, manifest, data, rows, role, kept_of(job, view, cohort))
         axes = left_right_axes(store, manifest, data, rows)
     else:
         masks, axes = lesion_masks(store, manifest, data, rows, role), None
     altered = predict_altered(view, run, data, rows, masks, fit.place, folder.path, axes) if rows else {}
     tables = [_none()]
-    exams = data.exams["exam_id"].iloc[rows].unique()
+    exams = data.table["exam_id"].iloc[rows].unique()
     for variant, values in altered.items():
         known = ~np.isnan(values).any(axis=1)
         logits = dict(zip(exams[known], values[known], strict=True))

@@ -15,7 +15,8 @@ from scan2gene.core.geometry import axis_map
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run
 from scan2gene.core.volume import Volume
-from scan2gene.data.cohort import CohortTensors, read_nifti_stored
+from scan2gene.data.images import read_stored
+from scan2gene.data.samples import Samples
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.predict.slice_variants import Beside, forward_altered_slices
 from scan2gene.predict.variants import forward_altered
@@ -27,7 +28,7 @@ from scan2gene.train.networks import load_network
 
 
 def predict_altered(
-    study: Study, run: Run, data: CohortTensors, rows: Sequence[int], masks: Mapping[int, torch.Tensor],
+    study: Study, run: Run, data: Samples, rows: Sequence[int], masks: Mapping[int, torch.Tensor],
     fold: Mapping[str, object], folder: Path, left_right: Mapping[int, int] | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Logits of altered copies of some exams, by the fold's checkpoint.
@@ -36,7 +37,7 @@ def predict_altered(
         study: As the run sees it.
         run: A network that sees whole volumes, or slices.
         data: Their tensors.
-        rows: Positions in `data.exams`; of slices, all of an exam that were tested.
+        rows: Positions in `data.table`; of slices, all of an exam that were tested.
         masks: From `lesion_masks`, or `slice_masks`.
         fold: split, repeat, fold.
         folder: Holds the checkpoint, and what a learned way from slices to exams needs.
@@ -57,37 +58,37 @@ def predict_altered(
 
 
 def lesion_masks(
-    store: Path, manifest: pd.DataFrame, data: CohortTensors, positions: Sequence[int], role: str | None
+    store: Path, manifest: pd.DataFrame, data: Samples, positions: Sequence[int], role: str | None
 ) -> dict[int, torch.Tensor]:
-    """Position in `data.exams` -> (D, H, W) bool, of exams whose stored mask lies on the images' grid.
+    """Position in `data.table` -> (D, H, W) bool, of exams whose stored mask lies on the images' grid.
 
     Args:
         store: Prepared volumes.
         manifest: Of the store.
         data: The cohort.
-        positions: In `data.exams`.
+        positions: In `data.table`.
         role: Of the mask; None for none.
     """
     rows = manifest[(manifest["status"] == "ok") & (manifest["role"] == role)] if role else manifest[:0]
     files = rows.set_index("exam_id")["file"].to_dict()
     found = {}
     for position in positions:
-        exam = data.exams["exam_id"].iloc[position]
+        exam = data.table["exam_id"].iloc[position]
         if exam in files:
             try:
-                mask = read_nifti_stored(store / files[exam]) > 0
+                mask = read_stored(store / files[exam]) > 0
             except ScanError:  # a damaged mask is no mask
                 continue
-            if mask.shape == tuple(data.images.shape[2:]):
+            if mask.shape == data.grid:
                 found[position] = torch.from_numpy(np.ascontiguousarray(mask))
     return found
 
 
 def slice_masks(
-    store: Path, manifest: pd.DataFrame, data: CohortTensors, positions: Sequence[int], role: str | None,
+    store: Path, manifest: pd.DataFrame, data: Samples, positions: Sequence[int], role: str | None,
     kept: Callable[[str, str], np.ndarray | None],
 ) -> dict[int, torch.Tensor]:  # fmt: skip
-    """Position in `data.exams` -> (H, W) bool, of slices that show the lesion.
+    """Position in `data.table` -> (H, W) bool, of slices that show the lesion.
 
     Masks have all their slices, on their own grid; each series has the slices that it kept, in its own plane.
 
@@ -95,13 +96,13 @@ def slice_masks(
         store: Prepared volumes.
         manifest: Of the store.
         data: Slices.
-        positions: In `data.exams`.
+        positions: In `data.table`.
         role: Of the mask; None for none.
         kept: (exam_id, role) -> numbers of kept slices where they may not adjoin; see `kept_numbers`.
     """
     files = manifest[manifest["status"] == "ok"].set_index(["exam_id", "role"])["file"].to_dict()
     found: dict[int, torch.Tensor] = {}
-    for exam, own in data.exams.iloc[list(positions)].assign(position=list(positions)).groupby("exam_id", sort=False):
+    for exam, own in data.table.iloc[list(positions)].assign(position=list(positions)).groupby("exam_id", sort=False):
         if (exam, role) not in files:
             continue
         try:
@@ -115,20 +116,18 @@ def slice_masks(
     return found
 
 
-def left_right_axes(
-    store: Path, manifest: pd.DataFrame, data: CohortTensors, positions: Sequence[int]
-) -> dict[int, int]:
-    """Position in `data.exams` -> axis of (B, 1, H, W) that runs from left to right; 0 where none in the plane does.
+def left_right_axes(store: Path, manifest: pd.DataFrame, data: Samples, positions: Sequence[int]) -> dict[int, int]:
+    """Position in `data.table` -> axis of (B, 1, H, W) that runs from left to right; 0 where none in the plane does.
 
     Args:
         store: Prepared volumes.
         manifest: Of the store.
         data: Slices.
-        positions: In `data.exams`.
+        positions: In `data.table`.
     """
     files = manifest[manifest["status"] == "ok"].set_index(["exam_id", "role"])["file"].to_dict()
     found: dict[int, int] = {}
-    exams = data.exams.iloc[list(positions)].assign(position=list(positions))
+    exams = data.table.iloc[list(positions)].assign(position=list(positions))
     for key, own in exams.groupby(["exam_id", "role"], sort=False):
         axes = [world for world, _ in axis_map(_grid(store / files[key]).affine)]
         found |= dict.fromkeys(own["position"], (3, 2, 0)[axes.index(0)])  # i is W, j is H

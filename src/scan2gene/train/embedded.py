@@ -17,11 +17,11 @@ from scan2gene.core.section import version_of
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration
-from scan2gene.data.cohort import CohortTensors, load_cohort
-from scan2gene.data.slices import load_slices
+from scan2gene.data.load import load_samples
+from scan2gene.data.samples import Samples, sampling_of
 from scan2gene.models import MODELS
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
-from scan2gene.tasks.outputs import has_sides, outputs
+from scan2gene.tasks.outputs import has_sides
 from scan2gene.train.networks import left_right, load_network, with_sides
 from scan2gene.train.start import Start, start_of, started_network, told
 
@@ -30,7 +30,7 @@ VERSION = 1  # raised when embeddings are computed differently
 
 def embedded_cohort(
     folder: Path, store: Path, cohort: pd.DataFrame, labels: pd.DataFrame, view: Study, run: Run
-) -> CohortTensors:
+) -> Samples:
     """The cohort with embeddings (N, F) in place of images, of every exam or of every slice.
 
     With sides they are the left half's and then the right half's.
@@ -43,19 +43,16 @@ def embedded_cohort(
         view: As the run sees the study.
         run: With `freeze: all`.
     """
-    roles = input_roles(view)
     manifest = StoreDirectory(store).manifest.read()
-    given, slices = (store, manifest, cohort, labels, roles, outputs(view)), view.data.slices
-    # images stay on disk
-    data = load_slices(*given, slices.per_patient, memory=0) if slices else load_cohort(*given, memory=0)
+    data = load_samples(store, manifest, cohort, labels, sampling_of(view), memory=0)  # images stay on disk
     path = folder / f"{embeddings_key(store, view, run)}.parquet"
-    vectors = read_embeddings(path, data.exams) if path.with_suffix(".json").exists() else None
+    vectors = read_embeddings(path, data.table) if path.with_suffix(".json").exists() else None
     if vectors is None:
         vectors = _compute(path, data, _start(view, run), view, run)
     return replace(data, images=vectors)
 
 
-def embedded_by(view: Study, run: Run, fold: Path, data: CohortTensors) -> CohortTensors:
+def embedded_by(view: Study, run: Run, fold: Path, data: Samples) -> Samples:
     """Exams that are not of the cohort, embedded by the frozen encoder of a fit.
 
     Args:
@@ -116,22 +113,23 @@ def _start(view: Study, run: Run) -> Start:
     return start
 
 
-def _compute(path: Path, data: CohortTensors, start: Start, view: Study, run: Run) -> torch.Tensor:
+def _compute(path: Path, data: Samples, start: Start, view: Study, run: Run) -> torch.Tensor:
     from lightning_fabric import Fabric
 
     began = time.perf_counter()
-    what = "slices" if data.of_slices else "exams"
-    say("", f"  {run.name}: {len(data.exams)} {what} are embedded by the frozen encoder")
+    say("", f"  {run.name}: {len(data.table)} {data.unit} are embedded by the frozen encoder")
     network, record = started_network(view, run, start, data.images.dtype == torch.uint8)
     fabric = Fabric(accelerator=view.train.device, devices=1)
     network = with_sides(view, network)
     vectors = embed(network.to(fabric.device), data, view.data.batch_size, view.train.precision)
-    write_embeddings(path, data.exams, vectors)
+    write_embeddings(path, data.table, vectors)
     write_json(path.with_suffix(".json"), record | {"exams": len(vectors), "numbers": vectors.shape[1]})
     seconds = time.perf_counter() - began
     say("", f"  {run.name}: {told(record)}")
-    grid, expected = tuple(data.images.shape[:1:-1]), start.card.grid if start.card else None
+    grid, expected = data.grid[::-1], start.card.grid if start.card else None
     if expected and grid != expected:
         say("", f"  {run.name}: given {grid} voxels, trained on {expected}: positions are interpolated")
-    say("", f"  {run.name}: {len(vectors)} {what} embedded in {duration(seconds)}, {vectors.shape[1]} numbers each")
+    say(
+        "", f"  {run.name}: {len(vectors)} {data.unit} embedded in {duration(seconds)}, {vectors.shape[1]} numbers each"
+    )
     return vectors

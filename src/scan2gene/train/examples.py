@@ -13,7 +13,8 @@ from scan2gene.core.geometry import reoriented
 from scan2gene.core.section import Plugin
 from scan2gene.core.volume import Volume
 from scan2gene.data.augment import Batch, augment, safe_spacing
-from scan2gene.data.cohort import CohortTensors, to_input
+from scan2gene.data.images import to_input
+from scan2gene.data.samples import Samples
 from scan2gene.imaging.picture import as_bytes, beside, grey_levels, resized, upright, window, write_png
 
 DRAWS = 5
@@ -22,7 +23,7 @@ ROLES = 3  # shown at most
 _GAP = 4  # pixels between slices
 
 
-def seen_in_epochs(data: CohortTensors, row: int, steps: Sequence[Plugin], seed: int, epochs: Sequence[int]) -> Tensor:
+def seen_in_epochs(data: Samples, row: int, steps: Sequence[Plugin], seed: int, epochs: Sequence[int]) -> Tensor:
     """One exam as training gets it in some epochs.
 
     Args:
@@ -46,9 +47,7 @@ def seen_in_epochs(data: CohortTensors, row: int, steps: Sequence[Plugin], seed:
     return torch.cat(seen)
 
 
-def draw_examples(
-    path: Path, data: CohortTensors, row: int, steps: Sequence[Plugin], seed: int, affine: np.ndarray
-) -> None:
+def draw_examples(path: Path, data: Samples, row: int, steps: Sequence[Plugin], seed: int, affine: np.ndarray) -> None:
     """Write a grey PNG: a line per role, the exam as prepared and in its first `DRAWS` epochs, middle axial slices.
 
     The picture carries no id: it may end up in a report that is passed on.

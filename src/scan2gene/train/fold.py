@@ -22,7 +22,7 @@ from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, for_run, is_leaky, is_sided
 from scan2gene.core.study_runs import Predict, Run
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.evaluate.fusion import check_fusion
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import Passed, forward_variants
@@ -132,7 +132,7 @@ def check_training(view: Study) -> None:
 
 
 def train_fold(
-    study: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
+    study: Study, run: Run, data: Samples | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
     fold: Mapping[str, Any], folder: Path, key: str,
 ) -> None:  # fmt: skip
     """Fit one model on the training part, choose its checkpoint on the validation part.
@@ -154,7 +154,7 @@ def train_fold(
     if config.exists() and config.read()["key"] != key:
         shutil.rmtree(folder)
     config.write({"key": key, **fold, "model": run.model.model_dump(), "targets": output_names(study)})
-    exams = data if isinstance(data, pd.DataFrame) else data.exams
+    exams = data if isinstance(data, pd.DataFrame) else data.table
     part = parts_of(study, exams, parts, fold)
     known = ~np.isnan(targets).all(axis=1)
     train, validation = (np.flatnonzero((part == p) & known) for p in ("train", "validation"))
@@ -189,7 +189,7 @@ def fold_seed(study: Study, fold: Mapping[str, Any]) -> int:
     return study.seed * 31 + int(fold["repeat"]) * 101 + int(fold["fold"])
 
 
-def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path) -> Passed:
+def predict_fold(study: Study, run: Run, data: Samples | pd.DataFrame, folder: Path) -> Passed:
     """Every exam of `data`, in its order, by the fold's checkpoint.
 
     Args:
@@ -210,7 +210,7 @@ def predict_fold(study: Study, run: Run, data: CohortTensors | pd.DataFrame, fol
     model = load_head(study, run, folder, data.images.shape[1]) if embedded else load_network(study, run, folder)
     device = Fabric(accelerator=study.train.device, devices=1).device
     images = data.placed(device)
-    rows = range(len(data.exams))
+    rows = range(len(data.table))
     passed = forward_variants(model.to(device), data, rows, study.data.batch_size, settings, images)
     if study.train.site_adversary:  # which shaped what the head's hidden layer says
         return passed

@@ -17,7 +17,7 @@ from scan2gene.core.files import atomic_path
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.tables import WEIGHT_COLUMNS
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.evaluate.fusion import FUSIONS, fuse
 from scan2gene.evaluate.stacking import late_weights, weighted
 from scan2gene.models.mil import AttentionMIL
@@ -36,7 +36,7 @@ LEARNED: dict[str, Callable[..., Any]] = ATTENTIONS | {"late": _no_options}
 
 
 def fused_logits(
-    way: Plugin, variant: str, passed: Passed, data: CohortTensors, bags: Bags, seed: int, folder: Path,
+    way: Plugin, variant: str, passed: Passed, data: Samples, bags: Bags, seed: int, folder: Path,
     fold: Mapping[str, object], answers: Sequence[Output] = (),
 ) -> tuple[np.ndarray | None, pd.DataFrame]:  # fmt: skip
     """Logits of bags by one way.
@@ -74,13 +74,13 @@ def fused_logits(
 
 
 def _late(
-    data: CohortTensors, logits: np.ndarray, original: np.ndarray, bags: Bags, targets: np.ndarray, part: np.ndarray,
+    data: Samples, logits: np.ndarray, original: np.ndarray, bags: Bags, targets: np.ndarray, part: np.ndarray,
     fold: Mapping[str, object],
 ) -> tuple[np.ndarray, pd.DataFrame]:  # fmt: skip
     """Mean of each role's slices, weighed by role as the slices' original logits ask; a target has its own weights."""
-    roles = sorted(data.exams["role"].unique())
-    by_role = _by_role(data.exams["role"].to_numpy(), roles, logits, bags)
-    learned = _by_role(data.exams["role"].to_numpy(), roles, original, bags)
+    roles = sorted(data.table["role"].unique())
+    by_role = _by_role(data.table["role"].to_numpy(), roles, logits, bags)
+    learned = _by_role(data.table["role"].to_numpy(), roles, original, bags)
     chosen = part == "validation"
     out, told = [], []
     for target, name in enumerate(data.names):
@@ -113,9 +113,7 @@ def shown_as(number: int, way: Plugin, variant: str) -> str:
     return variant if number == 0 else way.name + ("" if variant == "original" else f", {variant}")
 
 
-def answers(
-    ways: Sequence[Plugin], passed: Passed, data: CohortTensors, folder: Path
-) -> dict[str, dict[str, np.ndarray]]:
+def answers(ways: Sequence[Plugin], passed: Passed, data: Samples, folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """Answers about new exams, fused as the fit fused its own: what it learned is read, and nothing is learned.
 
     Args:
@@ -136,8 +134,8 @@ def answers(
         for number, way in enumerate(ways):
             if way.name in ATTENTIONS and own.embeddings is None:
                 continue
-            fused = fuser(way, data.names, folder)(own, data.exams)
-            found[shown_as(number, way, variant)] = dict(zip(data.exams["exam_id"].unique(), fused, strict=True))
+            fused = fuser(way, data.names, folder)(own, data.table)
+            found[shown_as(number, way, variant)] = dict(zip(data.table["exam_id"].unique(), fused, strict=True))
     return found
 
 

@@ -16,7 +16,7 @@ from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns
 from scan2gene.radiomics.combat import HARMONISATIONS, UNKNOWN, Combat, fit_combat, harmonised
 
@@ -60,7 +60,7 @@ def check_harmonise(view: Study, run: Run) -> None:
 
 
 def fit_harmonise(
-    view: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, train: np.ndarray, folder: Path
+    view: Study, run: Run, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray, folder: Path
 ) -> None:
     """Learn from training rows, and keep it in the fold's folder; nothing where the run asks for none.
 
@@ -85,7 +85,7 @@ def fit_harmonise(
 
 
 def _learned(
-    view: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, train: np.ndarray
+    view: Study, run: Run, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray
 ) -> Combat:  # fmt: skip
     options = _options(**(view.data.harmonise.options if view.data.harmonise else {}))
     values, site, kept = _parts(data, run, options["keep"])
@@ -94,7 +94,7 @@ def _learned(
 
 
 def is_of_training(
-    view: Study, run: Run, data: CohortTensors | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
+    view: Study, run: Run, data: Samples | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
     folder: Path,
 ) -> bool | None:  # fmt: skip
     """Whether a fit's harmonisation is what its training rows give, learned anew; None where it has none.
@@ -110,16 +110,14 @@ def is_of_training(
     if not FitDirectory(folder).harmonise.exists():
         return None
     kept = Combat.of_json(FitDirectory(folder).harmonise.read())
-    exams = data if isinstance(data, pd.DataFrame) else data.exams
+    exams = data if isinstance(data, pd.DataFrame) else data.table
     inside = (exams["patient_id"].map(parts) == "train").to_numpy() & ~np.isnan(targets).all(axis=1)
     fresh = _learned(view, run, data, targets, np.flatnonzero(inside))
     pairs = [(getattr(kept, name), getattr(fresh, name)) for name in ("level", "spread", "shift", "scale", "slopes")]
     return kept.sites == fresh.sites and all(np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in pairs)
 
 
-def with_harmonised(
-    view: Study, run: Run, data: CohortTensors | pd.DataFrame, folder: Path
-) -> CohortTensors | pd.DataFrame:
+def with_harmonised(view: Study, run: Run, data: Samples | pd.DataFrame, folder: Path) -> Samples | pd.DataFrame:
     """The data with all rows harmonised as the fold's training rows say; as it is where the run asks for none.
 
     Args:
@@ -141,10 +139,10 @@ def with_harmonised(
 
 
 def _parts(
-    data: CohortTensors | pd.DataFrame, run: Run, keep: list[str]
+    data: Samples | pd.DataFrame, run: Run, keep: list[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Values (N, F), sites (N,) and covariates (N, C)."""
-    exams = data if isinstance(data, pd.DataFrame) else data.exams
+    exams = data if isinstance(data, pd.DataFrame) else data.table
     if isinstance(data, pd.DataFrame):
         values = clinical_columns(data, run.model.options["columns"])
     else:

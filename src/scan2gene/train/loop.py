@@ -26,8 +26,9 @@ from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.study_runs import Data, Train
 from scan2gene.core.text import duration, number_text
 from scan2gene.data.augment import Batch, augment
-from scan2gene.data.cohort import CohortTensors, taken, to_input
 from scan2gene.data.draws import Draws
+from scan2gene.data.images import taken, to_input
+from scan2gene.data.samples import Samples
 from scan2gene.models.memory_format import channels_last
 from scan2gene.predict.forward import forward
 from scan2gene.stats.metrics import auroc
@@ -87,7 +88,7 @@ class Fit:
     average: AveragedModel | None
     optimizer: Any
     schedule: Any
-    data: CohortTensors
+    data: Samples
     images: Any
     view: Data
     settings: Train
@@ -105,7 +106,7 @@ class Fit:
 
 def fit_network(
     build: Callable[[], nn.Module],
-    data: CohortTensors,
+    data: Samples,
     train_rows: np.ndarray,
     validation_rows: np.ndarray,
     view: Data,
@@ -152,7 +153,7 @@ def _launched(fabric: Any, work: tuple[Any, ...]) -> None:
 def _fit(
     fabric: Any,
     build: Callable[[], nn.Module],
-    data: CohortTensors,
+    data: Samples,
     train_rows: np.ndarray,
     validation_rows: np.ndarray,
     view: Data,
@@ -218,7 +219,7 @@ def _fit(
 def _prepared(
     fabric: Any,
     build: Callable[[], nn.Module],
-    data: CohortTensors,
+    data: Samples,
     train_rows: np.ndarray,
     view: Data,
     settings: Train,

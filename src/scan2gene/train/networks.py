@@ -17,7 +17,7 @@ from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import SIDES, Study, channels
 from scan2gene.core.study_runs import Head, Run
-from scan2gene.data.cohort import CohortTensors, stored_as_uint8
+from scan2gene.data.samples import Samples, stored_as_uint8
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.sides import TwoSides
@@ -67,9 +67,7 @@ def build_network(study: Study, run: Run) -> Any:
     return with_sides(study, network)
 
 
-def builder(
-    study: Study, run: Run, data: CohortTensors, train: np.ndarray, folder: Path
-) -> Callable[[], torch.nn.Module]:
+def builder(study: Study, run: Run, data: Samples, train: np.ndarray, folder: Path) -> Callable[[], torch.nn.Module]:
     """What gives the network that a fit trains: a whole one, or a head where `data` holds embeddings.
 
     Args:
@@ -123,7 +121,7 @@ def new_head(study: Study, run: Run, num_numbers: int) -> Any:
     return with_sides(study, _new_probe(study, run, num_numbers // (2 if has_sides(study) else 1)))
 
 
-def _head_on_embeddings(study: Study, run: Run, data: CohortTensors, train: np.ndarray) -> Any:
+def _head_on_embeddings(study: Study, run: Run, data: Samples, train: np.ndarray) -> Any:
     """A new head, scaled to the training part's embeddings."""
     head: Any = new_head(study, run, data.images.shape[1])
     given = data.images[torch.as_tensor(train)]

@@ -14,7 +14,7 @@ from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run, SiteAdversary
 from scan2gene.core.text import counted
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models.head import RoleAwareHead
 
 STEEPNESS = 10.0  # of the rise, Ganin's gamma
@@ -52,13 +52,13 @@ def needs_sites(view: Study) -> str:
     return next((name for name, given in asked.items() if given), "")
 
 
-def site_codes(data: CohortTensors, rows: np.ndarray) -> tuple[list[str], Tensor]:
+def site_codes(data: Samples, rows: np.ndarray) -> tuple[list[str], Tensor]:
     """The sites of training rows, and of all N exams the number of theirs; -1 where unknown.
 
     Raises:
         CohortError: Training has not two sites.
     """
-    exams = data.exams
+    exams = data.table
     site = exams["site"].fillna("").astype(str) if "site" in exams else pd.Series("", exams.index)
     names = sorted(set(site.to_numpy()[rows]) - {""})
     if len(names) < 2:
@@ -148,7 +148,7 @@ class Adversary(nn.Module):
     weights: Tensor
 
     def __init__(
-        self, network: nn.Module, data: CohortTensors, rows: np.ndarray, settings: SiteAdversary, even: bool = False
+        self, network: nn.Module, data: Samples, rows: np.ndarray, settings: SiteAdversary, even: bool = False
     ):
         super().__init__()
         heads = [m for m in network.modules() if isinstance(m, RoleAwareHead)]

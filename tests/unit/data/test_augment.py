@@ -10,8 +10,8 @@ import torch
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin
 from scan2gene.data.augment import AUGMENTATIONS, Batch, augment, check_augmentation
-from scan2gene.data.cohort import to_input
 from scan2gene.data.draws import Draws
+from scan2gene.data.images import to_input
 from scan2gene.data.warp import along_axes, warp
 
 SHAPE = (4, 2, 9, 12, 11)

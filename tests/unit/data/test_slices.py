@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -11,8 +13,11 @@ import torch
 from scan2gene.core.errors import CohortError, RunError
 from scan2gene.core.section import Plugin
 from scan2gene.data.augment import AUGMENTATIONS, Batch, augment
-from scan2gene.data.slices import evenly, load_slices
+from scan2gene.data.load import evenly, load_samples
+from scan2gene.data.samples import Sampling, SliceSampler
 from scan2gene.tasks.outputs import Output
+
+SLICES = Sampling(("t1", "t2"), (Output("gene"),), SliceSampler())
 
 
 @pytest.fixture(params=[np.uint8, np.float32])
@@ -30,16 +35,16 @@ def store(request, tmp_path):
         [("A", None, "gene", 1.0, ""), ("B", None, "gene", 0.0, "")],
         columns=["patient_id", "side", "target", "value", "source"],
     )
-    return tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], [Output("gene")]
+    return tmp_path, pd.DataFrame(rows), cohort, labels
 
 
 def test_each_row_is_its_slice_from_memory_and_from_disk(store):
-    held, kept = load_slices(*store), load_slices(*store, memory=0)
+    held, kept = load_samples(*store, SLICES), load_samples(*store, SLICES, memory=0)
     assert isinstance(held.images, torch.Tensor)
     assert not isinstance(kept.images, torch.Tensor)
     assert tuple(held.images.shape) == tuple(kept.images.shape) == (14, 1, 5, 6)  # H is j, W is i
     volumes = {row.exam_id + row.role: nib.load(store[0] / row.file) for row in store[1].head(3).itertuples()}
-    for n, exam in enumerate(held.exams.to_dict("records")):
+    for n, exam in enumerate(held.table.to_dict("records")):
         expected = np.asarray(volumes[exam["exam_id"] + exam["role"]].dataobj)[:, :, exam["slice"]].T
         np.testing.assert_array_equal(held.images[torch.tensor([n])][0, 0], expected)
     some = torch.tensor([13, 0, 7, 7])
@@ -47,11 +52,11 @@ def test_each_row_is_its_slice_from_memory_and_from_disk(store):
     assert kept.images.nbytes == held.images.nbytes
     assert held.targets.ravel().tolist() == [1.0] * 11 + [0.0] * 3
     assert held.failed == {"c": "two slices only"}
-    assert "14 slices" in held.told()
+    assert "14 slices" in held.description()
 
 
 def test_a_volume_that_was_cut_short_is_named(store):
-    kept = load_slices(*store, memory=0)
+    kept = load_samples(*store, SLICES, memory=0)
     path = store[0] / "1.nii"
     path.write_bytes(path.read_bytes()[:-1])
     kept.images[torch.tensor([0])]
@@ -60,8 +65,8 @@ def test_a_volume_that_was_cut_short_is_named(store):
 
 
 def test_a_patient_gives_at_most_so_many_evenly_over_roles_and_places(store):
-    data = load_slices(*store, per_patient=4)
-    assert data.exams[["exam_id", "role", "slice"]].to_numpy().tolist() == [
+    data = load_samples(*store, replace(SLICES, sampler=SliceSampler(4)))
+    assert data.table[["exam_id", "role", "slice"]].to_numpy().tolist() == [
         ["a", "t1", 1], ["a", "t2", 0], ["a", "t2", 2], ["a", "t2", 5], ["b", "t1", 0], ["b", "t1", 1], ["b", "t1", 2],
     ]  # fmt: skip
     table = pd.DataFrame({"patient_id": ["p"] * 10})
@@ -72,7 +77,7 @@ def test_a_patient_gives_at_most_so_many_evenly_over_roles_and_places(store):
 def test_slices_of_two_sizes_are_refused_with_the_step_that_helps(store):
     nib.save(nib.Nifti1Image(np.ones((6, 6, 3), np.uint8), np.eye(4)), store[0] / "2.nii")
     with pytest.raises(CohortError, match="224, 224, null"):
-        load_slices(*store)
+        load_samples(*store, SLICES)
 
 
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))

@@ -13,7 +13,7 @@ from torch import nn
 
 from scan2gene.core.section import Plugin
 from scan2gene.core.volume import Volume
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.evaluate.fusion import fuse, shares
 from scan2gene.explain import METHODS
 from scan2gene.explain.by_slice import Attended, Slices, maps_by_role, seen_slices
@@ -50,7 +50,7 @@ def _fit(folder, way: Plugin, part: str = "test", role_weights=None):
         {"patient_id": "P", "exam_id": "E", "role": [r for r, _ in rows], "slice": [k for _, k in rows]}
     )
     images = torch.stack([torch.from_numpy(volumes[r][:, :, k].T.copy())[None] for r, k in rows])
-    data = CohortTensors(exams, images, torch.ones(len(rows), 1), torch.zeros(len(rows), 1), {}, ("gene",))
+    data = Samples(exams, images, torch.ones(len(rows), 1), torch.zeros(len(rows), 1), {}, ("gene",))
     slices = Slices(way, np.array([part] * len(rows)), role_weights or {}, 3, {"E": {}}, {}, [])
     files = {("E", role): f"{role}.nii" for role in volumes}
     fit = SimpleNamespace(data=data, roles=list(SIZES), targets=["gene"], store=folder, files=files, slices=slices)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
 
@@ -23,13 +23,13 @@ class _Watched:
         return self.images[rows]
 
 
-def _cohort() -> CohortTensors:
+def _cohort() -> Samples:
     generator = torch.Generator().manual_seed(2)
     images = torch.randint(0, 255, (11, 2, 8, 12, 10), generator=generator, dtype=torch.uint8)
     exams = pd.DataFrame({"exam_id": [f"E{n}" for n in range(11)]})
     present = torch.ones(11, 2)
     present[3, 1] = 0
-    return CohortTensors(exams, images, present, torch.zeros(11, 1), {})
+    return Samples(exams, images, present, torch.zeros(11, 1), {})
 
 
 def test_embeddings_are_what_the_head_sees_whatever_the_batch():
@@ -49,10 +49,10 @@ def test_kept_embeddings_come_back_in_any_order_and_only_whole(tmp_path):
     data = _cohort()
     vectors = torch.randn(11, 7)
     path = tmp_path / "e.parquet"
-    write_embeddings(path, data.exams, vectors)
-    turned = data.exams.iloc[::-1]
+    write_embeddings(path, data.table, vectors)
+    turned = data.table.iloc[::-1]
     assert torch.equal(read_embeddings(path, turned), vectors.flip(0))
     assert read_embeddings(path, pd.DataFrame({"exam_id": ["E0", "E99"]})) is None
     path.write_bytes(path.read_bytes()[:200])
-    assert read_embeddings(path, data.exams) is None
-    assert read_embeddings(tmp_path / "none.parquet", data.exams) is None
+    assert read_embeddings(path, data.table) is None
+    assert read_embeddings(tmp_path / "none.parquet", data.table) is None

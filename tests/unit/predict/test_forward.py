@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scan2gene.core.study_runs import Predict
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.models.head import RoleAwareHead
 from scan2gene.models.sides import TwoSides
@@ -21,13 +21,13 @@ from scan2gene.tasks.outputs import Output
 NAMES = ("m.L", "brca", "m.R")
 
 
-def _cohort(n: int = 7) -> CohortTensors:
+def _cohort(n: int = 7) -> Samples:
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(n, 2, 8, 10, 12, generator=generator)
     present = torch.ones(n, 2)
     present[1, 1] = 0
     exams = pd.DataFrame({"patient_id": [f"P{i}" for i in range(n)], "exam_id": [f"E{i}" for i in range(n)]})
-    return CohortTensors(exams, images, present, torch.zeros(n, len(NAMES)), {}, NAMES)
+    return Samples(exams, images, present, torch.zeros(n, len(NAMES)), {}, NAMES)
 
 
 class _HalfMeans(nn.Module):
@@ -53,7 +53,7 @@ def test_a_network_that_mirrors_its_answers_is_not_changed_by_mirrored_copies(fl
 
 def test_without_swapping_back_it_would_be():
     plain = _cohort()
-    nameless = CohortTensors(plain.exams, plain.images, plain.present, plain.targets, {})
+    nameless = Samples(plain.table, plain.images, plain.present, plain.targets, {})
     passed = forward_variants(_HalfMeans(), nameless, range(7), 3, Predict(flips=["i"]))
     assert np.abs(passed.logits["tta"] - passed.logits["original"])[:, 0].max() > 1e-3
 

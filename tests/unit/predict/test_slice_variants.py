@@ -11,7 +11,7 @@ from torch import nn
 
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_runs import Predict
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.forward import Passed, forward_variants
@@ -67,22 +67,22 @@ def _cohort(lesion=lambda label: 4.0, stripe=lambda label: 0.0, exams: int = 16,
                 images.append(image)
     table = pd.DataFrame(rows)
     x = torch.from_numpy(np.stack(images)[:, None].astype(np.float32))
-    data = CohortTensors(table, x, torch.ones(len(x), 1), torch.zeros(len(x), 2), {}, ("gene", "other"))
+    data = Samples(table, x, torch.ones(len(x), 1), torch.zeros(len(x), 2), {}, ("gene", "other"))
     return data, masks
 
 
 def _altered(data, masks, way="max", batch=64, rows=None, model=None, settings=None, left_right=None):
     beside = Beside(
         masks,
-        dict.fromkeys(range(len(data.exams)), 3) if left_right is None else left_right,
+        dict.fromkeys(range(len(data.table)), 3) if left_right is None else left_right,
         fuser(Plugin(name=way), data.names, None),
     )
-    rows = list(range(len(data.exams))) if rows is None else rows
+    rows = list(range(len(data.table))) if rows is None else rows
     return forward_altered_slices(model or Reader(), data, rows, beside, settings or Predict(), batch, seed=3)
 
 
 def _auroc(data, values, output: int) -> float:
-    return roc_auc_score(data.exams.groupby("exam_id")["y"].first(), values[:, output])
+    return roc_auc_score(data.table.groupby("exam_id")["y"].first(), values[:, output])
 
 
 def test_a_sign_in_the_lesion_goes_with_it_and_comes_with_it():
@@ -105,7 +105,7 @@ def test_a_sign_beside_the_lesion_stays_without_it_and_not_with_it_alone():
     for name in ("erased", "background", "noise"):
         assert _auroc(data, found[name], 1) > 0.95, name
     alone = found["only_lesion"][:, 1]
-    both = data.exams.groupby("exam_id")["role"].nunique().to_numpy() == 2
+    both = data.table.groupby("exam_id")["role"].nunique().to_numpy() == 2
     assert np.ptp(alone[both]) < 1e-6  # all lie in the same series, whose stripe all share
     assert np.ptp(alone[~both]) < 1e-6
 
@@ -116,7 +116,7 @@ def test_how_many_slices_there_are_is_no_cue_to_the_lesion_alone(way):
     found = _altered(data, masks, way, model=Constant())
     whole = _altered(data, {}, way, model=Constant())
     assert _auroc(data, whole["shifted"], 0) > 0.7 if way == "noisy_or" else np.ptp(whole["shifted"]) < 1e-9
-    both = data.exams.groupby("exam_id")["role"].nunique().to_numpy() == 2
+    both = data.table.groupby("exam_id")["role"].nunique().to_numpy() == 2
     assert np.ptp(found["only_lesion"][both]) < 1e-9
     assert np.ptp(found["only_lesion"][~both]) < 1e-9
 
@@ -130,7 +130,7 @@ def test_every_lesion_goes_to_its_own_level_among_as_many_slices_as_the_longest_
         seen.setdefault(exams["exam_id"].iloc[0], []).append((len(exams), bright.tolist()))
         return np.zeros((1, 2))
 
-    forward_altered_slices(Reader(), data, range(len(data.exams)), Beside(masks, {}, spy), Predict(), 64, 0)
+    forward_altered_slices(Reader(), data, range(len(data.table)), Beside(masks, {}, spy), Predict(), 64, 0)
     alone = {exam: answers[-1] for exam, answers in seen.items()}
     assert alone["E02"] == (11, [9, 10])  # of 5 slices, axial only
     assert alone["E05"] == (11, [4])
@@ -140,15 +140,15 @@ def test_every_lesion_goes_to_its_own_level_among_as_many_slices_as_the_longest_
 
 def test_the_series_that_lends_its_surroundings_does_not_lend_its_lesion():
     data, masks = _cohort(exams=6)
-    sizes = data.exams.groupby(["role", "exam_id"]).size()
+    sizes = data.table.groupby(["role", "exam_id"]).size()
     lenders = [sizes[role].idxmax() for role in ("axial", "coronal")]
     bright = data.images.clone()
     for row, mask in masks.items():
-        if data.exams["exam_id"].iloc[row] in lenders:
+        if data.table["exam_id"].iloc[row] in lenders:
             bright[row, 0][mask] += 30
-    changed = CohortTensors(data.exams, bright, data.present, data.targets, {}, data.names)
+    changed = Samples(data.table, bright, data.present, data.targets, {}, data.names)
     before, after = (_altered(d, masks)["only_lesion"] for d in (data, changed))
-    others = ~np.isin(data.exams["exam_id"].unique(), lenders)
+    others = ~np.isin(data.table["exam_id"].unique(), lenders)
     np.testing.assert_allclose(after[others], before[others], atol=1e-5)
     assert (after[~others, 0] > before[~others, 0] + 20).all()
 
@@ -158,7 +158,7 @@ def test_in_background_no_slice_tells_whether_it_shows_the_lesion():
     many, masks_many = _cohort(show=(1, 5), exams=4)
     ours, theirs = (_altered(d, m, "noisy_or")["background"] for d, m in ((few, masks_few), (many, masks_many)))
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    unseen = {row: mask for row, mask in masks_few.items() if few.exams["role"].iloc[row] == "axial"}
+    unseen = {row: mask for row, mask in masks_few.items() if few.table["role"].iloc[row] == "axial"}
     assert np.isfinite(_altered(few, unseen)["background"]).all()  # the coronal series has its box all the same
 
 
@@ -167,7 +167,7 @@ def test_answers_do_not_depend_on_the_batch_nor_on_whose_turn_it_is():
     whole = _altered(data, masks, batch=100)
     for name, values in _altered(data, masks, batch=3).items():
         np.testing.assert_allclose(values, whole[name], atol=1e-6)
-    backwards = [row for n in reversed(range(4)) for row in np.flatnonzero(data.exams["exam_id"] == f"E0{n}")]
+    backwards = [row for n in reversed(range(4)) for row in np.flatnonzero(data.table["exam_id"] == f"E0{n}")]
     for name, values in _altered(data, masks, rows=backwards).items():
         if name != "only_lesion":  # of series of one length the first lends its surroundings
             np.testing.assert_allclose(values[::-1], whole[name], atol=1e-6)
@@ -175,10 +175,10 @@ def test_answers_do_not_depend_on_the_batch_nor_on_whose_turn_it_is():
 
 def test_every_second_slice_of_each_series_answers():
     data, _ = _cohort(exams=5)
-    rows = np.flatnonzero((data.exams["exam_id"] != "E02") | (data.exams["slice"] == 0)).tolist()  # of one slice
+    rows = np.flatnonzero((data.table["exam_id"] != "E02") | (data.table["slice"] == 0)).tolist()  # of one slice
     found = _altered(data, {}, "mean", rows=rows)["every_second"][:, 0]
     assert np.isnan(found).tolist() == [False, False, True, False, False]
-    own = data.exams[(data.exams["exam_id"] == "E00") & (data.exams["slice"] % 2 == 0)]
+    own = data.table[(data.table["exam_id"] == "E00") & (data.table["slice"] % 2 == 0)]
     with torch.no_grad():
         p = torch.sigmoid(Reader()(data.images[own.index.tolist()])[:, 0]).mean()
     assert found[0] == pytest.approx(float(torch.logit(p)), abs=1e-5)
@@ -186,14 +186,14 @@ def test_every_second_slice_of_each_series_answers():
 
 def test_only_slices_that_have_a_left_and_a_right_are_mirrored_and_targets_change_places():
     data, masks = _cohort(exams=6)
-    axes = {row: {"axial": 2, "coronal": 0}[role] for row, role in enumerate(data.exams["role"])}
-    axial = np.flatnonzero(data.exams["role"] == "axial").tolist()
-    coronal = np.flatnonzero(data.exams["role"] == "coronal").tolist()
+    axes = {row: {"axial": 2, "coronal": 0}[role] for row, role in enumerate(data.table["role"])}
+    axial = np.flatnonzero(data.table["role"] == "axial").tolist()
+    coronal = np.flatnonzero(data.table["role"] == "coronal").tolist()
     turned = _altered(data, masks, "mean", left_right=axes, rows=axial)["mirrored"]
-    upside = CohortTensors(data.exams, data.images.flip([2]), data.present, data.targets, {}, data.names)
+    upside = Samples(data.table, data.images.flip([2]), data.present, data.targets, {}, data.names)
     logits = forward_variants(Reader(), upside, axial, 64, Predict()).logits
     fuse = fuser(Plugin(name="mean"), data.names, None)
-    wanted = fuse(Passed(logits), data.exams.iloc[axial])
+    wanted = fuse(Passed(logits), data.table.iloc[axial])
     np.testing.assert_allclose(turned, wanted, atol=1e-6)
     swap = Predict(swap_targets=[("gene", "other")])
     swapped = _altered(data, masks, "mean", left_right=axes, rows=axial, settings=swap)["mirrored"]
@@ -203,7 +203,7 @@ def test_only_slices_that_have_a_left_and_a_right_are_mirrored_and_targets_chang
 
 def test_an_exam_that_shows_no_lesion_has_no_copy_without_it():
     data, masks = _cohort(exams=6)
-    masks = {row: mask for row, mask in masks.items() if data.exams["exam_id"].iloc[row] != "E03"}
+    masks = {row: mask for row, mask in masks.items() if data.table["exam_id"].iloc[row] != "E03"}
     found = _altered(data, masks)
     for name in WITH_MASK:
         assert np.isnan(found[name]).any(axis=1).tolist() == [n == 3 for n in range(6)]
@@ -217,7 +217,7 @@ def test_what_a_way_learned_is_used_on_altered_slices(tmp_path, way):
     torch.manual_seed(0)
     data, _ = _cohort(exams=3)
     network = MODELS["light_cnn2d"](1, 2).eval()
-    passed = forward_variants(network, data, range(len(data.exams)), 64, Predict())
+    passed = forward_variants(network, data, range(len(data.table)), 64, Predict())
     rows = ["split,repeat,fold,target,side,member,weight,n,reason,run_id"]
     rows += [f"s,0,0,{t},,{r},{w},3,,net" for t in data.names for r, w in (("axial", 0.9), ("coronal", 0.1))]
     (tmp_path / "fusion_weights.csv").write_text("\n".join(rows))
@@ -226,11 +226,11 @@ def test_what_a_way_learned_is_used_on_altered_slices(tmp_path, way):
     nn.init.normal_(attention.head.weight)
     torch.save(attention.state_dict(), tmp_path / "gated_attention.pt")
     fuse = fuser(Plugin(name=way), data.names, tmp_path)
-    flat = CohortTensors(data.exams, data.images.mean(dim=(2, 3), keepdim=True).expand_as(data.images).contiguous(),
+    flat = Samples(data.table, data.images.mean(dim=(2, 3), keepdim=True).expand_as(data.images).contiguous(),
                          data.present, data.targets, {}, data.names)  # fmt: skip
-    rows = range(len(data.exams))
+    rows = range(len(data.table))
     found = forward_altered_slices(network, flat, rows, Beside({}, {}, fuse), Predict(), 7, 0)["shifted"]
-    wanted = fuse(forward_variants(network, flat, rows, 64, Predict()), flat.exams)
+    wanted = fuse(forward_variants(network, flat, rows, 64, Predict()), flat.table)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert np.ptp(wanted[:, 0]) > 1e-4
 

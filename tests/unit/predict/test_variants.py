@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from scan2gene.core.study_runs import Predict
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.predict.variants import filled, forward_altered, resliced, shifted
 
 
@@ -25,7 +25,7 @@ class Mean(nn.Module):
         return self.scale * torch.stack([left.mean(dim=(1, 2, 3, 4)), right.mean(dim=(1, 2, 3, 4))], dim=1)
 
 
-def _data(n: int = 6, lesion: float = 5.0) -> tuple[CohortTensors, dict[int, torch.Tensor]]:
+def _data(n: int = 6, lesion: float = 5.0) -> tuple[Samples, dict[int, torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn((n, 1, 8, 12, 12), generator=generator)
     masks = {}
@@ -35,12 +35,12 @@ def _data(n: int = 6, lesion: float = 5.0) -> tuple[CohortTensors, dict[int, tor
         images[row, 0][mask] += lesion
         masks[row] = mask
     exams = pd.DataFrame({"exam_id": [f"E{i}" for i in range(n)], "patient_id": [f"P{i}" for i in range(n)]})
-    data = CohortTensors(exams, images, torch.ones((n, 1)), torch.zeros((n, 2)), {}, ("gene.L", "gene.R"))
+    data = Samples(exams, images, torch.ones((n, 1)), torch.zeros((n, 2)), {}, ("gene.L", "gene.R"))
     return data, masks
 
 
 def _altered(data, masks, batch: int = 4, rows=None):
-    rows = range(len(data.exams)) if rows is None else rows
+    rows = range(len(data.table)) if rows is None else rows
     return forward_altered(Mean(), data, rows, masks, Predict(), batch, seed=3)
 
 
@@ -75,7 +75,7 @@ def test_with_the_lesion_alone_the_rest_of_the_scan_is_no_cue():
     other = data.images.clone()
     for row in range(1, len(other)):  # the first lends its surroundings to all
         other[row, 0][~masks[row]] += 3
-    moved = CohortTensors(data.exams, other, data.present, data.targets, {}, data.names)
+    moved = Samples(data.table, other, data.present, data.targets, {}, data.names)
     assert _altered(moved, masks)["only_lesion"] == pytest.approx(_altered(data, masks)["only_lesion"], abs=1e-6)
 
 

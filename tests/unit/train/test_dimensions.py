@@ -12,7 +12,7 @@ from tests.stand_in import accept, write_stand_in
 from scan2gene.core.errors import StudyError
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Weights
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.weights import WEIGHTS
@@ -78,7 +78,7 @@ def test_a_head_on_stored_2_5d_embeddings_answers_as_the_whole_network(pooling):
     encoder = MODELS["resnet25d"](1, 1, pooling=pooling)
     whole = Probed(encoder, Probe(512, 1, 1)).eval()
     x, present = torch.randn(3, 1, 4, 32, 32), torch.ones(3, 1)
-    data = CohortTensors(pd.DataFrame({"exam_id": [*"abc"]}), x, present, torch.zeros(3, 1), {}, ("gene",))
+    data = Samples(pd.DataFrame({"exam_id": [*"abc"]}), x, present, torch.zeros(3, 1), {}, ("gene",))
     stored = embed(encoder, data, batch_size=2)
     assert stored.shape == (3, 512) and stored.std(dim=0).max() > 0
     torch.testing.assert_close(whole.probe(stored, present), whole(x, present), rtol=1e-4, atol=1e-5)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from scan2gene.core.section import Plugin
 from scan2gene.data.augment import Batch, augment
-from scan2gene.data.cohort import CohortTensors, to_input
+from scan2gene.data.images import to_input
+from scan2gene.data.samples import Samples
 from scan2gene.train.examples import DRAWS, WIDTH, draw_examples, seen_in_epochs
 
 STEPS = [
@@ -21,14 +22,14 @@ STEPS = [
 
 
 @pytest.fixture
-def data() -> CohortTensors:
+def data() -> Samples:
     """Four exams with two roles, the second absent in the first; the patient's front left corner is bright."""
     images = torch.randint(0, 60, (4, 2, 6, 12, 16), dtype=torch.uint8)  # (N, R, k, j, i)
     images[:, :, :, 8:, 11:] = 255  # LAS: i to the left, j to the front
     present = torch.ones(4, 2)
     present[0, 1] = 0
     exams = pd.DataFrame({"patient_id": list("ABCD"), "exam_id": list("abcd")})
-    return CohortTensors(exams, images, present, torch.zeros(4, 1), {}, ("gene",))
+    return Samples(exams, images, present, torch.zeros(4, 1), {}, ("gene",))
 
 
 def test_an_exam_is_shown_as_a_batch_of_training_has_it(data):

@@ -17,7 +17,7 @@ from torch import nn
 from scan2gene.core.errors import RunError
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_runs import Data, Train
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.predict.forward import forward
 from scan2gene.tasks.outputs import Output
@@ -28,7 +28,7 @@ from scan2gene.train.schedules import SCHEDULES
 NAMES = {"split": "cv", "repeat": 0, "fold": 0}
 
 
-def _cohort(n: int = 20) -> CohortTensors:
+def _cohort(n: int = 20) -> Samples:
     generator = torch.Generator().manual_seed(3)
     y = (torch.arange(n) % 2).float()
     images = torch.randint(0, 200, (n, 1, 8, 8, 8), generator=generator).float()
@@ -36,7 +36,7 @@ def _cohort(n: int = 20) -> CohortTensors:
     targets = torch.stack([y, 1 - y], dim=1)
     targets[::5, 1] = torch.nan
     exams = pd.DataFrame({"patient_id": [f"P{i}" for i in range(n)], "exam_id": [f"E{i}" for i in range(n)]})
-    return CohortTensors(exams, images.clamp(0, 255).byte(), torch.ones(n, 1), targets, {})
+    return Samples(exams, images.clamp(0, 255).byte(), torch.ones(n, 1), targets, {})
 
 
 def _fit(folder: Path, build=None, **settings) -> pd.DataFrame:
@@ -262,7 +262,9 @@ def test_label_smoothing_bounds_confidence(tmp_path):
 
 
 def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
-    from scan2gene.data.cohort import StoredImages, load_cohort
+    from scan2gene.data.images import StoredImages
+    from scan2gene.data.load import load_samples
+    from scan2gene.data.samples import Sampling
 
     rng = np.random.default_rng(0)
     rows = []
@@ -274,12 +276,11 @@ def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
     cohort = pd.DataFrame({"patient_id": [f"P{n}" for n in range(20)], "exam_id": [f"E{n}" for n in range(20)]})
     values = {"side": "", "target": "gene", "value": [n % 2 for n in range(20)]}
     labels = pd.DataFrame({"patient_id": cohort["patient_id"], **values})
-    both = [
-        load_cohort(tmp_path, pd.DataFrame(rows), cohort, labels, ["t1", "t2"], [Output("gene")], m) for m in (0, 10**9)
-    ]
+    sampling = Sampling(("t1", "t2"), (Output("gene"),))
+    both = [load_samples(tmp_path, pd.DataFrame(rows), cohort, labels, sampling, m) for m in (0, 10**9)]
     assert isinstance(both[0].images, StoredImages)
-    assert "memory-mapped" in both[0].told()
-    assert "in memory" in both[1].told()
+    assert "memory-mapped" in both[0].description()
+    assert "in memory" in both[1].description()
     index = torch.tensor([3, 0, 19])
     assert torch.equal(both[0].images[index], both[1].images[index])
     for n, data in enumerate(both):

@@ -22,14 +22,14 @@ import numpy as np, pandas as pd, torch
 from torch import nn
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_runs import Data, Train
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.train.loop import fit_network
 
 n, sizes = 14, []
 exams = pd.DataFrame({"patient_id": range(n), "exam_id": range(n)})
 images = torch.randint(0, 255, (n, 2, 16, 16, 16), dtype=torch.uint8)
-data = CohortTensors(exams, images, torch.ones(n, 2), (torch.arange(n) % 2).float()[:, None], {}, ("gene",))
+data = Samples(exams, images, torch.ones(n, 2), (torch.arange(n) % 2).float()[:, None], {}, ("gene",))
 
 class Watched(nn.Module):
     def __init__(self):

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Data, Predict, SiteAdversary, Train
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe
 from scan2gene.models.sides import TwoSides
@@ -28,7 +28,7 @@ NAMES = {"split": "cv", "repeat": 0, "fold": 0}
 PROBE = partial(Probe, 6, 1, 1, hidden=16)
 
 
-def _planted(n: int = 320) -> CohortTensors:
+def _planted(n: int = 320) -> Samples:
     """Six numbers: two tell the label, two the site, which has nothing to do with the label beyond training's luck."""
     rng = np.random.default_rng(0)
     y, site = np.arange(n) % 2, (np.arange(n) // 2) % 2
@@ -38,7 +38,7 @@ def _planted(n: int = 320) -> CohortTensors:
     values[:, 4] += 0.8 * y + 0.8 * site
     exams = pd.DataFrame({"patient_id": [f"P{i}" for i in range(n)], "exam_id": [f"E{i}" for i in range(n)],
                           "site": np.where(site, "A", "B")})  # fmt: skip
-    return CohortTensors(exams, torch.tensor(values, dtype=torch.float32), torch.ones(n, 1),
+    return Samples(exams, torch.tensor(values, dtype=torch.float32), torch.ones(n, 1),
                          torch.tensor(y[:, None], dtype=torch.float32), {}, ("gene",))  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _fitted(folder: Path, build=PROBE, **settings) -> tuple[float, float]:
     model = build()
     model.load_state_dict(torch.load(folder / "last.pt", weights_only=True)["model"])
     passed = forward_variants(model, data, range(160, 320), 64, Predict())
-    y, site = data.targets[160:, 0].numpy(), (data.exams["site"] == "A").to_numpy()[160:]
+    y, site = data.targets[160:, 0].numpy(), (data.table["site"] == "A").to_numpy()[160:]
     half = np.arange(160) // 4 % 2 == 0
     read = LogisticRegression(max_iter=1000).fit(passed.embeddings[half], site[half])
     told = read.decision_function(passed.embeddings[~half])
@@ -99,7 +99,7 @@ def test_a_fit_with_an_adversary_goes_on_as_if_it_had_never_stopped(tmp_path):
 
 def test_images_and_sides_reach_the_adversary_too():
     data = _planted(8)
-    images = CohortTensors(data.exams, torch.rand(8, 1, 8, 8, 8), torch.ones(8, 1), data.targets, {})
+    images = Samples(data.table, torch.rand(8, 1, 8, 8, 8), torch.ones(8, 1), data.targets, {})
     for sided in (False, True):
         network = MODELS["light_cnn"](1, 1)
         whole = TwoSides(network, [("gene", "L"), ("gene", "R")], "i", "L") if sided else network
@@ -112,7 +112,7 @@ def test_images_and_sides_reach_the_adversary_too():
 def test_few_exams_of_a_site_are_made_up_for_once():
     """By weights of the adversary's loss, or by balanced draws; by both it would weigh nine times as much."""
     data = _planted(40)
-    data = CohortTensors(data.exams.assign(site=["A"] * 36 + ["B"] * 4), data.images, data.present, data.targets, {})
+    data = Samples(data.table.assign(site=["A"] * 36 + ["B"] * 4), data.images, data.present, data.targets, {})
     plain, drawn = (Adversary(PROBE(), data, np.arange(40), SiteAdversary(), even).weights for even in (False, True))
     assert float(plain[1] / plain[0]) == pytest.approx(9)
     assert drawn.tolist() == [1, 1]
@@ -134,13 +134,13 @@ def test_sites_are_drawn_alike_and_so_are_the_classes_in_them():
 
 def test_what_needs_two_sites_says_so(tmp_path):
     data = _planted(40)
-    one = CohortTensors(data.exams.assign(site="A"), data.images, data.present, data.targets, {}, ("gene",))
+    one = Samples(data.table.assign(site="A"), data.images, data.present, data.targets, {}, ("gene",))
     for settings in ({"site_sampling": True}, {"site_adversary": {}}):
         train = Train(epochs=1, device="cpu", **settings)
         with pytest.raises(CohortError, match="training has 1 site, and"):
             fit_network(PROBE, one, np.arange(30), np.arange(30, 40), Data(), train, 1, tmp_path / "f", NAMES)
-    other = data.exams["site"].mask(np.arange(40) >= 30, "C")  # a site that training lacks has no number
-    names, codes = site_codes(CohortTensors(data.exams.assign(site=other), *[data.images] * 3, {}), np.arange(30))
+    other = data.table["site"].mask(np.arange(40) >= 30, "C")  # a site that training lacks has no number
+    names, codes = site_codes(Samples(data.table.assign(site=other), *[data.images] * 3, {}), np.arange(30))
     assert names == ["A", "B"]
     assert set(codes[30:].tolist()) == {-1}
 

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from scan2gene.core.errors import ScanError
-from scan2gene.data.cohort import CohortTensors
+from scan2gene.data.samples import Samples
 from scan2gene.train.audited import left_right_axes, slice_masks
 
 AXIAL = np.diag([-1.0, -1, 2, 1])  # LPS
@@ -31,19 +31,19 @@ def _store(folder):
     exams = pd.DataFrame([{"patient_id": "P", "exam_id": "E", "role": r, "slice": k}
                           for r in saved for k in range(SHAPES[r][2])])  # fmt: skip
     zeros = torch.zeros(len(exams), 1)
-    data = CohortTensors(exams, torch.zeros(len(exams), 1, 12, 12), zeros + 1, zeros, {}, ("gene",))
+    data = Samples(exams, torch.zeros(len(exams), 1, 12, 12), zeros + 1, zeros, {}, ("gene",))
     return pd.DataFrame(rows), data, (mask, saved)
 
 
 def _found(folder, kept=lambda exam, role: None, role="mask"):
     manifest, data, given = _store(folder)
-    return slice_masks(folder, manifest, data, range(len(data.exams)), role, kept), data, given
+    return slice_masks(folder, manifest, data, range(len(data.table)), role, kept), data, given
 
 
 def test_every_marked_pixel_lies_where_the_lesion_is_in_the_patient(tmp_path):
     found, data, (mask, saved) = _found(tmp_path)
     for role, affine in saved.items():
-        own = {data.exams["slice"].iloc[n]: m for n, m in found.items() if data.exams["role"].iloc[n] == role}
+        own = {data.table["slice"].iloc[n]: m for n, m in found.items() if data.table["role"].iloc[n] == role}
         places = {(i, j, k) for k, m in own.items() for j, i in torch.nonzero(m).tolist()}
         to_mask = np.linalg.inv(AXIAL) @ affine
         wanted = set()
@@ -53,12 +53,12 @@ def test_every_marked_pixel_lies_where_the_lesion_is_in_the_patient(tmp_path):
                 wanted.add(place)
         assert places == wanted, role
         assert wanted
-    assert {data.exams["slice"].iloc[n] for n in found if data.exams["role"].iloc[n] == "axial"} == {1, 2}
+    assert {data.table["slice"].iloc[n] for n in found if data.table["role"].iloc[n] == "axial"} == {1, 2}
 
 
 def test_slices_that_do_not_adjoin_have_the_mask_of_their_own_place(tmp_path):
     found, data, _ = _found(tmp_path, lambda exam, role: np.array([1, 3, 4, 5]) if role == "axial" else None)
-    assert {data.exams["slice"].iloc[n] for n in found if data.exams["role"].iloc[n] == "axial"} == {1}
+    assert {data.table["slice"].iloc[n] for n in found if data.table["role"].iloc[n] == "axial"} == {1}
 
 
 def test_what_cannot_be_placed_has_no_mask(tmp_path):
@@ -74,6 +74,6 @@ def test_left_and_right_lie_in_the_plane_of_axial_and_coronal_slices_only(tmp_pa
     manifest, data, _ = _store(tmp_path)
     turned = AXIAL[:, [1, 0, 2, 3]]  # i runs from front to back
     nib.save(nib.Nifti1Image(np.zeros(SHAPES["axial"], np.float32), turned), tmp_path / "axial.nii")
-    axes = left_right_axes(tmp_path, manifest, data, range(len(data.exams)))
-    by_role = data.exams["role"].groupby(pd.Series(axes).reindex(range(len(data.exams))).to_numpy()).unique()
+    axes = left_right_axes(tmp_path, manifest, data, range(len(data.table)))
+    by_role = data.table["role"].groupby(pd.Series(axes).reindex(range(len(data.table))).to_numpy()).unique()
     assert {axis: list(roles) for axis, roles in by_role.items()} == {0: ["sagittal"], 2: ["axial"], 3: ["coronal"]}
