@@ -20,6 +20,7 @@ from scan2gene.core.run_files import Csv, File, Json, Parquet
 from scan2gene.core.study import Study
 from scan2gene.core.tables import (
     COMPARISON_COLUMNS,
+    CONFUSION_COLUMNS,
     EMBEDDING_COLUMNS,
     EXCLUSION_COLUMNS,
     LABEL_COLUMNS,
@@ -134,6 +135,7 @@ class RunDirectory:
     thresholds = Json("thresholds.json")
     results = Json("results.json")
     comparisons = Csv("comparisons.csv", COMPARISON_COLUMNS)
+    confusion = Csv("confusion.csv", CONFUSION_COLUMNS)
     calibration = Csv("calibration.csv")
     decision = Csv("decision.csv")
     predictive_values = Csv("predictive_values.csv")

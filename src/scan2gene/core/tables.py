@@ -35,6 +35,7 @@ METRIC_COLUMNS = (
 COMPARISON_COLUMNS = (
     "split", "target", "metric", "best", "run_id", "n", "difference", "low", "high", "p", "p_holm", "reason",
 )  # fmt: skip
+CONFUSION_COLUMNS = ("run_id", "split", "target", "true", "predicted", "n")
 PARTS = ("train", "validation", "test")
 EXTERNAL = "external"  # part of patients at sites that a split keeps out of development
 _NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high", "n", "n_units", "n_positive",

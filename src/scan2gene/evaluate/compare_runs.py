@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.evaluate.multiclass import ClassSample
 from scan2gene.stats.auroc_difference import tested_difference
 from scan2gene.stats.intervals import Estimate, bca_interval, p_value
 from scan2gene.stats.metrics import METRICS
@@ -14,10 +15,11 @@ from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.resampling import Sample
 
 COMPARED = ("precision", "recall", "f1", "accuracy", "auroc")  # the columns of a table of models
+COMPARED_WHOLE = ("auroc_macro",)  # of a target of several classes
 
 
 def compare_with_best(
-    samples: Mapping[str, Sample], found: Mapping[str, Mapping[str, Estimate]], draws: int, seed: int
+    samples: Mapping[str, Sample | ClassSample], found: Mapping[str, Mapping[str, Estimate]], draws: int, seed: int
 ) -> list[dict[str, Any]]:
     """The best run of each metric against every other, on the patients that both have.
 
@@ -44,8 +46,8 @@ def compare_with_best(
     Source: Holm 1979; interval and P value from Efron 1987 (BCa) on the paired difference.
     """
     rows: list[dict[str, Any]] = []
-    shared: dict[tuple[str, str], tuple[Sample, Sample]] = {}  # so that the draws of a pair are made once
-    for metric in COMPARED:
+    shared: dict[tuple[str, str], tuple[Any, Any]] = {}  # so that the draws of a pair are made once
+    for metric in (*COMPARED, *COMPARED_WHOLE):
         known = {run: e[metric].value for run, e in found.items() if metric in e and e[metric].value is not None}
         if len(known) < 2:
             continue
@@ -64,7 +66,7 @@ def compare_with_best(
     return rows
 
 
-def _difference(metric: str, first: Sample, second: Sample, draws: int, seed: int) -> dict[str, Any]:
+def _difference(metric: str, first: Any, second: Any, draws: int, seed: int) -> dict[str, Any]:
     if first.lacking:
         return {"difference": None, "low": None, "high": None, "p": None, "reason": first.lacking}
     paired = first.difference(second, metric, draws, seed)
@@ -76,13 +78,16 @@ def _difference(metric: str, first: Sample, second: Sample, draws: int, seed: in
         "difference": estimate.value,
         "low": estimate.low,
         "high": estimate.high,
-        "p": None if p is None else max(p, min(1.0, 2.0 ** (1 - _differing(metric, first, second)))),
+        "p": None if p is None else max(p, min(1.0, 2.0 ** (1 - len(_differing(metric, first, second))))),
         "reason": estimate.reason,
     }
 
 
-def _differing(metric: str, first: Sample, second: Sample) -> int:
+def _differing(metric: str, first: Sample | ClassSample, second: Sample | ClassSample) -> set[str]:
     """Patients on whom two runs differ in what a metric sees of them."""
+    if isinstance(first, ClassSample) and isinstance(second, ClassSample):
+        pairs = zip(first.by_class.values(), second.by_class.values(), strict=True)
+        return set().union(*(_differing("auroc", *pair) for pair in pairs))
     table, column = first.table, METRICS[metric]
     ours, theirs = (s.table[column].to_numpy(float) for s in (first, second))
     if column != "decision":  # scores of two networks share no scale; who comes before whom is what counts
@@ -91,4 +96,4 @@ def _differing(metric: str, first: Sample, second: Sample) -> int:
     apart = ours != theirs
     if metric == "recall":
         apart &= table["y_true"].to_numpy(float) == 1
-    return int(table.loc[apart, "patient_id"].nunique())
+    return set(table.loc[apart, "patient_id"])

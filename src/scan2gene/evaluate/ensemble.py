@@ -3,6 +3,9 @@
 Within one k-fold split a patient is tested by one network only, so the networks of its folds
 are no ensemble for the patients of the study. They are one for exams that none of them has
 seen, and the networks that tested a patient in each repeat of a split are one for that patient.
+
+Of several classes the logarithms of probabilities are averaged, and a softmax makes them add up to 1 again. Averaged
+probabilities do so by themselves.
 """
 
 from __future__ import annotations
@@ -11,13 +14,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_expit
 
 from scan2gene.core.tables import EXTERNAL, PREDICTION_COLUMNS, without_slices
 from scan2gene.stats.linear import logit, sigmoid
+from scan2gene.tasks.multiclass import softmax_log_odds
 
 ALL = -1  # repeat and fold of a row that stands for several
 ENSEMBLE = "ensemble"
-_UNIT = ["patient_id", "exam_id", "unit_id", "side", "target"]
+_UNIT = ["patient_id", "exam_id", "unit_id", "side", "target", "label"]
 
 
 def ensemble(rows: pd.DataFrame) -> pd.DataFrame:
@@ -92,6 +97,8 @@ def run_ensembles(
 
 def _mean(rows: pd.DataFrame, by: list[str], of_probabilities: bool = False) -> pd.DataFrame:
     """One row for all members that agree in `by` and the unit; what differs between members is -1 or empty."""
+    several = rows.groupby("target")["label"].transform("nunique") > 1
+    rows = rows.assign(score=rows["logit"].where(~several, log_expit(rows["logit"].to_numpy(float))))
     grouped = rows.sort_values(["run_id", "split", "repeat", "fold"], kind="stable").groupby([*by, *_UNIT], sort=True)
     table = grouped.first().drop(columns=["reason"])
     whole = grouped["logit"].count() == grouped.size()
@@ -99,7 +106,7 @@ def _mean(rows: pd.DataFrame, by: list[str], of_probabilities: bool = False) -> 
         table["prob"] = grouped["prob"].mean().where(whole)
         table["logit"] = logit(table["prob"])
     else:
-        table["logit"] = grouped["logit"].mean().where(whole)
+        table["logit"] = _softmax(grouped["score"].mean().where(whole))
         table["prob"] = sigmoid(table["logit"])
     table["status"] = np.where(table["logit"].notna(), "ok", "failed")
     failed = rows[rows["logit"].isna()].groupby([*by, *_UNIT])["reason"].first()
@@ -109,6 +116,17 @@ def _mean(rows: pd.DataFrame, by: list[str], of_probabilities: bool = False) -> 
         if column not in by:
             table[column] = table[column].where(grouped[column].nunique() == 1, several) if column == "split" else ALL
     return table.reset_index()[list(PREDICTION_COLUMNS)]
+
+
+def _softmax(scores: pd.Series) -> pd.Series:
+    """Log odds of classes from their mean log probabilities; the index ends with target and label."""
+    made, target = scores.copy(), scores.index.get_level_values("target")
+    for name in target.unique():
+        own = target == name
+        labels = scores.index.get_level_values("label")[own].nunique()
+        if labels > 1:
+            made[own] = softmax_log_odds(scores[own].to_numpy(float).reshape(-1, labels)).ravel()
+    return made
 
 
 def _joined(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -1,19 +1,25 @@
-"""The prediction table to figures: per patient or side, with thresholds from validation and intervals."""
+"""The prediction table to figures: per patient or side, with thresholds from validation and intervals.
+
+A target of several classes is scored class by class, each against the rest as a target with two classes, and then as a
+whole (`multiclass`). The class that is predicted is the one of the largest probability.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.tables import COMPARISON_COLUMNS, EXTERNAL, MEAN, METRIC_COLUMNS, SLICE_LEVEL
+from scan2gene.core.tables import COMPARISON_COLUMNS, CONFUSION_COLUMNS, EXTERNAL, MEAN, METRIC_COLUMNS, SLICE_LEVEL
 from scan2gene.evaluate.compare_runs import compare_with_best
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.means import counted, mean_over_targets
+from scan2gene.evaluate.multiclass import WHOLE_METRICS, ClassSample, classes_of
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.linear import logit, sigmoid
 from scan2gene.stats.metrics import METRICS, auroc
@@ -28,7 +34,8 @@ DEFAULT_THRESHOLD = 0.5
 class Evaluation:
     """What `evaluate` gives: metrics, a threshold per fold and target, results by run, the best against others.
 
-    `means` has rows as `metrics`, over all targets of a run that has several.
+    `means` has rows as `metrics`, over all targets of a run that has several; `confusion` has rows with
+    `CONFUSION_COLUMNS`, of targets of several classes.
     """
 
     metrics: pd.DataFrame
@@ -36,13 +43,14 @@ class Evaluation:
     results: dict[str, Any]
     comparisons: pd.DataFrame
     means: pd.DataFrame
+    confusion: pd.DataFrame
 
 
 def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: int) -> Evaluation:
     """Score every run, split, variant and target on its test patients, or on their sides.
 
     Args:
-        predictions: The prediction table; exams are averaged to patients first.
+        predictions: The prediction table from `by_question`; exams are averaged to patients first.
         split: split.csv, to see that nobody is missing.
         draws: Bootstrap draws.
         seed: Of the draws; one set of draws per target, so runs are compared on the same.
@@ -55,16 +63,43 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
     check_scores(predictions[~slices])
     patients = pd.concat([to_patients(predictions[~slices]), _as_units(predictions[slices])], ignore_index=True)
     thresholds = _thresholds(patients[patients["fold"] != ALL])
-    rows: list[dict[str, Any]] = []
-    results: dict[str, Any] = {}
     tested = patients[patients["part"] == "test"]
-    decided = with_decisions(tested, thresholds)
-    of_run: dict[tuple[str, str, str], dict[str, tuple[Sample, dict[str, int]]]] = {}
-    plain: dict[tuple[str, str], dict[str, tuple[Sample, dict[str, Estimate]]]] = {}
+    scored = list(_by_question(tested, with_decisions(tested, thresholds), draws, seed))
+    wholes = list(_wholes(scored, classes_of(predictions), draws, seed))
+    rows = [row for one in (*scored, *wholes) for row in one.rows()]
+    metrics = pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
+    if wholes:  # a target of several classes has no number of positives
+        metrics = metrics.astype({"n_positive": "Int64"})
+    means = pd.DataFrame(_means([*scored, *wholes], draws, seed), columns=list(METRIC_COLUMNS))
+    compared = pd.DataFrame(_compared([*scored, *wholes], draws, seed), columns=list(COMPARISON_COLUMNS))
+    confusion = pd.DataFrame(_confusion(wholes), columns=list(CONFUSION_COLUMNS))
+    return Evaluation(metrics, thresholds, _results([*scored, *wholes]), compared, means, confusion)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Figures of one run, split, variant and target, and what else results.json says of it."""
+
+    run: str
+    split: str
+    variant: str
+    target: str
+    sample: Sample | ClassSample
+    numbers: dict[str, Any]
+    figures: dict[str, Estimate]
+    more: dict[str, Any]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Of metrics.csv."""
+        base = {"run_id": self.run, "split": self.split, "variant": self.variant, "target": self.target, **self.numbers}
+        yield from ({**base, "metric": metric, **vars(figure)} for metric, figure in self.figures.items())
+
+
+def _by_question(tested: pd.DataFrame, decided: pd.DataFrame, draws: int, seed: int) -> Iterator[_Scored]:
+    """Every run, split, variant and target with two classes."""
     for (run, name, variant, target), table in tested.groupby(["run_id", "split", "variant", "target"]):
         scored = decided.loc[table.index].dropna(subset=["y_true", "prob"])
         sample = Sample(scored)
-        found = _score(sample, draws, seed)
         units = scored.drop_duplicates([*PERSON, "unit_id"])
         numbers = {
             "n": units["patient_id"].nunique(),
@@ -73,39 +108,80 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
             "n_failed": int((table["status"] != "ok").sum()),
             "n_rarer_patients": sample.fewest,
         }
-        of_run.setdefault((str(run), str(name), str(variant)), {})[str(target)] = sample, numbers
-        base = {"run_id": run, "split": name, "variant": variant, "target": target, **numbers}
-        for metric, figure in found.items():
-            rows.append({**base, "metric": metric, **vars(figure)})
-        result = {**numbers, "metrics": {m: vars(f) for m, f in found.items()}, "auroc_by_fold": _by_fold(scored)}
-        place = results.setdefault(str(run), {}).setdefault(str(name), {}).setdefault(str(target), {})
-        if variant == "original":
+        yield _Scored(str(run), str(name), str(variant), str(target), sample, numbers, _score(sample, draws, seed),
+                      {"auroc_by_fold": _by_fold(scored)})  # fmt: skip
+
+
+def _wholes(
+    scored: Sequence[_Scored], classes: Mapping[str, Mapping[str, str]], draws: int, seed: int
+) -> Iterator[_Scored]:
+    """Every run, split, variant and target of several classes, from its classes; single slices have no such figures."""
+    for (run, name, variant), found in _by_run(scored).items():
+        for target, questions in classes.items():
+            if variant == SLICE_LEVEL or not set(questions.values()) <= set(found):
+                continue
+            sample = ClassSample({label: found[q].sample for label, q in questions.items()})  # type: ignore[misc]
+            numbers = {"n": sample.n_patients, "n_units": sample.n_units, "n_positive": None,
+                       "n_failed": found[next(iter(questions.values()))].numbers["n_failed"],
+                       "n_rarer_patients": sample.fewest}  # fmt: skip
+            figures = {m: sample.interval(m, draws, seed) for m in WHOLE_METRICS}
+            yield _Scored(run, name, variant, target, sample, numbers, figures, {"classes": sample.numbers})
+
+
+def _by_run(scored: Sequence[_Scored]) -> dict[tuple[str, str, str], dict[str, _Scored]]:
+    """(run, split, variant) -> target -> figures."""
+    found: dict[tuple[str, str, str], dict[str, _Scored]] = {}
+    for one in scored:
+        found.setdefault((one.run, one.split, one.variant), {})[one.target] = one
+    return found
+
+
+def _results(scored: Sequence[_Scored]) -> dict[str, Any]:
+    """results.json: by run, split and target; altered exams and ensembles as variants of these."""
+    results: dict[str, Any] = {}
+    for one in scored:
+        result = {**one.numbers, "metrics": {m: vars(f) for m, f in one.figures.items()}, **one.more}
+        place = results.setdefault(one.run, {}).setdefault(one.split, {}).setdefault(one.target, {})
+        if one.variant == "original":
             place.update(result)
-            plain.setdefault((name, target), {})[run] = sample, found
         else:
-            place.setdefault("variants", {})[str(variant)] = result
-    compared = [
-        {"split": name, "target": target, **row}
-        for (name, target), runs in plain.items()
-        for row in compare_with_best(
-            {r: s for r, (s, _) in runs.items()}, {r: f for r, (_, f) in runs.items()}, draws, seed
-        )
-    ]
-    metrics = pd.DataFrame(rows, columns=list(METRIC_COLUMNS))
-    means = pd.DataFrame(_means(of_run, draws, seed), columns=list(METRIC_COLUMNS))
-    return Evaluation(metrics, thresholds, results, pd.DataFrame(compared, columns=list(COMPARISON_COLUMNS)), means)
+            place.setdefault("variants", {})[one.variant] = result
+    return results
 
 
-def _means(
-    of_run: Mapping[tuple[str, str, str], Mapping[str, tuple[Sample, dict[str, int]]]], draws: int, seed: int
-) -> Iterator[dict[str, Any]]:
+def _compared(scored: Sequence[_Scored], draws: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Rows of comparisons.csv: the best run of each split and target against the others."""
+    places: dict[tuple[str, str], dict[str, _Scored]] = {}
+    for one in scored:
+        if one.variant == "original":
+            places.setdefault((one.split, one.target), {})[one.run] = one
+    for (name, target), runs in places.items():
+        samples, figures = {r: s.sample for r, s in runs.items()}, {r: s.figures for r, s in runs.items()}
+        for row in compare_with_best(samples, figures, draws, seed):
+            yield {"split": name, "target": target, **row}
+
+
+def _confusion(wholes: Sequence[_Scored]) -> Iterator[dict[str, Any]]:
+    """Rows of confusion.csv: patients, or sides, by true class and class of the largest probability."""
+    for one in wholes:
+        if one.variant == "original" and isinstance(one.sample, ClassSample) and one.sample.n_units:
+            counts, labels = one.sample.confusion(), list(one.sample.by_class)
+            for true, predicted in product(range(len(labels)), repeat=2):
+                yield {"run_id": one.run, "split": one.split, "target": one.target, "true": labels[true],
+                       "predicted": labels[predicted], "n": counts[true, predicted]}  # fmt: skip
+
+
+def _means(scored: Sequence[_Scored], draws: int, seed: int) -> Iterator[dict[str, Any]]:
     """Rows of metrics.csv over all targets of each run, split and variant that has several."""
-    for (run, split, variant), targets in of_run.items():
+    for (run, split, variant), found in _by_run(scored).items():
+        of_classes = {q for name, s in found.items() if isinstance(s.sample, ClassSample)
+                      for q in (f"{name}:{label}" for label in s.sample.by_class)}  # fmt: skip
+        targets = {name: s for name, s in found.items() if name not in of_classes}
         if len(targets) < 2 or variant == SLICE_LEVEL:
             continue
-        samples = {target: sample for target, (sample, _) in targets.items()}
+        samples = {name: s.sample for name, s in targets.items()}
         base = {"run_id": run, "split": split, "variant": variant, "target": MEAN}
-        base |= counted(samples, [counts for _, counts in targets.values()])
+        base |= counted(samples, [s.numbers for s in targets.values()])
         for metric, figure in mean_over_targets(samples, draws, seed).items():
             yield {**base, "metric": metric, **vars(figure)}
 

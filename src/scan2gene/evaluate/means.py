@@ -1,4 +1,7 @@
-"""Means over the targets of a run: one figure by which networks of several targets are compared."""
+"""Means over the targets of a run: one figure by which networks of several targets are compared.
+
+A target of several classes counts once: by its macro AUROC, accuracy and log loss.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from scan2gene.evaluate.multiclass import ClassSample
 from scan2gene.stats.intervals import Estimate, Resampled, bca_interval, bootstrap_counts
 from scan2gene.stats.resampling import Sample
 
@@ -14,7 +18,7 @@ MEAN_METRICS = ("auroc", "accuracy", "log_loss")
 _BOUNDS = {"log_loss": (0.0, np.inf)}
 
 
-def mean_over_targets(samples: Mapping[str, Sample], draws: int, seed: int) -> dict[str, Estimate]:
+def mean_over_targets(samples: Mapping[str, Sample | ClassSample], draws: int, seed: int) -> dict[str, Estimate]:
     """Mean of each of `MEAN_METRICS` over targets, every target weighing the same.
 
     Args:
@@ -42,16 +46,16 @@ def mean_over_targets(samples: Mapping[str, Sample], draws: int, seed: int) -> d
 
 
 def _means(
-    samples: Mapping[str, Sample], places: Mapping[str, np.ndarray], weights: np.ndarray
+    samples: Mapping[str, Sample | ClassSample], places: Mapping[str, np.ndarray], weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     found = [s.at_weights(MEAN_METRICS, weights[:, places[t]]) for t, s in samples.items()]
     return {m: np.mean([f[m] for f in found], axis=0) for m in MEAN_METRICS}
 
 
-def counted(samples: Mapping[str, Sample], counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-    """Patients, those positive for one target at least, most failures of a target, and fewest of a rarer class."""
-    units = [sample.units for sample in samples.values()]
-    everyone = {p for table in units for p in table["patient_id"]}
+def counted(samples: Mapping[str, Sample | ClassSample], counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+    """Patients, those positive for a target with two classes, most failures of a target, fewest of a rarer class."""
+    everyone = {p for sample in samples.values() for p in sample.table["patient_id"]}
+    units = [sample.units for sample in samples.values() if isinstance(sample, Sample)]
     positive = {p for table in units for p in table.loc[table["y_true"] == 1, "patient_id"]}
     failed = max(c["n_failed"] for c in counts)
     fewest = min(sample.fewest for sample in samples.values())

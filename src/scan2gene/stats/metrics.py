@@ -38,14 +38,14 @@ _PORTION = 400_000  # weights in work: as many as the caches hold
 
 # metric of decisions -> its value from true and false positives, false and true negatives
 OF_DECISIONS: dict[str, Callable[[Array, Array, Array, Array], Array]] = {
-    "accuracy": lambda tp, fp, fn, tn: _ratio(tp + tn, tp + fp + fn + tn),
-    "balanced_accuracy": lambda tp, fp, fn, tn: (_ratio(tp, tp + fn) + _ratio(tn, tn + fp)) / 2,
-    "precision": lambda tp, fp, fn, tn: _ratio(tp, tp + fp),
-    "npv": lambda tp, fp, fn, tn: _ratio(tn, tn + fn),
-    "recall": lambda tp, fp, fn, tn: _ratio(tp, tp + fn),
-    "f1": lambda tp, fp, fn, tn: _ratio(2 * tp, 2 * tp + fp + fn),
-    "specificity": lambda tp, fp, fn, tn: _ratio(tn, tn + fp),
-    "mcc": lambda tp, fp, fn, tn: _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
+    "accuracy": lambda tp, fp, fn, tn: ratio(tp + tn, tp + fp + fn + tn),
+    "balanced_accuracy": lambda tp, fp, fn, tn: (ratio(tp, tp + fn) + ratio(tn, tn + fp)) / 2,
+    "precision": lambda tp, fp, fn, tn: ratio(tp, tp + fp),
+    "npv": lambda tp, fp, fn, tn: ratio(tn, tn + fn),
+    "recall": lambda tp, fp, fn, tn: ratio(tp, tp + fn),
+    "f1": lambda tp, fp, fn, tn: ratio(2 * tp, 2 * tp + fp + fn),
+    "specificity": lambda tp, fp, fn, tn: ratio(tn, tn + fp),
+    "mcc": lambda tp, fp, fn, tn: ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
 }
 
 
@@ -79,7 +79,7 @@ def weighted_metrics(
         counts = (weights @ cells.astype(float)).T
         values |= {n: OF_DECISIONS[n](*counts) for n in names if n in OF_DECISIONS}
     for name in LOWER_IS_BETTER.intersection(names):
-        values[name] = _ratio(weights @ _loss(name, y_true, prob), weights.sum(axis=1))
+        values[name] = ratio(weights @ _loss(name, y_true, prob), weights.sum(axis=1))
     return {n: values[n] for n in names}
 
 
@@ -130,8 +130,8 @@ def _of_ranks(names: list[str], y_true: Array, prob: Array, groups: Array, weigh
     if precision and not (pairs and alone):
         sums[4] = _of_group(_Order(y_true, prob, np.arange(len(y_true))), weights, pairs=False, precision=True)[4]
     return {
-        "auroc": _ratio(sums[0], sums[1]),
-        "sensitivity_at_90_specificity": _ratio(sums[2], sums[3]),
+        "auroc": ratio(sums[0], sums[1]),
+        "sensitivity_at_90_specificity": ratio(sums[2], sums[3]),
         "average_precision": sums[4],
     }
 
@@ -159,7 +159,7 @@ def _of_group(order: _Order, weights: Array, pairs: bool, precision: bool) -> Ar
             true = n_positive[:, None] - _running(positive).take(order.first, axis=1)  # from the block's first one up
             flagged = true + n_negative[:, None] - below
             share = np.divide(true, flagged, out=np.zeros_like(true), where=true > 0)
-            part[4] = _ratio(np.einsum("ij,ij->i", positive, share), n_positive)
+            part[4] = ratio(np.einsum("ij,ij->i", positive, share), n_positive)
     return out
 
 
@@ -188,6 +188,7 @@ def _running(values: Array) -> Array:
     return out
 
 
-def _ratio(above: Array, below: Array) -> Array:
+def ratio(above: Array, below: Array) -> Array:
+    """One divided by the other, NaN where that is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from scan2gene.stats.resampling import Sample
@@ -11,7 +13,12 @@ _AT_ONCE = 2_000_000  # labels in memory
 
 
 def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) -> float | None:
-    """Two-sided P value of the within-fold AUROC against 0.5.
+    """Two-sided P value of the within-fold AUROC against 0.5; see `p_chance_of_mean`."""
+    return p_chance_of_mean([sample], permutations, seed)
+
+
+def p_chance_of_mean(samples: Sequence[Sample], permutations: int = PERMUTATIONS, seed: int = 0) -> float | None:
+    """Two-sided P value against 0.5 of the mean of within-fold AUROCs, such as those of each class against the rest.
 
     A patient's labels (of both sides together) go to another patient who has the same sides in
     the same fold, which is what "the scores know nothing of the labels" allows. A patient
@@ -23,7 +30,7 @@ def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) ->
     of the test fold are of one finite sample pushes cross-validated AUROCs a little below 0.5.
 
     Args:
-        sample: Scored rows of one run and target.
+        samples: Scored rows of one run; the same patients and folds in the same order in each.
         permutations: m.
         seed: Of the permutations; draws follow the order of patients' ids, not of rows.
 
@@ -32,22 +39,30 @@ def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) ->
 
     Source: Phipson and Smyth 2010, "Permutation P-values should never be zero".
     """
-    if sample.lacking or np.isnan(observed := float(sample.statistic("auroc"))):
+    if any(s.lacking for s in samples):
         return None
-    patient, y, score, repeat, fold = (sample.columns[c] for c in ("patient", "y_true", "prob", "repeat", "fold"))
+    observed = float(np.mean([s.statistic("auroc") for s in samples]))
+    if np.isnan(observed):
+        return None
+    sample = samples[0]
+    patient, repeat, fold = (sample.columns[c] for c in ("patient", "repeat", "fold"))
     sides, side = np.unique(sample.table["side"].fillna("").to_numpy(str), return_inverse=True)
-    labels = np.full((sample.n_patients, len(sides)), np.nan)
-    labels[patient, side] = y
+    labels = np.full((len(samples), sample.n_patients, len(sides)), np.nan)
+    for own, s in zip(labels, samples, strict=True):
+        own[patient, side] = s.columns["y_true"]
     place = np.unique(fold if (repeat == repeat[0]).all() else repeat, return_inverse=True)[1]
     strata = _strata(patient, place * len(sides) + side)
     rng = np.random.default_rng(seed)
     far, left = 0, permutations
     while left:
         some = min(left, max(1, _AT_ONCE // len(patient)))
-        order = np.tile(np.arange(len(labels)), (some, 1))
+        order = np.tile(np.arange(sample.n_patients), (some, 1))
         for members in strata:
             order[:, members] = rng.permuted(order[:, members], axis=1)
-        values = _aurocs(score, repeat, fold, labels[order[:, patient], side])
+        values = np.mean([
+            _aurocs(s.columns["prob"], repeat, fold, own[order[:, patient], side])
+            for own, s in zip(labels, samples, strict=True)
+        ], axis=0)  # fmt: skip
         far += int((~(np.abs(values - 0.5) < abs(observed - 0.5) - 1e-12)).sum())  # undefined ones count as far
         left -= some
     return (far + 1) / (permutations + 1)

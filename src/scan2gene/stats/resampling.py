@@ -106,7 +106,7 @@ class Sample:
         Patients are drawn among those with as many positive and negative sides, and both
         sides of one together.
         """
-        return _drawn_counts(self._strata.tobytes(), draws, seed)
+        return drawn_counts(self._strata.tobytes(), draws, seed)
 
     @cached_property
     def _strata(self) -> np.ndarray:
@@ -239,6 +239,6 @@ class Sample:
 
 
 @lru_cache(maxsize=8)
-def _drawn_counts(strata: bytes, draws: int, seed: int) -> np.ndarray:
+def drawn_counts(strata: bytes, draws: int, seed: int) -> np.ndarray:
     """`bootstrap_counts`, kept: runs of a study are drawn alike, and drawing costs more than scoring."""
     return bootstrap_counts(np.frombuffer(strata, np.int64), draws, seed)

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
+from tests import several_classes
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.ensemble import ensemble, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.evaluate import evaluate
+from scan2gene.evaluate.stacking import late_applied, late_ensembles
 
 FOLDS = 3
 
@@ -187,3 +189,42 @@ def test_both_sides_of_a_patient_are_drawn_together():
     assert two["n_units"] == 2 * one["n_units"]
     for end in ("value", "low", "high"):
         assert two[end] == pytest.approx(one[end], abs=1e-9)
+
+
+@pytest.mark.parametrize("way", ["mean logit", "mean", "late fusion", "repeats"])
+def test_probabilities_of_several_classes_still_add_up_to_one(way):
+    table, _ = several_classes.predictions(n=30, runs=("net", "other"), repeats=2 if way == "repeats" else 1)
+    table.loc[(table["exam_id"] == "EP004") & (table["run_id"] == "other"), ["logit", "prob"]] = np.nan
+    both = {"both": ["net", "other"]}
+    if way == "late fusion":
+        found, weights = late_ensembles(table, both)
+        assert len(weights) == 2 * 3 and weights.groupby(["fold"])["weight"].sum().to_numpy() == pytest.approx(1)
+        keys = ["split", "repeat", "fold", "patient_id", "label"]
+        again = late_applied(table, both, weights).set_index(keys).sort_index()["prob"]
+        assert again.to_numpy() == pytest.approx(found.set_index(keys).sort_index()["prob"].to_numpy())
+    else:
+        found = (
+            repeat_ensembles(table) if way == "repeats" else run_ensembles(table, both, both if way == "mean" else ())
+        )
+    exam = ["run_id", "fold", "exam_id"]
+    sums = found.groupby(exam)["prob"].sum(min_count=4)
+    lost = sums.index.get_level_values("exam_id") == "EP004"
+    if way != "late fusion":
+        assert sums[lost & ((way != "repeats") | (sums.index.get_level_values("run_id") == "other"))].isna().all()
+    assert sums.dropna().to_numpy() == pytest.approx(1) and len(sums.dropna()) >= 29
+    assert 1 / (1 + np.exp(-found["logit"])).to_numpy() == pytest.approx(found["prob"].to_numpy(), nan_ok=True)
+    if way in ("mean logit", "mean"):
+        rows = table[(table["fold"] == 0) & (table["exam_id"] == "EP003")].pivot(
+            index="run_id", columns="label", values="prob"
+        )
+        hand = rows.mean() if way == "mean" else np.exp(np.log(rows).mean()) / np.exp(np.log(rows).mean()).sum()
+        mine = found[(found["fold"] == 0) & (found["exam_id"] == "EP003")].set_index("label")["prob"]
+        assert mine.to_dict() == pytest.approx(hand.to_dict())
+
+
+def test_the_member_that_knows_the_classes_gets_the_weight():
+    good, _ = several_classes.predictions(n=90, signal=3, runs=("good",), seed=1)
+    bad, _ = several_classes.predictions(n=90, signal=3, runs=("good",), seed=1)
+    shuffled = bad.assign(run_id="bad", logit=np.random.default_rng(0).normal(size=len(bad)))
+    _, weights = late_ensembles(pd.concat([good, shuffled]), {"both": ["good", "bad"]})
+    assert (weights.loc[weights["member"] == "good", "weight"] > 0.8).all() and (weights["reason"] == "").all()
