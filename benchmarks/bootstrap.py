@@ -12,7 +12,7 @@ import sklearn.metrics as sk
 from timing import once
 
 from scan2gene.stats.metrics import METRICS
-from scan2gene.stats.resampling import Sample, _drawn_counts
+from scan2gene.stats.resampling import Sample, drawn_counts
 
 PATIENTS, TARGETS, MODELS, DRAWS, LOOPED = 1_000, 4, 6, 10_000, 20
 
@@ -32,7 +32,7 @@ def samples() -> list[Sample]:
 
 def ours() -> None:
     """All models and targets, with their intervals."""
-    _drawn_counts.cache_clear()
+    drawn_counts.cache_clear()
     for sample in samples():
         sample.resampled(METRICS, DRAWS, 1)
         for metric in METRICS:

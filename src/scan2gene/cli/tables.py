@@ -42,6 +42,7 @@ def print_results(folder: Path) -> None:
     from scan2gene.core.rundir import RunDirectory
     from scan2gene.core.tables import MEAN
     from scan2gene.evaluate.power_tables import without_small_classes
+    from scan2gene.tasks.outputs import displayed
 
     metrics = without_small_classes(RunDirectory(folder).metrics.read())
     study = RunDirectory(folder).study_json.read()
@@ -51,15 +52,16 @@ def print_results(folder: Path) -> None:
     )
     table = Table("run", "split", "target", "patients", "positive", "AUROC", "95 % interval")
     said: set[str] = set()  # ten networks share their reasons
-    for row in metrics[metrics["metric"] == "auroc"].itertuples():
+    for row in metrics[metrics["metric"].isin(["auroc", "auroc_macro"])].itertuples():
         mean = row.target == MEAN
+        target = f"{row.target}, mean over classes" if row.metric == "auroc_macro" else displayed(row.target)
         few = str(row.reason) if row.value != row.value else ""
         value = "cannot be estimated" if few else number_text(row.value)
         between = few or (interval_text(row.low, row.high) if row.low == row.low else str(row.reason))
         between, said = "as above" if few and few in said else between, said | {few}
-        positive = "" if mean else f"{row.n_positive:.0f}"
+        positive = "" if mean or row.metric == "auroc_macro" else f"{row.n_positive:.0f}"
         table.add_row(
-            row.run_id, row.split, row.target, _who(row.n, row.n if mean else row.n_units), positive, value, between
+            row.run_id, row.split, target, _who(row.n, row.n if mean else row.n_units), positive, value, between
         )
     Console(width=None if sys.stdout.isatty() else 110).print(table)
     typer.echo(f"Report: {folder / 'report.html'}")

@@ -18,19 +18,21 @@ from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients
 from scan2gene.evaluate.external import Transfer, told, transfers
-from scan2gene.evaluate.facts import Against, Facts, Outside
+from scan2gene.evaluate.facts import Against, Facts, Outside, WholeFacts
 from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, header_columns, telling, to_pass_on
 from scan2gene.evaluate.headers import told as told_headers
 from scan2gene.evaluate.leakage import Check
+from scan2gene.evaluate.multiclass import ClassSample
 from scan2gene.evaluate.places import Cues, cue_figures, cues_against, unchanged
 from scan2gene.evaluate.shortcuts import ALTERED, Figure, against, altered, baseline_told, kept, measured, named
 from scan2gene.evaluate.subgroups import grouped, subgroups
-from scan2gene.evaluate.verdict import Verdict, judge, keeps
+from scan2gene.evaluate.verdict import Verdict, judge, judge_whole, keeps
 from scan2gene.stats.calibration import slope_and_intercept
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.multiple_testing import holm
-from scan2gene.stats.permutation import PERMUTATIONS
+from scan2gene.stats.permutation import PERMUTATIONS, p_chance_of_mean
 from scan2gene.stats.resampling import Sample
+from scan2gene.tasks.outputs import displayed, question, question_names
 
 ALONE = {"only_border": "the border of the pictures", "only_outside": "what lies outside the body"}
 METADATA = "scanner, site, scan settings, header fields and names"
@@ -44,10 +46,10 @@ class Tables:
     Args:
         cohort: cohort.csv.
         series: series.csv.
-        labels: labels.csv.
+        labels: labels.csv from `one_vs_rest`.
         split: split.csv.
-        predictions: predictions.parquet.
-        variants: variants.parquet; empty where there is none.
+        predictions: predictions.parquet from `by_question`.
+        variants: variants.parquet, also from it; empty where there is none.
         embeddings: embeddings.parquet; empty where there is none.
         volume_mm3: Of the lesion, by patient_id; None without masks.
         thresholds: thresholds.json.
@@ -90,7 +92,7 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
     site = tables.cohort.drop_duplicates("patient_id").set_index("patient_id")["site"]
     figures: list[Figure] = []
     for split in study.splits:
-        for target in study.targets:
+        for target in question_names(study.targets):
             own = tested[(tested["split"] == split.name) & (tested["target"] == target)]
             by_run = {run: rows for run, rows in own.groupby("run_id") if run in networks}
             figures += _of_target(study, tables, features, headers, (split.name, target), by_run, site)
@@ -104,6 +106,7 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
                 variants = {name: altered_rows[altered_rows["variant"] == name] for name in ALTERED}
                 figures += altered(network, scores, variants, _draws(study), study.seed)
                 figures += subgroups(network, scores, groups, _draws(study), study.seed)
+        figures += _macro(study, tested[tested["split"] == split.name], networks)
         if split.kind != "leave_one_site_out":
             figures += _names(study, tables, split.name, networks)
     return figures
@@ -151,6 +154,23 @@ def _of_target(
             yield replace(beside, told=_told_against(beside))
 
 
+def _macro(study: Study, tested: pd.DataFrame, networks: Sequence[str]) -> Iterator[Figure]:
+    """Mean over classes of each network's AUROCs of a class against the rest, for targets of several classes."""
+    for target, settings in study.targets.items():
+        names = [question(target, label) for label in settings.classes]
+        own = tested[tested["target"].isin(names)]
+        for run, rows in own[own["run_id"].isin(networks)].groupby("run_id") if names else ():
+            sample = ClassSample({c: Sample(rows[rows["target"] == question(target, c)]) for c in settings.classes})
+            why = sample.lacking or sample.too_few
+            estimate, p = Estimate(None, reason=why), None
+            if not why:
+                estimate = sample.interval("auroc_macro", _draws(study), study.seed)
+                p = p_chance_of_mean(list(sample.by_class.values()), PERMUTATIONS, study.seed)
+            figure = Figure("macro", rows["split"].iloc[0], target, run, "mean over classes", estimate,
+                            sample.n_patients, 0, p)  # fmt: skip
+            yield replace(figure, told=_told_network(figure))
+
+
 def _of_headers(headers: Headers, labels: pd.Series, where: tuple[str, str]) -> Figure:
     """Every header field and name by itself; P is the smallest, corrected for their number."""
     split, target = where
@@ -158,7 +178,7 @@ def _of_headers(headers: Headers, labels: pd.Series, where: tuple[str, str]) -> 
     p = None if table.empty else float(table["p_holm"].min())
     return Figure(
         "headers", split, target, "", "headers and names", Estimate(None, reason="each by itself"), len(labels),
-        int(labels.sum()), p, told=told_headers(headers, table, target),
+        int(labels.sum()), p, told=told_headers(headers, table, displayed(target)),
     )  # fmt: skip
 
 
@@ -257,6 +277,8 @@ def verdicts(
 ) -> list[Verdict]:  # fmt: skip
     """One verdict for each target, on the first split that does not leave sites out, if there is such a one.
 
+    A target of several classes has one for the whole, and one for each class against the rest.
+
     Args:
         study: The study.
         tables: Of its run directory.
@@ -268,24 +290,45 @@ def verdicts(
     main = next((s for s in study.splits if s.kind != "leave_one_site_out"), study.splits[0])
     kinds = {s.name: s.kind for s in study.splits}
     found = []
-    for target in study.targets:
-        own = [f for f in figures if f.kind == "network" and f.target == target and f.split == main.name]
-        if not own:
-            continue
-        best = max(own, key=lambda f: -1 if f.estimate.value is None else f.estimate.value)
-        facts = _facts(tables, figures, checks, best, len(own), kinds, beyond)
-        found.append(judge(replace(facts, equal=sum(f.estimate.value == best.estimate.value for f in own))))
+    for target, settings in study.targets.items():
+        whole = _best(figures, "macro", main.name, target)
+        if whole:  # its classes as the network sees them that is best on the whole
+            best = whole[0]
+            by_run = [f for f in figures if (f.kind, f.split, f.run) == ("network", main.name, best.run)]
+            classes = {
+                label: _facts(tables, figures, checks, f, len(whole), kinds, beyond)
+                for label in settings.classes for f in by_run if f.target == question(target, label)
+            }  # fmt: skip
+            found.append(judge_whole(WholeFacts(
+                target, best.split, best.run, len(whole), best.estimate, best.n, best.p,
+                sum(f.kind == "macro" and f.split == main.name for f in figures), classes,
+            )))  # fmt: skip
+        for name in question_names({target: settings}):
+            own = _best(figures, "network", main.name, name)
+            if own:
+                facts = _facts(tables, figures, checks, own[0], len(own), kinds, beyond)
+                found.append(judge(replace(facts, equal=sum(f.estimate.value == own[0].estimate.value for f in own))))
     return found
 
 
+def _best(figures: Sequence[Figure], kind: str, split: str, target: str) -> list[Figure]:
+    """Figures of networks on one split and target, the highest first."""
+    own = [f for f in figures if (f.kind, f.split, f.target) == (kind, split, target)]
+    return sorted(own, key=lambda f: 1.0 if f.estimate.value is None else -f.estimate.value)
+
+
 def corrected(figures: Sequence[Figure]) -> list[Figure]:
-    """Figures with Holm's correction over the networks and targets of a split: against chance, and each baseline."""
+    """Figures with Holm's correction over the networks and targets of a split: against chance, and each baseline.
+
+    Macro figures of targets of several classes are a family of their own.
+    """
     out = list(figures)
-    for kind, split in product(("network", "metadata", "clinical"), dict.fromkeys(f.split for f in figures)):
+    for kind, split in product(("network", "macro", "metadata", "clinical"), dict.fromkeys(f.split for f in figures)):
         at = [n for n, f in enumerate(figures) if f.kind == kind and f.split == split and f.run]
-        values = [figures[n].p if kind == "network" else figures[n].p_difference for n in at]
+        chance = kind in ("network", "macro")
+        values = [figures[n].p if chance else figures[n].p_difference for n in at]
         for n, value in zip(at, holm(values), strict=True):
-            out[n] = replace(out[n], p=value) if kind == "network" else replace(out[n], p_difference=value)
+            out[n] = replace(out[n], p=value) if chance else replace(out[n], p_difference=value)
     return out
 
 

@@ -47,7 +47,8 @@ def compare_with_best(
     """
     rows: list[dict[str, Any]] = []
     shared: dict[tuple[str, str], tuple[Any, Any]] = {}  # so that the draws of a pair are made once
-    for metric in (*COMPARED, *COMPARED_WHOLE):
+    whole = any(isinstance(sample, ClassSample) for sample in samples.values())
+    for metric in COMPARED_WHOLE if whole else COMPARED:
         known = {run: e[metric].value for run, e in found.items() if metric in e and e[metric].value is not None}
         if len(known) < 2:
             continue
@@ -56,7 +57,7 @@ def compare_with_best(
         for run in known:
             if run != best:
                 if (best, run) not in shared:
-                    shared[best, run] = samples[best].shared(samples[run])
+                    shared[best, run] = samples[best].shared(samples[run])  # type: ignore[arg-type]
                 first, second = shared[best, run]
                 base = {"metric": metric, "best": best, "run_id": run, "n": first.n_patients}
                 family.append(base | _difference(metric, first, second, draws, seed))

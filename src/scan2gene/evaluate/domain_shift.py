@@ -25,6 +25,7 @@ from scan2gene.stats.label_permutation import Part, permute_labels
 from scan2gene.stats.linear import ridge_logistic, ridge_scores
 from scan2gene.stats.proportions import effective_counts, newcombe
 from scan2gene.stats.resampling import Sample
+from scan2gene.tasks.outputs import question_names
 
 FOLDS = 5  # in which a rule is learned and asked
 COMPONENTS = 20  # of embeddings, at most
@@ -89,7 +90,7 @@ def shifts(
         study: Its targets and splits.
         cohort: cohort.csv.
         series: series.csv.
-        labels: labels.csv.
+        labels: labels.csv from `one_vs_rest`.
         split: split.csv.
         volume_mm3: Of the lesion, by patient_id.
         grey: Measures of prepared volumes, by patient_id; None where none was read.
@@ -107,7 +108,7 @@ def shifts(
     for one in outward:
         first = split[split["split"] == one.name].drop_duplicates("patient_id").set_index("patient_id")
         far = first["part"] == EXTERNAL
-        found += [_label(one, target, labels, far) for target in study.targets]
+        found += [_label(one, target, labels, far) for target in question_names(study.targets)]
         for kind, table in tables.items():
             own = table.reindex(far.index.intersection(table.index))
             shown = in_units(own)

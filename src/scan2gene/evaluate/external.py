@@ -29,6 +29,7 @@ from scan2gene.stats.intervals import SINGLE, Estimate, bca_interval, p_value
 from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.power import too_few
 from scan2gene.stats.resampling import PERSON, Sample
+from scan2gene.tasks.outputs import displayed, question_names
 
 UNKNOWN = Estimate(None, reason="it was not looked at")
 DECISIONS = ("recall", "specificity")
@@ -141,7 +142,7 @@ def transfers(
 
     Args:
         study: Its runs, targets and splits.
-        predictions: The prediction table, without slices.
+        predictions: The prediction table from `by_question`, without slices.
         embeddings: embeddings.parquet.
         figures: Of the shortcut audit; whether features name the site is taken from them.
         thresholds: thresholds.json; without them no decisions are compared.
@@ -159,7 +160,7 @@ def transfers(
     for split in outward:
         for run in dict.fromkeys(rows["run_id"]):
             domain = _domain(study, embeddings, run, split.name) if split.external else UNKNOWN
-            for target in study.targets:
+            for target in question_names(study.targets):
                 own = rows[(rows["run_id"] == run) & (rows["target"] == target)]
                 if (own["split"] == split.name).any():
                     made = _external(study, split, own, domain) if split.external else _by_site(study, main, split, own)
@@ -276,7 +277,7 @@ def told(found: Transfer) -> str:
     if found.adapted:
         unseen = ", of which ComBat saw the columns and no labels,"
     if found.unjudged:
-        return f"At {where}{unseen} {found.target} cannot be estimated, because {found.unjudged}."
+        return f"At {where}{unseen} {displayed(found.target)} cannot be estimated, because {found.unjudged}."
     above = "it stays above chance" if found.holds else "it is not shown to be above chance"
     sides = f" with {found.units} sides" if found.units not in (None, found.n[1]) else ""
     who = f"{found.n[1]} patients{sides}, {found.positive[1]} positive"

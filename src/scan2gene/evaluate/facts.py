@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scan2gene.core.levels import ALPHA, CHANCE
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.power import too_few
+from scan2gene.tasks.outputs import displayed
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,11 @@ class Facts:
     equal: int = 1
 
     @property
+    def name(self) -> str:
+        """The target as sentences name it."""
+        return displayed(self.target)
+
+    @property
     def lesion_tested(self) -> bool:
         """Whether copies without the lesion were scored."""
         return self.erased is not None and self.erased.value is not None
@@ -160,6 +167,33 @@ class Facts:
     def lacking(self) -> str:
         """Why so few are not judged; empty where there are enough in both classes."""
         return too_few(self.n_positive, self.n_units, self.fewest)
+
+
+@dataclass(frozen=True)
+class WholeFacts:
+    """What is known of the best network of one split and one target of several classes.
+
+    Args:
+        target: What is predicted.
+        split: Of the study.
+        run: The network with the highest macro AUROC, the mean over classes of each against the rest.
+        networks: How many there are.
+        auroc: The macro AUROC with its unadjusted 95 % interval.
+        n: Test patients.
+        p: Against chance, two-sided, corrected (Holm).
+        tested: For how many comparisons it is corrected.
+        classes: Class -> what is known of this network on it against the rest.
+    """
+
+    target: str
+    split: str
+    run: str
+    networks: int
+    auroc: Estimate
+    n: int
+    p: float | None
+    tested: int
+    classes: Mapping[str, Facts]
 
 
 def tried(facts: Facts) -> list[tuple[str, Against]]:

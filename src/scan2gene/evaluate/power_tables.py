@@ -8,6 +8,7 @@ import pandas as pd
 
 from scan2gene.core.levels import MIN_CLASS_PATIENTS
 from scan2gene.core.tables import MEAN, SLICE_LEVEL
+from scan2gene.evaluate.multiclass import OVER_CLASSES
 from scan2gene.stats.power import detectable_auroc, too_few
 
 
@@ -16,15 +17,18 @@ def without_small_classes(metrics: pd.DataFrame) -> pd.DataFrame:
     names = ["n_positive", "n_units", "n", "n_rarer_patients", "variant", "target"]
     why = []
     for positive, units, n, rarer, variant, target in metrics[names].itertuples(index=False, name=None):
-        if target == MEAN:  # as little is known of it as of the target with the fewest
-            least = MIN_CLASS_PATIENTS
-            lacking = f"the rarer class of a target has {int(rarer)} patients, and {least} are needed"
-            why.append(lacking if int(rarer) < least else "")
+        whole = pd.isna(positive)  # a target of several classes
+        if target == MEAN or whole:  # as little is known of a mean as of the target, or class, with the fewest
+            rarest = "the rarest class" if whole else "the rarer class of a target"
+            lacking = f"{rarest} has {int(rarer)} patients, and {MIN_CLASS_PATIENTS} are needed"
+            why.append(lacking if int(rarer) < MIN_CLASS_PATIENTS else "")
             continue
         fewest = None if n == units else int(rarer)
         why.append(too_few(int(positive), int(units), fewest, "slices" if variant == SLICE_LEVEL else "sides"))
     reasons = pd.Series(why, metrics.index, dtype=object)
     few = (reasons != "") & metrics["value"].notna()  # what has no value has a nearer reason
+    if metrics["n_positive"].isna().any():
+        few &= metrics["n_positive"].notna() | metrics["metric"].isin(OVER_CLASSES)
     shown = metrics.copy()
     shown.loc[few, ["value", "low", "high"]] = float("nan")
     shown.loc[few, "reason"] = reasons[few]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scan2gene.tasks.outputs import target_of
+from scan2gene.tasks.outputs import stem_of
 
 
 def training_aurocs(
@@ -26,5 +26,5 @@ def training_aurocs(
         for column in (c for c in table if c.startswith("train_auroc:") and len(best)):
             value = float(best[column].iloc[-1])
             if value == value:
-                found.setdefault((run, fold["split"], target_of(column.partition(":")[2])), []).append(value)
+                found.setdefault((run, fold["split"], stem_of(column.partition(":")[2])), []).append(value)
     return {key: float(np.median(values)) for key, values in found.items()}

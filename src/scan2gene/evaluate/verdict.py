@@ -21,20 +21,27 @@ targets of the split (Holm), is below 0.05. Correcting matters, since the best o
 inside is lucky there and seems to lose. "Not shown to hold" is then said where the AUROC there is
 not above 0.5 either, "weaker" where it is.
 
+A target of several classes has a verdict for each class against the rest, by the network that is best on that class,
+and one for the whole, by the network with the highest macro AUROC, which is the mean over classes. Rules 1 to 4 are
+those above, of the macro AUROC and its P value, corrected for the networks and such targets of the split. It carries
+the macro AUROC where a class has one that is not lower. The whole is a shortcut where a class that carries it is one
+by that network, better where all that carry it are better, and otherwise unproven. Headlines name the classes.
+
 "Shown to beat" means: the paired difference of AUROCs on the same patients is above 0 with a
 corrected P value below 0.05.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scan2gene.core.levels import ALPHA, CHANCE
 from scan2gene.core.text import listed
-from scan2gene.evaluate.facts import Facts, tried
-from scan2gene.evaluate.verdict_words import Kind, sentences
+from scan2gene.evaluate.facts import Facts, WholeFacts, tried
+from scan2gene.evaluate.verdict_words import Kind, sentences, whole_sentences
 from scan2gene.stats.intervals import Estimate
+from scan2gene.tasks.outputs import displayed
 
 KEPT = 0.8  # of what the AUROC has above 0.5, with the lesion erased
 
@@ -67,9 +74,48 @@ def judge(facts: Facts) -> Verdict:
     kind = _kind(facts)
     said = sentences(facts, kind, _reads_scanner(facts))
     return Verdict(
-        facts.target, facts.split, facts.run, kind, _headline(facts, kind) + _lost(facts, kind),
+        facts.target, facts.split, facts.run, kind, _headline(facts, kind) + _lost([facts], kind),
         tuple(s for s in said if s),
     )  # fmt: skip
+
+
+def judge_whole(whole: WholeFacts) -> Verdict:
+    """The verdict on one target of several classes and split, as the rules above have it."""
+    judged = {label: judge(facts) for label, facts in whole.classes.items()}
+    carrying = [
+        label for label, facts in whole.classes.items()
+        if facts.auroc.value is not None and whole.auroc.value is not None and facts.auroc.value >= whole.auroc.value
+    ]  # fmt: skip
+    kind = _kind_of_whole(whole, [judged[label].kind for label in carrying])
+    headline = HEADLINES[kind]
+    if kind == "shortcut":
+        headline += f" in {listed(label for label in carrying if judged[label].kind == kind)}"
+    if kind in ("unproven", "better"):
+        headline += _limits([whole.classes[label] for label in carrying]) + _which(judged)
+    headline += _lost([whole.classes[label] for label in carrying], kind)
+    headlines = {label: verdict.headline for label, verdict in judged.items()}
+    said = whole_sentences(whole, kind, headlines)
+    return Verdict(whole.target, whole.split, whole.run, kind, headline, tuple(s for s in said if s))
+
+
+def _kind_of_whole(whole: WholeFacts, carrying: Sequence[Kind]) -> Kind:
+    if any(facts.leaks for facts in whole.classes.values()):
+        return "leak"
+    if whole.auroc.value is None or whole.p is None:
+        return "unknown"
+    if whole.p >= ALPHA:
+        return "chance"
+    if whole.auroc.value < CHANCE:
+        return "worse"
+    if "shortcut" in carrying:
+        return "shortcut"
+    return "better" if all(kind == "better" for kind in carrying) else "unproven"
+
+
+def _which(judged: Mapping[str, Verdict]) -> str:
+    """Classes that are told from the rest, where not all are."""
+    shown = [label for label, verdict in judged.items() if verdict.kind in ("shortcut", "unproven", "better")]
+    return f"; shown for {listed(shown)} against the rest" if 0 < len(shown) < len(judged) else ""
 
 
 def _kind(facts: Facts) -> Kind:
@@ -109,22 +155,28 @@ def _headline(facts: Facts, kind: Kind) -> str:
         because += [f"{listed(shown, 'or')} alone is enough"] if shown else []
         return f"{words}: {', and '.join(because)}"
     if kind in ("unproven", "better"):
-        pending = [name for name, b in tried(facts) if not b.beaten]
-        held = [name for name, b in tried(facts) if b.beaten]
-        untested = "whether it needs the lesion could not be tested"
-        if pending:
-            rest = "" if facts.lesion_tested else f", and {untested}"
-            return f"{words}, but not shown to beat {listed(pending, 'or')} alone{rest}"
-        rest = "" if facts.lesion_tested else f", but {untested}"
-        return f"{words}{', and than ' + listed(held, 'or') + ' alone' if held else ''}{rest}"
+        return words + _limits([facts])
     return words
 
 
-def _lost(facts: Facts, kind: Kind) -> str:
-    losses = [o.loss for o in facts.outside if o.loss] if kind in ("shortcut", "unproven", "better") else []
+def _limits(facts: Sequence[Facts]) -> str:
+    """What else is shown, and what is not, of one target, or of classes together."""
+    held = dict.fromkeys(name for f in facts for name, b in tried(f) if b.beaten)
+    pending = dict.fromkeys(name for f in facts for name, b in tried(f) if not b.beaten)
+    lesion_tested, untested = all(f.lesion_tested for f in facts), "whether it needs the lesion could not be tested"
+    if pending:
+        rest = "" if lesion_tested else f", and {untested}"
+        return f", but not shown to beat {listed(pending, 'or')} alone{rest}"
+    rest = "" if lesion_tested else f", but {untested}"
+    return f"{', and than ' + listed(held, 'or') + ' alone' if held else ''}{rest}"
+
+
+def _lost(facts: Sequence[Facts], kind: Kind) -> str:
+    losses = list(dict.fromkeys(o.loss for f in facts for o in f.outside if o.loss))
+    losses = losses if kind in ("shortcut", "unproven", "better") else []
     return f"; {listed(losses)}" if losses else ""
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
     """One line over all targets, for a terminal."""
-    return "; ".join(f"{v.target} {v.headline}" for v in verdicts)
+    return "; ".join(f"{displayed(v.target)} {v.headline}" for v in verdicts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from scan2gene.core.levels import CHANCE
 from scan2gene.core.text import capitalised, difference_text, estimate_text, listed, number_text, p_text
-from scan2gene.evaluate.facts import Facts, tried
+from scan2gene.evaluate.facts import Facts, WholeFacts, tried
 from scan2gene.evaluate.shortcuts import percent
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.power import detectable_auroc, patients_needed, patients_needed_for_difference
@@ -41,6 +41,44 @@ def sentences(facts: Facts, kind: Kind, reads_scanner: bool) -> Iterator[str]:
     yield from facts.suspicions
 
 
+def whole_sentences(whole: WholeFacts, kind: Kind, headlines: Mapping[str, str]) -> Iterator[str]:
+    """The paragraph of a verdict on a target of several classes.
+
+    Args:
+        whole: What is known.
+        kind: By the rules.
+        headlines: Class -> what is said of it against the rest.
+    """
+    classes = list(whole.classes.values())
+    yield {
+        "leak": "Mend what leaks and run again; until then every figure below may flatter.",
+        "chance": f"This study does not show that scans tell the classes of {whole.target} apart; it does not rule it "
+        "out.",
+        "worse": "The answers go the wrong way: look whether classes are exchanged.",
+        "shortcut": "The network may tell classes apart by something other than the disease; their verdicts name it.",
+        "unproven": f"Something in the pictures goes with {whole.target}; that it is the disease is not shown.",
+        "better": f"The scans hold something about {whole.target}.",
+    }.get(kind, "")
+    yield from dict.fromkeys(s for facts in classes for s in facts.leaks)
+    if whole.auroc.value is None or whole.p is None:
+        yield f"{whole.target} cannot be estimated as a whole, because {whole.auroc.reason or 'it has no P value'}."
+    else:
+        several = whole.networks > 1
+        which = f"The best of {whole.networks} networks, {whole.run}," if several else f"The network {whole.run}"
+        numbers = listed(f"{facts.n_positive} {label}" for label, facts in whole.classes.items())
+        corrected = f", corrected for {whole.tested} comparisons" if whole.tested > 1 else ""
+        yield (
+            f"{which} has a macro AUROC of {estimate_text(whole.auroc)}, the mean over classes of each "
+            f"against the rest, where guessing gives 0.5: {whole.n} test patients ({numbers}), "
+            f"{p_text(whole.p)}{corrected}."
+        )
+        yield from (
+            f"{label} against the rest, AUROC {estimate_text(facts.auroc)}: {headlines[label]}."
+            for label, facts in whole.classes.items() if facts.auroc.value is not None
+        )  # fmt: skip
+    yield from dict.fromkeys(s for facts in classes for s in facts.suspicions)
+
+
 def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
     """What the headline means, for somebody who reads no figures."""
     if kind == "shortcut" and reads_scanner:
@@ -52,17 +90,17 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
     if kind == "unproven":
         known = " or ".join(name for name, b in tried(facts) if not b.beaten)
         if not known:
-            return f"Something in the pictures goes with {facts.target}; that it is the disease is not shown."
-        return f"The network knows something of {facts.target}, but perhaps nothing that {known} do not tell."
+            return f"Something in the pictures goes with {facts.name}; that it is the disease is not shown."
+        return f"The network knows something of {facts.name}, but perhaps nothing that {known} do not tell."
     beside = f" that {listed(name for name, _ in tried(facts))} do not tell" if tried(facts) else ""
     return {
         "leak": "Mend what leaks and run again; until then every figure below may flatter.",
-        "chance": f"This study does not show that {facts.target} can be read from the scans; it does not rule it out.",
+        "chance": f"This study does not show that {facts.name} can be read from the scans; it does not rule it out.",
         # Parker, Günter and Bedo 2007, "Stratification bias in low signal microarray studies"
         "worse": "The answers go the wrong way: look whether positive and negative are swapped. Where there is nothing "
         "to learn, a cross-validated AUROC scatters a little below 0.5, because the test fold lacks what the training "
         "folds show by luck.",
-        "better": f"The scans hold something about {facts.target}{beside}.",
+        "better": f"The scans hold something about {facts.name}{beside}.",
     }.get(kind, "")
 
 
@@ -80,7 +118,7 @@ def _figures(facts: Facts, kind: Kind) -> str:
     if facts.auroc.value is None or facts.p is None or facts.lacking:
         few = facts.lacking if facts.n_units else ""
         why = few or facts.auroc.reason or "no P value could be computed"
-        return f"{facts.target} cannot be estimated, because {why}."
+        return f"{facts.name} cannot be estimated, because {why}."
     which = f"The best of {facts.networks} networks, {facts.run}," if facts.networks > 1 else f"The network {facts.run}"
     if facts.equal > 1:
         which = f"{facts.run}, one of {facts.equal} networks that share the highest AUROC of {facts.networks},"

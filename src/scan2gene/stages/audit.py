@@ -30,6 +30,8 @@ from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.stages.fits import FOLD, fits
 from scan2gene.stages.job import Job, run_data, run_stores, stage_key
 from scan2gene.stages.variants import lesion_role
+from scan2gene.tasks.binary import POSITIVE
+from scan2gene.tasks.outputs import by_question, one_vs_rest
 
 
 def audit_run(job: Job) -> str:
@@ -75,8 +77,9 @@ def _tables(job: Job) -> Tables:
     from scan2gene.stages.pixels import picture_cues
 
     return Tables(
-        job.out.cohort.read(), job.out.series.read(), job.out.labels.read(), job.out.split.read(),
-        without_slices(job.out.predictions.read()), job.out.variants.read(), job.out.embeddings.read_or_empty(),
+        job.out.cohort.read(), job.out.series.read(), one_vs_rest(job.out.labels.read(), job.study.targets),
+        job.out.split.read(), by_question(without_slices(job.out.predictions.read())),
+        by_question(job.out.variants.read()), job.out.embeddings.read_or_empty(),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
         job.out.thresholds.read(), _grey(job), training_aurocs(_histories(job)),
         picture_cues(job),
@@ -104,7 +107,8 @@ def leakage(job: Job) -> list[Check]:
     out = job.out
     cohort, split = job.out.cohort.read(), job.out.split.read()
     every = out.predictions.read()
-    predictions = without_slices(every)
+    answered = every[(every["label"] == POSITIVE) | (every["y_true"] == 1)]  # the loss of several classes has one row
+    predictions = by_question(without_slices(every))
     parts = Parts(split)
     manifest, pairs, compared = _images(job)
     return [
@@ -116,7 +120,7 @@ def leakage(job: Job) -> list[Check]:
         copies_before_split(manifest),
         fitted_inside(list(_fitted(job)), cohort, split, _given(job), list(_harmonised(job))),
         thresholds_inside(_kept_thresholds(out), _thresholds(predictions)),
-        early_stopping(list(_histories(job)), every),
+        early_stopping(list(_histories(job)), answered),
     ]
 
 

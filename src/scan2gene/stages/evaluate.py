@@ -17,6 +17,7 @@ from scan2gene.core.study import Study, for_run, is_leaky, study_hash
 from scan2gene.core.tables import harmless_table, without_slices
 from scan2gene.privacy.pseudonyms import shown_study
 from scan2gene.stages.job import Job, stage_key
+from scan2gene.tasks.outputs import by_question
 
 if TYPE_CHECKING:
     from scan2gene.evaluate.evaluate import Evaluation
@@ -36,7 +37,7 @@ def evaluate_runs(job: Job) -> str:
         cohort=job.out.cohort.hash(), starts=[s.as_json() for s in starts.values()],
     )  # fmt: skip
     if not job.is_done("evaluate", key):
-        predictions = job.out.predictions.read()
+        predictions = by_question(job.out.predictions.read())
         split = job.out.split.read()
         found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
         for place, begun in starts.items():
@@ -49,7 +50,7 @@ def evaluate_runs(job: Job) -> str:
                 found.results[run][name][target]["optimism"] = row
         tables = probability_tables(exams, found.thresholds, settings.prevalence, settings.bootstrap, job.study.seed)
         tables["evidence"] = _evidence(job, found.results, split, exams)
-        _add_means(found)
+        _add_means(found, list(job.study.targets))
         if is_leaky(job.study):
             for row in found.thresholds:
                 row["leaky"] = LEAKY
@@ -60,6 +61,8 @@ def evaluate_runs(job: Job) -> str:
         out.thresholds.write(found.thresholds)
         out.results.write(found.results)
         out.comparisons.write(stamped(found.comparisons, job.study))
+        if len(found.confusion):
+            out.confusion.write(stamped(found.confusion, job.study))
         for name, table in tables.items():
             getattr(out, name).write(stamped(table, job.study))
         for one in job.study.runs:
@@ -67,13 +70,14 @@ def evaluate_runs(job: Job) -> str:
                 out.experiment(one.name).results.write(found.results[one.name])
         if settings.ledger and not is_leaky(job.study):  # the ledger is for figures that mean something
             append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
-        files = (out.metrics, out.thresholds, out.results, out.comparisons)
+        files = [out.metrics, out.thresholds, out.results, out.comparisons]
+        files += [out.confusion] if len(found.confusion) else []
         job.done("evaluate", key, [*files, *(getattr(out, name) for name in tables)])
     metrics = job.out.metrics.read()
     return f"{len(metrics)} figures, {metrics['low'].notna().sum()} with an interval"
 
 
-def _add_means(found: Evaluation) -> None:
+def _add_means(found: Evaluation, targets: list[str]) -> None:
     """Put the means over targets beside the targets in the results."""
     from scan2gene.core.tables import MEAN
 
@@ -81,7 +85,7 @@ def _add_means(found: Evaluation) -> None:
         place = found.results[str(run)][str(split)]
         row = rows.iloc[0]
         figures = rows.set_index("metric")[["value", "low", "high", "reason"]]
-        result: dict = {"targets": [t for t in place if t != MEAN], **{c: int(row[c]) for c in ("n", "n_failed")}}
+        result: dict = {"targets": [t for t in place if t in targets], **{c: int(row[c]) for c in ("n", "n_failed")}}
         result["metrics"] = {
             m: {k: None if v is None or v != v else v for k, v in f.items()}
             for m, f in figures.to_dict("index").items()
@@ -141,11 +145,11 @@ def _embedded_features(job: Job, run: str, split: str) -> Iterator[tuple[int, in
 
 
 def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:
-    """Append every AUROC of an evaluation; what stands in the ledger is never removed.
+    """Append every AUROC of an evaluation, also macro ones; what stands in the ledger is never removed.
 
     An evaluation that stands last already is not repeated: the run was killed just after it was written.
     """
-    kept = (metrics["metric"] == "auroc") & (metrics["variant"] == "original")
+    kept = metrics["metric"].isin(["auroc", "auroc_macro"]) & (metrics["variant"] == "original")
     later = ["n_units", "n_rarer_patients"]
     rows = metrics[kept].drop(columns=["metric", "variant", *later]).copy()  # columns as in older ledgers
     rows.insert(0, "study", study.name)

@@ -150,6 +150,11 @@ def question(target: str, label: str) -> str:
     return f"{target}:{label}"
 
 
+def displayed(name: str) -> str:
+    """A target, or one class of it against the rest, as texts and tables name it: "subtype:her2" -> "subtype: her2"."""
+    return name.replace(":", ": ", 1)
+
+
 def question_names(targets: dict[str, Target]) -> list[str]:
     """Targets with two classes as they are, of those with several each class against the rest."""
     return [q for n, t in targets.items() for q in ([question(n, c) for c in t.classes] if t.classes else [n])]

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from scan2gene.cohorts.split import make_splits
 from scan2gene.core.errors import CohortError
+from scan2gene.core.study_cohort import Target
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate import external
@@ -67,7 +68,8 @@ def _judged(score, seed: int = 1, prevalence=None, grey=None, whole: bool = True
     )
     predictions = pd.concat([rows, external_ensembles(rows)], ignore_index=True)
     series = pd.DataFrame({"series_id": cohort["exam_id"], "Manufacturer": cohort["site"]})
-    study = SimpleNamespace(splits=[split], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200), runs=[])
+    settings = Evaluate(bootstrap=200)
+    study = SimpleNamespace(splits=[split], targets={"gene": Target()}, seed=1, evaluate=settings, runs=[])
     found = evaluate(predictions, parts, 100, 1)
     tables = Tables(cohort, series, labels, parts, predictions, rows[:0], features, None, found.thresholds,
                     cohort.set_index("patient_id")[["grey"]])  # fmt: skip
@@ -205,7 +207,7 @@ def test_a_word_of_few_patients_is_counted_and_not_named():
     cohort["date"] = [str(20150101 + n // 5) for n in range(150)]
     words = np.where(np.arange(150) < 146, "Large", np.arange(150).astype(str))
     series = pd.DataFrame({"series_id": cohort["exam_id"], "Manufacturer": words})
-    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100))
+    study = SimpleNamespace(splits=[SPLIT], targets={"gene": Target()}, seed=1, evaluate=Evaluate(bootstrap=100))
     found = {s.what: s for s in shifts(study, cohort, series, labels, make_splits(cohort, labels, [SPLIT], 1))}
     assert found["t1 Manufacturer"].outside == "Large 46, others 4"
     assert found["t1 Manufacturer"].estimate.value == pytest.approx(4 / 50)
@@ -234,7 +236,7 @@ def test_two_sides_of_a_patient_are_not_two_patients():
     """Prevalences of sides that always agree are known as well as those of patients, not better."""
     prevalence = {"A": 0.3, "B": 0.3, "C": 0.5}
     cohort, labels = _cohort(1, prevalence, dict.fromkeys("ABC", 0.0))
-    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100))
+    study = SimpleNamespace(splits=[SPLIT], targets={"gene": Target()}, seed=1, evaluate=Evaluate(bootstrap=100))
     series = pd.DataFrame({"series_id": cohort["exam_id"]})
     parts = make_splits(cohort, labels, [SPLIT], 1)
     both = pd.concat([labels.assign(side=side) for side in "LR"])
@@ -256,7 +258,7 @@ def test_what_a_site_prevalence_gives_inside_is_told_beside_the_drop_at_sites_le
     rows = make_splits(cohort, labels, splits, 1).join(
         known.set_index("patient_id")[["site", "exam_id", "y_true", "prob"]], on="patient_id")  # fmt: skip
     rows = rows.assign(run_id="net", variant="original", side="", target="gene", status="ok", reason="")
-    study = SimpleNamespace(splits=splits, targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=200))
+    study = SimpleNamespace(splits=splits, targets={"gene": Target()}, seed=1, evaluate=Evaluate(bootstrap=200))
     (found,) = external.transfers(study, rows, pd.DataFrame(), [])
     assert found.drop.value > 0.05
     tested = rows[(rows["split"] == "cv") & (rows["part"] == "test")]
@@ -323,7 +325,9 @@ def test_a_target_without_a_label_inside_has_a_verdict_that_says_so():
     predictions = tables.predictions.assign(
         y_true=tables.predictions["y_true"].where(tables.predictions["part"] == EXTERNAL))  # fmt: skip
     tables = replace(tables, predictions=predictions, labels=tables.labels[tables.labels["patient_id"] >= "P100"])
-    study = SimpleNamespace(splits=[SPLIT], targets={"gene": None}, seed=1, evaluate=Evaluate(bootstrap=100), runs=[])
+    study = SimpleNamespace(
+        splits=[SPLIT], targets={"gene": Target()}, seed=1, evaluate=Evaluate(bootstrap=100), runs=[]
+    )
     figures = shortcut_figures(study, tables, ["net"])
     (verdict,) = verdicts(study, tables, figures, [], outside(study, tables, figures))
     assert (verdict.kind, verdict.run) == ("unknown", "net")
