@@ -6,12 +6,12 @@ their sha256, until `accept` puts it on the card in this process.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from scan2gene.models import MODELS
@@ -23,7 +23,6 @@ KINETICS_CLASSES = 700
 # Classifiers of the published files: model -> begin of its name, classes.
 _CLASSIFIERS = {"swin3d": ("head.", 400), "resnet25d": ("fc.", 1000), "alexnet2d": ("classifier.6.", 1000),
                 "se_resnet50": ("fc.", 1000), "convnextv2": ("head.fc.", 1000), "vit2d": ("head.", 1000)}  # fmt: skip
-_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
 def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path:
@@ -44,13 +43,13 @@ def write_stand_in(name: str, path: Path, seed: int = 0, **options: Any) -> Path
     if name == "m3d-clip":
         named = {k if k.startswith("mm_vision_proj.") else f"vision_encoder.{k}": v for k, v in tensors.items()}
         named |= {"logit_scale": torch.tensor(2.66), "mm_language_proj.bias": torch.zeros(8)}
-        path.write_bytes(safetensors_bytes(named))
+        path.write_bytes(save(named))
     elif name == "m3d-clip-vision":
         torch.save({k: v.bfloat16() for k, v in tensors.items()}, path)
     elif card.model in _CLASSIFIERS:
         named = published_tensors(network, card)
         if card.file.endswith(".safetensors"):
-            path.write_bytes(safetensors_bytes(named))
+            path.write_bytes(save(named))
         else:
             torch.save(named, path)
     elif name.startswith("kinetics"):
@@ -85,24 +84,3 @@ def published_tensors(network: nn.Module, card: Card) -> dict[str, Tensor]:
     classifier, classes = _CLASSIFIERS[card.model]
     width = network.state_dict()[f"{HEAD}linear.weight"].shape[1] - card.channels
     return {**named, f"{classifier}weight": torch.zeros(classes, width), f"{classifier}bias": torch.zeros(classes)}
-
-
-def safetensors_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """Tensors in the safetensors format.
-
-    Source: the format's description, github.com/huggingface/safetensors, README.
-    """
-    header: dict[str, Any] = {}
-    data, offset = [], 0
-    for name, tensor in tensors.items():
-        raw = tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-        header[name] = {
-            "dtype": _NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(raw)],
-        }
-        data.append(raw)
-        offset += len(raw)
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + b"".join(data)

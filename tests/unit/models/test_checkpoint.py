@@ -8,7 +8,8 @@ import pickle
 
 import pytest
 import torch
-from tests.stand_in import safetensors_bytes, write_stand_in
+from safetensors.torch import save
+from tests.stand_in import write_stand_in
 
 from scan2gene.core.errors import WeightsError
 from scan2gene.models import MODELS
@@ -91,7 +92,7 @@ def test_the_vision_file_has_no_projection_and_is_refused_for_it(tmp_path):
 
 def test_safetensors_survive_a_round_trip(tmp_path):
     tensors = {"a": torch.randn(3, 5), "b": torch.randn(4).bfloat16(), "n": torch.tensor(7), "skip.c": torch.ones(2)}
-    (tmp_path / "t.safetensors").write_bytes(safetensors_bytes(tensors))
+    (tmp_path / "t.safetensors").write_bytes(save(tensors))
     read = read_checkpoint(tmp_path / "t.safetensors", skip=("skip.",))
     assert set(read) == {"a", "b", "n"}
     assert all(torch.equal(read[k], tensors[k]) for k in read)
@@ -148,7 +149,7 @@ def _spoilt(kind: str, path) -> None:
     elif kind == "no tensors":
         torch.save({"epoch": 3, "name": "x"}, path)
     elif kind == "half safetensors":
-        path.write_bytes(safetensors_bytes({"a": torch.ones(1000)})[:-8])
+        path.write_bytes(save({"a": torch.ones(1000)})[:-8])
 
 
 @pytest.mark.parametrize(
