@@ -35,7 +35,7 @@ def test_a_missing_table_names_itself(tmp_path):
 
 def test_a_missing_column_is_named(tmp_path):
     write_csv(tmp_path / "labels.csv", pd.DataFrame({"patient_id": ["a"], "target": ["IDH"]}))
-    with pytest.raises(RunError, match="'side', 'value', 'source'"):
+    with pytest.raises(RunError, match="'side', 'value', 'label', 'source'"):
         read_csv(tmp_path / "labels.csv", LABEL_COLUMNS)
 
 
