@@ -26,7 +26,7 @@ from scan2gene.core.study import SIDES
 from scan2gene.core.tables import harmless_table, write_csv
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import write_nifti
-from scan2gene.tasks.outputs import Output, output_name, output_values
+from scan2gene.tasks.outputs import output_name
 
 BIDS_VERSION = "1.9.0"
 DERIVATIVES = Path("derivatives") / "scan2gene"
@@ -200,15 +200,13 @@ def _write_tables(
         table[column.removeprefix("clinical:")] = pd.to_numeric(first[column])
     described: dict[str, Any] = {}
     for target, rule in study["targets"].items():
-        meant = {"1": rule["positive"], "0": rule["negative"]}
-        levels = {level: ", ".join(map(str, values)) for level, values in meant.items()}
-        sided = labels.loc[labels["target"] == target, "side"].isin(SIDES).any()
-        for side in SIDES if sided else ("",):
-            name = output_name(target, side)
-            values = output_values(labels, first.index, [Output(target, side)])[:, 0]
-            table[name] = pd.Series(values, first.index).astype("Int64").astype(object)
-            column = {"L": rule.get("left"), "R": rule.get("right")}.get(side) or rule["column"] or target
-            described[name] = {"Description": f"column {column} of the label table", "Levels": levels}
+        mine = labels[labels["target"] == target]
+        for side in SIDES if mine["side"].isin(SIDES).any() else ("",):
+            name, own = output_name(target, side), mine[mine["side"].fillna("") == side].set_index("patient_id")
+            values = own["label"] if rule["classes"] else own["value"].astype("Int64").astype(object)
+            table[name] = values.reindex(first.index)
+            column = {"L": rule["left"], "R": rule["right"]}.get(side) or rule["column"] or target
+            described[name] = {"Description": f"column {column} of the label table", "Levels": _levels(rule)}
     path = root / "participants.tsv"
     path.parent.mkdir(parents=True, exist_ok=True)
     harmless_table(table).to_csv(path, sep="\t", index=False, na_rep="n/a")
@@ -223,3 +221,11 @@ def _write_tables(
     )
     if (root / DERIVATIVES).exists():
         write_json(root / DERIVATIVES / "dataset_description.json", about | {"DatasetType": "derivative"})
+
+
+def _levels(rule: Mapping[str, Any]) -> dict[str, str]:
+    """What the values of a target's column mean."""
+    if rule["above"] is not None:
+        return {"1": f"above {rule['above']:g}", "0": f"not above {rule['above']:g}"}
+    cells = rule["classes"] or {"1": rule["positive"], "0": rule["negative"]}
+    return {level: ", ".join(map(str, values)) for level, values in cells.items()}

@@ -16,7 +16,14 @@ from scan2gene.cohorts.flow import Flow, counts
 from scan2gene.cohorts.genomics import with_mutations
 from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap, reason_of
 from scan2gene.cohorts.label_table import check_formulas, read_labels
-from scan2gene.cohorts.labels import clinical_numbers, patient_values, row_sides, target_labels, without_unknown
+from scan2gene.cohorts.labels import (
+    clinical_numbers,
+    label_names,
+    patient_values,
+    row_sides,
+    target_labels,
+    without_unknown,
+)
 from scan2gene.cohorts.lesions import large_enough
 from scan2gene.cohorts.roles import found_in, role_fits
 from scan2gene.core.characters import plain_text
@@ -25,7 +32,7 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import Cohort, Target, label_files
 from scan2gene.core.tables import EXCLUSION_COLUMNS
-from scan2gene.core.text import clauses
+from scan2gene.core.text import clauses, listed
 from scan2gene.core.text_table import read_text_table
 from scan2gene.imaging.patients import with_patients
 from scan2gene.privacy.persons import two_persons
@@ -40,7 +47,7 @@ class Curated:
     Args:
         cohort: One row per exam: patient_id, exam_id, site, date, `role:<name>` columns
             with series_id, `clinical:<name>` columns with numbers.
-        labels: Long: patient_id, side, target, value, source.
+        labels: Long: columns `LABEL_COLUMNS`.
         exclusions: Columns `EXCLUSION_COLUMNS`.
         roles: Every series that fits a role of an exam, taken or not and why; `ROLE_COLUMNS`.
         flow: The flow diagram's boxes, top to bottom: step, kept, unit, left_out.
@@ -85,7 +92,7 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
         flow.leave_out("exclude file", "in the exclude file, but nothing has this id", identity)
     kept = ~table[rules.patient_column].isin(excluded.keys())
     table, sides = table[kept], None if sides is None else sides[kept.to_numpy()]
-    labels = target_labels(table, rules.patient_column, study.targets, source, sides)
+    labels = target_labels(table, rules.patient_column, study.targets, source, sides, rules.decimal)
     where = "in the label table" if rules.labels else "among the sequenced"
     exams = _labelled(exams, labels, set(different(table[rules.patient_column])), where, flow)
     exams = in_time(exams, table, rules, source, flow)
@@ -265,20 +272,29 @@ def _sides(table: pd.DataFrame, rules: Cohort, source: str, flow: Flow) -> pd.Se
 
 
 def _check_classes(labels: pd.DataFrame, study: Study) -> None:
+    """Refuse targets of which a class has no patient: nothing can be learned of it."""
     troubles = []
     for name, target in study.targets.items():
-        values = labels.loc[labels["target"] == name, "value"]
-        positive, negative = int((values == 1).sum()), int((values == 0).sum())
-        if not positive or not negative:
-            who = "sides" if labels.loc[labels["target"] == name, "side"].ne("").any() else "patients"
-            check = (
-                f"Check targets.{name}.genes, .hotspots and .variants, and cohort.sequenced"
-                if target.genes
-                else f"Check targets.{name}.positive {target.positive} and .negative {target.negative}"
-            )
+        mine = labels[labels["target"] == name]
+        who = "sides" if mine["side"].ne("").any() else "patients"
+        counts = {label: int((mine["label"] == label).sum()) for label in label_names(target)}
+        lacking = [label for label, n in counts.items() if n == 0]
+        if lacking and target.classes:
+            others = listed(f"{n} in {label}" for label, n in counts.items() if n) or "none in the others"
             troubles.append(
-                f"target {name} has {positive} positive and {negative} negative {who}, so there is nothing to tell "
-                f"apart. {check}, or remove it."
+                f"target {name} has no {who} in {listed(lacking)}, and {others}. Check targets.{name}.classes, or take "
+                f"out what has no {who} and name its cells in targets.{name}.unknown."
+            )
+        elif lacking:
+            if target.genes:
+                check = f"targets.{name}.genes, .hotspots and .variants, and cohort.sequenced"
+            elif target.above is not None:
+                check = f"targets.{name}.above {target.above:g}"
+            else:
+                check = f"targets.{name}.positive {target.positive} and .negative {target.negative}"
+            troubles.append(
+                f"target {name} has {counts['positive']} positive and {counts['negative']} negative {who}, so there is "
+                f"nothing to tell apart. Check {check}, or remove it."
             )
     if troubles:
         raise CohortError("\n".join(troubles))

@@ -32,6 +32,7 @@ def target_labels(
     targets: Mapping[str, Target],
     source: str,
     sides: pd.Series | None = None,
+    decimal: str | None = None,
 ) -> pd.DataFrame:
     """Known label values, one row per patient, side and target.
 
@@ -41,14 +42,15 @@ def target_labels(
         targets: Name -> which column or columns and which values.
         source: File name, for messages and the `source` column, where the table's index is a line and no place.
         sides: Which sides each row of the table is about, from `row_sides`; None: rows are about patients.
+        decimal: `cohort.decimal`, for numbers that are cut in two.
 
     Returns:
-        Columns `LABEL_COLUMNS`; value 0 or 1; side L, R or "" for the whole patient; what is
-        not known has no row.
+        Columns `LABEL_COLUMNS`; value 0 or 1, or the number of one of several classes; label is its name; side L, R
+        or "" for the whole patient; what is not known has no row.
 
     Raises:
-        CohortError: A missing column, a value that is neither positive, negative nor
-            unknown (or named as both), or contradicting rows; every such cell is listed.
+        CohortError: A missing column, a value that is in no class and not unknown (or named in two), one that is no
+            number where the target has a limit, or contradicting rows; every such cell is listed.
     """
     rows: list[tuple[str, str, str, float, str, str]] = []
     troubles: list[str] = []
@@ -60,21 +62,23 @@ def target_labels(
             if column not in table.columns:
                 raise CohortError(f"target {name}: column {unknown_name(column, table.columns)}")
             part = table if about is None else table[about]
-            troubles += _twin_column(part, column, f"{source}, target {name}", source)
-            values = each(part[column], canonical)
-            meaning = _GENES if column == gene_column(name) else _beginnings(meant, values)
+            what = f"{source}, target {name}"
+            troubles += _twin_column(part, column, what, source)
+            if target.above is not None:
+                values = part[column]
+                meaning = _above(f"{what}, column {column}", different(values), target, decimal)
+            else:
+                values = each(part[column], canonical)
+                meaning = _GENES if column == gene_column(name) else _beginnings(meant, values)
             wrong = values[~values.isin(meaning.keys())]
             if len(wrong) and column not in strange:
                 strange.add(column)
                 counts = _how_often(wrong, "in", "row")
-                troubles.append(
-                    f"{source}, target {name}: {counts} of column {column} is neither positive nor negative. "
-                    f"Name it in targets.{name}.positive, .negative or .unknown."
-                )
+                troubles.append(f"{what}: {counts} of column {column} {_no_meaning(name, target)}")
             found.append((side, part.assign(value=values.map(meaning)).dropna(subset=["value"])))
         for side in dict.fromkeys(side for side, _ in found) if not strange else ():
             known = pd.concat([part for about, part in found if about == side])  # mutations and a column must agree
-            _gather(known, patient_column, (name, side), source, rows, troubles)
+            _gather(known, patient_column, (name, side, target), source, rows, troubles)
     if troubles:
         raise CohortError("\n".join(troubles))
     return pd.DataFrame(rows, columns=list(LABEL_COLUMNS))
@@ -95,14 +99,44 @@ def _twin_column(table: pd.DataFrame, column: str, what: str, source: str) -> li
     ]
 
 
+def label_names(target: Target) -> tuple[str, ...]:
+    """Names of a target's values 0, 1 and so on."""
+    return tuple(target.classes) or ("negative", "positive")
+
+
 def _meaning(name: str, target: Target) -> dict[str, int | None]:
-    """Canonical cell -> 1, 0 or None for not known."""
+    """Canonical cell -> the number of its class, or None for not known; what is listed first goes first."""
     meaning: dict[str, int | None] = dict.fromkeys(MISSING | {canonical(v) for v in target.unknown}, None)
-    classes = [{canonical(v) for v in named} for named in (target.positive, target.negative)]
-    both = sorted(classes[0] & classes[1])
-    if both:
-        raise CohortError(f"targets.{name}: {both[0]!r} is listed both as positive and as negative")
-    return meaning | dict.fromkeys(classes[0], 1) | dict.fromkeys(classes[1], 0)
+    classes = target.classes or {"positive": target.positive, "negative": target.negative}
+    holder: dict[str, str] = {}
+    for label, cells in classes.items():
+        number = label_names(target).index(label)
+        for cell in sorted({canonical(v) for v in cells}):
+            if cell in holder:
+                both = "both " if len(classes) == 2 else ""
+                raise CohortError(f"targets.{name}: {cell!r} is listed {both}as {holder[cell]} and as {label}")
+            holder[cell], meaning[cell] = label, number
+    return meaning
+
+
+def _above(what: str, cells: list[str], target: Target, decimal: str | None) -> dict[str, int | None]:
+    """Cell -> 1 for a number above the target's limit, 0 for another, None for not known; of others nothing."""
+    unknown = MISSING | {canonical(v) for v in target.unknown}
+    meaning: dict[str, int | None] = {cell: None for cell in cells if canonical(cell) in unknown}
+    mark = decimal_mark((cell for cell in cells if cell not in meaning), what, decimal)
+    numbers = {cell: parse_number(cell, mark) for cell in cells if cell not in meaning}
+    limit = target.above or 0.0
+    return meaning | {cell: int(number > limit) for cell, number in numbers.items() if number is not None}
+
+
+def _no_meaning(name: str, target: Target) -> str:
+    """What is wrong with cells of a target's column, and how to mend it."""
+    if target.above is not None:
+        return f"is no number. Correct it, or name it in targets.{name}.unknown where it means 'not known'."
+    if target.classes:
+        names = listed(target.classes)
+        return f"is in no class of {names}. Name it in targets.{name}.classes or .unknown."
+    return f"is neither positive nor negative. Name it in targets.{name}.positive, .negative or .unknown."
 
 
 def _beginnings(meaning: dict[str, int | None], values: pd.Series) -> dict[str, int | None]:
@@ -137,25 +171,27 @@ def place_of(source: str, line: object) -> str:
 def _gather(
     known: pd.DataFrame,
     patient_column: str,
-    what: tuple[str, str],
+    what: tuple[str, str, Target],
     source: str,
     rows: list[tuple[str, str, str, float, str, str]],
     troubles: list[str],
 ) -> None:
     """Add a label per patient; rows of one patient that contradict each other to `troubles`."""
-    name, side = what
+    name, side, target = what
+    labels = label_names(target)
+    shown = labels if target.classes else ("0", "1")
     first = known.drop_duplicates(patient_column).sort_values(patient_column)
     value_of = pd.Series(first["value"].to_numpy(), index=first[patient_column])
     differ = known["value"].to_numpy() != known[patient_column].map(value_of).to_numpy()
     contradicting = set(known.loc[differ, patient_column])
     for patient, group in known[known[patient_column].isin(contradicting)].groupby(patient_column, sort=True):
         cells = listed(
-            f"{name}={v:.0f} at {place_of(source, r)}" for v, r in zip(group["value"], group.index, strict=True)
+            f"{name}={shown[int(v)]} at {place_of(source, r)}" for v, r in zip(group["value"], group.index, strict=True)
         )
         who = f"patient {patient}{f', side {side},' if side else ''}"
         troubles.append(f"{who} has {cells}. Delete one row, or list {patient} in exclude.csv.")
     rows += [
-        (str(patient), side, name, float(value), "positive" if value else "negative", place_of(source, line))
+        (str(patient), side, name, float(value), labels[int(value)], place_of(source, line))
         for patient, value, line in zip(
             first[patient_column].to_numpy(dtype=object), first["value"].to_numpy(), first.index, strict=True
         )
@@ -163,7 +199,7 @@ def _gather(
     ]
 
 
-_SIDE_WORDS = {"l": "L", "left": "L", "r": "R", "right": "R", "b": "LR", "both": "LR", "bilateral": "LR"}
+SIDE_WORDS = {"l": "L", "left": "L", "r": "R", "right": "R", "b": "LR", "both": "LR", "bilateral": "LR"}
 
 
 def row_sides(column: pd.Series, source: str) -> pd.Series:
@@ -179,7 +215,7 @@ def row_sides(column: pd.Series, source: str) -> pd.Series:
     Raises:
         CohortError: A cell that names no side; all are listed.
     """
-    words = column.map(lambda cell: {_SIDE_WORDS[w] for w in re.findall(r"[a-z]+", cell.lower()) if w in _SIDE_WORDS})
+    words = column.map(lambda cell: {SIDE_WORDS[w] for w in re.findall(r"[a-z]+", cell.lower()) if w in SIDE_WORDS})
     sides = words.map(lambda found: "".join(side for side in SIDES if side in "".join(found)))
     strange = column[(sides == "") & ~column.str.lower().isin(MISSING)]
     if len(strange):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,16 @@ from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL, PARTS, SPLIT_COLUMNS
 from scan2gene.tasks.outputs import patient_classes
 
+UNKNOWN = "unknown"  # stands where a class's name does
+_TWO = {"positive": 1, "negative": 0}
+
 
 def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Split], seed: int) -> pd.DataFrame:
     """Divide patients by every split of the study.
 
     Args:
         cohort: patient_id and site per exam.
-        labels: Long label table.
+        labels: Long label table with two classes everywhere; see `one_vs_rest`.
         splits: The study's list.
         seed: Same seed and cohort, same split.
 
@@ -121,29 +125,37 @@ def parts_of(study: Study, exams: pd.DataFrame, parts: Mapping[str, str], fold: 
     return part
 
 
-def class_table(split: pd.DataFrame, labels: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+def class_table(
+    split: pd.DataFrame,
+    labels: pd.DataFrame,
+    targets: Sequence[str],
+    classes: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> pd.DataFrame:
     """Patients of every class in every part; sides where a target is known per side.
 
     Args:
         split: Columns `SPLIT_COLUMNS`.
         labels: Long label table.
         targets: Their names, in the order of the table.
+        classes: Names of the classes of targets with several.
 
     Returns:
-        One row per split, repeat, fold, target and class (positive, negative, unknown), with
-        what is counted (`unit`: patient or side) and the counts train, validation, test and all;
+        One row per split, repeat, fold, target and class (positive, negative, unknown, or each of several and unknown),
+        with what is counted (`unit`: patient or side) and the counts train, validation, test and all;
         `external` too where a split has such patients; `test_patients` counts patients, also where sides are counted.
     """
     parts = (*PARTS, *([EXTERNAL] if (split["part"] == EXTERNAL).any() else []))
     patients = split["patient_id"].unique()
     sided = {t: labels.loc[labels["target"] == t, "side"].isin(SIDES).any() for t in targets}
     values = {t: _by_side(labels[labels["target"] == t], patients, sided[t]) for t in targets}
+    numbers = {t: {c: n for n, c in enumerate(classes[t])} if classes.get(t) else _TWO for t in targets}
     rows = []
     for fold, members in split.groupby(["split", "repeat", "fold"], sort=False):
         part = members.set_index("patient_id")["part"]
         for target in targets:
             own = values[target].loc[part.index]
-            for name, hit in (("positive", own == 1), ("negative", own == 0), ("unknown", own.isna())):
+            hits = {name: own == number for name, number in numbers[target].items()} | {UNKNOWN: own.isna()}
+            for name, hit in hits.items():
                 counts = [int(hit[part == p].to_numpy().sum()) for p in parts]
                 tested = int((hit.any(axis=1) & (part == "test").to_numpy()).sum())
                 every = int(hit[~hit.index.duplicated()].to_numpy().sum())  # a patient may stand in several parts
@@ -221,17 +233,21 @@ def stratified_parts(values: np.ndarray, fractions: Sequence[float], seed: int) 
 
 
 def one_class_parts(table: pd.DataFrame) -> dict[str, str]:
-    """In how many folds a part holds one class of a target only: split -> words; splits without such are left out.
+    """In how many folds a part lacks a class of a target: split -> words; splits without such are left out.
 
     Args:
         table: Of `class_table`, as read from its file.
     """
     told: dict[str, list[str]] = {}
-    known = table[table["class"].isin(["positive", "negative"])]
+    known = table[table["class"] != UNKNOWN]
     for (split, target), rows in known.groupby(["split", "target"], sort=False):
-        folds = rows.groupby(["repeat", "fold"])
-        found = {part: folds[part].apply(lambda n: bool((n.astype(int) == 0).any())) for part in PARTS}
-        words = [f"{part} in {int(one.sum())}" for part, one in found.items() if one.any()]
-        if words:
-            told.setdefault(str(split), []).append(f"{target} has one class only: {', '.join(words)} of {len(folds)}")
+        two = set(rows["class"]) <= _TWO.keys()
+        for what, part in [("has one class only", rows)] if two else [
+            (f"lacks {name}", one) for name, one in rows.groupby("class", sort=False)
+        ]:  # fmt: skip
+            folds = part.groupby(["repeat", "fold"])
+            found = {p: folds[p].apply(lambda n: bool((n.astype(int) == 0).any())) for p in PARTS}
+            words = [f"{p} in {int(lacking.sum())}" for p, lacking in found.items() if lacking.any()]
+            if words:
+                told.setdefault(str(split), []).append(f"{target} {what}: {', '.join(words)} of {len(folds)}")
     return {split: "; ".join(lines) for split, lines in told.items()}

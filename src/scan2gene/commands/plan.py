@@ -14,10 +14,11 @@ from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
 from scan2gene.core.text import dimensions, duration, file_size, number_text
-from scan2gene.evaluate.power_tables import power_table, power_warnings
+from scan2gene.evaluate.power_tables import power_warnings
 from scan2gene.plan.choices import with_choices
 from scan2gene.plan.costs import SECONDS, Cost, time_runs
 from scan2gene.report.planned import choices
+from scan2gene.stages.cohort import study_power
 from scan2gene.stages.pipeline import run, series_paths
 
 
@@ -26,7 +27,8 @@ class Plan:
     """What `plan` found out.
 
     Args:
-        targets: One row per split and target: patients (or sides, see `unit`) per class and part, detectable AUROC.
+        targets: One row per split and target, or class against the others: patients (or sides, see `unit`) per class
+            and part, detectable AUROC.
         costs: One per run.
         warnings: Sentences.
         choices: What was chosen for the study and why, in lines.
@@ -58,7 +60,7 @@ def plan(
     table[["train", "validation", "test"]] = table[["train", "validation", "test"]].astype(int)
     planned = files.plan.read()
     study = with_choices(study, planned["chosen"])
-    targets = power_table(table, list(study.targets))
+    targets = study_power(study, files.split.read(), files.labels.read())
     costs = time_runs(study, files.cohort.read(), series_paths(study, files.path), table, limit)
     files.costs.write([vars(cost) for cost in costs])
     return Plan(
@@ -87,11 +89,12 @@ def told(found: Plan) -> list[str]:
     if not found.choices:
         lines = []
     lines += ["", "What the test patients can show (within one repeat):"]
+    width = max([14, *(len(target) + 2 for target in found.targets["target"])])
     for row in found.targets.itertuples():
         none = row.detectable_auroc is None or row.detectable_auroc != row.detectable_auroc
         value = "none" if none else number_text(row.detectable_auroc, 2)
         lines.append(
-            f"  {row.split:<12}{row.target:<14}{row.positive} positive, {row.negative} negative; "
+            f"  {row.split:<12}{row.target:<{width}}{row.positive} positive, {row.negative} negative; "
             f"smallest AUROC told from chance with 80 % power: {value}"
         )
     lines += ["", "What it takes:"]

@@ -61,6 +61,9 @@ class MinLesion(Section):
     volume_mm3: float = Field(gt=0)
 
 
+RESERVED_CLASSES = ("positive", "negative", "unknown")  # what tables say of targets with two classes
+
+
 class Target(Section):
     """A label: which cells of a column count as positive and negative, or as which of several classes."""
 
@@ -80,7 +83,9 @@ class Target(Section):
         "{luminal_a: [Luminal A, LumA], her2: [HER2]}; in the order in which tables show them",
     )
     above: float | None = Field(
-        None, description="in place of positive and negative: numbers above this are positive, others negative"
+        None,
+        description="in place of positive and negative: numbers above this limit are positive, others, and the limit "
+        "itself, negative",
     )
     task: Name = Field("", description="kind of target; default: multiclass where it has classes, else binary")
     unknown: list[LabelValue] = Field(
@@ -105,7 +110,10 @@ class Target(Section):
             return values
         classes = values.get("classes")
         if isinstance(classes, dict):
-            classes = {name: cells if isinstance(cells, list) else [cells] for name, cells in classes.items()}
+            classes = {  # YAML reads a class named 0 as a number
+                name if isinstance(name, bool | str) else str(name): cells if isinstance(cells, list) else [cells]
+                for name, cells in classes.items()
+            }
             values = values | {"classes": classes}
         return values if values.get("task") else values | {"task": "multiclass" if classes else "binary"}
 
@@ -118,9 +126,13 @@ class Target(Section):
             raise ValueError(f"{kinds[0]} takes the place of {(kinds[1:] + given)[0]}; give one of them")
         if len(self.classes) == 1:
             raise ValueError("classes needs two classes at least")
-        for name in ("positive", "negative", "unknown"):
-            if name in self.classes:
+        for name, cells in self.classes.items():
+            if name in RESERVED_CLASSES:
                 raise ValueError(f"no class can be called {name!r}, which tables say of targets with two classes")
+            if name.endswith((".L", ".R")):
+                raise ValueError(f"class {name!r}: names ending in .L and .R are those of sides; call it otherwise")
+            if not cells:
+                raise ValueError(f"class {name!r} has no cells; list those that mean it")
         return self
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
     """Patients per class and part, and the AUROC that the tested patients can tell from chance.
 
     Args:
-        counts: split_table.csv.
+        counts: From `class_table`, of targets with two classes.
         targets: In the order in which they are to be listed.
 
     Returns:

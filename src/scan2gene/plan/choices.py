@@ -20,6 +20,7 @@ from scan2gene.core.geometry import THIN, bounding_box
 from scan2gene.core.machine import available_memory, has_gpu
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, input_roles
+from scan2gene.core.study_cohort import RESERVED_CLASSES
 from scan2gene.core.study_runs import Data, Run, Split, Train
 from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.index import read_volume
@@ -281,10 +282,12 @@ def grid(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...], voxels: in
 
 
 def _splits(labels: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
-    counts = labels.groupby(["target", "value"])["patient_id"].nunique()
+    counts = labels.groupby(["target", "label"])["patient_id"].nunique()
     rarest = int(counts.min()) if len(counts) else 0
     folds = 5 if rarest >= 10 else 3 if rarest >= 5 else 2
-    return [{"name": "cv", "kind": "kfold", "folds": folds}], f"the rarest class has {rarest} patients"
+    target, label = counts.idxmin() if len(counts) else ("", "")
+    named = "" if label in ("", *RESERVED_CLASSES) else f", {label} of {target},"
+    return [{"name": "cv", "kind": "kfold", "folds": folds}], f"the rarest class{named} has {rarest} patients"
 
 
 def _usual_batch(cohort: pd.DataFrame) -> int:

@@ -157,9 +157,8 @@ def _cost_of(
     slices = view.data.slices
     each = sum(exam[r].shape[2] for r in roles if r in exam) if slices else 1  # what an exam feeds to the network
     each = min(each, slices.per_patient or each) if slices else each
-    first = counts[counts["class"].isin(["positive", "negative", "unknown"])]
-    patients = first["train"] / first["unit"].map({"patient": 1, "side": 2})
-    train = patients.groupby([first[c] for c in ("split", "repeat", "fold", "target")]).sum().mean()
+    patients = counts["train"] / counts["unit"].map({"patient": 1, "side": 2})
+    train = patients.groupby([counts[c] for c in ("split", "repeat", "fold", "target")]).sum().mean()
     per_patient = len(cohort) / max(cohort["patient_id"].nunique(), 1)
     batches = max(1, round(train * per_patient * each / _batch(view)))
     pixels = each * shown[:, :, 0].size if slices else len(roles) * shown.size

@@ -27,6 +27,7 @@ from scan2gene.imaging.index import copied_series, fingerprint, index
 from scan2gene.plan.choices import choose, left_open, with_choices
 from scan2gene.privacy.pseudonyms import Pseudonymiser, shown_study
 from scan2gene.stages.job import Job, ToDo, stage_key
+from scan2gene.tasks.outputs import one_vs_rest, question_names
 
 _REASONS = 3  # of rejected series that are shown, the most frequent ones; series.csv has them all
 
@@ -79,14 +80,26 @@ def curate_cohort(job: Job) -> str:
         files = (job.out.cohort, job.out.labels, job.out.exclusions, job.out.roles, job.out.flow)
         job.done("curate", key, files)
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
-    counts = ", ".join(f"{t} {int((g == 1).sum())}/{int((g == 0).sum())}" for t, g in labels.groupby("target")["value"])
+    counts = _class_counts(labels, job.study)
     excluded = job.out.exclusions.read().fillna("")
     for line in [] if job.dry else [*odd_series(cohort, job.out.series.read()), *lost_ids(excluded)]:
         say("", f"  warning: {line}")
     people = f"{cohort['patient_id'].nunique()} patients, {len(cohort)} exams"
     guess = f"; {NO_LIST}" if rules.mutations and not (rules.sequenced or rules.sequenced_column) else ""
     warnings = "".join(f"\n{'':<11}warning: {text}" for text in contested(job.out.roles.read()))
-    return f"{people}; positive/negative {counts}; {len(excluded)} rows in exclusions.csv{guess}{warnings}"
+    return f"{people}; {counts}; {len(excluded)} rows in exclusions.csv{guess}{warnings}"
+
+
+def _class_counts(labels: pd.DataFrame, study: Study) -> str:
+    """How many patients, or sides, each class of every target has."""
+    two, several = [], []
+    for name, own in labels.groupby("target")["label"]:
+        n, classes = own.value_counts(), study.targets[str(name)].classes
+        if classes:
+            several.append(f"{name}: " + ", ".join(f"{n.get(label, 0)} {label}" for label in classes))
+        else:
+            two.append(f"{name} {n.get('positive', 0)}/{n.get('negative', 0)}")
+    return "; ".join(["positive/negative " + ", ".join(two)] * bool(two) + several)
 
 
 def record_study(study: Study, out: RunDirectory, veil: Pseudonymiser | None) -> None:
@@ -151,20 +164,36 @@ def split_patients(job: Job) -> str:
         )
     if not job.is_done("split", key):
         cohort, labels = job.out.cohort.read(), job.out.labels.read()
-        job.out.split.write(stamped(make_splits(cohort, labels, job.study.splits, job.study.seed), job.study))
+        questions = one_vs_rest(labels, job.study.targets)
+        job.out.split.write(stamped(make_splits(cohort, questions, job.study.splits, job.study.seed), job.study))
         if is_leaky(job.study):
             write_text(job.out.leaky.path, LEAKY + "\n")
         job.done("split", key, [job.out.split, *([job.out.leaky] if is_leaky(job.study) else [])])
     table = job.out.split.read()
     told = stage_key("split_table", split=job.out.split.hash(), labels=job.out.labels.hash())
     if not job.is_done("split_table", told):  # its own stamp: counts can be made again, the split cannot
-        targets = list(job.study.targets)
-        made = class_table(table, job.out.labels.read(), targets)
+        targets, labels = job.study.targets, job.out.labels.read()
+        made = class_table(table, labels, list(targets), {name: list(t.classes) for name, t in targets.items()})
         job.out.split_table.write(stamped(made, job.study))
-        job.out.power.write(stamped(power_table(made, targets), job.study))
+        job.out.power.write(stamped(study_power(job.study, table, labels), job.study))
         job.out.mark_done("split_table", told, [job.out.split_table, job.out.power])
     lacking = one_class_parts(job.out.split_table.read())
     return ", ".join(
         f"{n}: {counted(len(g.groupby(['repeat', 'fold'])), 'fold')}{f'; {lacking[n]}' if n in lacking else ''}"
         for n, g in table.groupby("split", sort=False)
     )
+
+
+def study_power(study: Study, split: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
+    """What the test patients can show of every target, and of each of several classes against the others.
+
+    Args:
+        study: Whose targets they are.
+        split: split.csv.
+        labels: labels.csv.
+
+    Returns:
+        As of `power_table`.
+    """
+    questions = question_names(study.targets)
+    return power_table(class_table(split, one_vs_rest(labels, study.targets), questions), questions)

@@ -157,7 +157,7 @@ def test_two_columns_of_one_name_must_say_the_same(read):
 def test_rows_that_agree_are_one_label_from_the_first_known_line(read):
     long = target_labels(read("id,IDH\nP1,\nP1,1\nP1,1\n"), "id", {"IDH": Target()}, "labels.csv")
     assert long.to_dict("records") == [
-        {"patient_id": "P1", "side": "", "target": "IDH", "value": 1.0, "source": "labels.csv:3"}
+        {"patient_id": "P1", "side": "", "target": "IDH", "value": 1.0, "label": "positive", "source": "labels.csv:3"}
     ]
 
 

@@ -96,6 +96,7 @@ def _tables() -> tuple[pd.DataFrame, ...]:
         (p, "", t, v, "x:1") for t, vs in (("idh", idh), ("rare", rare)) for p, v in zip(PATIENTS, vs, strict=True)
     ]
     table = pd.DataFrame(labels, columns=["patient_id", "side", "target", "value", "source"]).dropna()
+    table["label"] = table["value"].map({0: "negative", 1: "positive"})
     split = _split(site)
     truth = {"idh": dict(zip(PATIENTS, idh, strict=True)), "rare": dict(zip(PATIENTS, rare, strict=True))}
     of_patient = {p: (e, s) for p, e, s in zip(PATIENTS, exams, site, strict=True)}
