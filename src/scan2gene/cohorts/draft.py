@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from scan2gene.cohorts.curate import find_exams
-from scan2gene.cohorts.draft_targets import several_classes, target_lines, target_warnings
+from scan2gene.cohorts.draft_targets import other_classes, target_lines, target_warnings
 from scan2gene.cohorts.draft_text import one_line, scalar, single, study_name
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.guess_columns import (
@@ -59,7 +59,7 @@ def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> 
     images = [g for g in used if g.kind == "intensity"][:MAX_ROLES]
     used = images + [g for g in used if g.kind == "label"][:1]
     contests = _contested(seen, used)
-    classes = several_classes(seen, [*chosen, *others])
+    classes = other_classes(seen, [*chosen, *others])
     names, sequences = (", ".join(n) for n in ([t.column for t in chosen], [g.name for g in images]))
     lines = [
         f"# Drafted by `scan2gene new` from {seen.n_series} series and {len(seen.table)} label rows. What follows is",
@@ -77,7 +77,7 @@ def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> 
         *(f"    # WARNING: {text}" for text in contests),
         *_role_lines(seen, used),
         "",
-        "targets:                       # positive / negative among scanned patients",
+        "targets:                       # positive / negative, or each class, among scanned patients",
         *target_lines(seen, chosen, others, classes),
         "",
         *_open_lines(seen),

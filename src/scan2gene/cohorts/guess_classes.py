@@ -75,7 +75,7 @@ def positive_first(one: str, two: str, column: str = "") -> tuple[str, str] | No
         column: Name of the column: of grades and stages the higher is positive.
     """
     if LEVELS.search(column):
-        levels = _level(one), _level(two)
+        levels = level_of(one), level_of(two)
         if levels[0] and levels[1] and levels[0] != levels[1]:
             return (one, two) if levels[0] > levels[1] else (two, one)
     numbers = {cell: float(cell) for cell in (one, two) if re.fullmatch(r"[-+]?\d+(\.\d+)?", cell)}
@@ -92,7 +92,7 @@ def positive_first(one: str, two: str, column: str = "") -> tuple[str, str] | No
     return (one, two) if signs[0] > signs[1] else (two, one)
 
 
-def _level(cell: str) -> float:
+def level_of(cell: str) -> float:
     """The number in a grade or stage such as G2, IIIa, 3.0; 0 where there is none."""
     found = re.fullmatch(r"\D{0,12}?(\d+(?:\.\d+)?)[a-c]?", cell) or re.fullmatch(
         r"(?:.*[^a-z])?(i{1,3}|iv|v)[a-c]?", cell

@@ -14,13 +14,13 @@ from scan2gene.cohorts.labels import MISSING, SEXES, canonical, parse_number
 MIN_MINORITY = 5  # fewer patients of the rarer class cannot be divided into parts
 _WILD = {"wildtype", "wild type", "wild-type", "wt", "not_mutated"}
 _CHANGED = re.compile(r"(?<![a-z_])(mutated|mutant)(?![a-z])|(?<![a-z])p\.")  # beside wild type: 'IDH1 p.R132H'
-_UNSURE = {"nos/nec", "nos", "nec", "indeterminate", "equivocal", "borderline", "inconclusive", "not tested", "failed",
+UNSURE = {"nos/nec", "nos", "nec", "indeterminate", "equivocal", "borderline", "inconclusive", "not tested", "failed",
            "unbekannt", "inconnu", "inconnue", "desconocido", "sconosciuto", "desconhecido", "onbekend", "ukjent",
            "неизвестно", "未知", "不明", "미상", "?"}  # fmt: skip
-MIN_CLASSES, MAX_CLASSES = 3, 20  # of a column that is offered as one class against the others
 GUESSED = "which value is the positive one is a guess: the rarer"
 OPEN = "EDIT: which value is the positive one cannot be told, and both are equally frequent"
 DESCRIBES = "describes the patient or the scan rather than the disease"
+LATER = "known only after the scan: an outcome, or a treatment"
 # words of a column's name
 _AGE = re.compile(
     r"(?<![a-z])(age|ages|agegroup|alter|edad|eta|idade|leeftijd|alder|ika|wiek|vek|birth\w*|dob|geburt\w*|naissance)"
@@ -36,7 +36,7 @@ _SITE = re.compile(
     r"hopital|sitio|ospedale|centro|ziekenhuis|centrum|sygehus|sjukhus|szpital|больница)(?![a-z])|医院|病院|병원"
 )
 _NOT_SITE = re.compile(r"tumou?r|lesion|location|metast|biopsy|disease|surg")
-_DATE = re.compile(r"(?<![a-z])(date|day|days)(?![a-z])")
+DATE = re.compile(r"(?<![a-z])(date|day|days)(?![a-z])")
 _LATER = re.compile(
     r"surviv|death|dead|alive|vital|recur|progress|follow|outcome|response|(?<![a-z])(os|pfs|dfs|rfs|pcr|censor\w*|"
     r"psp\w*|event\w*|therapy|treatment|chemo\w*|radiation|surgery)(?![a-z])"
@@ -70,44 +70,35 @@ _SIDES = tuple(
 
 @dataclass(frozen=True)
 class TargetGuess:
-    """A column with two classes.
+    """A column that could be predicted: two classes, several, or numbers above and not above a limit.
 
     Args:
         column: Its name.
-        positive: Values, as they stand in the table.
+        positive: Values, as they stand in the table; none where there are `classes` or a limit.
         negative: Values.
         unknown: Values that mean "not known" here.
-        counts: Scanned patients: positive, negative.
+        counts: Scanned patients: positive, negative; or those of each of `classes`.
         doubts: Why it is not chosen by itself; empty where it may be.
         by_meaning: The words tell the positive class; else the rarer is taken for it.
         sides: Columns of the left and of the right side, where the target has one for each; counts are then of sides.
         name: Of the target, where the column's alone would not do.
+        classes: Name of each of several classes, and its value.
+        unscanned: Values that patients without scans have, and no other.
+        above: The limit.
     """
 
     column: str
     positive: tuple[str, ...]
     negative: tuple[str, ...]
     unknown: tuple[str, ...]
-    counts: tuple[int, int]
+    counts: tuple[int, ...]
     doubts: tuple[str, ...]
     by_meaning: bool = True
     sides: tuple[str, str] | None = None
     name: str = ""
-
-
-@dataclass(frozen=True)
-class ClassesGuess:
-    """A column with more than two classes.
-
-    Args:
-        column: Its name.
-        counts: Value, as it stands in the table -> scanned patients, most frequent first.
-        doubts: As of `TargetGuess`.
-    """
-
-    column: str
-    counts: dict[str, int]
-    doubts: tuple[str, ...]
+    classes: tuple[tuple[str, str], ...] = ()
+    unscanned: tuple[str, ...] = ()
+    above: float | None = None
 
 
 def guess_targets(table: pd.DataFrame, patient_column: str, scanned: Sequence[str]) -> list[TargetGuess]:
@@ -160,39 +151,6 @@ def _without_side(column: str, rest: str) -> str:
     return " ".join(kept)
 
 
-def class_columns(table: pd.DataFrame, patient_column: str, scanned: Sequence[str]) -> list[ClassesGuess]:
-    """Columns with 3 to 20 classes among scanned patients, those that describe patient or scan last."""
-    rows = table[table[patient_column].isin(list(scanned))]
-    found = []
-    for column in table.columns:
-        if not column or column == patient_column or guess_age(rows[[column]], ())[0] or _DATE.search(plain(column)):
-            continue
-        values = rows[column].map(canonical)
-        known = ~values.isin(MISSING | _UNSURE)
-        first = values[known].groupby(rows.loc[known, patient_column]).first()
-        counts = first.value_counts()
-        if MIN_CLASSES <= len(counts) <= MAX_CLASSES and len(first) >= 2 * len(counts):
-            spelled = dict(zip(values, rows[column], strict=True))
-            shown = {spelled[v]: int(n) for v, n in counts.items()}
-            found.append(ClassesGuess(column, shown, tuple(_doubts(column, set(counts.index)))))
-    return sorted(found, key=lambda c: (bool(c.doubts), -min(c.counts.values())))
-
-
-def one_class(rows: pd.DataFrame, patient_column: str, column: str, value: str) -> TargetGuess | None:
-    """One class of a column against the others; None where no patient, or every one, has it."""
-    values = rows[column].map(canonical)
-    known = sorted(set(values) - MISSING - _UNSURE)
-    if canonical(value) not in known or len(known) < 2:
-        return None
-    spelled = dict(zip(values, rows[column], strict=True))
-    classes = [canonical(value)], [v for v in known if v != canonical(value)]
-    sizes, doubts = _sizes(values, classes, rows[patient_column])
-    positive, negative = (tuple(spelled[v] for v in cells) for cells in classes)
-    unknown = tuple(sorted(spelled[v] for v in set(values) & _UNSURE))
-    found = TargetGuess(column, positive, negative, unknown, sizes, (*_doubts(column, set(known)), *doubts))
-    return replace(found, name=f"{column}-{positive[0]}")
-
-
 def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> TargetGuess | None:
     """What a column's two classes are; None where it has not two.
 
@@ -206,15 +164,15 @@ def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> Target
     values = rows[column].map(canonical)
     spelled = dict(zip(values, rows[column], strict=True))
     known = set(values) - MISSING
-    unknown = tuple(sorted(spelled[v] for v in known & _UNSURE))
-    doubts = _doubts(column, known)
-    wild, rest = known & _WILD, known - _UNSURE - _WILD
+    unknown = tuple(sorted(spelled[v] for v in known & UNSURE))
+    doubts = doubts_of(column, known)
+    wild, rest = known & _WILD, known - UNSURE - _WILD
     told: tuple[str, str] | None = None
     if len(wild) == 1 and len(rest) > 1 and all(_CHANGED.search(v) for v in rest):
         classes: tuple[list[str], list[str]] = (sorted(rest), sorted(wild))
         by_meaning = True
-    elif len(known - _UNSURE) == 2:
-        one, two = sorted(known - _UNSURE)
+    elif len(known - UNSURE) == 2:
+        one, two = sorted(known - UNSURE)
         told = positive_first(one, two, plain(column))
         classes = ([told[0]], [told[1]]) if told else ([one], [two])
         by_meaning = told is not None
@@ -222,7 +180,7 @@ def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> Target
             doubts.append("the higher grade or stage is taken as the positive class")
     else:
         return None
-    sizes, contradicting = _sizes(values, classes, rows[patient_column])
+    sizes, contradicting = sizes_of(values, classes, rows[patient_column])
     if not by_meaning:
         if sizes[0] > sizes[1]:
             classes, sizes = (classes[1], classes[0]), (sizes[1], sizes[0])
@@ -231,7 +189,7 @@ def guess_target(rows: pd.DataFrame, patient_column: str, column: str) -> Target
     return TargetGuess(column, positive, negative, unknown, sizes, (*doubts, *contradicting), by_meaning)
 
 
-def _sizes(
+def sizes_of(
     values: pd.Series, classes: tuple[list[str], list[str]], patients: pd.Series
 ) -> tuple[tuple[int, int], list[str]]:
     """Patients of both classes, and what is doubtful about them."""
@@ -245,7 +203,7 @@ def _sizes(
     return sizes, doubts
 
 
-def _doubts(column: str, known: set[str]) -> list[str]:
+def doubts_of(column: str, known: set[str]) -> list[str]:
     """Why a column is not drafted by itself, by its name and by its values."""
     words = f"{plain(column)} {folded(column)}"
     named = any(
@@ -253,17 +211,17 @@ def _doubts(column: str, known: set[str]) -> list[str]:
         for pattern, but in ((_NOT_TARGET, None), (_SEX, None), (_AGE, _NOT_AGE), (_SITE, _NOT_SITE))
     )
     found = []
-    if named or _tells_sex_or_scanner({folded(v) for v in known - _UNSURE}):
+    if named or _tells_sex_or_scanner({folded(v) for v in known - UNSURE}):
         found.append(DESCRIBES)
     if _LATER.search(words):
-        found.append("known only after the scan: an outcome, or a treatment")
+        found.append(LATER)
     return found
 
 
 def _tells_sex_or_scanner(values: set[str]) -> bool:
     if len(values) < 2:
         return False
-    sexes = len(values) == 2 and values & _MEN and values & _WOMEN
+    sexes = len(values) <= 3 and values & _MEN and values & _WOMEN
     fields = all(map(_FIELD.fullmatch, values)) and any("1.5" in v or v.endswith("t") for v in values)
     return bool(sexes or values <= _MAKERS or fields)
 
@@ -315,7 +273,7 @@ def guess_site(table: pd.DataFrame, patient_column: str, scanned: Sequence[str])
 
 def date_columns(table: pd.DataFrame) -> list[str]:
     """Columns whose names speak of dates or days, except those of the time after the scan."""
-    return [c for c in table.columns if _DATE.search(plain(c)) and not _LATER.search(plain(c).replace("surgery", ""))]
+    return [c for c in table.columns if DATE.search(plain(c)) and not _LATER.search(plain(c).replace("surgery", ""))]
 
 
 def plain(column: str) -> str:

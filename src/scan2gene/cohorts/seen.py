@@ -9,16 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from scan2gene.cohorts.genomics import gene_table
-from scan2gene.cohorts.guess_columns import (
-    DESCRIBES,
-    TargetGuess,
-    class_columns,
-    guess_target,
-    guess_targets,
-    one_class,
-)
+from scan2gene.cohorts.guess_columns import DESCRIBES, TargetGuess, guess_target, guess_targets
 from scan2gene.cohorts.guess_ids import MEND_PATHS, PatientGuess, guess_patients, near_column
 from scan2gene.cohorts.guess_roles import RoleGuess, guess_roles
+from scan2gene.cohorts.guess_several import CODES, TEXT, class_columns, classes_of, numbers_of, one_class
 from scan2gene.cohorts.label_table import read_table, sheets
 from scan2gene.cohorts.labels import MISSING, canonical
 from scan2gene.cohorts.maf import is_maf
@@ -114,20 +108,38 @@ def choose_targets(seen: Seen, wanted: Sequence[str]) -> tuple[list[TargetGuess]
         wanted: Columns, names of pairs of sides, or "COLUMN=CLASS" for one class against the others.
 
     Raises:
-        CohortError: A wanted column does not exist or has not two classes, or nothing can be drafted by itself.
+        CohortError: A wanted column does not exist or cannot be a target, or nothing can be drafted by itself.
     """
     found = guess_targets(seen.table, seen.patients.column, seen.scanned)
-    if wanted:
-        chosen = [_wanted(seen, name, found) for name in wanted]
-    else:
-        # a person must choose an outcome; without any other column the best of them stands in. Sex, age, site or
-        # scanner are never what is meant.
-        chosen = [t for t in found if not t.doubts][:MAX_TARGETS]
-        chosen = chosen or [t for t in found if DESCRIBES not in t.doubts][:1]
+    chosen = [_wanted(seen, name, found) for name in wanted] or _by_themselves(seen, found)
     if not chosen:
         raise CohortError(_nothing_to_draft(seen, found))
     taken = {(c.column, c.sides) for c in chosen}
     return chosen, [t for t in found if (t.column, t.sides) not in taken]
+
+
+def _by_themselves(seen: Seen, found: Sequence[TargetGuess]) -> list[TargetGuess]:
+    """Up to three columns with two classes, else the most meaningful with several, else the best of the doubtful ones.
+
+    A person must choose an outcome; without any other column the best of them stands in. Sex, age, site or scanner are
+    never what is meant.
+    """
+    sure = [t for t in found if not t.doubts][:MAX_TARGETS]
+    if sure:
+        return sure
+    several = several_classes(seen, found)
+    stand_in = [t for t in found if DESCRIBES not in t.doubts]
+    stand_in += [t for t in several if not {DESCRIBES, CODES, TEXT} & set(t.doubts)]
+    return [t for t in several if not t.doubts][:1] or stand_in[:1]
+
+
+def several_classes(seen: Seen, taken: Sequence[TargetGuess]) -> list[TargetGuess]:
+    """Columns with several classes, the most meaningful first, without those that are targets already."""
+    if seen.mutations:
+        return []
+    ready = {t.column for t in taken if not t.name}
+    found = class_columns(seen.table, seen.patients.column, seen.scanned)
+    return [t for t in found if t.column not in ready]
 
 
 def _wanted(seen: Seen, name: str, found: Sequence[TargetGuess]) -> TargetGuess:
@@ -146,7 +158,11 @@ def _wanted(seen: Seen, name: str, found: Sequence[TargetGuess]) -> TargetGuess:
         return one
     if name not in columns:
         raise CohortError(f"--target {unknown_name(name, columns)}")
-    guess = guess_target(rows, column, name)
+    guess = (
+        guess_target(rows, column, name)
+        or classes_of(seen.table, column, seen.scanned, name)
+        or numbers_of(rows, column, name)
+    )
     if guess is not None:
         return guess
     known = rows.loc[~rows[name].map(canonical).isin(MISSING), name]
@@ -155,22 +171,30 @@ def _wanted(seen: Seen, name: str, found: Sequence[TargetGuess]) -> TargetGuess:
         raise CohortError(f"--target {name}: the column is empty for {patients}")
     several = known.map(canonical).nunique() > 2
     mend = f". One class against the others: --target '{name}={known.value_counts().index[-1]}'" if several else ""
-    raise CohortError(f"--target {name} has not two classes among scanned patients: {_counted(known)}{mend}")
+    raise CohortError(
+        f"--target {name} has neither 2 to 20 classes nor numbers among scanned patients: {_counted(known)}{mend}"
+    )
 
 
 def _counted(values: pd.Series) -> str:
     return ", ".join(f"{v!r} {n}" for v, n in values.value_counts().head(6).items())
 
 
+def classes_text(target: TargetGuess) -> str:
+    """Each of several classes and its patients, the most frequent first."""
+    counted = sorted(zip(target.classes, target.counts, strict=True), key=lambda one: -one[1])
+    return ", ".join(f"{value} {n}" for (_, value), n in counted)
+
+
 def _nothing_to_draft(seen: Seen, found: Sequence[TargetGuess]) -> str:
     """Why no column is drafted as a target, what columns there are and how to choose one."""
-    classes = class_columns(seen.table, seen.patients.column, seen.scanned)
+    classes = several_classes(seen, ())
     parts = []
     if found:
         told = listed((f"{t.column} ({', '.join((*t.positive, *t.negative))})" for t in found), most=_SHOWN)
         parts.append(f"two classes, but they describe patient or scan: {told}")
     if classes:
-        columns = (f"{c.column} ({', '.join(f'{v} {n}' for v, n in c.counts.items())})" for c in classes)
+        columns = (f"{c.column} ({classes_text(c)})" for c in classes)
         parts.append(f"3 to 20 classes: {clauses(columns, _SHOWN)}")
     named = {c for t in found for c in t.sides or (t.column,)} | {c.column for c in classes} | {seen.patients.column}
     others = [c for c in seen.table.columns if c and c not in named]
@@ -179,8 +203,6 @@ def _nothing_to_draft(seen: Seen, found: Sequence[TargetGuess]) -> str:
             f"without two to twenty classes among these {len(seen.scanned)} patients: {listed(others, most=12)}"
         )
     best = next((c for c in classes if not c.doubts), classes[0] if classes else None)
-    against = (
-        f", or one class against the others with --target '{best.column}={next(iter(best.counts))}'" if best else ""
-    )
+    against = f", or one class against the others with --target '{best.column}={best.classes[0][1]}'" if best else ""
     told = sentences(parts) or f"The table has no column but {seen.patients.column}"
     return f"no column is drafted as a target by itself. {told}. Choose one with --target COLUMN{against}."

@@ -63,9 +63,12 @@ DESCRIBING = {
 
 
 def test_sex_age_site_and_scanner_are_never_drafted_by_themselves(scans, tmp_path):
-    labels = table(subtype=["LumA", "LumB", "HER2", "TN"], **{c: list(cells) for c, cells in DESCRIBING.items()})
-    with pytest.raises(CohortError, match=r"subtype \(.*LumA 6.*--target 'subtype="):
+    labels = table(**{c: list(cells) for c, cells in DESCRIBING.items()}, centre=["A", "B", "C", "D"])
+    with pytest.raises(CohortError, match=r"centre \(.*A 6.*--target 'centre="):
         drafted(scans, tmp_path, labels)
+    labels = labels.assign(subtype=["LumA", "LumB", "HER2", "TN"] * 6)
+    study, *_ = drafted(scans, tmp_path, labels)
+    assert list(study.targets) == ["subtype"]
     study, *_ = drafted(scans, tmp_path, labels.assign(idh=["1", "0", "0"] * 8))
     assert list(study.targets) == ["idh"]
     study, *_ = drafted(scans, tmp_path, labels, *DESCRIBING)  # whoever asks for them, gets them
@@ -93,8 +96,11 @@ def test_one_class_against_the_others_can_be_asked_for(scans, tmp_path):
     assert found.labels["value"].value_counts().to_dict() == {0.0: 18, 1.0: 6}
     with pytest.raises(CohortError, match="not a class of subtype"):
         drafted(scans, tmp_path, labels, "subtype=T")
-    with pytest.raises(CohortError, match=r"has not two classes.*'subtype="):
-        drafted(scans, tmp_path, labels, "subtype")
+    study, _, _, _ = drafted(scans, tmp_path, labels, "subtype")
+    assert list(study.targets["subtype"].classes) == ["her2", "luma", "lumb", "tn"]
+    notes = labels.assign(note=[f"note {n // 2 * 2}" for n in range(24)], more=[f"text {n}" for n in range(24)])
+    with pytest.raises(CohortError, match=r"has neither 2 to 20 classes nor numbers.*'more="):
+        drafted(scans, tmp_path, notes, "more")
     with pytest.raises(CohortError, match="empty for all 24"):
         drafted(scans, tmp_path, labels.assign(HR=""), "HR")
 
