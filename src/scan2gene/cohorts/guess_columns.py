@@ -57,7 +57,7 @@ _MAKERS = {"ge", "siemens", "philips", "ge medical systems", "siemens healthinee
            "philips healthcare", "canon", "toshiba", "hitachi", "fujifilm", "united imaging", "esaote"}  # fmt: skip
 _FIELD = re.compile(r"(0\.35|0\.55?|1|1\.0|1\.5|3|3\.0|7|7\.0) ?t?")  # of a magnet, in tesla
 # words of the left and of the right side, by language; of single letters only those that mean nothing else
-_SIDES = tuple(
+SIDE_WORDS = tuple(
     (frozenset(left.split()), frozenset(right.split()))
     for left, right in (
         ("left l lt", "right r rt"), ("links li", "rechts re"), ("gauche", "droite droit"),
@@ -131,7 +131,7 @@ def side_pairs(columns: Sequence[str]) -> dict[str, tuple[str, str]]:
     found: dict[tuple[str, str], dict[str, str]] = {}
     for column in columns:
         words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column))
-        for pair, (left, right) in enumerate(_SIDES):
+        for pair, (left, right) in enumerate(SIDE_WORDS):
             for at, word in enumerate(words):
                 if folded(word) in left | right:
                     rest = " ".join(folded(w) for n, w in enumerate(words) if n != at)

@@ -15,6 +15,7 @@ from scan2gene.cohorts.guess_columns import (
     DATE,
     DESCRIBES,
     LATER,
+    SIDE_WORDS,
     UNSURE,
     TargetGuess,
     doubts_of,
@@ -22,7 +23,6 @@ from scan2gene.cohorts.guess_columns import (
     plain,
     sizes_of,
 )
-from scan2gene.cohorts.labels import SIDE_WORDS
 from scan2gene.core.errors import CohortError
 from scan2gene.core.levels import MIN_CLASS_PATIENTS
 from scan2gene.core.study_cohort import RESERVED_CLASSES
@@ -47,6 +47,7 @@ _NO_CLASS = re.compile(
     r"accession|repetition|window|mask|pixels?|voxels?)(?![a-z])|^(n|num|number|count|anzahl) (?!stage|stadium|grade)"
 )
 _GIVEN_LATER = re.compile(r"(?<![a-z])(agents?|drugs?|regimen|arm|dose|resection|eor)(?![a-z])")
+_SIDES = frozenset({"both", "bilateral", "beidseits", "b"}).union(*(left | right for left, right in SIDE_WORDS))
 _NOTHING = re.compile(r"[-?._/*\s]{2,}|[?._/*]")  # a cell such as --
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -109,7 +110,7 @@ def _ordered(known: set[str], counts: pd.Series, words: str) -> list[str]:
 def _doubts(column: str, known: set[str], counts: list[int]) -> list[str]:
     """Why a column of several classes is not drafted by itself."""
     doubts, words = doubts_of(column, known), plain(column)
-    sides = all(set(re.findall(r"[a-z]+", c)) & SIDE_WORDS.keys() for c in known)
+    sides = all(_SIDES & set(re.findall(r"[^\W_]+", folded(c))) for c in known)
     if DESCRIBES not in doubts and (sides or _NO_CLASS.search(words)):
         doubts.append(DESCRIBES)
     if LATER not in doubts and _GIVEN_LATER.search(words):

@@ -199,7 +199,7 @@ def _gather(
     ]
 
 
-SIDE_WORDS = {"l": "L", "left": "L", "r": "R", "right": "R", "b": "LR", "both": "LR", "bilateral": "LR"}
+_SIDE_WORDS = {"l": "L", "left": "L", "r": "R", "right": "R", "b": "LR", "both": "LR", "bilateral": "LR"}
 
 
 def row_sides(column: pd.Series, source: str) -> pd.Series:
@@ -215,7 +215,7 @@ def row_sides(column: pd.Series, source: str) -> pd.Series:
     Raises:
         CohortError: A cell that names no side; all are listed.
     """
-    words = column.map(lambda cell: {SIDE_WORDS[w] for w in re.findall(r"[a-z]+", cell.lower()) if w in SIDE_WORDS})
+    words = column.map(lambda cell: {_SIDE_WORDS[w] for w in re.findall(r"[a-z]+", cell.lower()) if w in _SIDE_WORDS})
     sides = words.map(lambda found: "".join(side for side in SIDES if side in "".join(found)))
     strange = column[(sides == "") & ~column.str.lower().isin(MISSING)]
     if len(strange):

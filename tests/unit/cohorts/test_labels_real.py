@@ -99,3 +99,27 @@ def test_two_versions_of_one_table_are_refused_with_every_patient_they_disagree_
     counts = {g: sum(f"{g}=1 at both.csv:" in line for line in lines) for g in genes}
     assert counts == {"IDH2_mut": 1, "EGFR_mut": 3, "TP53_mut": 6, "PTEN_mut": 3}
     assert len(lines) == 13
+
+
+def test_molecular_subtypes_count_as_the_tables_do_by_hand(shared_data):
+    duke = shared_data / "duke_breast_clinical" / "Clinical_and_Other_Features.xlsx"
+    classes = {"luminal": [0], "luminal_her2": [1], "her2": [2], "triple_negative": [3]}
+    target = Target.model_validate({"column": "Mol Subtype", "classes": classes})
+    labels = target_labels(read_label_table(duke, "Patient ID"), "Patient ID", {"subtype": target}, "duke.xlsx")
+    assert labels["label"].value_counts().to_dict() == {
+        "luminal": 595, "luminal_her2": 104, "her2": 59, "triple_negative": 164,
+    }  # fmt: skip
+
+
+def test_words_for_subtypes_are_joined_by_an_asterisk_and_ages_cut_by_a_limit(shared_data):
+    mama = shared_data / "mama_mia_clinical" / "clinical_and_imaging_info.xlsx"
+    subtype = {"column": "tumor_subtype", "classes": {"luminal": "luminal*", "her2": "her2*", "tn": "triple_negative"}}
+    targets = {"subtype": Target.model_validate(subtype), "old": Target(column="age", above=50)}
+    labels = target_labels(read_label_table(mama, "patient_id"), "patient_id", targets, "mama.xlsx")
+    words, ages = (pd.read_excel(mama)[column].dropna() for column in ("tumor_subtype", "age"))
+    found = labels.groupby("target")["label"].value_counts().to_dict()
+    assert found == {
+        ("subtype", "luminal"): 381 + 155 + 211, ("subtype", "her2"): 169 + 65, ("subtype", "tn"): 499,
+        ("old", "positive"): int((ages > 50).sum()), ("old", "negative"): int((ages <= 50).sum()),
+    }  # fmt: skip
+    assert found["subtype", "luminal"] == words.str.startswith("luminal").sum()
