@@ -63,8 +63,8 @@ def lines() -> Iterator[str]:
     """The table for RESULTS.md."""
     import torch
 
+    from scan2gene.forward.embed import embed
     from scan2gene.models import MODELS
-    from scan2gene.predict.embed import embed
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -94,8 +94,8 @@ def memory(exams: int) -> float:
     """MB at most while so many exams are embedded from disk."""
     import torch
 
+    from scan2gene.forward.embed import embed
     from scan2gene.models import MODELS
-    from scan2gene.predict.embed import embed
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

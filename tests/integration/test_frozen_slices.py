@@ -16,10 +16,10 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import sampling_of
+from scan2gene.forward.logits import forward_variants
 from scan2gene.models import MODELS
-from scan2gene.predict.forward import forward_variants
+from scan2gene.predict.aggregate import load_aggregate
 from scan2gene.stages import pipeline
-from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network
 from tests.integration.slice_cohort import write_slice_study
 
@@ -76,7 +76,8 @@ def test_answers_are_those_of_encoder_and_head_put_together(finished, run):
     assert np.ptp(own["logit"]) > 1e-3
     with torch.no_grad():
         embeddings = network.pool(network.forward_features(data.images)).numpy()
-    attended = fuser(Plugin(**ATTENTION), ["gene"], folder)(type(passed)(passed.logits, embeddings), data.table)[:, 0]
+    attention = load_aggregate(Plugin(**ATTENTION), ["gene"], folder)
+    attended = attention(type(passed)(passed.logits, embeddings), data.table)[:, 0]
     exams = table.query("unit == 'exam' and variant == 'original'").set_index("exam_id")["logit"]
     np.testing.assert_allclose(attended, exams[data.table["exam_id"].unique()], rtol=1e-3, atol=1e-4)
 

@@ -20,9 +20,9 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import sampling_of
+from scan2gene.forward.logits import forward
 from scan2gene.models.checkpoint import read_checkpoint
 from scan2gene.models.weights import WEIGHTS
-from scan2gene.predict.forward import forward
 from scan2gene.train.fold import load_network
 from scan2gene.train.start import described
 from tests.integration.road import edit, nifti_study, shell

@@ -122,10 +122,10 @@ def _logits(
 
     from scan2gene.data.load import load_samples
     from scan2gene.data.samples import Samples, Sampling, sampling_of
+    from scan2gene.predict.aggregate import aggregation, exam_answers
     from scan2gene.predict.table import embedding_rows
     from scan2gene.train.embedded import embedded_by
     from scan2gene.train.fold import predict_fold
-    from scan2gene.train.fusion import answers
     from scan2gene.train.networks import probes
     from scan2gene.train.search import chosen_run
 
@@ -163,13 +163,10 @@ def _logits(
             if encoder not in embedded:
                 embedded[encoder] = embedded_by(settled, own, folder, given)
             given = embedded[encoder]
-        passed = predict_fold(settled, own, given, folder)
-        if settled.data.slices:
-            found.append(answers(settled.data.slices.fusion, passed, given, folder))
-            continue
-        found.append({v: dict(zip(data.table["exam_id"], rows, strict=True)) for v, rows in passed.logits.items()})
-        if passed.embeddings is not None:
-            features.append(embedding_rows(one.name, fold, parts, data.table, passed.embeddings))
+        output = predict_fold(settled, own, given, folder)
+        found.append(exam_answers(aggregation(settled), output, given.table, given.names, folder))
+        if output.embeddings is not None and "slice" not in given.table:
+            features.append(embedding_rows(one.name, fold, parts, given.table, output.embeddings))
     return found, features
 
 

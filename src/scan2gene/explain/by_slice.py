@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
 from scan2gene.data.images import to_input
-from scan2gene.evaluate.fusion import shares
 from scan2gene.explain import METHODS
 from scan2gene.explain.asked import Asked
 from scan2gene.models.mil import AttentionMIL
+from scan2gene.predict.aggregate import Aggregate, aggregation, load_aggregate
 from scan2gene.preprocess.slice_selection import kept_numbers
 from scan2gene.tasks.outputs import output_names
-from scan2gene.train.fusion import learned_attention, learned_weights
-from scan2gene.train.mil import ATTENTIONS
 
 if TYPE_CHECKING:
     from scan2gene.explain.fit import Fit
@@ -33,18 +31,16 @@ class Slices:
     """How the slices of an exam become its answer, and where they lie.
 
     Args:
-        way: First of `data.slices.fusion`.
+        aggregate: The run's way from slices to exams.
         part: (S,) part of every slice.
-        role_weights: Target -> role -> weight, of way "late".
         batch_size: Slices per pass.
         cohort: exam_id -> row of cohort.csv.
         paths: series_id -> what `read_volume` opens.
         steps: Of the preprocessing.
     """
 
-    way: Plugin
+    aggregate: Aggregate
     part: np.ndarray
-    role_weights: Mapping[str, pd.Series]
     batch_size: int
     cohort: Mapping[str, Mapping[str, Any]]
     paths: Mapping[str, str]
@@ -101,20 +97,9 @@ def slices_of(study: Study, part: np.ndarray, folder: Path, cohort: pd.DataFrame
     Raises:
         RunError: The weights of late fusion are not there.
     """
-    assert study.data.slices is not None  # for the type checker
-    way = study.data.slices.fusion[0]
-    weights = {name: learned_weights(folder, name) for name in output_names(study)} if way.name == "late" else {}
+    aggregate = load_aggregate(aggregation(study)[0], output_names(study), folder)
     rows = {row["exam_id"]: row for row in cohort.to_dict("records")}
-    return Slices(way, part, weights, study.data.batch_size, rows, paths, study.preprocess)
-
-
-def answering(network: nn.Module, way: Plugin, folder: Path) -> nn.Module:
-    """The network whose logits of slices make the answer of their exam.
-
-    Raises:
-        RunError: The attention that was learned beside the fit is not there.
-    """
-    return Attended(network, learned_attention(way, folder)) if way.name in ATTENTIONS else network
+    return Slices(aggregate, part, study.data.batch_size, rows, paths, study.preprocess)
 
 
 def slices_of_exam(fit: Fit, exam: str) -> np.ndarray:
@@ -156,7 +141,7 @@ def maps_by_role(
             own = model.attention_scores(x) if isinstance(model, Attended) else model(x, present)[:, output]
         told.append(own.double().cpu())
     table = fit.data.table.iloc[rows]
-    share = _shares(fit.slices, model, torch.cat(told).numpy(), table["role"].to_numpy(), fit.targets[output])
+    share = fit.slices.aggregate.shares(torch.cat(told).numpy(), table["role"].to_numpy(), fit.targets[output])
     weighed = torch.cat(made).numpy() * share[:, None, None].astype(np.float32)
     found = {}
     for role in [r for r in fit.roles if (row["exam_id"], r) in fit.files]:
@@ -165,18 +150,6 @@ def maps_by_role(
         array[:, :, table["slice"].to_numpy()[mine]] = weighed[mine].transpose(2, 1, 0)  # (n, H, W) -> (I, J, n)
         found[role] = array
     return found
-
-
-def _shares(slices: Slices, model: Any, told: np.ndarray, roles: np.ndarray, target: str) -> np.ndarray:
-    """(S,) how much each slice counts in the exam's answer, 1 in sum."""
-    if isinstance(model, Attended):
-        risen = np.exp(told - told.max())
-        return risen / risen.sum()
-    if slices.way.name != "late":
-        return shares(slices.way, told)
-    names, number, count = np.unique(roles, return_inverse=True, return_counts=True)
-    weights = np.maximum(slices.role_weights[target].reindex(names).fillna(0.0).to_numpy(), 1e-12)
-    return (weights / count / weights.sum())[number]
 
 
 def seen_slices(fit: Fit, exam: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ from scan2gene.data.images import to_input
 from scan2gene.data.samples import Samples
 from scan2gene.explain import METHODS, options_of
 from scan2gene.explain.asked import Asked
-from scan2gene.explain.by_slice import Attended, Slices, answering, maps_by_role, seen_slices, slices_of
+from scan2gene.explain.by_slice import Attended, Slices, maps_by_role, seen_slices, slices_of
 from scan2gene.explain.choose import CHOSEN_COLUMNS
 from scan2gene.explain.features import layer_of
 from scan2gene.explain.grid import on_grid, unique_slug
@@ -322,8 +322,8 @@ def load_fit(
     slices = None
     if study.data.slices:
         slices = slices_of(study, part, trained, cohort, paths)
-        model = answering(model, slices.way, trained)
-        layer = layer and f"{'network.' if isinstance(model, Attended) else ''}{layer}"
+        if slices.aggregate.attention is not None:
+            model, layer = Attended(model, slices.aggregate.attention), layer and f"network.{layer}"
     manifest = StoreDirectory(store).manifest.read()
     ready = manifest[manifest["status"] == "ok"]
     scans = {

@@ -6,6 +6,8 @@ Ilse, Tomczak and Welling 2018, "Attention-based deep multiple instance learning
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,14 @@ class AttentionMIL(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_features, num_outputs)
         nn.init.zeros_(self.head.weight)  # else attention first learns to please a random head, and stays there
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Tensor]) -> AttentionMIL:
+        """With the sizes and weights of a state dict."""
+        (outputs, features), hidden = state["head.weight"].shape, state["units.weight"].shape[0]
+        model = cls(features, outputs, hidden, gated="gate.weight" in state)
+        model.load_state_dict(state)
+        return model
 
     def fit_scale(self, embeddings: Tensor) -> None:
         """Standardise by the mean and deviation of training slices (S, F); a number that never varies becomes 0."""

@@ -1,1 +1,1 @@
-"""The only forward pass, and the prediction table."""
+"""From answers about instances to the tables of a fit."""

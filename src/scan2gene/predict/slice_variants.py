@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.images import Images
 from scan2gene.data.samples import Samples
-from scan2gene.predict.forward import Passed, forward_variants
+from scan2gene.forward.logits import NetworkOutput, forward_variants
 from scan2gene.predict.pixels import air_of, border_of
 from scan2gene.predict.variants import (
     LEAST_AIR,
@@ -51,7 +51,7 @@ class Beside:
 
     masks: Mapping[int, Tensor]
     left_right: Mapping[int, int]
-    fuse: Callable[[Passed, pd.DataFrame], np.ndarray]
+    fuse: Callable[[NetworkOutput, pd.DataFrame], np.ndarray]
 
 
 def forward_altered_slices(
@@ -114,7 +114,7 @@ class _Scene:
     unions: Mapping[tuple[str, str], Tensor]
     box: tuple[int, ...] | None
     donors: Mapping[str, list[int]]
-    elsewhere: dict[str, Passed]
+    elsewhere: dict[str, NetworkOutput]
     regions: Mapping[str, Mapping[str, Tensor]]
     frames: dict[str, Tensor]
 
@@ -173,10 +173,10 @@ def _by(column: pd.Series, rows: Sequence[int]) -> dict[str, list[int]]:
     return found
 
 
-def _answers(own: list[int], scene: _Scene) -> Iterator[tuple[str, Passed, pd.DataFrame]]:
+def _answers(own: list[int], scene: _Scene) -> Iterator[tuple[str, NetworkOutput, pd.DataFrame]]:
     """(variant, what the network says of its slices, their rows) of one exam."""
     table = scene.data.table.iloc[own]
-    plain, changed = [], dict[str, list[tuple[list[int], Passed]]]()
+    plain, changed = [], dict[str, list[tuple[list[int], NetworkOutput]]]()
     for start in range(0, len(own), scene.batch_size):
         chosen = own[start : start + scene.batch_size]
         x, _ = inputs_of(scene.data, chosen, scene.images, scene.device)
@@ -246,7 +246,7 @@ def _columns(x: Tensor, chosen: Sequence[int], scene: _Scene) -> Tensor:
     return torch.stack(boxes)[:, None].to(x.device, x.dtype)
 
 
-def _elsewhere(own: list[int], scene: _Scene) -> tuple[Passed, pd.DataFrame]:
+def _elsewhere(own: list[int], scene: _Scene) -> tuple[NetworkOutput, pd.DataFrame]:
     """The lesion set, slice by slice, into one and the same other series of each role.
 
     A slice goes to the level at which it lies among those of its role: a tenth of the way to a tenth of the way.
@@ -281,7 +281,7 @@ def _chunks(rows: list[int], size: int) -> Iterator[list[int]]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _said(scene: _Scene, x: Tensor) -> Passed:
+def _said(scene: _Scene, x: Tensor) -> NetworkOutput:
     """Logits and embeddings of network input (B, 1, H, W)."""
     count, names = len(x), scene.data.names
     data = Samples(pd.DataFrame(index=range(count)), x, torch.ones(count, 1),
@@ -289,18 +289,18 @@ def _said(scene: _Scene, x: Tensor) -> Passed:
     return forward_variants(scene.model, data, range(count), count, Predict())
 
 
-def _joined(parts: Sequence[Passed]) -> Passed:
+def _joined(parts: Sequence[NetworkOutput]) -> NetworkOutput:
     logits = np.concatenate([part.logits["original"] for part in parts])
     embeddings = [part.embeddings for part in parts if part.embeddings is not None]
-    return Passed({"original": logits}, np.concatenate(embeddings) if embeddings else None)
+    return NetworkOutput({"original": logits}, np.concatenate(embeddings) if embeddings else None)
 
 
-def _taken(passed: Passed, rows: np.ndarray) -> Passed:
+def _taken(passed: NetworkOutput, rows: np.ndarray) -> NetworkOutput:
     embeddings = None if passed.embeddings is None else passed.embeddings[rows]
-    return Passed({"original": passed.logits["original"][rows]}, embeddings)
+    return NetworkOutput({"original": passed.logits["original"][rows]}, embeddings)
 
 
-def _replaced(whole: Passed, parts: Sequence[tuple[list[int], Passed]]) -> Passed:
+def _replaced(whole: NetworkOutput, parts: Sequence[tuple[list[int], NetworkOutput]]) -> NetworkOutput:
     """With what is said of some slices in place of what was said before."""
     logits = whole.logits["original"].copy()
     embeddings = None if whole.embeddings is None else whole.embeddings.copy()
@@ -308,4 +308,4 @@ def _replaced(whole: Passed, parts: Sequence[tuple[list[int], Passed]]) -> Passe
         logits[at] = part.logits["original"]
         if embeddings is not None:
             embeddings[at] = part.embeddings
-    return Passed({"original": logits}, embeddings)
+    return NetworkOutput({"original": logits}, embeddings)

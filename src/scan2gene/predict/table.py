@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.files import atomic_path
-from scan2gene.core.tables import EMBEDDING_COLUMNS, PREDICTION_COLUMNS
+from scan2gene.core.tables import EMBEDDING_COLUMNS, PARTS, PREDICTION_COLUMNS
+from scan2gene.predict.aggregate import Bags
 from scan2gene.stats.linear import sigmoid
 from scan2gene.tasks.outputs import Output, output_log_odds
 
@@ -83,6 +84,73 @@ def _by_output(logits: Sequence[np.ndarray], answers: Sequence[Output]) -> list[
     if not logits:
         return []
     return [list(each) for each in zip(*output_log_odds(np.stack(logits), answers), strict=True)]
+
+
+def instance_rows(
+    run_id: str, fold: Mapping[str, object], table: pd.DataFrame, part: np.ndarray, answers: Sequence[Output],
+    labels: pd.DataFrame, logits: np.ndarray,
+) -> pd.DataFrame:  # fmt: skip
+    """A row per slice and label, unit "slice"; figures of patients never come from them directly.
+
+    Args:
+        run_id: Name of the run.
+        fold: split, repeat, fold.
+        table: A row per slice: site, patient_id, exam_id, role, slice.
+        part: (S,) of each slice.
+        answers: What the logits are of.
+        labels: Long label table.
+        logits: (S, T).
+
+    Returns:
+        Columns `PREDICTION_COLUMNS`; unit_id is exam:role:slice.
+    """
+    base = table[["site", "patient_id", "exam_id"]].reset_index(drop=True)
+    named = [table[c].astype(str).to_numpy() for c in ("exam_id", "role", "slice")]
+    unit_id = [":".join(parts) for parts in zip(*named, strict=True)]
+    same = {"variant": "original", "unit": "slice", "status": "ok", "reason": ""}
+    base = base.assign(run_id=run_id, **fold, part=part, unit_id=unit_id, **same)
+    known = labels.assign(side=labels["side"].fillna("")).set_index(["target", "side", "patient_id"])["value"].to_dict()
+    tables = []
+    for answer, log_odds in zip(answers, output_log_odds(logits, answers), strict=True):
+        values = [known.get((answer.target, answer.side, patient)) for patient in base["patient_id"]]
+        for place, label in enumerate(answer.labels):
+            truth = np.array([answer.truth_of(value, place) for value in values], float)
+            odds = log_odds[:, place].astype(float)
+            of = {"target": answer.target, "side": answer.side, "label": label}
+            tables.append(base.assign(**of, y_true=truth, logit=odds, prob=sigmoid(odds)))
+    return pd.concat(tables, ignore_index=True)[list(PREDICTION_COLUMNS)]
+
+
+def exam_rows(
+    run_id: str, fold: Mapping[str, object], parts: Mapping[str, str] | None, cohort: pd.DataFrame,
+    labels: pd.DataFrame, answers: Sequence[Output], bags: Bags, logits: np.ndarray, failed: Mapping[str, str],
+    variant: str = "original",
+) -> pd.DataFrame:  # fmt: skip
+    """A row per exam and label.
+
+    Args:
+        run_id: As in `prediction_rows`; so are `fold`, `parts`, `cohort`, `labels`, `answers`, `failed`, `variant`.
+        fold: See there.
+        parts: See there; None where instances of one exam are in several parts, which gives a row for each.
+        cohort: See there.
+        labels: See there.
+        answers: See there.
+        bags: Of the instances.
+        logits: (B, T), one row per bag.
+        failed: See there.
+        variant: See there.
+    """
+    if parts is not None:
+        of_exam = dict(zip(bags.table["exam_id"], logits, strict=True))
+        return prediction_rows(run_id, fold, parts, cohort, labels, answers, of_exam, failed, variant)
+    lost = dict.fromkeys(bags.table["exam_id"], "no slice in this part") | dict(failed)
+    tables = []
+    for part in PARTS:
+        mine = (bags.table["part"] == part).to_numpy()
+        of_part = dict(zip(bags.table["exam_id"][mine], logits[mine], strict=True))
+        everyone = dict.fromkeys(cohort["patient_id"], part)
+        tables.append(prediction_rows(run_id, fold, everyone, cohort, labels, answers, of_part, lost, variant))
+    return pd.concat(tables, ignore_index=True)
 
 
 def embedding_rows(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from scan2gene.cohorts.split import parts_of
@@ -87,9 +85,10 @@ def _map_embeddings(job: Job) -> None:
 
 def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
     """Write the predictions of one fit beside its checkpoint, so that a stop loses no fit; the folder."""
-    from scan2gene.predict.slices import mean_embeddings
-    from scan2gene.predict.table import embedding_rows, prediction_rows, write_embeddings
-    from scan2gene.train.fold import is_classical, predict_fold
+    from scan2gene.predict.aggregate import IDENTITY, aggregation, bags_of, mean_embeddings, variant_name
+    from scan2gene.predict.table import embedding_rows, exam_rows, instance_rows, write_embeddings
+    from scan2gene.train.fold import fold_seed, is_classical, predict_fold
+    from scan2gene.train.fusion import fit_aggregate
 
     folder, stage, classical = fit.folder, f"predict/{fit.folder.name}", is_classical(fit.run)
     variants = fit.view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
@@ -97,61 +96,37 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
     if job.out.is_done(stage, key):
         return folder
     fit = fit.as_chosen(job.study)
+    view, run = fit.view, fit.run
+    data, _ = run_data(job, run, view)
+    table, failed = (data, {}) if classical else (data.table, data.failed)
+    output = predict_fold(view, run, data, folder.path)
+    part = parts_of(view, table, fit.parts, fit.place)
+    ways, bags, seed = [IDENTITY] if classical else aggregation(view), bags_of(table, part), fold_seed(view, fit.place)
+    learned = [fit_aggregate(way, output, data, bags, seed, folder.path, outputs(view)) for way in ways]
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
-    data, _ = run_data(job, fit.run, fit.view)
-    exams, failed = (data, {}) if classical else (data.table, data.failed)
-    passed = predict_fold(fit.view, fit.run, data, folder.path)
-    embeddings = passed.embeddings
-    if fit.view.data.slices and not classical:
-        tables = _of_slices(fit, cohort, labels, data, passed)
-        if embeddings is not None:
-            exams, embeddings = mean_embeddings(embeddings, exams)
-    else:
-        place = (fit.run.name, fit.place, fit.parts, cohort, labels, outputs(fit.view))
-        tables = [
-            prediction_rows(*place, dict(zip(exams["exam_id"], logits, strict=True)), failed, variant)
-            for variant, logits in passed.logits.items()
-        ]
+    tables = []
+    if ways != [IDENTITY]:
+        logits = output.logits["original"]
+        tables.append(instance_rows(run.name, fit.place, table, part, outputs(view), labels, logits))
+    by_patient = None if next(s for s in view.splits if s.name == fit.split).unit == "slice" else fit.parts
+    place = (run.name, fit.place, by_patient, cohort, labels, outputs(view), bags)
+    for variant in output.logits:
+        for number, (aggregate, _) in enumerate(learned):
+            of_bags = aggregate(output, table, bags.number, variant)
+            if of_bags is not None:
+                tables.append(exam_rows(*place, of_bags, failed, variant_name(number, aggregate.way, variant)))
     folder.predictions.write(pd.concat(tables, ignore_index=True))
+    folder.fusion_weights.path.unlink(missing_ok=True)
+    weights = [of_roles.assign(run_id=run.name, **fit.place) for _, of_roles in learned if len(of_roles)]
+    if weights:
+        folder.fusion_weights.write(pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])
     folder.embeddings.path.unlink(missing_ok=True)
-    if embeddings is not None:
-        rows = embedding_rows(fit.run.name, fit.place, fit.parts, exams, embeddings)
+    if output.embeddings is not None:
+        rows = embedding_rows(run.name, fit.place, fit.parts, *mean_embeddings(output.embeddings, table))
         write_embeddings(folder.embeddings.path, [rows])
     files = (folder.predictions, folder.embeddings, folder.fusion_weights)
     job.out.mark_done(stage, key, [f for f in files if f.exists()])
     return folder
-
-
-def _of_slices(fit: Fit, cohort: pd.DataFrame, labels: pd.DataFrame, data: Any, passed: Any) -> list[pd.DataFrame]:
-    """Rows of slices, and of exams for every way to fuse them; the first way is the run's own answer."""
-    from scan2gene.predict.slices import bags_of, fused_rows, slice_rows
-    from scan2gene.train.fold import fold_seed
-    from scan2gene.train.fusion import fused_logits, shown_as
-
-    name, view, folder = fit.run.name, fit.view, fit.folder
-    slices, seed = view.data.slices, fold_seed(view, fit.place)
-    assert slices is not None  # for the type checker
-    part = parts_of(view, data.table, fit.parts, fit.place)
-    by_patient = None if next(s for s in view.splits if s.name == fit.split).unit == "slice" else fit.parts
-    bags = bags_of(data.table, part)
-    weights: list[pd.DataFrame] = []
-    tables = [slice_rows(name, fit.place, data.table, part, outputs(view), labels, passed.logits["original"])]
-    for variant in passed.logits:
-        for number, way in enumerate(slices.fusion):
-            fused, of_roles = fused_logits(
-                way, variant, passed, data, bags, seed, folder.path, fit.place, outputs(view)
-            )
-            if fused is None:
-                continue
-            shown = shown_as(number, way, variant)
-            place = (name, fit.place, by_patient, cohort, labels, outputs(view))
-            tables.append(fused_rows(*place, bags, fused, data.failed, shown))
-            if variant == "original" and len(of_roles):
-                weights.append(of_roles.assign(run_id=name))
-    folder.fusion_weights.path.unlink(missing_ok=True)
-    if weights:
-        folder.fusion_weights.write(pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])
-    return tables
 
 
 def _write_weights(out: RunDirectory, folders: list[FitDirectory], of_runs: pd.DataFrame, study: Study) -> None:

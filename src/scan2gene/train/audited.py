@@ -18,12 +18,12 @@ from scan2gene.core.volume import Volume
 from scan2gene.data.images import read_stored
 from scan2gene.data.samples import Samples
 from scan2gene.imaging.nifti import read_nifti
+from scan2gene.predict.aggregate import aggregation, load_aggregate
 from scan2gene.predict.slice_variants import Beside, forward_altered_slices
 from scan2gene.predict.variants import forward_altered
 from scan2gene.preprocess.slice_selection import laid_on
 from scan2gene.tasks.outputs import output_names
 from scan2gene.train.fold import fold_seed
-from scan2gene.train.fusion import fuser
 from scan2gene.train.networks import load_network
 
 
@@ -53,7 +53,7 @@ def predict_altered(
     given = study.predict, study.data.batch_size, fold_seed(study, fold), data.placed(device)
     if study.data.slices is None:
         return forward_altered(model, data, rows, masks, *given)
-    fuse = fuser(study.data.slices.fusion[0], output_names(study), folder)
+    fuse: Any = load_aggregate(aggregation(study)[0], output_names(study), folder)
     return forward_altered_slices(model, data, rows, Beside(masks, left_right or {}, fuse), *given)
 
 

@@ -19,8 +19,8 @@ from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import Samples, sampling_of
+from scan2gene.forward.embed import embed, read_embeddings, write_embeddings
 from scan2gene.models import MODELS
-from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
 from scan2gene.tasks.outputs import has_sides
 from scan2gene.train.networks import left_right, load_network, with_sides
 from scan2gene.train.start import Start, start_of, started_network, told

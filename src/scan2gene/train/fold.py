@@ -23,9 +23,9 @@ from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study, for_run, is_leaky, is_sided
 from scan2gene.core.study_runs import Predict, Run
 from scan2gene.data.samples import Samples
-from scan2gene.evaluate.fusion import check_fusion
+from scan2gene.forward.logits import NetworkOutput, forward_variants
 from scan2gene.models import MODELS
-from scan2gene.predict.forward import Passed, forward_variants
+from scan2gene.predict.aggregate import check_fusion
 from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns, clinical_logits
 from scan2gene.tasks.outputs import has_sides, output_names, outputs
 from scan2gene.train.fusion import LEARNED
@@ -189,7 +189,7 @@ def fold_seed(study: Study, fold: Mapping[str, Any]) -> int:
     return study.seed * 31 + int(fold["repeat"]) * 101 + int(fold["fold"])
 
 
-def predict_fold(study: Study, run: Run, data: Samples | pd.DataFrame, folder: Path) -> Passed:
+def predict_fold(study: Study, run: Run, data: Samples | pd.DataFrame, folder: Path) -> NetworkOutput:
     """Every exam of `data`, in its order, by the fold's checkpoint.
 
     Args:
@@ -202,7 +202,7 @@ def predict_fold(study: Study, run: Run, data: Samples | pd.DataFrame, folder: P
     data = with_harmonised(study, run, data, folder)
     if isinstance(data, pd.DataFrame):
         fitted = FitDirectory(folder).model.read()
-        return Passed({"original": clinical_logits(fitted, clinical_columns(data, fitted["columns"]))})
+        return NetworkOutput({"original": clinical_logits(fitted, clinical_columns(data, fitted["columns"]))})
     from lightning_fabric import Fabric
 
     settings = Predict() if probes(run) else study.predict

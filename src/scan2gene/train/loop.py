@@ -29,8 +29,8 @@ from scan2gene.data.augment import Batch, augment
 from scan2gene.data.draws import Draws
 from scan2gene.data.images import taken, to_input
 from scan2gene.data.samples import Samples
+from scan2gene.forward.logits import forward
 from scan2gene.models.memory_format import channels_last
-from scan2gene.predict.forward import forward
 from scan2gene.stats.metrics import auroc
 from scan2gene.tasks.outputs import Output, target_of
 from scan2gene.train.loss import (

@@ -62,7 +62,8 @@ def fit_attention(
     train, validation = (torch.from_numpy(np.flatnonzero((part == p) & known)) for p in ("train", "validation"))
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = new_attention(way, x.shape[1], y.shape[1])
+        gated = way.name == "gated_attention"
+        model = AttentionMIL(x.shape[1], y.shape[1], options["hidden"], gated, options["dropout"])
         model.fit_scale(x[torch.isin(number, train)])
         optimizer = torch.optim.Adam(
             model.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"]
@@ -86,25 +87,6 @@ def fit_attention(
                 break
         model.load_state_dict(best)
     return model.eval()
-
-
-def new_attention(way: Plugin, num_features: int, num_outputs: int) -> AttentionMIL:
-    """An attention that has learned nothing yet.
-
-    Args:
-        way: "attention" or "gated_attention", with options.
-        num_features: Of an embedding.
-        num_outputs: Targets.
-    """
-    options = ATTENTIONS[way.name](**way.options)
-    return AttentionMIL(num_features, num_outputs, options["hidden"], way.name == "gated_attention", options["dropout"])
-
-
-@torch.inference_mode()
-def attended(model: AttentionMIL, embeddings: np.ndarray, bags: np.ndarray) -> np.ndarray:
-    """Logits (B, T) float64 of all bags; arguments as in `fit_attention`."""
-    x = torch.from_numpy(np.asarray(embeddings, np.float32))
-    return model(x, torch.from_numpy(bags), int(bags.max()) + 1).double().numpy()
 
 
 def _of_bags(model: AttentionMIL, x: Tensor, number: Tensor, chosen: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from scan2gene.core.errors import CohortError
 from scan2gene.core.study_runs import Data, Predict, Train
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import Sampling
+from scan2gene.forward.logits import forward_variants
 from scan2gene.models import MODELS
-from scan2gene.predict.forward import forward_variants
 from scan2gene.tasks.outputs import Output
 from scan2gene.train.loop import fit_network
 

@@ -12,12 +12,12 @@ from torch import nn
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.samples import Samples
+from scan2gene.forward.logits import NetworkOutput, forward_variants
 from scan2gene.models import MODELS
 from scan2gene.models.mil import AttentionMIL
-from scan2gene.predict.forward import Passed, forward_variants
+from scan2gene.predict.aggregate import load_aggregate
 from scan2gene.predict.slice_variants import Beside, forward_altered_slices
 from scan2gene.predict.variants import filled
-from scan2gene.train.fusion import fuser
 
 SIDE = 24
 WITHOUT_MASK = {"shifted", "noise", "mirrored", "every_second", "only_border"}
@@ -75,7 +75,7 @@ def _altered(data, masks, way="max", batch=64, rows=None, model=None, settings=N
     beside = Beside(
         masks,
         dict.fromkeys(range(len(data.table)), 3) if left_right is None else left_right,
-        fuser(Plugin(name=way), data.names, None),
+        load_aggregate(Plugin(name=way), data.names, None),
     )
     rows = list(range(len(data.table))) if rows is None else rows
     return forward_altered_slices(model or Reader(), data, rows, beside, settings or Predict(), batch, seed=3)
@@ -192,8 +192,8 @@ def test_only_slices_that_have_a_left_and_a_right_are_mirrored_and_targets_chang
     turned = _altered(data, masks, "mean", left_right=axes, rows=axial)["mirrored"]
     upside = Samples(data.table, data.images.flip([2]), data.present, data.targets, {}, data.names)
     logits = forward_variants(Reader(), upside, axial, 64, Predict()).logits
-    fuse = fuser(Plugin(name="mean"), data.names, None)
-    wanted = fuse(Passed(logits), data.table.iloc[axial])
+    fuse = load_aggregate(Plugin(name="mean"), data.names, None)
+    wanted = fuse(NetworkOutput(logits), data.table.iloc[axial])
     np.testing.assert_allclose(turned, wanted, atol=1e-6)
     swap = Predict(swap_targets=[("gene", "other")])
     swapped = _altered(data, masks, "mean", left_right=axes, rows=axial, settings=swap)["mirrored"]
@@ -225,7 +225,7 @@ def test_what_a_way_learned_is_used_on_altered_slices(tmp_path, way):
     nn.init.normal_(attention.score.weight)
     nn.init.normal_(attention.head.weight)
     torch.save(attention.state_dict(), tmp_path / "gated_attention.pt")
-    fuse = fuser(Plugin(name=way), data.names, tmp_path)
+    fuse = load_aggregate(Plugin(name=way), data.names, tmp_path)
     flat = Samples(data.table, data.images.mean(dim=(2, 3), keepdim=True).expand_as(data.images).contiguous(),
                          data.present, data.targets, {}, data.names)  # fmt: skip
     rows = range(len(data.table))

@@ -12,7 +12,8 @@ from scan2gene.core.section import Plugin
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.stacking import late_ensembles, late_weights, weighted
 from scan2gene.models.mil import AttentionMIL
-from scan2gene.train.mil import attended, fit_attention
+from scan2gene.predict.aggregate import attended
+from scan2gene.train.mil import fit_attention
 
 FEATURES = 12
 

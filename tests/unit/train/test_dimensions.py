@@ -13,10 +13,10 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Weights
 from scan2gene.data.samples import Samples
+from scan2gene.forward.embed import embed
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.weights import WEIGHTS
-from scan2gene.predict.embed import embed
 from scan2gene.stages.pipeline import check
 from scan2gene.train.start import check_start
 

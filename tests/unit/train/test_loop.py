@@ -18,8 +18,8 @@ from scan2gene.core.errors import RunError
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_runs import Data, Train
 from scan2gene.data.samples import Samples
+from scan2gene.forward.logits import forward
 from scan2gene.models import MODELS
-from scan2gene.predict.forward import forward
 from scan2gene.tasks.outputs import Output
 from scan2gene.train.loop import fit_network
 from scan2gene.train.loss import balanced_shares, label_weights, masked_loss

@@ -16,10 +16,10 @@ from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Data, Predict, SiteAdversary, Train
 from scan2gene.data.samples import Samples
+from scan2gene.forward.logits import forward_variants
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe
 from scan2gene.models.sides import TwoSides
-from scan2gene.predict.forward import forward_variants
 from scan2gene.train.fold import check_model
 from scan2gene.train.loop import fit_network
 from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 
 from scan2gene.data.samples import Samples
+from scan2gene.forward.embed import embed, read_embeddings, write_embeddings
 from scan2gene.models import MODELS
-from scan2gene.predict.embed import embed, read_embeddings, write_embeddings
 
 
 class _Watched:

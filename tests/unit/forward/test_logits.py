@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.samples import Samples
+from scan2gene.forward.logits import forward, forward_variants
 from scan2gene.models import MODELS
 from scan2gene.models.head import RoleAwareHead
 from scan2gene.models.sides import TwoSides
-from scan2gene.predict.forward import forward, forward_variants
 from scan2gene.predict.table import embedding_rows, prediction_rows, write_embeddings
 from scan2gene.tasks.outputs import Output
 

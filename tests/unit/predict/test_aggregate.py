@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin
-from scan2gene.evaluate.fusion import FUSIONS, check_fusion, fuse
-from scan2gene.evaluate.stacking import WEIGHT_COLUMNS, late_applied
+from scan2gene.predict.aggregate import RULES, check_fusion, fuse
 
 DEFINED = {
     "mean": lambda p: p.mean(),
@@ -21,12 +19,12 @@ DEFINED = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(FUSIONS))
+@pytest.mark.parametrize("name", sorted(RULES))
 def test_a_way_is_what_its_name_says(name):
     rng = np.random.default_rng(0)
     for slices in (1, 2, 8):
         p = rng.uniform(0.02, 0.9, slices)
-        value = FUSIONS[name](np.log(p / (1 - p)))
+        value = RULES[name](np.log(p / (1 - p)))
         assert 1 / (1 + np.exp(-value)) == pytest.approx(DEFINED[name](p), rel=1e-9)
 
 
@@ -37,7 +35,7 @@ def test_bags_do_not_mix_and_order_does_not_count(slices, random):
     logits = np.array([[v, -v] for _, v in slices])
     order = list(range(len(slices)))
     random.shuffle(order)
-    for name in FUSIONS:
+    for name in RULES:
         out = fuse(Plugin(name=name), logits, bags)
         assert np.isfinite(out).all()
         assert out.shape == (len(present), 2)
@@ -58,26 +56,3 @@ def test_k_is_an_option_and_others_are_refused():
     for k in (0, "three", 1.5):
         with pytest.raises(StudyError, match=f"k is a whole number, 1 at least; got {k!r}"):
             check_fusion([Plugin(name="top_k", options={"k": k})], {})
-
-
-def test_new_exams_are_fused_by_the_weights_that_were_learned():
-    base = {"split": "cv", "repeat": 0, "fold": 0, "part": "apply", "variant": "original", "site": "", "side": "",
-            "unit": "exam", "target": "IDH", "label": "positive", "y_true": np.nan}  # fmt: skip
-    logits = {"flair": [2.0, 1.0, np.nan, 3.0], "t1c": [-1.0, np.nan, np.nan, 1.0]}
-    status = {"flair": ["ok", "ok", "failed", "ok"], "t1c": ["ok", "refused", "failed", "failed"]}
-    rows = [
-        base | {"run_id": run, "patient_id": f"P{n}", "exam_id": f"E{n}", "unit_id": f"E{n}", "logit": z, "prob": z,
-                "status": s, "reason": "" if s == "ok" else f"{run} {s}"}
-        for run in logits
-        for n, (z, s) in enumerate(zip(logits[run], status[run], strict=True))
-    ]  # fmt: skip
-    rows[-1]["logit"] = np.nan  # E3 has no t1c
-    weights = [("both", "cv", "0", "0", "IDH", None, m, w, 3, "") for m, w in (("flair", 0.75), ("t1c", 0.25))]
-    told = pd.DataFrame(weights, columns=list(WEIGHT_COLUMNS))
-    found = late_applied(pd.DataFrame(rows), {"both": ["flair", "t1c"], "other": ["flair", "gone"]}, told)
-    found = found.set_index("exam_id")
-    assert set(found["run_id"]) == {"both"} and set(found["variant"]) == {"late fusion"}
-    assert found["status"].to_dict() == {"E0": "ok", "E1": "refused", "E2": "failed", "E3": "ok"}
-    assert found.loc["E0", "logit"] == pytest.approx(0.75 * 2 - 0.25)
-    assert found.loc["E3", "logit"] == pytest.approx(3.0)  # the only answer counts
-    assert found.loc[["E1", "E2"], "logit"].isna().all() and found.loc["E1", "reason"] == "t1c refused"

@@ -1,0 +1,1 @@
+"""The only forward pass: validation, prediction, altered copies and maps use it."""
