@@ -18,7 +18,7 @@ from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study, for_run, is_leaky
+from scan2gene.core.study import Study, for_run, is_leaky, members_by
 from scan2gene.core.study_cohort import Cohort
 from scan2gene.core.study_file import load_study
 from scan2gene.core.study_runs import Run
@@ -287,9 +287,10 @@ def _keep_features(path: Path, tables: list[pd.DataFrame]) -> None:
 
 def _late(run_dir: RunDirectory, settings: Study, predictions: pd.DataFrame) -> pd.DataFrame:
     """Rows of what the study fuses late from several runs, with the weights that it learned."""
-    if not settings.predict.late_fusion or not run_dir.fusion_weights.exists():
+    members = members_by(settings, "late")
+    if not members or not run_dir.fusion_weights.exists():
         return predictions[:0]
-    fused = late_applied(predictions, settings.predict.late_fusion, run_dir.fusion_weights.read())
+    fused = late_applied(predictions, members, run_dir.fusion_weights.read())
     if fused.empty:
         return fused
     refused = fused[fused["status"] == "refused"]

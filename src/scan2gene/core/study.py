@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from scan2gene.core.files import value_hash
 from scan2gene.core.section import MAX_SEED, Name, Plugin, Section, unknown_name
 from scan2gene.core.study_cohort import Cohort, Target, label_files
-from scan2gene.core.study_runs import Data, Evaluate, Explain, Predict, Run, Split, Train
+from scan2gene.core.study_runs import Data, Ensemble, Evaluate, Explain, Predict, Run, Split, Train
 
 SIDES = ("L", "R")  # of the patient
 
@@ -39,6 +39,9 @@ class Study(Section):
     evaluate: Evaluate = Evaluate()
     explain: Explain = Explain()
     runs: list[Run] = Field([], description="models to compare; default: planned from the cohort")
+    ensembles: dict[Name, Ensemble] = Field(
+        {}, description="name -> members, two or more runs joined fold by fold, and method: mean, mean_logit or late"
+    )
     weights_dir: str | None = Field(
         None, description="folder with released weights; default: that of `scan2gene weights fetch`"
     )
@@ -46,6 +49,22 @@ class Study(Section):
         False, description="for teaching: permits splits by slice; everything the run writes is stamped LEAKY"
     )
     licences: list[str] = Field([], description="licence notes of the data; printed in the report")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ensembles_of_before(cls, values: Any) -> Any:
+        """Study files of 0.2 have `predict.ensembles`, where a list is a mean of logits, and `predict.late_fusion`."""
+        predict = values.get("predict") if isinstance(values, dict) else None
+        if not isinstance(predict, dict) or not {"ensembles", "late_fusion"} & set(predict):
+            return values
+        moved = dict(values.get("ensembles") or {})
+        for key, method in (("ensembles", "mean_logit"), ("late_fusion", "late")):
+            for name, given in (predict.get(key) or {}).items():
+                if name in moved:
+                    raise ValueError(f"predict.{key}: there is another ensemble called {name!r}")
+                moved[name] = {"members": given, "method": method} if isinstance(given, list) else given
+        kept = {k: v for k, v in predict.items() if k not in ("ensembles", "late_fusion")}
+        return values | {"predict": kept, "ensembles": moved}
 
     @model_validator(mode="before")
     @classmethod
@@ -131,19 +150,15 @@ class Study(Section):
 
     def _check_predict(self) -> None:
         runs = [run.name for run in self.runs]
-        for key in ("ensembles", "late_fusion"):
-            for name, given in getattr(self.predict, key).items():
-                members = given if isinstance(given, list) else given.members
-                if name in runs:
-                    raise ValueError(f"predict.{key}: {name!r} is the name of a run; give the ensemble another one")
-                if len(set(members)) < 2 or len(set(members)) < len(members):
-                    raise ValueError(f"predict.{key}.{name} needs two different runs at least")
-                for member in members:
-                    if member not in runs:
-                        raise ValueError(f"predict.{key}.{name}: run {unknown_name(member, runs)}")
-        for name in self.predict.late_fusion:
-            if name in self.predict.ensembles:
-                raise ValueError(f"predict: {name!r} is both an ensemble and a late fusion")
+        for name, ensemble in self.ensembles.items():
+            members = ensemble.members
+            if name in runs:
+                raise ValueError(f"ensembles: {name!r} is the name of a run; give the ensemble another one")
+            if len(set(members)) < 2 or len(set(members)) < len(members):
+                raise ValueError(f"ensembles.{name} needs two different runs at least")
+            for member in members:
+                if member not in runs:
+                    raise ValueError(f"ensembles.{name}: run {unknown_name(member, runs)}")
         for target in (name for pair in self.predict.swap_targets for name in pair):
             if target not in self.targets:
                 raise ValueError(f"predict.swap_targets: target {unknown_name(target, self.targets)}")
@@ -171,6 +186,11 @@ def for_run(study: Study, run: Run) -> Study:
             "train": Train.model_validate(train),
         }
     )
+
+
+def members_by(study: Study, method: str) -> dict[str, list[str]]:
+    """Names of the ensembles of a method -> their members."""
+    return {name: ensemble.members for name, ensemble in study.ensembles.items() if ensemble.method == method}
 
 
 def candidate(run: Run, values: dict[str, Any]) -> Run:

@@ -172,8 +172,8 @@ class Ensemble(Section):
     """Several runs as one."""
 
     members: list[Name] = Field(description="two or more runs")
-    method: Literal["mean", "mean_logit"] = Field(
-        "mean", description="mean: of the probabilities; mean_logit: of the logits, as of a plain list of runs"
+    method: Literal["mean", "mean_logit", "late"] = Field(
+        "mean", description="mean of the probabilities, mean_logit: of the logits; late: logits weighed by validation"
     )
 
 
@@ -189,20 +189,6 @@ class Predict(Section):
     swap_targets: list[tuple[Name, Name]] = Field(
         [], description="pairs of targets that mean left and right without being declared so"
     )
-    ensembles: dict[Name, list[Name] | Ensemble] = Field(
-        {}, description="name -> two or more runs whose logits are averaged; or members and method"
-    )
-    late_fusion: dict[Name, list[Name]] = Field(
-        {}, description="name -> two or more runs, such as one per sequence or plane, weighed by each fold's validation"
-    )
-
-    @property
-    def averaged(self) -> dict[str, Ensemble]:
-        """Ensembles by name, in one form."""
-        return {
-            name: given if isinstance(given, Ensemble) else Ensemble(members=given, method="mean_logit")
-            for name, given in self.ensembles.items()
-        }
 
 
 class Evaluate(Section):

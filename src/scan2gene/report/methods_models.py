@@ -279,16 +279,11 @@ def fusion(inputs: Inputs) -> Iterator[Statement]:
             f"Logits were also averaged over copies mirrored along {listed(list(predict.flips))}.",
             "study.yaml, predict.flips",
         )
-    for name, joint in predict.averaged.items():
-        yield Statement(
-            "ensemble",
-            f"The ensemble {name} is the mean {'probability' if joint.method == 'mean' else 'logit'} of "
-            f"{listed(list(joint.members))}.",
-            "study.yaml, predict.ensembles",
-        )
-    for name, members in predict.late_fusion.items():
-        yield Statement(
-            "ensemble",
-            f"The late fusion {name} weighs {listed(list(members))} by the validation part.",
-            "study.yaml, predict.late_fusion; fusion_weights.csv",
-        )
+    for name, joint in inputs.study.ensembles.items():
+        members = listed(list(joint.members))
+        how = {
+            "mean": f"is the mean probability of {members}",
+            "mean_logit": f"is the mean logit of {members}",
+            "late": f"weighs {members} by the validation part",
+        }[joint.method]
+        yield Statement("ensemble", f"The ensemble {name} {how}.", f"study.yaml, ensembles.{name}")

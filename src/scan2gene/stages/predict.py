@@ -9,7 +9,7 @@ from scan2gene.core.console import say
 from scan2gene.core.leakage import stamped
 from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, members_by
 from scan2gene.core.tables import WEIGHT_COLUMNS
 from scan2gene.core.text import listed
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
@@ -30,7 +30,8 @@ def predict_runs(job: Job) -> str:
     work = list(fits(job))
     key = stage_key(
         "predict", fits=[fit.key for fit in work], order=[fit.folder.name for fit in work],
-        predict=job.study.predict.model_dump(mode="json"), altered=VERSIONS["variants"],
+        predict=job.study.predict.model_dump(mode="json"),
+        ensembles={n: e.model_dump() for n, e in job.study.ensembles.items()}, altered=VERSIONS["variants"],
         fusion=[fusion_key(fit.view) for fit in work],
     )  # fmt: skip
     if not job.is_done("predict", key):
@@ -39,10 +40,9 @@ def predict_runs(job: Job) -> str:
             folders.append(_predict_fit(job, fit))
             altered.append(altered_fit(job, fit))
         table = pd.concat([f.predictions.read() for f in folders], ignore_index=True)
-        late, weights = late_ensembles(table, job.study.predict.late_fusion)
-        joint = job.study.predict.averaged
-        of_probabilities = [name for name, one in joint.items() if one.method == "mean"]
-        of_runs = run_ensembles(table, {name: one.members for name, one in joint.items()}, of_probabilities)
+        members = {method: members_by(job.study, method) for method in ("mean", "mean_logit", "late")}
+        late, weights = late_ensembles(table, members["late"])
+        of_runs = run_ensembles(table, members["mean"] | members["mean_logit"], list(members["mean"]))
         averaged = [repeat_ensembles(table), of_runs, late]
         averaged.append(external_ensembles(table))
         joined = pd.concat([table, *(t for t in averaged if len(t))], ignore_index=True)
@@ -91,7 +91,7 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
     from scan2gene.train.fusion import fit_aggregate
 
     folder, stage, classical = fit.folder, f"predict/{fit.folder.name}", is_classical(fit.run)
-    variants = fit.view.predict.model_dump(mode="json", exclude={"ensembles", "late_fusion"})
+    variants = fit.view.predict.model_dump(mode="json")
     key = stage_key("predict", fit=fit.key, variants=variants, fusion=fusion_key(fit.view))
     if job.out.is_done(stage, key):
         return folder

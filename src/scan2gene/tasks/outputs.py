@@ -102,6 +102,17 @@ def target_of(name: str) -> str:
     return stem_of(name).partition(":")[0]
 
 
+def column_of(names: Sequence[str], name: str) -> tuple[int, int]:
+    """The column of logits that speaks for a target or one of its classes, and the sign with which it does.
+
+    A class without a column of its own, such as the lowest of an order, is what its target's first column denies.
+    """
+    if name in names:
+        return list(names).index(name), 1
+    side = name[len(stem_of(name)) :]
+    return next(n for n, x in enumerate(names) if target_of(x) == target_of(name) and x.endswith(side)), -1
+
+
 def mirrored(names: Sequence[str], pairs: Iterable[Sequence[str]] = ()) -> list[int]:
     """Where each column's value stands after the exam was mirrored from left to right.
 
