@@ -15,6 +15,7 @@ from scan2gene.core.tables import EXTERNAL, PARTS, table_as_meant
 from scan2gene.core.text import listed
 from scan2gene.evaluate.leakage import FOLD, Check, Parts, one_person, patients_apart, shared_files, twin_images
 from scan2gene.evaluate.score_table import UNKNOWN
+from scan2gene.tasks.outputs import displayed
 
 MARKS = {"clean": "ok", "found": "LEAK", "unknown": "not told"}
 IMAGE_COLUMNS = ("path", "file", "image", "filename")
@@ -49,7 +50,7 @@ def _of_run(folder: Path) -> Iterator[str]:
         raise RunError(f"{folder} was not audited yet. First: scan2gene run STUDY -o {folder}")
     found = run.audit.read()
     for verdict in run.verdicts.read():
-        yield f"{verdict['target']}: {verdict['headline']}."
+        yield f"{displayed(verdict['target'])}: {verdict['headline']}."
         yield from (f"    {sentence}" for sentence in verdict["sentences"])
     yield "Leakage"
     for check in found["leakage"]:
@@ -57,7 +58,8 @@ def _of_run(folder: Path) -> Iterator[str]:
     yield "Shortcuts"
     for figure in found["shortcuts"]:
         if figure["told"]:
-            yield f"  {figure['split']}{', ' + figure['target'] if figure['target'] else ''}: {figure['told']}"
+            target = f", {displayed(figure['target'])}" if figure["target"] else ""
+            yield f"  {figure['split']}{target}: {figure['told']}"
     yield f"Every case: {run.leakage.path}; every figure: {run.shortcuts.path}"
 
 

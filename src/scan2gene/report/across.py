@@ -31,7 +31,8 @@ def across(inputs: Inputs) -> list[dict[str, Any]]:
 def _rows(inputs: Inputs, split: str) -> tuple[dict[str, dict[str, Any]], str]:
     """Run -> metric -> (value, low, high), of runs that predict all targets; and what the figures are."""
     several = len(inputs.study.targets) > 1
-    table = inputs.means if several else inputs.metrics
+    whole = inputs.wholes.assign(metric=inputs.wholes["metric"].replace("auroc_macro", "auroc"))
+    table = inputs.means if several else whole if inputs.several else inputs.metrics
     table = table[(table["split"] == split) & (table["variant"] == ORIGINAL)]
     rows: dict[str, dict[str, Any]] = {}
     for run in inputs.study.runs:

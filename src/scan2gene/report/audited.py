@@ -12,6 +12,7 @@ from scan2gene.evaluate.headers import to_pass_on
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.inputs import Inputs, estimate_of
 from scan2gene.stats.intervals import Estimate
+from scan2gene.tasks.outputs import target_of
 
 MARKS = {"better": "▲", "unproven": "◆", "shortcut": "✕", "leak": "✕", "worse": "▼", "chance": "●", "unknown": "○"}
 TONES = {"better": "better", "unproven": "doubt", "shortcut": "worse", "leak": "worse", "worse": "worse",
@@ -72,7 +73,7 @@ def audit(inputs: Inputs) -> dict[str, Any]:
     figures = found["shortcuts"]
     tables = []
     for split in inputs.study.splits:
-        for target in inputs.study.targets:
+        for target in inputs.questions:
             own = [f for f in figures if (f["split"], f["target"]) == (split.name, target)]
             if own:
                 tables.append({
@@ -132,7 +133,7 @@ def _groups(inputs: Inputs, figures: list[dict[str, Any]]) -> list[dict[str, Any
             small[f["run"], f["of"].partition(": ")[0]] += 1
         elif f["kind"] == "subgroup":
             rows.append({"run": f["run"], "of": inputs.hide(f["of"]), "estimate": estimate_of(f), "n": f"{f['n']:,}",
-                         "positive": f["n_positive"], "sides": is_sided(inputs.study, f["target"]),
+                         "positive": f["n_positive"], "sides": is_sided(inputs.study, target_of(f["target"])),
                          "reason": inputs.hide(f["reason"] or "")})  # fmt: skip
     for (run, column), number in small.items():
         reason = f"groups of fewer than {MIN_GROUP_PATIENTS} patients cannot be estimated"

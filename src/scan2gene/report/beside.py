@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from scan2gene.core.files import write_text
 from scan2gene.core.rundir import RunDirectory
+from scan2gene.core.study import Study
 from scan2gene.core.tables import write_csv
 from scan2gene.report.latex import booktabs
 from scan2gene.report.paper import Paper
 from scan2gene.report.svg import picture, standalone
 from scan2gene.report.tables import Table
+from scan2gene.tasks.outputs import displayed_in
 
 FOLDERS = ("report/tables", "report/figures", "report/checklists", "report/paper", "report/cards")
 
@@ -107,10 +111,11 @@ def _of_panels(page: dict[str, Any]) -> Iterable[tuple[str, str, str, str, str]]
 
 
 def named(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A dict whose keys differ also where a file system does not tell capitals: a second one gets a number."""
+    """A dict whose keys are fit for files, and differ where capitals do not count: a second one gets a number."""
     made: dict[str, Any] = {}
     taken: set[str] = set()
-    for name, value in pairs:
+    for given, value in pairs:
+        name = given.replace(":", "-")  # of a class of a target
         new, number = name, 1
         while new.casefold() in taken:
             number += 1
@@ -118,6 +123,26 @@ def named(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         taken.add(new.casefold())
         made[new] = value
     return made
+
+
+def named_readably(report: Report, study: Study) -> Report:
+    """A report whose texts and figures name each class of a target as `displayed` has it; CSV stays as it is."""
+
+    def text(value: Any) -> Any:
+        return type(value)(displayed_in(value, study.targets)) if isinstance(value, str) else value
+
+    def table(value: pd.DataFrame) -> pd.DataFrame:
+        return value.rename(columns=text).map(text)
+
+    shown = {
+        name: replace(t, caption=text(t.caption), printed=table(t.csv if t.printed is None else t.printed))
+        for name, t in report.tables.items()
+    }
+    paper = replace(report.paper, texts={name: text(t) for name, t in report.paper.texts.items()},
+                    tables={name: table(t) for name, t in report.paper.tables.items()})  # fmt: skip
+    plots = {run: {name: text(svg) for name, svg in drawn.items()} for run, drawn in report.plots.items()}
+    figures = {name: text(svg) for name, svg in report.figures.items()}
+    return replace(report, html=text(report.html), tables=shown, figures=figures, plots=plots, paper=paper)
 
 
 def write_beside(out: Path, report: Report) -> list[Path]:

@@ -124,7 +124,8 @@ def _section(
 
 def figures(known: k.Known) -> pd.DataFrame:
     """A row per run, split and target: four figures with intervals, or why there are none."""
-    places = list(dict.fromkeys((target, split, run) for run, split, target, _ in known.scores))
+    of_two_classes = [key for key, scored in known.scores.items() if scored.n_positive is not None]
+    places = list(dict.fromkeys((target, split, run) for run, split, target, _ in of_two_classes))
     rows = []
     for target, split, run in places:
         found = {m: known.scores.get((run, split, target, m)) for m in _SHOWN}

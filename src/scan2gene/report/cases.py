@@ -43,7 +43,7 @@ def cases(inputs: Inputs) -> list[dict[str, Any]]:
         if baseline_columns(run) or run.name not in inputs.stores:
             continue
         volumes = _Volumes(inputs, run)
-        for target in inputs.study.targets:
+        for target in inputs.questions:
             chosen = _chosen(table[(table["run_id"] == run.name) & (table["target"] == target)])
             if chosen:
                 place = {"run": run.name, "split": split, "target": target}

@@ -10,6 +10,7 @@ import pandas as pd
 from scan2gene.core.text import counted, percent, quartiles
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.methods_data import MIN_NAMED_PATIENTS
+from scan2gene.tasks.outputs import question
 
 MOST_TARGETS = 3  # columns beyond fit no paper
 MOST_VALUES = 6
@@ -77,8 +78,10 @@ def _table(inputs: Inputs) -> pd.DataFrame:
 def _groups(inputs: Inputs) -> Iterator[tuple[str, pd.Index]]:
     wide = inputs.wide_labels()
     yield "all", wide.index
-    for target in list(wide.columns)[:MOST_TARGETS]:
-        for name, value in (("positive", 1), ("negative", 0)):
+    for target, settings in list(inputs.study.targets.items())[:MOST_TARGETS]:
+        for label in settings.classes:
+            yield f"{target} {label}", wide.index[wide[question(target, label)] == 1]
+        for name, value in () if settings.classes else (("positive", 1), ("negative", 0)):
             yield f"{target} {name}", wide.index[wide[target] == value]
     splits = inputs.study.splits
     if len(splits) == 1 and len(inputs.folds(splits[0].name)) == 1:

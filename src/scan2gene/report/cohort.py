@@ -24,7 +24,7 @@ MAX_DISTINCT = 8  # more distinct numbers than this are shown in bins
 
 def cohort(inputs: Inputs) -> dict[str, Any]:
     """Flow diagram, classes by part and by site, exclusions."""
-    classes = class_table(inputs.split, inputs.labels, list(inputs.study.targets))
+    classes = class_table(inputs.split, inputs.labels, inputs.questions)
     lacking = one_class_parts(classes)
     steps = [step | {"left_out": _shortened(grouped(step["left_out"].items(), inputs.hide))} for step in inputs.flow]
     parts = [

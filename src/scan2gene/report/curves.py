@@ -131,6 +131,36 @@ def decisions(counts: Mapping[tuple[int, int], int], title: str, told: str) -> M
     return svg(WIDTH, top + 2 * side + 8, title, told, body)
 
 
+def confusion_matrix(counts: np.ndarray, labels: Sequence[str], title: str, told: str) -> Markup:
+    """How many of each class have their largest probability for which, and their share of the class.
+
+    Args:
+        counts: (K, K) by true and predicted class; with repeats their mean.
+        labels: K names.
+        title: Of the figure.
+        told: Text alternative.
+    """
+    left, top = 92, 46
+    side = max(190 / len(labels), 40)
+    span = side * len(labels)
+    body = [text(left + span / 2, 12, "predicted", "middle", GREY, 11), upright(11, top + span / 2, "truly")]
+    for place, label in enumerate(labels):
+        x = left + (place + 0.5) * side
+        body.append(f'<g transform="rotate(-20 {x:.0f} 42)">{text(x, 42, short(label, 10), "middle", INK, 11)}</g>')
+        body.append(text(left - 6, top + (place + 0.5) * side + 4, short(label, 11), "end", INK, 11))
+    for row, of_class in enumerate(counts):
+        for column, n in enumerate(of_class):
+            x, y = left + column * side, top + row * side
+            share = n / of_class.sum() if of_class.sum() else 0.0
+            body.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{side:.1f}" height="{side:.1f}" fill="{SKY}" '
+                f'fill-opacity="{0.55 * share:.2f}" stroke="{INK}" stroke-width="{2 if row == column else 0.8}"/>'
+            )
+            body.append(text(x + side / 2, y + side / 2, f"{n:,.0f}", "middle", size=14, weight=600))
+            body.append(text(x + side / 2, y + side / 2 + 15, percent(share), "middle", size=10))
+    return svg(left + span + 8, top + span + 8, title, told, body)
+
+
 def convergence(fits: Sequence[dict[str, Any]], title: str, told: str) -> Markup:
     """Losses and AUROC by epoch: two lines per fit, a dot at its best epoch, a bar at its last.
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.panels import decided
 from scan2gene.report.svg import GREY, escaped, svg, text
+from scan2gene.tasks.outputs import question
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito
 OTHERS, UNKNOWN, RARE = "others", "not known", "a rare one"
@@ -52,7 +53,12 @@ def _colourings(inputs: Inputs, rows: pd.DataFrame) -> dict[str, Sequence[str]]:
     """What each point is, by the name of the colouring; those that are the same for all are left out."""
     labels = inputs.wide_labels()
     words = {1.0: "positive", 0.0: "negative"}
-    found = {f"label {t}": [words.get(v, UNKNOWN) for v in labels[t].reindex(rows["patient_id"])] for t in labels}
+    found: dict[str, Sequence[str]] = {}
+    for target, settings in inputs.study.targets.items():
+        told = labels[target].map(words) if target in labels else pd.Series(None, labels.index, dtype=object)
+        for label in settings.classes:
+            told[labels[question(target, label)] == 1] = label
+        found[f"label {target}"] = told.reindex(rows["patient_id"]).fillna(UNKNOWN).tolist()
     for column in ("site", "scanner"):
         found[column] = [inputs.hide(v) if isinstance(v, str) and v else UNKNOWN for v in rows[column]]
     alone = rows.groupby("scanner")["patient_id"].transform("nunique") < FEW  # a rare machine would lead to its patient

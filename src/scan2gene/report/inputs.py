@@ -20,11 +20,11 @@ from scan2gene.core.text import estimate_text, listed, percent
 from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.privacy.redaction import Redaction, redaction
 from scan2gene.stats.intervals import Estimate
-from scan2gene.tasks.outputs import patient_classes
+from scan2gene.tasks.outputs import by_question, one_vs_rest, patient_classes, question_names
 
 _PREDICTION_COLUMNS = [
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",
-    "y_true", "prob", "status", "reason",
+    "label", "y_true", "prob", "status", "reason",
 ]  # fmt: skip
 
 ORIGINAL = "original"
@@ -36,7 +36,7 @@ class Scored:
 
     estimate: Estimate
     n: int
-    n_positive: int
+    n_positive: int | None  # None of a target of several classes as a whole
     n_units: int | None = None  # sides, where a target has them
 
     @property
@@ -49,10 +49,16 @@ class Scored:
         """How many sides are scored, as it follows the number of patients; empty where there are none."""
         return f" with {self.units:,} sides" if self.units != self.n else ""
 
+    @property
+    def who(self) -> str:
+        """Patients, sides of them, and how many are positive."""
+        positive = "" if self.n_positive is None else f", {self.n_positive:,} positive"
+        return f"{self.n:,} patients{self.of_sides}{positive}"
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """A finished run directory as tables."""
+    """A finished run directory as tables; each class of a target stands against the rest as a target of its own."""
 
     study: Study
     out: Path
@@ -66,6 +72,8 @@ class Inputs:
     predictions: pd.DataFrame
     metrics: pd.DataFrame
     means: pd.DataFrame  # rows of metrics.csv over all targets of a run
+    wholes: pd.DataFrame  # rows of metrics.csv of targets of several classes as a whole
+    confusion: pd.DataFrame
     comparisons: pd.DataFrame
     thresholds: list[dict[str, Any]]
     results: dict[str, Any]
@@ -77,6 +85,16 @@ class Inputs:
     def files(self) -> RunDirectory:
         """Its files."""
         return RunDirectory(self.out)
+
+    @property
+    def questions(self) -> list[str]:
+        """Targets with two classes, and each class of the others against the rest."""
+        return question_names(self.study.targets)
+
+    @property
+    def several(self) -> dict[str, list[str]]:
+        """Targets of several classes, and these."""
+        return {name: list(target.classes) for name, target in self.study.targets.items() if target.classes}
 
     def folds(self, split: str) -> list[tuple[int, int]]:
         """(repeat, fold) of a split, in order."""
@@ -109,9 +127,7 @@ class Inputs:
 
     def wide_labels(self) -> pd.DataFrame:
         """patient_id x target: 1 where any side is positive, 0, or null where unknown; every patient has a row."""
-        return patient_classes(self.labels).reindex(
-            index=self.cohort["patient_id"].unique(), columns=list(self.study.targets)
-        )
+        return patient_classes(self.labels).reindex(index=self.cohort["patient_id"].unique(), columns=self.questions)
 
 
 def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
@@ -122,12 +138,13 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
     """
     files = RunDirectory(out)
     series, cohort = files.series.read(), files.cohort.read()
-    labels, exclusions = files.labels.read(), files.exclusions.read()
+    labels, exclusions = one_vs_rest(files.labels.read(), study.targets), files.exclusions.read()
     if not files.predictions.exists():
         raise RunError(f"predictions.parquet is missing in {out.name}. Run the stage predict first.")
     metrics = without_small_classes(files.metrics.read())
     over_targets = metrics["target"] == MEAN
-    predictions = files.predictions.read(columns=_PREDICTION_COLUMNS)
+    whole = metrics["target"].isin([name for name, target in study.targets.items() if target.classes])
+    predictions = by_question(files.predictions.read(columns=_PREDICTION_COLUMNS))
     return Inputs(
         study=study,
         out=out,
@@ -139,8 +156,10 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
         flow=files.flow.read(),
         split=files.split.read(),
         predictions=_original(predictions),
-        metrics=metrics[~over_targets],
+        metrics=metrics[~over_targets & ~whole],
         means=metrics[over_targets],
+        wholes=metrics[whole],
+        confusion=files.confusion.read() if whole.any() else pd.DataFrame(columns=list(files.confusion.columns)),
         comparisons=_compared(files.comparisons.read(), metrics[~over_targets]),
         thresholds=[row for row in files.thresholds.read() if row.get("variant", ORIGINAL) == ORIGINAL],
         results=_without_means(files.results.read()),
@@ -151,11 +170,12 @@ def read_inputs(study: Study, out: Path, stores: dict[str, Path]) -> Inputs:
 
 
 def _without_means(results: dict[str, Any]) -> dict[str, Any]:
-    """Results by run, split and target, without the means over targets."""
-    return {
-        run: {split: {t: r for t, r in targets.items() if t != MEAN} for split, targets in splits.items()}
-        for run, splits in results.items()
-    }
+    """Results by run, split and target with two classes, without the means over targets."""
+
+    def kept(targets: dict[str, Any]) -> dict[str, Any]:
+        return {t: r for t, r in targets.items() if t != MEAN and "classes" not in r}
+
+    return {run: {split: kept(targets) for split, targets in splits.items()} for run, splits in results.items()}
 
 
 def _original(table: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +185,8 @@ def _original(table: pd.DataFrame) -> pd.DataFrame:
 
 def _compared(comparisons: pd.DataFrame, metrics: pd.DataFrame) -> pd.DataFrame:
     """Comparisons of runs that have an AUROC; runs of too few patients are not compared either."""
-    lacking = metrics[(metrics["variant"] == ORIGINAL) & (metrics["metric"] == "auroc") & metrics["value"].isna()]
+    aurocs = metrics["metric"].isin(["auroc", "auroc_macro"])
+    lacking = metrics[(metrics["variant"] == ORIGINAL) & aurocs & metrics["value"].isna()]
     nothing = set(lacking[["split", "target", "run_id"]].itertuples(index=False, name=None))
     pairs = comparisons[["split", "target", "best", "run_id"]].itertuples(index=False, name=None)
     kept = [not {(s, t, best), (s, t, run)} & nothing for s, t, best, run in pairs]

@@ -15,7 +15,7 @@ from scan2gene.report.inputs import ORIGINAL, Inputs, Scored, estimate_of, split
 from scan2gene.report.methods import Methods, about, joined
 from scan2gene.report.methods_models import weight_records
 from scan2gene.report.methods_tests import read_audit
-from scan2gene.report.results import METRIC_NAMES, Scores
+from scan2gene.report.results import METRIC_NAMES, WHOLE_NAMES, Scores
 from scan2gene.report.statements import Statement
 from scan2gene.report.step_words import told as step_told
 
@@ -132,7 +132,7 @@ def disjoint(known: Known) -> Statement | None:
 
 def performance(known: Known) -> Statement | None:
     """AUROC of every run and target with its interval."""
-    return figures_of(known, ("auroc",))
+    return figures_of(known, ("auroc", "auroc_macro"))
 
 
 def diagnostic(known: Known) -> Statement | None:
@@ -152,11 +152,10 @@ def figures_of(known: Known, metrics: Sequence[str]) -> Statement | None:
 
 
 def _figure(run: str, split: str, target: str, metric: str, scored: Scored) -> str:
-    what = f"{target}, {run}, {split}: {METRIC_NAMES[metric][0]}"
+    what = f"{target}, {run}, {split}: {(METRIC_NAMES | WHOLE_NAMES)[metric][0]}"
     if scored.estimate.value is None:
         return f"{what} cannot be estimated, because {scored.estimate.reason}"
-    who = f"{scored.n:,} patients{scored.of_sides}, {scored.n_positive:,} positive"
-    return f"{what} {estimate_text(scored.estimate)}, {who}"
+    return f"{what} {estimate_text(scored.estimate)}, {scored.who}"
 
 
 def subgroups(known: Known) -> Statement | None:
@@ -203,8 +202,10 @@ def failures(known: Known) -> Statement | None:
 
 def counts(known: Known) -> Statement | None:
     """How many of each class are analysed by each run."""
-    rows = [f"{run}, {target}, {split}: {s.n:,} patients{s.of_sides}, {s.n_positive:,} positive"
-            for (run, split, target, metric), s in known.scores.items() if metric == "auroc"]  # fmt: skip
+    rows = [
+        f"{run}, {target}, {split}: {s.who}"
+        for (run, split, target, metric), s in known.scores.items() if metric == "auroc"
+    ]  # fmt: skip
     source = "metrics.csv; report/tables/analysed.csv"
     return Statement("counts", f"Analysed: {clauses(rows, MOST)}.", source) if rows else None
 
@@ -223,7 +224,7 @@ def limits(known: Known) -> Statement | None:
     if not any(s.kind == "leave_one_site_out" or s.external for s in study.splits):
         told.append("No site was kept apart, so nothing is known of other hospitals or scanners.")
     aurocs = [scored for (*_, metric), scored in known.scores.items() if metric == "auroc"]
-    fewest = min((min(s.n_positive, s.units - s.n_positive) for s in aurocs), default=0)
+    fewest = min((min(s.n_positive or 0, s.units - (s.n_positive or 0)) for s in aurocs), default=0)
     told.append(f"The rarer class has {fewest:,} test patients or sides in the smallest analysis.")
     open_ = [c["check"] for c in read_audit(known.inputs).get("leakage", []) if c["status"] == "unknown"]
     if open_:

@@ -12,7 +12,7 @@ from scan2gene.core.text import counted, listed
 from scan2gene.report import step_words
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.statements import Statement
-from scan2gene.tasks.outputs import patient_classes
+from scan2gene.tasks.outputs import patient_classes, question, target_of
 
 MIN_NAMED_PATIENTS = 2  # with one value, below which it is not written: it may tell who that is
 
@@ -121,8 +121,11 @@ def labels(inputs: Inputs) -> Iterator[Statement]:
     """Where each target is read from, and how many patients have which class."""
     wide = inputs.wide_labels()
     for name, target in inputs.study.targets.items():
-        positive, negative = (int((wide[name] == v).sum()) for v in (1, 0))
-        unknown = len(wide) - positive - negative
+        if target.classes:
+            counts = {label: int((wide[question(name, label)] == 1).sum()) for label in target.classes}
+        else:
+            counts = {word: int((wide[name] == v).sum()) for word, v in (("positive", 1), ("negative", 0))}
+        unknown = int(wide[question(name, next(iter(target.classes))) if target.classes else name].isna().sum())
         if target.genes:
             genes, column = f"a mutation in {listed(target.genes, 'or')}", "genes"
             if target.hotspots:
@@ -135,13 +138,13 @@ def labels(inputs: Inputs) -> Iterator[Statement]:
                 "column",
                 f"was read from the column “{inputs.hide(target.column or name)}” of the label table",
             )
-        patients = f"{positive:,} positive, {negative:,} negative and {unknown:,} unknown patients"
+        patients = f"{', '.join(f'{n:,} {word}' for word, n in counts.items())} and {unknown:,} unknown patients"
         yield Statement(
             "labels",
             f"The target {name} {where}, which gave {patients}.",
             f"labels.csv; study.yaml, targets.{name}.{column}",
         )
-        if is_sided(inputs.study, name):
+        if is_sided(inputs.study, name) and not target.classes:
             sides = inputs.labels[(inputs.labels["target"] == name) & inputs.labels["side"].isin(SIDES)]
             yield Statement(
                 "labels",
@@ -198,7 +201,8 @@ def _given(inputs: Inputs) -> bool:
 def missing(inputs: Inputs) -> Iterator[Statement]:
     """What was done about what is not known."""
     wide = patient_classes(inputs.labels).reindex(inputs.cohort["patient_id"].unique())
-    unknown = {t: int(wide[t].isna().sum()) if t in wide else len(wide) for t in inputs.study.targets}
+    unknown = {t: int(wide[t].isna().sum()) if t in wide else len(wide) for t in inputs.questions}
+    unknown = {target_of(t): n for t, n in unknown.items()}
     if any(unknown.values()):
         told = listed([f"{n:,} for {t}" for t, n in unknown.items()])
         yield Statement(

@@ -12,14 +12,15 @@ from scan2gene.core.started import Started, started
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.core.text import duration, estimate_text, listed, magnitude, number_text, p_number
-from scan2gene.evaluate.compare_runs import COMPARED
+from scan2gene.evaluate.compare_runs import COMPARED, COMPARED_WHOLE
 from scan2gene.report.inputs import Inputs, baseline_columns, estimate_of, split_text
 from scan2gene.report.latex import Bold
-from scan2gene.report.results import METRIC_NAMES, Scores
+from scan2gene.report.results import METRIC_NAMES, WHOLE_NAMES, Scores
 from scan2gene.report.tables import Table
 from scan2gene.stats.intervals import Estimate
 
 HEADERS = {metric: METRIC_NAMES[metric][0] for metric in COMPARED}
+HEADERS |= {metric: WHOLE_NAMES[metric][0] for metric in COMPARED_WHOLE}
 
 
 def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
@@ -36,7 +37,7 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
     tables = []
     for split in inputs.study.splits:
         begun = {run.name: started(inputs.files, run.name, split.name) for run in inputs.study.runs}
-        for target in inputs.study.targets:
+        for target in inputs.questions:
             every = inputs.comparisons[inputs.comparisons[["best", "run_id"]].isin(list(begun)).all(axis=1)]
             compared = every[(every["split"] == split.name) & (every["target"] == target)]
             best = {metric: compared[compared["metric"] == metric] for metric in compared["metric"].unique()}
@@ -56,6 +57,15 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
                 }
             )
     return tables
+
+
+def best_of_wholes(inputs: Inputs) -> list[str]:
+    """Sentences on who is best on each target of several classes as a whole."""
+    table = inputs.comparisons[inputs.comparisons["target"].isin(inputs.several)]
+    return [
+        f"{target}, {split}: {_sentence(metric, family)}"
+        for (split, target, metric), family in table.groupby(["split", "target", "metric"], sort=False)
+    ]
 
 
 def _of_slices(inputs: Inputs, split: str, target: str) -> list[str]:

@@ -70,7 +70,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
     inputs = read_inputs(study, out, stores)
     found = results.scores(inputs)
     page: dict[str, Any] = {
-        "answer": results.answer(inputs, found),
+        "answer": results.answer(inputs, found) | {"best": models_table.best_of_wholes(inputs)},
         "verdicts": audited.verdicts(inputs),
         "audit": audited.audit(inputs),
         "looking": looking(inputs),
@@ -118,7 +118,8 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
             of_slices=any(for_run(study, run).data.slices for run in study.runs),
         )
     )
-    return Report(html, listed, drawn, per_run, stamp_of(study), for_paper)
+    report = Report(html, listed, drawn, per_run, stamp_of(study), for_paper)
+    return beside.named_readably(report, study) if inputs.several else report
 
 
 def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:

@@ -34,7 +34,7 @@ def panels(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
     groups = dict(iter(decided(inputs).groupby(["run_id", "split", "target"])))
     made, room = [], PAGE_BYTES
     for split in inputs.study.splits:
-        for target in inputs.study.targets:
+        for target in inputs.questions:
             runs = []
             for run in inputs.study.runs:
                 rows = groups.get((run.name, split.name, target))
@@ -43,7 +43,31 @@ def panels(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
                 room -= size
                 runs.append({"run": run.name, "shown": room >= 0, **drawn})
             made.append({"split": split.name, "target": target, "runs": runs})
+        made += [_whole(inputs, found, split.name, target) for target in inputs.several]
     return made
+
+
+def _whole(inputs: Inputs, found: Scores, split: str, target: str) -> dict[str, Any]:
+    """The confusion matrix of each run on a target of several classes."""
+    runs = []
+    for run in inputs.study.runs:
+        where = [run.name, split, target]
+        own = inputs.confusion[(inputs.confusion[["run_id", "split", "target"]] == where).all(axis=1)]
+        counts = own.pivot(index="true", columns="predicted", values="n")
+        labels = [label for label in inputs.several[target] if label in counts]
+        drawn = {}
+        if labels:
+            matrix = counts.loc[labels, labels].to_numpy(float)
+            told = [
+                f"{c}: {n[k]:.0f} of {n.sum():.0f} right" for k, (c, n) in enumerate(zip(labels, matrix, strict=True))
+            ]
+            title = f"Confusion matrix of {run.name}, {target}, split {split}"
+            drawn = {"confusion": curves.confusion_matrix(matrix, labels, title, "; ".join(told))}
+        scored = found.get((run.name, split, target, "auroc_macro"))
+        runs.append({"run": run.name, "shown": True, "figures": drawn, "numbers": {}, "several": False,
+                     "auroc": scored.estimate.value if scored else None,
+                     "note": "" if drawn else "no labelled test patients"})  # fmt: skip
+    return {"split": split, "target": target, "runs": runs}
 
 
 def _drawn(rows: pd.DataFrame | None, key: tuple[str, str, str], found: Scores, seed: int) -> dict[str, Any]:

@@ -42,9 +42,8 @@ def paper(inputs: Inputs, found: Scores) -> Paper:
         inputs: The run directory.
         found: Its figures.
     """
-    order = [
-        (run.name, s.name, t) for s in inputs.study.splits for t in inputs.study.targets for run in inputs.study.runs
-    ]
+    targets = [*inputs.several, *inputs.questions]
+    order = [(run.name, s.name, t) for s in inputs.study.splits for t in targets for run in inputs.study.runs]
     found = {key: found[key] for place in order for key in found if key[:3] == place}
     told, stamp, name = methods(inputs), stamp_of(inputs.study), inputs.study.name
     known = Known(inputs, told, found)

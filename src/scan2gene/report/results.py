@@ -14,6 +14,7 @@ from scan2gene.report import figures
 from scan2gene.report.inputs import Inputs, Scored, baseline_columns, estimate_of, split_text
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.metrics import METRICS
+from scan2gene.tasks.outputs import displayed, question_names
 
 METRIC_NAMES = {
     "auroc": ("AUROC", "chance 0.5"),
@@ -31,12 +32,24 @@ METRIC_NAMES = {
     "mcc": ("MCC", "chance 0"),
 }
 
+WHOLE_NAMES = {
+    "auroc_macro": ("Macro AUROC", "mean over classes, chance 0.5"),
+    "auroc_weighted": ("Weighted AUROC", "classes by their size"),
+    "accuracy": ("Accuracy", "largest probability"),
+    "balanced_accuracy": ("Balanced accuracy", "mean recall"),
+    "macro_f1": ("Macro F1", "mean over classes"),
+    "kappa": ("Kappa", "Cohen's, chance 0"),
+    "log_loss": ("Loss", "cross-entropy"),
+    "brier": ("Brier score", "sum over classes"),
+}
+
 Scores = dict[tuple[str, str, str, str], Scored]
 
 
 def scores(inputs: Inputs) -> Scores:
     """(run, split, target, metric) -> figure; a figure that cannot be estimated has its reason."""
-    return _scores(inputs, inputs.metrics[inputs.metrics["variant"] == "original"])
+    table = pd.concat([inputs.metrics, inputs.wholes]) if inputs.several else inputs.metrics
+    return _scores(inputs, table[table["variant"] == "original"])
 
 
 def _scores(inputs: Inputs, table: pd.DataFrame) -> Scores:
@@ -45,17 +58,26 @@ def _scores(inputs: Inputs, table: pd.DataFrame) -> Scores:
         estimate = estimate_of(row)
         estimate = replace(estimate, reason=inputs.hide(estimate.reason))
         key = (row["run_id"], row["split"], row["target"], row["metric"])
-        found[key] = Scored(estimate, int(row["n"]), int(row["n_positive"]), int(row["n_units"]))
+        positive = None if pd.isna(row["n_positive"]) else int(row["n_positive"])
+        found[key] = Scored(estimate, int(row["n"]), positive, int(row["n_units"]))
     return found
 
 
 def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
-    """The AUROC of every run and target, a table for each split."""
-    return {"tables": [_auroc_table(inputs, found, split.name) for split in inputs.study.splits]}
+    """The AUROC of every run and target, a table for each split; targets of several classes as a whole."""
+    tables = [_auroc_table(inputs, found, split.name) for split in inputs.study.splits]
+    wholes = [
+        {"split": split.name, "target": target, "names": list(WHOLE_NAMES.values()), "rows": [
+            {"run": run.name, "cells": [found.get((run.name, split.name, target, m)) for m in WHOLE_NAMES]}
+            for run in inputs.study.runs
+        ]}
+        for split in inputs.study.splits for target in inputs.several
+    ]  # fmt: skip
+    return {"tables": tables, "wholes": wholes}
 
 
 def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
-    targets = list(inputs.study.targets)
+    targets = inputs.questions
     rows = []
     for run in inputs.study.runs:
         cells = [found.get((run.name, split, target, "auroc")) for target in targets]
@@ -97,7 +119,7 @@ def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
     failed = _failed_exams(inputs)
     tables = []
     for split in inputs.study.splits:
-        for target in inputs.study.targets:
+        for target in inputs.questions:
             notes: list[str] = []
             rows = [_metric_row(run.name, split.name, target, found, failed, notes) for run in inputs.study.runs]
             rows += _variant_rows(inputs, split.name, target, failed, notes, of_slices=False)
@@ -164,9 +186,9 @@ def _metric_row(
             note = notes.index(reason) + 1
         beside = ""
         if metric == "average_precision" and scored and scored.units:
-            beside = f"prevalence {number_text(scored.n_positive / scored.units)}"
+            beside = f"prevalence {number_text((scored.n_positive or 0) / scored.units)}"
         if metric == "accuracy" and scored and scored.units:
-            share = scored.n_positive / scored.units
+            share = (scored.n_positive or 0) / scored.units
             beside = f"majority class {number_text(max(share, 1 - share))}"  # reached without a network
         cells.append({"estimate": estimate, "note": note, "beside": beside})
     return {"run": run, "cells": cells, "sizes": sizes, "failed": failed.get((run, split, target), 0)}
@@ -207,11 +229,13 @@ def forests(inputs: Inputs, found: Scores) -> list[tuple[str, Any]]:
     drawn = []
     for split in inputs.study.splits:
         rows: list[figures.ForestRow] = []
-        for target in inputs.study.targets:
-            rows.append(figures.ForestRow(target))
-            for run in inputs.study.runs:
-                scored = found.get((run.name, split.name, target, "auroc"))
-                missing = "" if scored else "no test patients"
-                rows.append(figures.ForestRow(run.name, scored, bool(baseline_columns(run)), missing))
+        for name, target in inputs.study.targets.items():
+            metric_of = {name: "auroc_macro"} if target.classes else {}
+            for one in (*metric_of, *question_names({name: target})):
+                rows.append(figures.ForestRow(f"{one}, mean over classes" if one in metric_of else displayed(one)))
+                for run in inputs.study.runs:
+                    scored = found.get((run.name, split.name, one, metric_of.get(one, "auroc")))
+                    missing = "" if scored else "no test patients"
+                    rows.append(figures.ForestRow(run.name, scored, bool(baseline_columns(run)), missing))
         drawn.append((split.name, figures.forest(rows, f"AUROC with 95 % intervals, split {split.name}")))
     return drawn

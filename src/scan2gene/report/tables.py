@@ -62,7 +62,8 @@ def _table(name: str, caption: str, rows: Sequence[Any], columns: Sequence[str])
 
 
 def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
-    metrics = inputs.metrics.assign(reason=inputs.metrics["reason"].map(inputs.hide, na_action="ignore"))
+    metrics = pd.concat([inputs.metrics, inputs.wholes]) if inputs.several else inputs.metrics
+    metrics = metrics.assign(reason=metrics["reason"].map(inputs.hide, na_action="ignore"))
     found = [Table("metrics", "Every metric of every run", metrics)]
     for table in page["answer"]["tables"]:
         rows = [[r["run"], *[estimate_text(c.estimate if c else None) for c in r["cells"]]] for r in table["rows"]]
@@ -81,6 +82,15 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
             caption += f": {apart}, not for comparison" if apart else ""
             name = f"metrics-{split}-{target}{'-slices' if apart else ''}"
             found.append(Table(name, caption, mine[of_slices == bool(apart)], pd.DataFrame(columns)))
+    for whole in page["answer"]["wholes"]:
+        of_whole = metrics[(metrics["split"] == whole["split"]) & (metrics["target"] == whole["target"])]
+        caption = f"All classes of {whole['target']} together with 95 % interval, test patients of {whole['split']}"
+        columns = {"metric": [name for name, _ in whole["names"]]}
+        columns |= {r["run"]: [estimate_text(c.estimate if c else None) for c in r["cells"]] for r in whole["rows"]}
+        found.append(Table(f"metrics-{whole['split']}-{whole['target']}", caption, of_whole, pd.DataFrame(columns)))
+    if len(inputs.confusion):
+        caption = "Test patients by true class and class of the largest probability"
+        found.append(Table("confusion-of-classes", caption, inputs.confusion))
     folds = [f | {"sites": ", ".join(f["sites"])} for f in page["metrics"]["folds"]]
     names = ("run", "split", "target", "repeat", "fold", "sites", "n", "n_positive", "auroc")
     cuts = pd.DataFrame(inputs.thresholds)

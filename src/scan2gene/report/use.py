@@ -52,7 +52,7 @@ def use(inputs: Inputs) -> dict[str, Any]:
                 table[column] = table[column].map(inputs.hide, na_action="ignore")
     groups, figures = [], []
     for split in inputs.study.splits:
-        for target in inputs.study.targets:
+        for target in inputs.questions:
             runs = []
             for run in inputs.study.runs:
                 place = (run.name, split.name, target)

@@ -7,6 +7,7 @@ a side `subtype:her2.L`. No target's name holds a colon or ends like a side, so 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -164,6 +165,14 @@ def question(target: str, label: str) -> str:
 def displayed(name: str) -> str:
     """A target, or one class of it against the rest, as texts and tables name it: "subtype:her2" -> "subtype: her2"."""
     return name.replace(":", ": ", 1)
+
+
+def displayed_in(text: str, targets: dict[str, Target]) -> str:
+    """A text, which may be escaped for LaTeX or Markdown, with every class of a target named as `displayed` has it."""
+    for name in (n for n, target in targets.items() if target.classes):
+        pattern = re.escape(name).replace("_", r"\\?_")
+        text = re.sub(rf"(?<![\w-])({pattern}):(?=\w)", r"\1: ", text)
+    return text
 
 
 def question_names(targets: dict[str, Target]) -> list[str]:

@@ -237,7 +237,8 @@ def test_tables_hide_ids_in_reasons(finished):
     inputs = read_inputs(study, out, stores)
     inputs = replace(inputs, metrics=inputs.metrics.assign(reason=f"without {PATIENTS[0]}"))
     page = {
-        "answer": {"tables": []}, "metrics": {"tables": [], "folds": [], "names": []}, "panels": [], "cases": [],
+        "answer": {"tables": [], "wholes": []}, "panels": [], "cases": [],
+        "metrics": {"tables": [], "folds": [], "names": []},
         "cohort": {"steps": [], "parts": [], "analysed": [], "sites": None, "exclusions": []}, "scans": {"lists": []},
         "acquisition": {"studies": [], "orientations": []}, "training": [], "failures": {"volumes": [], "exams": []},
         "reproduce": {"costs": []}, "plan": {"power": []}, "neighbours": [],
