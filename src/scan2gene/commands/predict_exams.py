@@ -164,7 +164,7 @@ def _logits(
                 embedded[encoder] = embedded_by(settled, own, folder, given)
             given = embedded[encoder]
         output = predict_fold(settled, own, given, folder)
-        found.append(exam_answers(aggregation(settled), output, given.table, given.names, folder))
+        found.append(exam_answers(aggregation(settled), output, given.table, outputs(settled), folder))
         if output.embeddings is not None and "slice" not in given.table:
             features.append(embedding_rows(one.name, fold, parts, given.table, output.embeddings))
     return found, features

@@ -20,7 +20,7 @@ from scan2gene.explain.asked import Asked
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.aggregate import Aggregate, aggregation, load_aggregate
 from scan2gene.preprocess.slice_selection import kept_numbers
-from scan2gene.tasks.outputs import output_names
+from scan2gene.tasks.outputs import output_names, outputs
 
 if TYPE_CHECKING:
     from scan2gene.explain.fit import Fit
@@ -97,7 +97,7 @@ def slices_of(study: Study, part: np.ndarray, folder: Path, cohort: pd.DataFrame
     Raises:
         RunError: The weights of late fusion are not there.
     """
-    aggregate = load_aggregate(aggregation(study)[0], output_names(study), folder)
+    aggregate = load_aggregate(aggregation(study)[0], output_names(study), folder, outputs(study))
     rows = {row["exam_id"]: row for row in cohort.to_dict("records")}
     return Slices(aggregate, part, study.data.batch_size, rows, paths, study.preprocess)
 

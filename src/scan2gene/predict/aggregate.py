@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import log_expit
 
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import FitDirectory
@@ -26,6 +27,8 @@ from scan2gene.evaluate.stacking import weighted
 from scan2gene.forward.logits import NetworkOutput
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.stats.linear import logit, sigmoid
+from scan2gene.tasks.multiclass import softmax_log_odds
+from scan2gene.tasks.outputs import Output, names_of, softmax_columns
 
 IDENTITY = Plugin(name="identity")  # of volumes
 _EDGE = 1e-12  # probabilities stay this far from 0 and 1, so that logits are finite
@@ -81,21 +84,28 @@ def rule_shares(way: Plugin, logits: np.ndarray) -> np.ndarray:
     return found
 
 
-def fuse(way: Plugin, logits: np.ndarray, bags: np.ndarray) -> np.ndarray:
+def fuse(way: Plugin, logits: np.ndarray, bags: np.ndarray, groups: Sequence[Sequence[int]] = ()) -> np.ndarray:
     """One logit per bag and target.
 
     Args:
         way: A name of `RULES` with its options.
         logits: (S, T) of slices.
         bags: (S,) number of each slice's bag, 0 to B - 1, each occurring.
+        groups: Columns that share a softmax. The rule joins the probabilities of each class.
 
     Returns:
-        (B, T) float64.
+        (B, T) float64; of a group the logarithms of the joined probabilities, which its softmax makes add up to 1.
     """
+    logits = logits.astype(float) if groups else logits
+    for columns in groups:
+        logits[:, columns] = softmax_log_odds(logits[:, columns])
     order = np.argsort(bags, kind="stable")
     parts = np.split(logits[order], np.flatnonzero(np.diff(bags[order])) + 1)
     function = RULES[way.name]
-    return np.array([[function(column, **way.options) for column in part.T] for part in parts], float)
+    fused = np.array([[function(column, **way.options) for column in part.T] for part in parts], float)
+    for columns in groups:
+        fused[:, columns] = log_expit(fused[:, columns])
+    return fused
 
 
 def check_fusion(fusion: Sequence[Plugin], learned: Mapping[str, Callable[..., Any]]) -> None:
@@ -171,11 +181,13 @@ class Aggregate:
         way: `IDENTITY`, a name of `RULES`, "late", or an attention, with its options.
         attention: Of an attention.
         role_weights: Of "late": output -> role -> weight.
+        groups: Columns of logits that share a softmax.
     """
 
     way: Plugin
     attention: AttentionMIL | None = None
     role_weights: Mapping[str, pd.Series] = field(default_factory=dict)
+    groups: Sequence[Sequence[int]] = ()
 
     def __call__(
         self, output: NetworkOutput, table: pd.DataFrame, number: np.ndarray | None = None, variant: str = "original"
@@ -196,18 +208,17 @@ class Aggregate:
         if self.way == IDENTITY:
             return logits
         if self.way.name in RULES:
-            return fuse(self.way, logits, number)
+            return fuse(self.way, logits, number, self.groups)
         if not self.role_weights:
             if variant != "original" or output.embeddings is None or self.attention is None:
                 return None
             return attended(self.attention, output.embeddings, number)
-        columns, role = [], table["role"].to_numpy()
-        for column, known in enumerate(self.role_weights.values()):
-            roles = sorted({*known.index, *role})
-            # a role that no training exam had weighs nothing beside those that were weighed
-            means = by_role(role, roles, logits[:, [column]], number)[:, :, 0]
-            columns.append(weighted(means, known.reindex(roles).fillna(0.0).to_numpy()))
-        return np.stack(columns, axis=1)
+        role = table["role"].to_numpy()
+        roles = sorted({*role, *(name for known in self.role_weights.values() for name in known.index)})
+        means = by_role(role, roles, logits, number, self.groups)
+        # a role that no training exam had weighs nothing beside those that were weighed
+        weights = [known.reindex(roles).fillna(0.0).to_numpy() for known in self.role_weights.values()]
+        return np.stack([weighted(means[:, :, n], own) for n, own in enumerate(weights)], axis=1)
 
     def shares(self, scores: np.ndarray, role: np.ndarray, name: str) -> np.ndarray:
         """How much each instance of one exam counts in its answer.
@@ -232,7 +243,9 @@ class Aggregate:
         return (weights / count / weights.sum())[number]
 
 
-def by_role(role: np.ndarray, roles: Sequence[str], logits: np.ndarray, number: np.ndarray) -> np.ndarray:
+def by_role(
+    role: np.ndarray, roles: Sequence[str], logits: np.ndarray, number: np.ndarray, groups: Sequence[Sequence[int]] = ()
+) -> np.ndarray:  # fmt: skip
     """(B, R, T) mean over the instances of each role, NaN where a bag has none.
 
     Args:
@@ -240,13 +253,14 @@ def by_role(role: np.ndarray, roles: Sequence[str], logits: np.ndarray, number: 
         roles: R names.
         logits: (S, T).
         number: (S,) number of each instance's bag, 0 to B - 1.
+        groups: As in `fuse`.
     """
     found = np.full((number.max() + 1, len(roles), logits.shape[1]), np.nan)
     for n, name in enumerate(roles):
         mine = role == name
         if mine.any():
             there, own = np.unique(number[mine], return_inverse=True)
-            found[there, n] = fuse(Plugin(name="mean"), logits[mine], own)
+            found[there, n] = fuse(Plugin(name="mean"), logits[mine], own, groups)
     return found
 
 
@@ -257,19 +271,21 @@ def attended(model: AttentionMIL, embeddings: np.ndarray, number: np.ndarray) ->
     return model(x, torch.from_numpy(number), int(number.max()) + 1).double().numpy()
 
 
-def load_aggregate(way: Plugin, names: Sequence[str], folder: Path) -> Aggregate:
+def load_aggregate(way: Plugin, names: Sequence[str], folder: Path, answers: Sequence[Output] = ()) -> Aggregate:
     """A fit's way from instances to exams, for any instances: what it learned is read, and nothing is learned.
 
     Args:
         way: One of `aggregation`.
         names: Of the outputs.
         folder: Of the fit.
+        answers: What the outputs are of; default: all binary.
 
     Raises:
         RunError: What the way learned is not there, or not whole.
     """
+    groups = softmax_columns(answers)
     if way == IDENTITY or way.name in RULES:
-        return Aggregate(way)
+        return Aggregate(way, groups=groups)
     lacking = "{}, which says how slices are fused, is not there or not whole. Run the study to its end first."
     if way.name == "late":
         file = FitDirectory(folder).fusion_weights
@@ -277,7 +293,7 @@ def load_aggregate(way: Plugin, names: Sequence[str], folder: Path) -> Aggregate
             raise RunError(lacking.format(file.path))
         table = file.read()
         of_name = {n: table[table["target"] == n].set_index("member")["weight"].astype(float) for n in names}
-        return Aggregate(way, role_weights=of_name)
+        return Aggregate(way, role_weights=of_name, groups=groups)
     path = folder / f"{way.name}.pt"
     try:
         return Aggregate(way, AttentionMIL.of_state(torch.load(path, map_location="cpu", weights_only=True)).eval())
@@ -286,7 +302,7 @@ def load_aggregate(way: Plugin, names: Sequence[str], folder: Path) -> Aggregate
 
 
 def exam_answers(
-    ways: Sequence[Plugin], output: NetworkOutput, table: pd.DataFrame, names: Sequence[str], folder: Path
+    ways: Sequence[Plugin], output: NetworkOutput, table: pd.DataFrame, answers: Sequence[Output], folder: Path
 ) -> dict[str, dict[str, np.ndarray]]:
     """Answers about new exams, aggregated as the fit did its own.
 
@@ -294,7 +310,7 @@ def exam_answers(
         ways: Of `aggregation`.
         output: Of the fit's network on S instances.
         table: Their rows.
-        names: Of the outputs.
+        answers: Of the network.
         folder: Of the fit.
 
     Returns:
@@ -304,7 +320,7 @@ def exam_answers(
         RunError: What a way learned is not there.
     """
     found = {}
-    aggregates = [load_aggregate(way, names, folder) for way in ways]
+    aggregates = [load_aggregate(way, names_of(answers), folder, answers) for way in ways]
     for variant in output.logits:
         for number, aggregate in enumerate(aggregates):
             logits = aggregate(output, table, variant=variant)

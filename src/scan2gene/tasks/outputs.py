@@ -16,7 +16,7 @@ import pandas as pd
 
 from scan2gene.core.study import SIDES, Study, is_sided
 from scan2gene.core.study_cohort import Target
-from scan2gene.tasks import TASKS, Task
+from scan2gene.tasks import MULTICLASS, TASKS, Task
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,16 @@ def output_names(study: Study) -> list[str]:
 def names_of(answers: Iterable[Output]) -> list[str]:
     """Names of the columns of logits of some outputs, in order."""
     return [name for output in answers for name in output.names]
+
+
+def softmax_columns(answers: Iterable[Output]) -> list[list[int]]:
+    """Columns of logits that share a softmax, one list for each output of several classes."""
+    groups, start = [], 0
+    for output in answers:
+        end = start + len(output.names)
+        groups += [list(range(start, end))] if output.kind is MULTICLASS else []
+        start = end
+    return groups
 
 
 def num_logits(study: Study) -> int:

@@ -17,7 +17,7 @@ from scan2gene.data.samples import Samples
 from scan2gene.evaluate.stacking import late_weights
 from scan2gene.forward.logits import NetworkOutput
 from scan2gene.predict.aggregate import IDENTITY, RULES, Aggregate, Bags, by_role
-from scan2gene.tasks.outputs import Output
+from scan2gene.tasks.outputs import Output, softmax_columns
 from scan2gene.train.loss import loss_groups
 from scan2gene.train.mil import ATTENTIONS, fit_attention
 
@@ -49,11 +49,11 @@ def fit_aggregate(
     """
     none = pd.DataFrame(columns=list(WEIGHT_COLUMNS))
     if way == IDENTITY or way.name in RULES or (way.name in ATTENTIONS and output.embeddings is None):
-        return Aggregate(way), none
+        return Aggregate(way, groups=softmax_columns(answers)), none
     targets = data.targets.numpy()[np.unique(bags.number, return_index=True)[1]]  # (B, T)
     part = bags.table["part"].to_numpy()
     if way.name == "late":
-        return _late(way, output, data, bags, targets, part == "validation")
+        return _late(way, output, data, bags, targets, part == "validation", softmax_columns(answers))
     assert output.embeddings is not None  # for the type checker
     model = fit_attention(way, output.embeddings, bags.number, targets, part, seed, loss_groups(answers))
     with atomic_path(folder / f"{way.name}.pt") as temporary:
@@ -62,17 +62,24 @@ def fit_aggregate(
 
 
 def _late(
-    way: Plugin, output: NetworkOutput, data: Samples, bags: Bags, targets: np.ndarray, chosen: np.ndarray
-) -> tuple[Aggregate, pd.DataFrame]:
-    """Mean of each role's instances, weighed by role as validation exams ask; each output has its own weights."""
+    way: Plugin, output: NetworkOutput, data: Samples, bags: Bags, targets: np.ndarray, chosen: np.ndarray,
+    groups: Sequence[Sequence[int]],
+) -> tuple[Aggregate, pd.DataFrame]:  # fmt: skip
+    """Mean of each role's instances, weighed by role as validation exams ask.
+
+    Each output has its own weights; columns of `groups`, which share a softmax, have the same ones.
+    """
     role = data.table["role"].to_numpy()
     roles = sorted(set(role))
-    means = by_role(role, roles, output.logits["original"], bags.number)
+    means = by_role(role, roles, output.logits["original"], bags.number, groups)[chosen]
+    targets, together = targets[chosen].astype(float), {c: list(columns) for columns in groups for c in columns}
     learned: dict[str, pd.Series] = {}
     rows: list[Mapping[str, Any]] = []
     for column, name in enumerate(data.names):
-        weights, reason = late_weights(means[chosen, :, column], targets[chosen, column].astype(float))
+        shared = together.get(column)
+        of_target = means[:, :, column] if shared is None else means[:, :, shared].transpose(0, 2, 1)
+        weights, reason = late_weights(of_target, targets[:, column if shared is None else shared])
         learned[name] = pd.Series(weights, index=roles)
         base = {"target": name, "side": "", "n": int(chosen.sum()), "reason": reason}
         rows += [base | {"member": r, "weight": w} for r, w in zip(roles, weights, strict=True)]
-    return Aggregate(way, role_weights=learned), pd.DataFrame(rows)
+    return Aggregate(way, role_weights=learned, groups=groups), pd.DataFrame(rows)
