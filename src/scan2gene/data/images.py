@@ -123,15 +123,20 @@ class StoredImages:
 
     def _read(self, index: np.ndarray, opened: Callable[[int], Tensor]) -> Tensor:
         """Rows of `index`; `opened` gives the (D, H, W) of a volume of which single slices are needed."""
-        sizes = self.shape[2:]
-        if 0 in sizes and len(index):  # the first row's own
-            sizes = self.volumes[index[0, :, 0].max()].shape
+        sizes = self._sizes(index[0]) if len(index) else self.shape[2:]
         out = np.zeros((len(index), self.shape[1], *sizes), np.uint8 if self.dtype == torch.uint8 else np.float32)
         for channels, places in zip(out, index.tolist(), strict=True):
             for channel, (volume, number) in zip(channels, places, strict=True):
                 if volume >= 0:
                     channel[...] = read_stored(self.volumes[volume].path) if number == WHOLE else opened(volume)[number]
         return torch.from_numpy(out)
+
+    def grid_of(self, row: int) -> tuple[int, ...]:
+        """(D, H, W), or (H, W) of a slice, of one instance."""
+        return self._sizes(self.index[row])
+
+    def _sizes(self, places: np.ndarray) -> tuple[int, ...]:
+        return self.volumes[places[:, 0].max()].shape if 0 in self.shape else self.shape[2:]
 
     def _map(self, volume: int) -> Tensor:
         if volume not in self._maps:

@@ -16,7 +16,7 @@ from torch import Tensor
 from scan2gene.core.console import say
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.text import dimensions, file_size
-from scan2gene.data.images import Images
+from scan2gene.data.images import Images, StoredImages
 from scan2gene.tasks.outputs import Output, outputs
 
 MEMORY_SHARE = 0.5  # of what is free that samples may take, in memory and on a device
@@ -86,6 +86,10 @@ class Samples:
     def grid(self) -> tuple[int, ...]:
         """(D, H, W) of volumes, (H, W) of slices, () of embeddings; zeros where volumes have no common grid."""
         return tuple(self.images.shape[2:])
+
+    def grid_of(self, row: int) -> tuple[int, ...]:
+        """Like `grid`, of one instance."""
+        return self.images.grid_of(row) if isinstance(self.images, StoredImages) else self.grid
 
     @property
     def unit(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,6 @@ def _none() -> pd.DataFrame:
 def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     """Write one fit's rows beside its checkpoint, so that a stop loses no fit; None for what sees no images."""
     from scan2gene.predict.table import prediction_rows
-    from scan2gene.train.audited import left_right_axes, lesion_masks, predict_altered, slice_masks
     from scan2gene.train.fold import is_classical
     from scan2gene.train.networks import probes
 
@@ -64,14 +64,8 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     tested = parts_of(view, data.table, fit.parts, fit.place) == "test"
     rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
-    store, manifest = job.store(view).path, job.store(view).manifest.read()
     watch = Stopwatch()
-    if "slice" in data.table:
-        masks = slice_masks(store, manifest, data, rows, role, kept_of(job, view, cohort))
-        axes = left_right_axes(store, manifest, data, rows)
-    else:
-        masks, axes = lesion_masks(store, manifest, data, rows, role), None
-    altered = predict_altered(view, run, data, rows, masks, fit.place, folder.path, axes) if rows else {}
+    altered = _altered(job, fit, data, rows) if rows else {}
     tables = [_none()]
     exams = data.table["exam_id"].iloc[rows].unique()
     for variant, values in altered.items():
@@ -83,6 +77,37 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     folder.variants.write(pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
     job.out.mark_done(stage, key, [folder.variants], **watch.stamp())
     return folder
+
+
+def _altered(job: Job, fit: Fit, data: Any, rows: list[int]) -> dict[str, np.ndarray]:
+    """What the fit's network says of altered copies of some rows of its samples; see `forward_altered`."""
+    from lightning_fabric import Fabric
+
+    from scan2gene.predict.aggregate import aggregation, load_aggregate
+    from scan2gene.predict.lesions import left_right_axes
+    from scan2gene.predict.perturb import Alterations, forward_altered
+    from scan2gene.train.fold import fold_seed
+    from scan2gene.train.networks import load_network
+
+    view, folder, store = fit.view, fit.folder.path, job.store(fit.view)
+    device = Fabric(accelerator=view.train.device, devices=1).device
+    model = load_network(view, fit.run, folder).to(device)
+    axes = left_right_axes(store.path, store.manifest.read(), data, rows, view.predict.swap_axis)
+    aggregate = load_aggregate(aggregation(view)[0], data.names, folder)
+    how = Alterations(
+        lesions_of(job, view, data, rows), axes, aggregate, view.predict.swap_targets, view.data.batch_size,
+        fold_seed(view, fit.place),
+    )  # fmt: skip
+    return forward_altered(model, data, rows, how, data.placed(device))
+
+
+def lesions_of(job: Job, view: Study, data: Any, rows: list[int]) -> dict[int, Any]:
+    """Row of the samples -> mask of the lesion, of instances that show it; see `lesion_masks`."""
+    from scan2gene.predict.lesions import lesion_masks
+
+    store = job.store(view)
+    kept = kept_of(job, view, job.out.cohort.read())
+    return lesion_masks(store.path, store.manifest.read(), data, rows, lesion_role(job.study), kept)
 
 
 def kept_of(job: Job, view: Study, cohort: pd.DataFrame) -> Callable[[str, str], np.ndarray | None]:

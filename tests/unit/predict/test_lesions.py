@@ -9,7 +9,7 @@ import torch
 
 from scan2gene.core.errors import ScanError
 from scan2gene.data.samples import Samples
-from scan2gene.train.audited import left_right_axes, slice_masks
+from scan2gene.predict.lesions import left_right_axes, lesion_masks
 
 AXIAL = np.diag([-1.0, -1, 2, 1])  # LPS
 CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, -2, 0], [0, -1, 0, 11.4], [0, 0, 0, 1]])  # LIP
@@ -37,7 +37,7 @@ def _store(folder):
 
 def _found(folder, kept=lambda exam, role: None, role="mask"):
     manifest, data, given = _store(folder)
-    return slice_masks(folder, manifest, data, range(len(data.table)), role, kept), data, given
+    return lesion_masks(folder, manifest, data, range(len(data.table)), role, kept), data, given
 
 
 def test_every_marked_pixel_lies_where_the_lesion_is_in_the_patient(tmp_path):
@@ -74,6 +74,6 @@ def test_left_and_right_lie_in_the_plane_of_axial_and_coronal_slices_only(tmp_pa
     manifest, data, _ = _store(tmp_path)
     turned = AXIAL[:, [1, 0, 2, 3]]  # i runs from front to back
     nib.save(nib.Nifti1Image(np.zeros(SHAPES["axial"], np.float32), turned), tmp_path / "axial.nii")
-    axes = left_right_axes(tmp_path, manifest, data, range(len(data.table)))
+    axes = left_right_axes(tmp_path, manifest, data, range(len(data.table)), "i")
     by_role = data.table["role"].groupby(pd.Series(axes).reindex(range(len(data.table))).to_numpy()).unique()
     assert {axis: list(roles) for axis, roles in by_role.items()} == {0: ["sagittal"], 2: ["axial"], 3: ["coronal"]}

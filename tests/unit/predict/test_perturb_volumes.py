@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from scan2gene.core.study_runs import Predict
-from scan2gene.data.samples import Samples
-from scan2gene.predict.variants import filled, forward_altered, resliced, shifted
+from scan2gene.data.load import load_samples
+from scan2gene.data.perturb import filled, resliced, shifted
+from scan2gene.data.samples import Samples, Sampling
+from scan2gene.predict.aggregate import IDENTITY, Aggregate
+from scan2gene.predict.lesions import lesion_masks
+from scan2gene.predict.perturb import Alterations, forward_altered
+from scan2gene.tasks.outputs import Output
 
 
 class Mean(nn.Module):
@@ -41,7 +46,8 @@ def _data(n: int = 6, lesion: float = 5.0) -> tuple[Samples, dict[int, torch.Ten
 
 def _altered(data, masks, batch: int = 4, rows=None):
     rows = range(len(data.table)) if rows is None else rows
-    return forward_altered(Mean(), data, rows, masks, Predict(), batch, seed=3)
+    axes = dict.fromkeys(rows, 4)  # left to right along W
+    return forward_altered(Mean(), data, rows, Alterations(masks, axes, Aggregate(IDENTITY), (), batch, seed=3))
 
 
 def test_every_way_gives_every_exam_a_score_that_no_batch_changes():
@@ -126,3 +132,25 @@ def test_copies_of_volumes_are_those_that_they_were():
             "only_lesion": 1.166279, "background": -0.340497}  # fmt: skip
     found = {n: v[:, 0].sum() for n, v in _altered(*_data()).items()}
     assert {n: found[n] for n in kept} == pytest.approx(kept, abs=1e-5)
+
+
+def test_exams_with_grids_of_their_own_have_the_copies_that_need_no_other_exam(tmp_path):
+    shapes = [(12, 12, 8), (14, 12, 8), (12, 12, 9)]
+    rows = [{"exam_id": f"E{n}", "role": "t1", "file": f"{n}.nii", "status": "ok"} for n in range(3)]
+    for n, shape in enumerate(shapes):
+        image = np.random.default_rng(n).normal(size=shape).astype(np.float32)
+        mask = np.zeros(shape, np.uint8)
+        mask[3:6, 3:6, 2 + n : 5 + n] = n < 2
+        nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / f"{n}.nii")
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / f"m{n}.nii")
+        rows.append({"exam_id": f"E{n}", "role": "mask", "file": f"m{n}.nii", "status": "ok"})
+    cohort = pd.DataFrame({"exam_id": ["E0", "E1", "E2"], "patient_id": ["P0", "P1", "P2"]})
+    labels = pd.DataFrame({"patient_id": cohort["patient_id"], "side": "", "target": "gene", "value": [0, 1, 0]})
+    manifest = pd.DataFrame(rows).assign(reason="")
+    data = load_samples(tmp_path, manifest, cohort, labels, Sampling(("t1",), (Output("gene"),), one_grid=False))
+    masks = lesion_masks(tmp_path, manifest, data, range(3), "mask", lambda exam, role: None)
+    assert {n: tuple(mask.shape) for n, mask in masks.items()} == {0: (8, 12, 12), 1: (8, 12, 14)}  # the third is empty
+    found = _altered(data, masks, batch=1)
+    assert set(found) == {"shifted", "noise", "resliced", "mirrored", "erased"}
+    assert np.isnan(found["erased"]).all(axis=1).tolist() == [False, False, True]
+    assert np.isfinite(found["shifted"]).all()

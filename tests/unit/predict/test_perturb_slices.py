@@ -11,13 +11,13 @@ from torch import nn
 
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_runs import Predict
+from scan2gene.data.perturb import filled
 from scan2gene.data.samples import Samples
 from scan2gene.forward.logits import NetworkOutput, forward_variants
 from scan2gene.models import MODELS
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.aggregate import load_aggregate
-from scan2gene.predict.slice_variants import Beside, forward_altered_slices
-from scan2gene.predict.variants import filled
+from scan2gene.predict.perturb import Alterations, forward_altered
 
 SIDE = 24
 WITHOUT_MASK = {"shifted", "noise", "mirrored", "every_second", "only_border"}
@@ -72,13 +72,11 @@ def _cohort(lesion=lambda label: 4.0, stripe=lambda label: 0.0, exams: int = 16,
 
 
 def _altered(data, masks, way="max", batch=64, rows=None, model=None, settings=None, left_right=None):
-    beside = Beside(
-        masks,
-        dict.fromkeys(range(len(data.table)), 3) if left_right is None else left_right,
-        load_aggregate(Plugin(name=way), data.names, None),
-    )
+    axes = dict.fromkeys(range(len(data.table)), 3) if left_right is None else left_right
+    fuse = load_aggregate(Plugin(name=way), data.names, None)
     rows = list(range(len(data.table))) if rows is None else rows
-    return forward_altered_slices(model or Reader(), data, rows, beside, settings or Predict(), batch, seed=3)
+    swap = settings.swap_targets if settings else ()
+    return forward_altered(model or Reader(), data, rows, Alterations(masks, axes, fuse, swap, batch, seed=3))
 
 
 def _auroc(data, values, output: int) -> float:
@@ -130,7 +128,7 @@ def test_every_lesion_goes_to_its_own_level_among_as_many_slices_as_the_longest_
         seen.setdefault(exams["exam_id"].iloc[0], []).append((len(exams), bright.tolist()))
         return np.zeros((1, 2))
 
-    forward_altered_slices(Reader(), data, range(len(data.table)), Beside(masks, {}, spy), Predict(), 64, 0)
+    forward_altered(Reader(), data, range(len(data.table)), Alterations(masks, {}, spy, (), 64))
     alone = {exam: answers[-1] for exam, answers in seen.items()}
     assert alone["E02"] == (11, [9, 10])  # of 5 slices, axial only
     assert alone["E05"] == (11, [4])
@@ -229,7 +227,7 @@ def test_what_a_way_learned_is_used_on_altered_slices(tmp_path, way):
     flat = Samples(data.table, data.images.mean(dim=(2, 3), keepdim=True).expand_as(data.images).contiguous(),
                          data.present, data.targets, {}, data.names)  # fmt: skip
     rows = range(len(data.table))
-    found = forward_altered_slices(network, flat, rows, Beside({}, {}, fuse), Predict(), 7, 0)["shifted"]
+    found = forward_altered(network, flat, rows, Alterations({}, {}, fuse, (), 7))["shifted"]
     wanted = fuse(forward_variants(network, flat, rows, 64, Predict()), flat.table)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert np.ptp(wanted[:, 0]) > 1e-4
