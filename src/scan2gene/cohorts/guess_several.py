@@ -54,20 +54,17 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 def class_columns(table: pd.DataFrame, patient_column: str, scanned: Sequence[str]) -> list[TargetGuess]:
     """Columns with 3 to 20 classes among scanned patients, the most meaningful first and doubtful ones last."""
-    emptied = {canonical(cell) for cell in guess_age(table, ())[1]}  # a draft empties them in every column
     found = []
     for column in table.columns:
         if not column or column == patient_column or guess_age(table[[column]], ())[0] or DATE.search(plain(column)):
             continue
-        guess = classes_of(table, patient_column, scanned, column, emptied)
+        guess = classes_of(table, patient_column, scanned, column)
         if guess is not None and sum(guess.counts) >= 2 * len(guess.counts):
             found.append(guess)
     return sorted(found, key=lambda t: (len(t.doubts), _meaning(t), -min(t.counts)))
 
 
-def classes_of(
-    table: pd.DataFrame, patient_column: str, scanned: Sequence[str], column: str, emptied: set[str] | None = None
-) -> TargetGuess | None:
+def classes_of(table: pd.DataFrame, patient_column: str, scanned: Sequence[str], column: str) -> TargetGuess | None:
     """The classes of one column; None where scanned patients have fewer than 3 or more than 20.
 
     Args:
@@ -75,13 +72,13 @@ def classes_of(
         patient_column: Column of patient ids.
         scanned: Ids of scanned patients.
         column: To look at.
-        emptied: Canonical cells that the study's `cohort.unknown` empties.
     """
     mine = table[patient_column].isin(list(scanned))
     spelled = {canonical(cell): cell for cell in reversed(different(table[column]))}
     here = {canonical(cell) for cell in different(table.loc[mine, column])}
-    unsure = {c for c in spelled if c in UNSURE or _NOTHING.fullmatch(c)} - (emptied or set())
-    known = here - MISSING - unsure - (emptied or set())
+    empty = MISSING | {canonical(cell) for cell in guess_age(table, ())[1]}  # a draft empties these in every column
+    unsure = {c for c in spelled if c in UNSURE or _NOTHING.fullmatch(c)} - empty
+    known = here - empty - unsure
     if not MIN_CLASSES <= len(known) <= MAX_CLASSES:
         return None
     values = each(table.loc[mine, column], canonical)
@@ -92,7 +89,7 @@ def classes_of(
     contradicting = int((by_patient.nunique() > 1).sum())
     if contradicting:
         doubts.append(f"{contradicting} patients have contradicting rows")
-    elsewhere = spelled.keys() - here - MISSING - unsure - (emptied or set())
+    elsewhere = spelled.keys() - here - empty - unsure
     return TargetGuess(
         column, (), (), tuple(sorted(spelled[c] for c in unsure)), tuple(int(counts.get(c, 0)) for c in order),
         tuple(doubts), classes=tuple(zip(class_names(order), (spelled[c] for c in order), strict=True)),

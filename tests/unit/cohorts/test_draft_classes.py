@@ -106,11 +106,13 @@ def test_cells_of_patients_without_scans_do_not_stop_curation(scans, tmp_path):
     assert len(found.labels) == 24
 
 
-def test_cells_that_mean_nothing_are_no_class(scans, tmp_path):
-    labels = table(subtype=[*SUBTYPES, "--", "equivocal"], age=[*map(str, range(40, 63)), "--"])
-    study, found, _, _ = drafted(scans, tmp_path, labels)
+@pytest.mark.parametrize("wanted", [(), ("subtype",)])
+@pytest.mark.parametrize("cell", ["--", "NP"])
+def test_cells_that_mean_nothing_are_no_class(scans, tmp_path, cell, wanted):
+    labels = table(subtype=[*SUBTYPES, cell, "equivocal"], age=[*map(str, range(40, 63)), cell])
+    study, found, _, _ = drafted(scans, tmp_path, labels, *wanted)
     assert len(study.targets["subtype"].classes) == 4
-    assert (study.cohort.unknown, study.targets["subtype"].unknown) == (["--"], ["equivocal"])
+    assert (study.cohort.unknown, study.targets["subtype"].unknown) == ([cell], ["equivocal"])
     assert len(found.labels) == 16
 
 
