@@ -83,6 +83,7 @@ def print_applied(summary: pd.DataFrame) -> None:
         exam = row.exam_id if len(row.exam_id) < 20 else f"...{row.exam_id[-16:]}"
         figures = ["" if v != v else number_text(v) for v in (row.prob, row.threshold)]
         why = f"{row.status}: {row.reason}" if row.reason else row.status
-        cells = [row.run_id, row.patient_id, exam, row.target, *figures, row.decision, why]
+        target = row.target if row.label == "positive" else f"{row.target}: {row.label}"
+        cells = [row.run_id, row.patient_id, exam, target, *figures, row.decision, why]
         table.add_row(*[Text(str(cell)) for cell in cells])
     Console(width=None if sys.stdout.isatty() else 160).print(table)

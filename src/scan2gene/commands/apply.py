@@ -30,6 +30,8 @@ from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, late_applied
 from scan2gene.privacy.pseudonyms import pseudonymiser
 from scan2gene.stages.fits import model_versions
+from scan2gene.tasks.binary import POSITIVE
+from scan2gene.tasks.outputs import by_question
 
 SUMMARY_COLUMNS = (
     "run_id",
@@ -37,6 +39,7 @@ SUMMARY_COLUMNS = (
     "exam_id",
     "side",
     "target",
+    "label",
     "prob",
     "threshold",
     "decision",
@@ -300,8 +303,11 @@ def _late(run_dir: RunDirectory, settings: Study, predictions: pd.DataFrame) -> 
 
 
 def _summary(predictions: pd.DataFrame, run_dir: RunDirectory, split: str) -> pd.DataFrame:
-    """The ensembles with the median of their networks' thresholds and the decision at it."""
-    rows = predictions[predictions["variant"] == "ensemble"].copy()
+    """The ensembles with the median of their networks' thresholds and the decision.
+
+    A target with two classes is decided at its threshold; of several classes the one of the largest probability is.
+    """
+    rows = by_question(predictions[predictions["variant"] == "ensemble"]).copy()
     cuts = pd.DataFrame(run_dir.thresholds.read([]))
     if len(cuts):
         own = cuts["variant"].isin(["original", LATE]) if "variant" in cuts else True  # not of other ways to answer
@@ -311,7 +317,11 @@ def _summary(predictions: pd.DataFrame, run_dir: RunDirectory, split: str) -> pd
         rows["threshold"] = np.nan
     decided = rows["prob"].notna() & rows["threshold"].notna()
     rows["decision"] = np.where(rows["prob"] >= rows["threshold"], "positive", "negative")
-    rows["decision"] = rows["decision"].where(decided, "")
+    several = rows["label"] != POSITIVE
+    rows["target"] = predictions["target"].loc[rows.index]
+    most = rows.groupby(["run_id", "exam_id", "side", "target"], dropna=False)["prob"].transform("max")
+    rows.loc[several, "decision"] = np.where(rows["prob"] == most, "positive", "negative")[several]
+    rows["decision"] = rows["decision"].where(np.where(several, rows["prob"].notna(), decided), "")
     return rows[list(SUMMARY_COLUMNS)].reset_index(drop=True)
 
 

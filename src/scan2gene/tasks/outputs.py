@@ -16,7 +16,8 @@ import pandas as pd
 
 from scan2gene.core.study import SIDES, Study, is_sided
 from scan2gene.core.study_cohort import Target
-from scan2gene.tasks import MULTICLASS, TASKS, Task
+from scan2gene.tasks import TASKS, Task
+from scan2gene.tasks.binary import POSITIVE
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def softmax_columns(answers: Iterable[Output]) -> list[list[int]]:
     groups, start = [], 0
     for output in answers:
         end = start + len(output.names)
-        groups += [list(range(start, end))] if output.kind is MULTICLASS else []
+        groups += [list(range(start, end))] if output.kind.loss == "cross_entropy" else []
         start = end
     return groups
 
@@ -219,7 +220,7 @@ def by_question(predictions: pd.DataFrame) -> pd.DataFrame:
 
     Rows of binary targets stay; all rows keep their label.
     """
-    several = predictions["label"] != "positive"
+    several = predictions["label"] != POSITIVE
     if not several.any():
         return predictions
     named = predictions["target"].astype(str) + ":" + predictions["label"].astype(str)
