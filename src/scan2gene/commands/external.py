@@ -14,8 +14,10 @@ from scan2gene.core.errors import CohortError, RunError, StudyError
 from scan2gene.core.files import write_text
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study_cohort import Target
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXTERNAL, without_slices
+from scan2gene.core.text import listed
 from scan2gene.evaluate.audit import adapting_runs
 from scan2gene.evaluate.domain_shift import Shift, differences, shifts
 from scan2gene.evaluate.ensemble import ENSEMBLE
@@ -24,6 +26,7 @@ from scan2gene.evaluate.leakage import same_picture
 from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.report.outside import external_page
 from scan2gene.stats.intervals import Estimate
+from scan2gene.tasks.outputs import by_question, displayed, one_vs_rest, question_names, target_of
 
 OURS, THEIRS = "0/", "1/"  # before ids, so that equal ids of two cohorts stay two people
 
@@ -83,17 +86,36 @@ def external(
     chosen = next(s for s in settings.splits if s.name == name)
     there = chosen.model_copy(update={"external": [given.name]})
     view = settings.model_copy(update={"targets": targets, "splits": [there]})
-    rows = _rows(trained, applied, name, theirs, curated.labels, given.name)
+    labels = _questions(curated.labels, targets, given)
+    rows = _rows(trained, applied, name, theirs, labels, given.name)
     cuts = [t for t in trained.thresholds.read() if t["split"] == name]
     where = f"the external cohort {given.name}"
     moved = transfers(view, rows, _features(trained, new, theirs), _sites_named(trained), cuts, where,
                       adapting_runs(settings))  # fmt: skip
-    shifted = _shifts(trained, view, new, applied, (ours, theirs), curated.labels)
-    said = [f"{one.run}, {one.target}. {told(one)}" for one in moved]
-    said += [d for target in targets if (d := differences(shifted, name, target))]
+    shifted = _shifts(trained, view, new, applied, (ours, theirs), labels)
+    said = [f"{one.run}, {displayed(one.target)}. {told(one)}" for one in moved]
+    said += [d for target in question_names(targets) if (d := differences(shifted, name, target))]
     said += [*notes, *_counted(applied, theirs), *applied.notes]
     _write(new, view, given.name, moved, shifted, said, rows)
     return External(new.path, moved, shifted, [*said, *lost_ids(curated.exclusions)])  # ids are for the console only
+
+
+def _questions(labels: pd.DataFrame, targets: dict[str, Target], given: Study) -> pd.DataFrame:
+    """The other cohort's labels with two classes everywhere; classes of a target are those of the run, by their names.
+
+    Raises:
+        StudyError: A target has a class that the run does not know, or other kinds of labels.
+    """
+    for name, target in targets.items():
+        theirs = given.targets[name].classes
+        if set(theirs) - set(target.classes) or bool(theirs) != bool(target.classes):
+            ours = [listed(classes) or "positive and negative" for classes in (theirs, target.classes)]
+            raise StudyError(f"target {name} has the classes {ours[0]}, in the run {ours[1]}; give those that mean the "
+                             "same the same name")  # fmt: skip
+    numbers = {(name, label): n for name, target in targets.items() for n, label in enumerate(target.classes)}
+    rows = labels[["target", "label", "value"]].itertuples(index=False, name=None)
+    values = [numbers.get((target, label), value) for target, label, value in rows]
+    return one_vs_rest(labels.assign(value=values), targets)
 
 
 def _of_both(
@@ -143,10 +165,10 @@ def _rows(
     run_dir: RunDirectory, applied: Applied, split: str, theirs: pd.DataFrame, labels: pd.DataFrame, site: str
 ) -> pd.DataFrame:  # fmt: skip
     """The run's tested patients and the other cohort's, as one prediction table."""
-    own = without_slices(run_dir.predictions.read())
+    own = by_question(without_slices(run_dir.predictions.read()))
     own = own[(own["split"] == split) & (own["part"] == "test") & (own["variant"] == "original")]
     own = own[own["run_id"].isin(applied.predictions["run_id"])]
-    far = applied.predictions
+    far = by_question(applied.predictions)
     far = far[far["variant"].isin(["original", ENSEMBLE]) & far["exam_id"].isin(theirs["exam_id"])]
     person = pd.MultiIndex.from_frame(labels.assign(side=labels["side"].fillna(""))[["patient_id", "target", "side"]])
     truth = pd.Series(labels["value"].to_numpy(float), index=person)
@@ -186,7 +208,7 @@ def _shifts(
     split = run_dir.split.read()
     used = set(split.loc[(split["split"] == view.splits[0].name) & (split["part"] != EXTERNAL), "patient_id"])
     ours, theirs = cohorts[0][cohorts[0]["patient_id"].isin(used)], cohorts[1]
-    own_labels = run_dir.labels.read()
+    own_labels = one_vs_rest(run_dir.labels.read(), view.targets)
     series = [run_dir.series.read(), out.series.read()]
     marks = ((ours, own_labels, OURS, "train"), (theirs, labels, THEIRS, EXTERNAL))
     cohort = pd.concat([t.assign(patient_id=m + t["patient_id"]) for t, _, m, _ in marks], ignore_index=True)
@@ -225,7 +247,11 @@ def _write(
     out.shift.write(pd.DataFrame(tables["shift"]))
     far = rows[(rows["part"] == EXTERNAL) & (rows["variant"] == ENSEMBLE)]
     far = far.assign(patient_id=far["patient_id"].str.removeprefix(THEIRS))
-    out.scores.write(far[["run_id", "patient_id", "exam_id", "side", "target", "y_true", "prob"]])
+    columns = ["run_id", "patient_id", "exam_id", "side", "target", "y_true", "prob"]
+    if any(target.classes for target in study.targets.values()):  # as `compare` reads it
+        target = far["target"].map(target_of)
+        far, columns = far.assign(target=target), [*columns, "label"]
+    out.scores.write(far[columns])
     out.external.write({"said": said, **tables})
     title = f"{study.name} on {name}"
     write_text(out.report.path, external_page(study, title, said, tables["transfer"], tables["shift"]))

@@ -23,6 +23,7 @@ from scan2gene.core.text import estimate_text, listed, number_text, p_text, sign
 from scan2gene.evaluate.domain_shift import domain_auroc
 from scan2gene.evaluate.ensemble import ALL, ENSEMBLE
 from scan2gene.evaluate.evaluate import to_patients, with_decisions
+from scan2gene.evaluate.multiclass import ClassSample
 from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.stats.auroc_difference import auroc_drop
 from scan2gene.stats.intervals import SINGLE, Estimate, bca_interval, p_value
@@ -54,7 +55,7 @@ class Transfer:
         p_holm: The same, corrected for all runs and targets of the split (Holm).
         tested: How many these are.
         n: Patients inside and outside.
-        positive: Of the scored units, inside and outside.
+        positive: Of the scored units, inside and outside; None of a target of several classes as a whole.
         decisions: "recall" and "specificity", inside and outside, at thresholds chosen in development.
         said: Mean probability outside; None without.
         observed: Share of positive units outside.
@@ -80,7 +81,7 @@ class Transfer:
     drop: Estimate
     p: float | None
     n: tuple[int, int]
-    positive: tuple[int, int]
+    positive: tuple[int, int] | None
     decisions: dict[str, tuple[Estimate, Estimate]] = field(default_factory=dict)
     said: float | None = None
     observed: float | None = None
@@ -110,14 +111,16 @@ class Transfer:
         """Why nothing is said of it outside, as a verdict would not; empty where something is."""
         if self.outside.value is None:
             return self.outside.reason
-        return self.few if self.units not in (None, self.n[1]) else too_few(self.positive[1], self.n[1])
+        few = self.positive is None or self.units not in (None, self.n[1])
+        return self.few if few or self.positive is None else too_few(self.positive[1], self.n[1])
 
     def row(self) -> dict[str, Any]:
         """As a row of transfer.csv."""
         found: dict[str, Any] = {
             "run": self.run, "split": self.split, "target": self.target, "where": self.where, "kind": self.kind,
-            "networks": self.networks, "n_inside": self.n[0], "positive_inside": self.positive[0],
-            "n_outside": self.n[1], "positive_outside": self.positive[1], "units_outside": self.units or self.n[1],
+            "networks": self.networks, "n_inside": self.n[0], "positive_inside": self.positive and self.positive[0],
+            "n_outside": self.n[1], "positive_outside": self.positive and self.positive[1],
+            "units_outside": self.units or self.n[1],
         }  # fmt: skip
         for name in ("inside", "outside", "single", "drop", "domain", "site", "within"):
             found |= _columns(name, getattr(self, name))
@@ -156,14 +159,18 @@ def transfers(
     rows = to_patients(predictions[predictions["variant"].isin(["original", ENSEMBLE])])
     rows = with_decisions(rows, list(thresholds)) if thresholds else rows
     rows = rows.dropna(subset=["y_true", "prob"])
+    names = {name: question_names({name: settings}) for name, settings in study.targets.items()}
+    asked = [(name, questions) for name, questions in names.items() if len(questions) > 1]  # as a whole
+    asked += [(question, [question]) for questions in names.values() for question in questions]
     found = []
     for split in outward:
         for run in dict.fromkeys(rows["run_id"]):
             domain = _domain(study, embeddings, run, split.name) if split.external else UNKNOWN
-            for target in question_names(study.targets):
-                own = rows[(rows["run_id"] == run) & (rows["target"] == target)]
+            for target, questions in asked:
+                own = rows[(rows["run_id"] == run) & rows["target"].isin(questions)]
                 if (own["split"] == split.name).any():
                     made = _external(study, split, own, domain) if split.external else _by_site(study, main, split, own)
+                    made = replace(made, target=target)
                     made = replace(made, where=where) if where and split.external else made
                     made = replace(made, adapted=run in adapted and made.kind == EXTERNAL)
                     found.append(_with_site(made, main if made.kind == "sites" else split, figures))
@@ -180,19 +187,20 @@ def _external(study: Study, split: Split, rows: pd.DataFrame, domain: Estimate) 
     draws, seed = study.evaluate.bootstrap, study.seed
     rows = rows[rows["split"] == split.name]
     fits = rows[(rows["variant"] == "original") & (rows["fold"] != ALL)]
-    inside, far = Sample(fits[fits["part"] == "test"]), fits[fits["part"] == EXTERNAL]
+    inside, far = _sample(fits[fits["part"] == "test"]), fits[fits["part"] == EXTERNAL]
     number = far.groupby(["repeat", "fold"]).ngroup()
-    single = Sample(far.assign(repeat=number, fold=0))
+    single = _sample(far.assign(repeat=number, fold=0))
     joint = rows[(rows["variant"] == ENSEMBLE) & (rows["part"] == EXTERNAL)]
-    ensemble = Sample(joint if len(joint) else far.assign(repeat=0, fold=0).drop_duplicates(PERSON))
-    drop, p = auroc_drop(inside, single, draws, seed)
-    decided = "decision" in rows and rows["decision"].notna().any()
+    ensemble = _sample(joint if len(joint) else far.assign(repeat=0, fold=0).drop_duplicates([*PERSON, "target"]))
+    drop, p = auroc_drop(inside, single, draws, seed)  # type: ignore[arg-type]
+    whole = isinstance(inside, ClassSample) or isinstance(ensemble, ClassSample)
+    decided = "decision" in rows and rows["decision"].notna().any() and not whole
     return Transfer(
         run=str(rows["run_id"].iloc[0]), split=split.name, target=str(rows["target"].iloc[0]),
         where=outside_of(split), kind=EXTERNAL, networks=int(number.nunique()),
         inside=_auroc(inside, draws, seed), outside=_auroc(ensemble, draws, seed), single=_auroc(single, draws, seed),
         drop=drop, p=p,
-        n=(inside.n_patients, ensemble.n_patients), positive=(inside.n_positive, ensemble.n_positive),
+        n=(inside.n_patients, ensemble.n_patients), positive=_positive(inside, ensemble),
         decisions={m: (_shown(inside, m, draws, seed), _shown(ensemble, m, draws, seed)) for m in DECISIONS}
         if decided else {},
         units=ensemble.n_units, few=ensemble.too_few,
@@ -207,7 +215,8 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
     name = main.name if main else ""
     both = [rows[rows["split"] == s] for s in (name, split.name)]
     common = set(both[0]["patient_id"]) & set(both[1]["patient_id"])
-    inside, outside = (Sample(t[t["patient_id"].isin(common)]) for t in both)
+    near = both[0][both[0]["patient_id"].isin(common)]
+    inside, outside = _sample(near), _sample(both[1][both[1]["patient_id"].isin(common)])
     lacking = inside.lacking or outside.lacking
     drop, p = Estimate(None, reason=lacking), None
     if not lacking and min(inside.fewest, outside.fewest) >= 2:
@@ -216,28 +225,38 @@ def _by_site(study: Study, main: Split | None, split: Split, rows: pd.DataFrame)
     elif not lacking:
         drop = Estimate(None, reason=SINGLE)
     found = _auroc(outside, draws, seed)
-    seats = inside.table.groupby(["repeat", "fold", "site"], dropna=False).ngroup()
+    seats = near.groupby(["repeat", "fold", "site"], dropna=False).ngroup()
     return Transfer(
         run=str(rows["run_id"].iloc[0]) if len(rows) else "", split=split.name,
         target=str(rows["target"].iloc[0]) if len(rows) else "", where="each site in turn", kind="sites", networks=1,
         inside=_auroc(inside, draws, seed), outside=found, single=found, drop=drop, p=p,
-        n=(inside.n_patients, outside.n_patients), positive=(inside.n_positive, outside.n_positive),
+        n=(inside.n_patients, outside.n_patients), positive=_positive(inside, outside),
         units=outside.n_units, few=outside.too_few,
-        within=_auroc(Sample(inside.table.assign(fold=seats)), draws, seed),
+        within=_auroc(_sample(near.assign(fold=seats)), draws, seed),
     )  # fmt: skip
 
 
-def _auroc(sample: Sample, draws: int, seed: int) -> Estimate:
+def _sample(rows: pd.DataFrame) -> Sample | ClassSample:
+    """Rows of one target, or of all classes of one against the rest."""
+    return Sample(rows) if rows["target"].nunique() < 2 else ClassSample.of(rows)
+
+
+def _positive(*samples: Sample | ClassSample) -> tuple[int, int] | None:
+    inside, outside = (None if isinstance(s, ClassSample) else s.n_positive for s in samples)
+    return None if inside is None or outside is None else (inside, outside)
+
+
+def _auroc(sample: Sample | ClassSample, draws: int, seed: int) -> Estimate:
     return _shown(sample, "auroc", draws, seed)
 
 
-def _shown(sample: Sample, metric: str, draws: int, seed: int) -> Estimate:
+def _shown(sample: Sample | ClassSample, metric: str, draws: int, seed: int) -> Estimate:
     nothing = sample.lacking or sample.too_few
     return Estimate(None, reason=nothing) if nothing else sample.interval(metric, draws, seed)
 
 
-def _mean(sample: Sample, column: str) -> float | None:
-    return float(sample.units[column].mean()) if sample.n_units else None
+def _mean(sample: Sample | ClassSample, column: str) -> float | None:
+    return float(sample.units[column].mean()) if isinstance(sample, Sample) and sample.n_units else None
 
 
 def _domain(study: Study, embeddings: pd.DataFrame, run: str, split: str) -> Estimate:
@@ -280,10 +299,11 @@ def told(found: Transfer) -> str:
         return f"At {where}{unseen} {displayed(found.target)} cannot be estimated, because {found.unjudged}."
     above = "it stays above chance" if found.holds else "it is not shown to be above chance"
     sides = f" with {found.units} sides" if found.units not in (None, found.n[1]) else ""
-    who = f"{found.n[1]} patients{sides}, {found.positive[1]} positive"
+    who = f"{found.n[1]} patients{sides}" + (f", {found.positive[1]} positive" if found.positive else "")
+    what = "AUROC" if found.positive else "macro AUROC"
     by = f"the ensemble of {found.networks} networks reaches " if found.networks > 1 else ""
     return (
-        f"At {where}{unseen} {above}: {by}AUROC {estimate_text(found.outside)}, {who}; {_drop(found)}{_within(found)}."
+        f"At {where}{unseen} {above}: {by}{what} {estimate_text(found.outside)}, {who}; {_drop(found)}{_within(found)}."
     )
 
 

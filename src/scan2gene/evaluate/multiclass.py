@@ -61,6 +61,11 @@ class ClassSample:
     by_class: Mapping[str, Sample]
     _drawn: dict[str, Resampled] = field(default_factory=dict, repr=False, compare=False)
 
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> ClassSample:
+        """Of rows with two classes, whose targets are the classes against the rest."""
+        return cls({str(name): Sample(own) for name, own in rows.groupby("target", sort=False)})
+
     @property
     def table(self) -> pd.DataFrame:
         """Rows of the first class, whose patients, folds and repeats are those of all."""
@@ -170,10 +175,11 @@ class ClassSample:
         return self._drawn
 
     def interval(self, metric: str, draws: int, seed: int) -> Estimate:
-        """A metric with its bias-corrected interval over patients, or why there is none.
+        """A metric with its bias-corrected interval over patients, or why there is none; "auroc" is the macro one.
 
         Draws are widened by what drawing from the few patients of a class lacks.
         """
+        metric = "auroc_macro" if metric == "auroc" else metric
         why = self.lacking if metric in OVER_CLASSES else "" if self.n_units else "no labelled test patient"
         if why:
             return Estimate(None, reason=why)
@@ -182,6 +188,10 @@ class ClassSample:
             return Estimate(result.value, reason=SINGLE)
         share = metric not in _BOUNDS
         return bca_interval(result.widened(self.strata), self.fewest if share else 0)
+
+    def auroc(self, draws: int, seed: int) -> Resampled:
+        """The macro AUROC, its draws with the spread that `interval` reports."""
+        return self.resampled(["auroc_macro"], draws, seed)["auroc_macro"].widened(self.strata)
 
     def difference(self, other: ClassSample, metric: str, draws: int, seed: int) -> Resampled:
         """A metric less that of another run on the same draws of the same patients."""

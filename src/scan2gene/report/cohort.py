@@ -15,6 +15,7 @@ from scan2gene.imaging.index import copied_series
 from scan2gene.privacy.redaction import MAKERS, grouped, shared_words, without_names
 from scan2gene.report import figures, flow
 from scan2gene.report.inputs import Inputs, split_text
+from scan2gene.tasks.outputs import question
 
 CLASSES = (("positive", 1.0), ("negative", 0.0), ("unknown", None))
 MAX_REASONS = 12
@@ -65,19 +66,32 @@ def _class_by_part(inputs: Inputs, table: pd.DataFrame, split: str) -> dict[str,
     parts = (*PARTS, *([EXTERNAL] if EXTERNAL in mine and (mine[EXTERNAL].astype(int) > 0).any() else []))
     volumes = _volumes(inputs, split, parts)
     columns = [*parts, "all"]
-    for (target, unit), of_target in mine.groupby(["target", "unit"], sort=False):
+    for target, classes in _classes(inputs).items():
+        of_class = {name: mine[(mine["target"] == t) & (mine["class"] == c)] for name, (t, c) in classes.items()}
+        unit = mine.loc[mine["target"] == classes["unknown"][0], "unit"].iloc[0]
         shown = target + {"side": " (sides)", "patient": ""}[unit]
-        counted = volumes[target] if unit == "patient" else None  # a volume shows both sides
-        for name, folds in of_target.groupby("class", sort=False):
-            row = _part_row(shown, name, folds[columns], counted[name] if counted else None)
+        held = {name: volumes[question][c] if unit == "patient" else None for name, (question, c) in classes.items()}
+        for name, folds in of_class.items():
+            row = _part_row(shown, name, folds[columns], held[name])  # a volume shows both sides
             if any(c != "0" for c in row["cells"]) or name != "unknown":
                 rows.append(row)
-        known = of_target[of_target["class"] != "unknown"]
-        together = known.groupby(["repeat", "fold"])[columns].sum()
-        both = counted["positive"] + counted["negative"] if counted else None
-        totals[shown] = _part_row(shown, "both classes", together, both)
+        known = [name for name in classes if name != "unknown"]
+        together = pd.concat([of_class[name] for name in known]).groupby(["repeat", "fold"])[columns].sum()
+        every = [own for name in known if (own := held[name]) is not None]
+        words = "both classes" if len(known) == 2 else "all classes"
+        totals[shown] = _part_row(shown, words, together, sum(every[1:], every[0]) if every else None)
     return {"split": split, "what": split_text(inputs.study, split), "folds": len(inputs.folds(split)), "rows": rows,
             "totals": totals, "parts": parts}  # fmt: skip
+
+
+def _classes(inputs: Inputs) -> dict[str, dict[str, tuple[str, str]]]:
+    """Target -> class -> where `class_table` counts it: (target with two classes, its class)."""
+    found = {}
+    for name, target in inputs.study.targets.items():
+        questions = {label: (question(name, label), "positive") for label in target.classes}
+        own = questions or {word: (name, word) for word in ("positive", "negative")}
+        found[name] = own | {"unknown": (next(iter(own.values()))[0], "unknown")}
+    return found
 
 
 def _part_row(target: str, name: str, counts: pd.DataFrame, volumes: pd.DataFrame | None) -> dict[str, Any]:

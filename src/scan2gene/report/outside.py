@@ -13,6 +13,7 @@ from scan2gene.evaluate.domain_shift import LABEL, NAMES, NUMBERS, WORDS
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
 from scan2gene.stats.intervals import Estimate
+from scan2gene.tasks.outputs import displayed_in
 
 MOST = 6  # columns of a kind that are shown; the table beside the page has all
 ESTIMATES = ("inside", "outside", "single", "drop", "domain", "site", "within", "recall_inside", "recall_outside",
@@ -66,7 +67,8 @@ def external_page(study: Study, title: str, said: Sequence[str], moved: list[dic
     from scan2gene.report.page import environment
 
     template = environment().get_template("external.html.j2")
-    return template.render(title=title, said=said, outside=tables_of(study, moved, shifted))
+    page = template.render(title=title, said=said, outside=tables_of(study, moved, shifted))
+    return displayed_in(page, study.targets)
 
 
 def _run(study: Study, hide: Callable[[str], str], row: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from tests import several_classes
 
 from scan2gene.cohorts.split import make_splits
 from scan2gene.core.errors import CohortError
@@ -29,6 +30,7 @@ from scan2gene.stats.auroc_difference import auroc_drop, difference_of_intervals
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.proportions import newcombe
 from scan2gene.stats.resampling import Sample
+from scan2gene.tasks.outputs import by_question
 
 SPLIT = Split(name="cv", kind="kfold", folds=3, external=["C"])
 
@@ -378,3 +380,22 @@ def test_of_five_in_one_class_nothing_is_said():
     assert not found.holds and not found.lost
     enough = replace(found, positive=(40, 27))
     assert enough.holds and enough.lost
+
+
+def test_a_target_of_several_classes_is_held_against_its_external_patients_as_a_whole_and_class_by_class():
+    rows, _ = several_classes.predictions(n=120, signal=2)
+    rows = rows[rows["patient_id"] < "P080"]
+    far, _ = several_classes.predictions(n=60, signal=0, seed=5)
+    far = far.assign(patient_id="X" + far["patient_id"], exam_id="X" + far["exam_id"], part=EXTERNAL, site="C")
+    table = pd.concat([rows, far], ignore_index=True)
+    table = pd.concat([table, external_ensembles(table)], ignore_index=True)
+    settings = {"subtype": Target(classes={c: [c] for c in several_classes.CLASSES})}
+    study = SimpleNamespace(splits=[SPLIT], targets=settings, seed=1, evaluate=Evaluate(bootstrap=200), runs=[])
+    moved = {t.target: t for t in external.transfers(study, by_question(table), pd.DataFrame(), [])}
+    assert list(moved) == ["subtype", *(f"subtype:{c}" for c in several_classes.CLASSES)]
+    whole = moved.pop("subtype")
+    assert whole.inside.value == pytest.approx(np.mean([t.inside.value for t in moved.values()]))
+    assert whole.outside.value == pytest.approx(np.mean([t.outside.value for t in moved.values()]))
+    assert whole.lost and not whole.holds and whole.positive is None and whole.n == (80, 60)
+    assert "macro AUROC" in external.told(whole) and whole.row()["positive_outside"] is None
+    assert external.told(moved["subtype:her2"]).startswith("At the external site C")
