@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import say
 from scan2gene.core.leakage import stamped
 from scan2gene.core.stopwatch import Stopwatch
+from scan2gene.core.study import input_roles
 from scan2gene.core.text import duration
 from scan2gene.stages.fits import FOLD, Fit, fits
 from scan2gene.stages.job import Job, run_data, run_stores, stage_key
+from scan2gene.stages.variants import kept_of
 from scan2gene.tasks.outputs import by_question, question_names
 
 
@@ -87,8 +90,16 @@ def _explain_fit(job: Job, fit: Fit, rows: pd.DataFrame, mask: str | None, folde
         return
     data, _ = run_data(job, run.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
     watch = Stopwatch()
-    given = (job.store(view).path, job.out.cohort.read(), job.paths(), fit.parts, fit.place, mask)
-    loaded = load_fit(view, run, data, trained.path, *given)
+    cohort, paths = job.out.cohort.read(), job.paths()
+    scans = {
+        (exam["exam_id"], role): paths[exam[f"role:{role}"]]
+        for exam in cohort.to_dict("records")
+        for role in input_roles(view)
+        if exam[f"role:{role}"] in paths
+    }
+    part = parts_of(view, data.table, fit.parts, fit.place)
+    kept = kept_of(job, view, cohort)
+    loaded = load_fit(view, run, data, trained.path, job.store(view), scans, part, kept, mask)
     files = explain_fit(loaded, rows, settings.methods, job.out.path, folder)
     cost = watch.stamp()
     job.out.mark_done(stage, wanted, files, **cost)

@@ -115,4 +115,4 @@ def kept_of(job: Job, view: Study, cohort: pd.DataFrame) -> Callable[[str, str],
     from scan2gene.preprocess.slice_selection import kept_numbers
 
     exams, paths = {row["exam_id"]: row for row in cohort.to_dict("records")}, cache(job.paths)
-    return lambda exam, role: kept_numbers(exams[exam], role, paths(), view.preprocess)
+    return cache(lambda exam, role: kept_numbers(exams[exam], role, paths(), view.preprocess))
