@@ -28,7 +28,7 @@ from scan2gene.models.mil import AttentionMIL
 from scan2gene.models.sides import TwoSides
 from scan2gene.predict.aggregate import Aggregate
 from scan2gene.preprocess.slice_selection import laid_on
-from scan2gene.tasks.outputs import output_name
+from scan2gene.tasks.outputs import column_of, output_name
 
 BACKGROUND = 16  # training instances that `gradient_shap` compares with
 
@@ -74,9 +74,9 @@ class Explained:
         """True where an instance is of one role, so that an exam has a map for each."""
         return "role" in self.data.table
 
-    def output(self, row: Mapping[str, Any]) -> int:
-        """Which of the logits a row of `chosen_exams` is about."""
-        return list(self.data.names).index(output_name(row["target"], row["side"]))
+    def output(self, row: Mapping[str, Any]) -> tuple[int, int]:
+        """Which of the logits a row of `chosen_exams` is about, and the sign with which it speaks for it."""
+        return column_of(self.data.names, output_name(row["target"], row["side"]))
 
     def instances(self, exam: str) -> np.ndarray:
         """Positions in `data.table` of an exam's instances that the network was tested on."""
@@ -126,7 +126,7 @@ def exam_maps(source: Explained, model: Any, row: Mapping[str, Any], method: Plu
         Role -> (I, J, K) float32, 0 in slices that no network saw: of volumes the first role of the exam, of slices
         every one. The map of each slice is weighed by its share in the exam's answer.
     """
-    rows, output = source.instances(row["exam_id"]), source.output(row)
+    rows, (output, direction) = source.instances(row["exam_id"]), source.output(row)
     device = next(model.parameters()).device
     background, method = _background(source, method, device), _with_layer(source, method)
     seed = int(value_hash([source.seed, row["exam_id"], row["target"]]), 16)
@@ -134,7 +134,7 @@ def exam_maps(source: Explained, model: Any, row: Mapping[str, Any], method: Plu
     model.eval()
     for chosen in np.split(rows, range(source.batch_size, len(rows), source.batch_size)):
         x, present = inputs_of(source.data, chosen.tolist(), source.data.images, device)
-        sign = torch.full((len(x),), 1.0 if row["class"] == "positive" else -1.0, device=device)
+        sign = torch.full((len(x),), float(direction if row["class"] == "positive" else -direction), device=device)
         seeds = tuple((seed % 2**63 + int(n) * source.of_roles) % 2**63 for n in chosen)
         asked = Asked(model, x, present, output, sign, seeds, background)
         two = isinstance(model, TwoSides)
@@ -158,7 +158,7 @@ def seen_voxels(source: Explained, row: Mapping[str, Any]) -> dict[str, np.ndarr
     grid = data.grid_of(int(rows[0]))
     shown = torch.ones(grid, dtype=torch.bool)
     if isinstance(source.model, TwoSides):
-        shown = region(source.model, grid, source.output(row))
+        shown = region(source.model, grid, source.output(row)[0])
     return _placed(source, row["exam_id"], np.broadcast_to(shown.numpy(), (len(rows), *grid)))
 
 
