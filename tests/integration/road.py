@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import pytest
 import yaml
 
 from scan2gene.cli import main
+from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.phantom.exams import write_cohort
 from scan2gene.recipes import recipe_text
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import resolved
 
 FOLDS = 3  # five would test the same patients and train two networks more
 
@@ -69,6 +73,13 @@ def nifti_study(folder: Path, patients: int = 24, **changes) -> Path:
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
     return path
+
+
+def fit_of(out: Path, run: str, fold: str) -> Fit:
+    """A fit of a finished run directory by its folder's name, such as "cv-r0-f1"."""
+    config = next(c for c in resolved(RunDirectory(out).study()) if c.name == run)
+    split, repeat, number = re.fullmatch(r"(.+)-r(\d+)-f(\d+)", fold).groups()
+    return Fit(config, split, int(repeat), int(number), FitDirectory(out / "experiments" / run / fold))
 
 
 def edit(path: Path, **changes) -> None:

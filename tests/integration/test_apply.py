@@ -20,11 +20,12 @@ import scan2gene
 from scan2gene.commands.external import external
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import RunDirectory
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.data.images import read_stored, to_input
 from scan2gene.phantom.exams import write_cohort, write_exam
 from scan2gene.phantom.patients import draw_patients
+from scan2gene.tasks.run_config import resolve
 from scan2gene.train.networks import build_network
 from tests.integration.road import FOLDS, nifti_study, phantom_study, shell
 
@@ -74,8 +75,7 @@ def test_new_exams_of_the_same_kind_are_predicted(run, applied):
 
 def test_probabilities_are_those_of_the_networks_called_by_hand(run, applied):
     study = Study.model_validate(json.loads((run / "study.json").read_text()))
-    one = study.runs[0]
-    view = for_run(study, one)
+    config = resolve(study, study.runs[0])
     table = applied.predictions[applied.predictions["status"] == "ok"]
     (store,) = (applied.folder / "store").iterdir()
     manifest = pd.read_csv(store / "manifest.csv", dtype=str).query("role == 't1c'").set_index("exam_id")["file"]
@@ -84,7 +84,7 @@ def test_probabilities_are_those_of_the_networks_called_by_hand(run, applied):
     present = torch.ones(len(exams), 1)
     logits = []
     for fold in range(FOLDS):
-        network = build_network(view, one).eval()
+        network = build_network(config).eval()
         network.load_state_dict(torch.load(run / f"experiments/light-lesion/cv-r0-f{fold}/best.pt", weights_only=True))
         with torch.inference_mode():
             logits.append(network(to_input(images, present), present)[:, 0].double().numpy())

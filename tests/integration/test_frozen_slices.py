@@ -11,8 +11,6 @@ import yaml
 from scan2gene.commands.apply import apply
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin
-from scan2gene.core.study import for_run
-from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import sampling_of
@@ -21,6 +19,7 @@ from scan2gene.models import MODELS
 from scan2gene.predict.aggregate import load_aggregate
 from scan2gene.stages import pipeline
 from scan2gene.train.networks import load_network
+from tests.integration.road import fit_of
 from tests.integration.slice_cohort import write_slice_study
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -61,22 +60,20 @@ def test_every_slice_is_embedded_once_for_all_heads(finished):
 
 @pytest.mark.parametrize("run", ["probe", "mlp"])
 def test_answers_are_those_of_encoder_and_head_put_together(finished, run):
-    out, file = finished
-    study = load_study(file)
-    view = for_run(study, next(r for r in study.runs if r.name == run))
+    out, _ = finished
+    fit = fit_of(out, run, FOLD)
     (store,) = (out / "store").iterdir()
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
-    data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(view))
-    folder = out / "experiments" / run / FOLD
-    network = load_network(view, next(r for r in study.runs if r.name == run), folder)
-    passed = forward_variants(network, data, range(len(data.table)), 16, view.predict)
+    data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(fit.config))
+    network = load_network(fit)
+    passed = forward_variants(network, data, range(len(data.table)), 16, fit.config.predict)
     table = pd.read_parquet(out / "predictions.parquet").query(f"run_id == '{run}'")
     own = table[table["unit"] == "slice"]
     np.testing.assert_allclose(passed.logits["original"][:, 0], own["logit"], rtol=1e-4, atol=1e-5)
     assert np.ptp(own["logit"]) > 1e-3
     with torch.no_grad():
         embeddings = network.pool(network.forward_features(data.images)).numpy()
-    attention = load_aggregate(Plugin(**ATTENTION), ["gene"], folder)
+    attention = load_aggregate(Plugin(**ATTENTION), ["gene"], fit.folder.path)
     attended = attention(type(passed)(passed.logits, embeddings), data.table)[:, 0]
     exams = table.query("unit == 'exam' and variant == 'original'").set_index("exam_id")["logit"]
     np.testing.assert_allclose(attended, exams[data.table["exam_id"].unique()], rtol=1e-3, atol=1e-4)

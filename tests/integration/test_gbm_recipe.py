@@ -7,10 +7,11 @@ import yaml
 
 import scan2gene
 from scan2gene.core.rundir import RunDirectory
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.preprocess.recipe import recipe_hash
 from scan2gene.recipes import recipe_text
 from scan2gene.stages.job import Job, stores
+from scan2gene.tasks.run_config import resolved
 from tests.integration.road import edit, nifti_study
 
 
@@ -20,7 +21,7 @@ def _recipe() -> Study:
 
 def test_the_study_s_rule_is_the_recipe_s_and_one_run_has_the_safer_one():
     study = _recipe()
-    steps = {run.name: for_run(study, run).preprocess for run in study.runs if for_run(study, run).data.slices}
+    steps = {config.name: list(config.recipe) for config in resolved(study) if config.is_slices}
     rules = {name: next(s.options["rule"] for s in step if s.name == "edge_slices") for name, step in steps.items()}
     (safer,) = [name for name, rule in rules.items() if rule == "foreground"]
     like = [name for name in rules if name != safer and safer.startswith(name)]
@@ -33,9 +34,9 @@ def test_the_study_s_rule_is_the_recipe_s_and_one_run_has_the_safer_one():
 def test_volume_runs_prepare_the_roles_that_they_read(tmp_path):
     study = _recipe()
     by_store = {store.name: set(roles) for _, store, roles in stores(Job(study, RunDirectory(tmp_path)))}
-    views = {run.name: for_run(study, run) for run in study.runs}
-    assert by_store[recipe_hash(views["ResNet10-3D"].preprocess)] == {"flair_axial", "t1c_axial"}
-    assert by_store[recipe_hash(views["AlexNet2D"].preprocess)] == set(study.cohort.roles)
+    configs = {config.name: config for config in resolved(study)}
+    assert by_store[recipe_hash(configs["ResNet10-3D"].recipe)] == {"flair_axial", "t1c_axial"}
+    assert by_store[recipe_hash(configs["AlexNet2D"].recipe)] == set(study.cohort.roles)
 
 
 def test_runs_that_share_a_store_prepare_the_roles_of_both(tmp_path):

@@ -13,8 +13,11 @@ from scan2gene.cohorts.split import parts_of
 from scan2gene.commands.apply import apply
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.leakage import LEAKY
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.study_file import load_study
 from scan2gene.stages import pipeline
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import resolve
 from tests.integration.slice_cohort import write_slice_study
 
 HONEST = {"name": "honest", "kind": "holdout", "test_fraction": 0.4}
@@ -63,10 +66,11 @@ def test_every_slice_is_tested_once_and_every_patient_is_everywhere(finished):
     honest = table[table["split"] == "honest"]
     assert (honest.groupby("patient_id")["part"].nunique() == 1).all()
     exams = pd.DataFrame({"patient_id": ["b"] * 10 + ["a"] * 5})
-    fold = {"split": "by-slice", "repeat": 0, "fold": 0}
-    parts = parts_of(study, exams, {}, fold)
-    np.testing.assert_array_equal(parts, parts_of(study, exams, {}, fold))
-    other = parts_of(study, exams, {}, fold | {"fold": 1})
+    config = resolve(study, study.runs[0])
+    fits = [Fit(config, "by-slice", 0, fold, FitDirectory(out / "none")) for fold in (0, 1)]
+    parts = parts_of(fits[0], exams)
+    np.testing.assert_array_equal(parts, parts_of(fits[0], exams))
+    other = parts_of(fits[1], exams)
     assert not ((parts == "test") & (other == "test")).any()
     assert ((parts == "test") | (other == "test")).all()
 

@@ -14,6 +14,7 @@ from scan2gene.core.tables import read_csv
 from scan2gene.phantom.brain_exams import write_brain_cohort
 from scan2gene.plan.timing import Step, _cost_of
 from scan2gene.recipes import recipe_text
+from scan2gene.tasks.run_config import resolve
 from tests.integration.road import edit, nifti_study, shell
 
 
@@ -93,10 +94,11 @@ def test_what_does_not_fit_the_limit_is_left_open_with_the_reason(study, tmp_pat
 
 def test_a_step_of_fewer_exams_is_extrapolated_and_said_so(study, tmp_path):
     plan(study, tmp_path / "run", limit=0)
-    view = load_study(study, ["data.batch_size=8"])
+    loaded = load_study(study, ["data.batch_size=8"])
+    config = resolve(loaded, loaded.runs[0])
     tables = [read_csv(tmp_path / "run" / n) for n in ("cohort.csv", "split_table.csv")]
     counts = tables[1].astype({"train": int})
-    cost = _cost_of(view, view.runs[0], tables[0], {"t1": np.zeros((8, 8, 8), np.float32)}, counts)
+    cost = _cost_of(config, loaded.explain, tables[0], {"t1": np.zeros((8, 8, 8), np.float32)}, counts)
     whole, part = (cost(Step(seconds, 0.5, 1000 * size, 7, size), "") for seconds, size in ((4.0, 8), (0.5, 1)))
     assert (part.step_seconds, part.memory_bytes) == (whole.step_seconds, whole.memory_bytes) == (4.5, 40 * 2048 + 8007)
     assert whole.note == "" and "batch of 1" in part.note

@@ -15,8 +15,6 @@ import yaml
 
 import scan2gene
 from scan2gene.core.errors import CohortError, StudyError, WeightsError
-from scan2gene.core.study import for_run
-from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import sampling_of
@@ -25,7 +23,7 @@ from scan2gene.models.checkpoint import read_checkpoint
 from scan2gene.models.weights import WEIGHTS
 from scan2gene.train.fold import load_network
 from scan2gene.train.start import described
-from tests.integration.road import edit, nifti_study, shell
+from tests.integration.road import edit, fit_of, nifti_study, shell
 from tests.stand_in import accept, write_stand_in
 
 NAME = "medicalnet-resnet10"
@@ -110,13 +108,11 @@ def test_an_exam_is_embedded_once_for_all_heads(out):
 @pytest.mark.parametrize("run", ["tuned", "probe", "mlp"])
 def test_predictions_are_those_of_the_whole_network(run, out):
     """Encoder and head put together again give, from images, what the table has."""
-    study = load_study(out.parent / "study.yaml")
-    one = next(r for r in study.runs if r.name == run)
-    view = for_run(study, one)
-    network = load_network(view, one, out / "experiments" / run / FOLD)
+    fit = fit_of(out, run, FOLD)
+    network = load_network(fit)
     store = next((out / "store").iterdir())
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
-    data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(view))
+    data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(fit.config))
     logits = forward(network, data, range(len(cohort)), 5)[:, 0]
     table = pd.read_parquet(out / "predictions.parquet")
     wanted = table[table["run_id"] == run].set_index("exam_id").loc[cohort["exam_id"], "logit"]

@@ -13,12 +13,11 @@ import yaml
 
 import scan2gene
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.models import MODELS
-from scan2gene.tasks.outputs import outputs
+from scan2gene.tasks.run_config import resolve
 from scan2gene.train.networks import load_network
-from scan2gene.train.search import chosen_run
-from tests.integration.road import edit, nifti_study
+from tests.integration.road import edit, fit_of, nifti_study
 from tests.integration.test_sides import sided_study
 
 FIRST = ["run_id", "repeat", "fold", "exam_id", "side"]
@@ -81,11 +80,9 @@ def test_embeddings_of_a_frozen_encoder_are_those_that_were_stored(sided):
 
 @pytest.mark.parametrize("run", ["tuned", "probe"])
 def test_a_mirrored_exam_has_its_answers_exchanged(sided, run):
-    study = _study(sided)
-    one = next(r for r in study.runs if r.name == run)
-    view = for_run(study, one)
-    assert [output.side for output in outputs(view)] == ["L", "R"]
-    network = load_network(view, one, sided / "experiments" / run / "cv-r0-f0").eval()
+    fit = fit_of(sided, run, "cv-r0-f0")
+    assert [output.side for output in fit.config.outputs] == ["L", "R"]
+    network = load_network(fit).eval()
     x = torch.randn(3, 1, 8, 12, 40)
     with torch.inference_mode():
         there, mirrored = network(x), network(x.flip(4))
@@ -94,13 +91,11 @@ def test_a_mirrored_exam_has_its_answers_exchanged(sided, run):
 
 
 def test_each_fold_of_a_search_goes_on_with_what_it_chose(sided):
-    study = _study(sided)
-    one = study.runs[2]
     for fold in (sided / "experiments" / "searched").glob("cv-*"):
-        chosen = chosen_run(one, fold)
+        chosen = fit_of(sided, "searched", fold.name).as_chosen().config
         assert len(json.loads((fold / "search.json").read_text())["trials"]) == 2
         state = torch.load(fold / "best.pt", weights_only=True)
-        assert ("network.deviation" in state) == (chosen.weights is not None and chosen.weights.probes)
+        assert ("network.deviation" in state) == chosen.probes
 
 
 def test_later_exams_are_predicted_by_every_kind_of_run(sided, tmp_path):
@@ -145,8 +140,8 @@ def test_what_is_planned_leaves_a_frozen_encoder_its_exams(tmp_path):
     out = scan2gene.run(study, tmp_path / "run", until="train")
     planned = _study(out)
     assert planned.data.augment
-    assert for_run(planned, planned.runs[0]).data.augment == []
-    assert for_run(planned, planned.runs[1]).data.augment == planned.data.augment
+    assert resolve(planned, planned.runs[0]).data.augment == []
+    assert resolve(planned, planned.runs[1]).data.augment == planned.data.augment
     again = yaml.safe_load((out / "study.yaml").read_text())
     assert again["runs"][0]["data"]["augment"] == []
 

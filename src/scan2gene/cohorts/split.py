@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import SIDES, Study
+from scan2gene.core.study import SIDES
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import EXTERNAL, PARTS, SPLIT_COLUMNS
+from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import patient_classes
 
 UNKNOWN = "unknown"  # stands where a class's name does
@@ -97,26 +97,24 @@ def _outside(split: Split, cohort: pd.DataFrame, site: pd.Series) -> frozenset[s
     return frozenset(cohort.loc[far, "patient_id"])
 
 
-def parts_of(study: Study, exams: pd.DataFrame, parts: Mapping[str, str], fold: Mapping[str, Any]) -> np.ndarray:
-    """The part of each row: that of its patient, or with a split by slice one drawn for it.
+def parts_of(fit: Fit, exams: pd.DataFrame) -> np.ndarray:
+    """The part of each row in a fit: that of its patient, or with a split by slice one drawn for it.
 
     Args:
-        study: As a run sees it.
+        fit: With the parts of patients.
         exams: N rows with patient_id; of slices, in a fixed order.
-        parts: patient_id -> train, validation, test.
-        fold: split, repeat, fold.
 
     Returns:
         (N,) of object.
     """
-    split = next(s for s in study.splits if s.name == fold["split"])
+    split = next(s for s in fit.config.splits if s.name == fit.split)
     if split.unit == "patient":
-        return exams["patient_id"].map(parts).to_numpy()
+        return exams["patient_id"].map(fit.parts).to_numpy()
     part = np.full(len(exams), "train", dtype=object)
     for number, rows in enumerate(exams.groupby("patient_id", sort=True).indices.values()):
-        order = np.random.default_rng([study.seed, int(fold["repeat"]), number]).permutation(rows)
+        order = np.random.default_rng([fit.config.seed, fit.repeat, number]).permutation(rows)
         if split.kind == "kfold":
-            test = order[int(fold["fold"]) :: split.folds]
+            test = order[fit.fold :: split.folds]
         else:
             test = order[: max(1, round(len(order) * split.test_fraction))]
         rest = order[~np.isin(order, test)]

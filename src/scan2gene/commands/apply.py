@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
 from scan2gene.cohorts.unlabelled import Found, find_unlabelled
-from scan2gene.commands.predict_exams import predict_exams, seen_roles
+from scan2gene.commands.predict_exams import predict_exams
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash
-from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
+from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study, for_run, is_leaky, members_by
+from scan2gene.core.study import Study, is_leaky, members_by
 from scan2gene.core.study_cohort import Cohort
 from scan2gene.core.study_file import load_study
-from scan2gene.core.study_runs import Run
-from scan2gene.core.tables import (
-    PREDICTION_COLUMNS,
-)
+from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.core.text import listed
 from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, late_applied
+from scan2gene.preprocess.recipe import recipe_hash, roles_seen
 from scan2gene.privacy.pseudonyms import pseudonymiser
 from scan2gene.stages.fits import model_versions
 from scan2gene.tasks.binary import POSITIVE
+from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import by_question
+from scan2gene.tasks.run_config import RunConfig, resolved
 
 SUMMARY_COLUMNS = (
     "run_id",
@@ -91,10 +90,9 @@ def apply(
     roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
     settings = _with_weights(trained.study(), study)
     split = _chosen_split(settings, split)
-    runs, notes = _networks(settings, run)
-    networks = {one.name: _folds(trained, one, split) for one in runs}
-    stores = {one.name: _store(trained, for_run(settings, one), one) for one in runs}
-    rules, key = _rules(settings, runs, study, roots, trained.path)
+    configs, notes = _networks(settings, run)
+    of_runs = [(_fits(trained, config, split), _store(trained, config)) for config in configs]
+    rules, key = _rules(settings, configs, study, roots, trained.path)
     new = RunDirectory(_folder(trained.path, roots, out, hidden=key is not None))
     new.path.mkdir(parents=True, exist_ok=True)
     with new.exclusive():
@@ -103,11 +101,8 @@ def apply(
         say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
         notes += [*(f"warning: {text}" for text in found.warnings), *_known_before(trained, found)]
         tables, seen = [], []
-        for one in runs:
-            view = for_run(settings, one)
-            rows, features, told = predict_exams(
-                trained, view, one, stores[one.name], networks[one.name], split, found, new, force
-            )
+        for fits, store in of_runs:
+            rows, features, told = predict_exams(trained, fits, store, found, new, force)
             tables.append(rows)
             seen += features
             notes += [n for n in told if n not in notes]
@@ -143,74 +138,70 @@ def _chosen_split(settings: Study, split: str | None) -> str:
     return split or names[0]
 
 
-def _networks(settings: Study, run: str | None) -> tuple[list[Run], list[str]]:
-    from scan2gene.train.fold import is_classical
-
+def _networks(settings: Study, run: str | None) -> tuple[list[RunConfig], list[str]]:
     names = [one.name for one in settings.runs]
     if run is not None and run not in names:
         raise RunError(f"run {unknown_name(run, names)}")
-    asked = [one for one in settings.runs if run in (None, one.name)]
-    networks = [one for one in asked if not is_classical(one)]
+    asked = [config for config in resolved(settings) if run in (None, config.name)]
+    networks = [config for config in asked if not config.is_tabular]
     if not networks:
         raise RunError(
-            f"{listed(one.name for one in asked)}: a model on columns of the label table, which new exams do "
+            f"{listed(config.name for config in asked)}: a model on columns of the label table, which new exams do "
             "not have. Only networks can be applied."
         )
     if is_leaky(settings):
         raise RunError("the study splits slices to show leakage (LEAKY), so its networks are not applied to new exams")
-    notes = [f"{one.name} is skipped: it needs columns of the label table." for one in asked if one not in networks]
-    return networks, notes
+    skipped = [config.name for config in asked if config.is_tabular]
+    return networks, [f"{name} is skipped: it needs columns of the label table." for name in skipped]
 
 
-def _folds(run_dir: RunDirectory, one: Run, split: str) -> list[tuple[dict[str, Any], FitDirectory]]:
-    """Fold and folder of every network of a run and split; each must be whole."""
+def _fits(run_dir: RunDirectory, config: RunConfig, split: str) -> list[Fit]:
+    """Every fit of a run on a split; each must be whole."""
     table = run_dir.split.read()
     found = []
     for repeat, number in table.loc[table["split"] == split, ["repeat", "fold"]].drop_duplicates().astype(int).values:
-        fold: dict[str, Any] = {"split": split, "repeat": int(repeat), "fold": int(number)}
-        fit = run_dir.fit(one.name, **fold)
-        stamp = run_dir.stamp(f"train/{fit.name}")
+        folder = run_dir.fit(config.name, split, int(repeat), int(number))
+        fit = Fit(config, split, int(repeat), int(number), folder)
+        stamp = run_dir.stamp(fit.stage)
         if stamp is None or run_dir.damaged(stamp):
             raise RunError(
-                f"the network of {one.name}, {fit.path.name}, in {run_dir} is not trained to its end or not whole. "
-                "Run the study to its end first."
+                f"the network of {config.name}, {folder.path.name}, in {run_dir} is not trained to its end or not "
+                "whole. Run the study to its end first."
             )
-        if stamp["models"] != model_versions(one):
+        if stamp["models"] != model_versions(config):
             raise RunError(
-                f"the network of {one.name}, {fit.path.name}, in {run_dir} was trained with another version of its "
-                "model, so it would answer otherwise now. Use the version of scan2gene that made the run, or run the "
-                "study again."
+                f"the network of {config.name}, {folder.path.name}, in {run_dir} was trained with another version of "
+                "its model, so it would answer otherwise now. Use the version of scan2gene that made the run, or run "
+                "the study again."
             )
-        found.append((fold, fit))
+        found.append(fit)
     if not found:
         raise RunError(f"{run_dir.split.path} has no split {split!r}. Run the study to its end first.")
     return found
 
 
-def _store(run_dir: RunDirectory, view: Study, one: Run) -> StoreDirectory:
-    from scan2gene.preprocess.recipe import recipe_hash
-
-    store = run_dir.store(recipe_hash(view.preprocess))
+def _store(run_dir: RunDirectory, config: RunConfig) -> StoreDirectory:
+    store = run_dir.store(recipe_hash(config.recipe))
     if not store.manifest.exists():
         raise RunError(
-            f"{run_dir} has no prepared exams by this version's steps, so new exams of {one.name} would look otherwise "
-            "than those of training. Use the version of scan2gene that made the run, or run the study again."
+            f"{run_dir} has no prepared exams by this version's steps, so new exams of {config.name} would look "
+            "otherwise than those of training. Use the version of scan2gene that made the run, or run the study again."
         )
     return store
 
 
 def _rules(
-    settings: Study, runs: list[Run], file: str | Path | None, roots: list[Path], run_dir: Path
+    settings: Study, configs: list[RunConfig], file: str | Path | None, roots: list[Path], run_dir: Path
 ) -> tuple[Cohort, Path | None]:
     """How exams are found in the new scans, and the key file of a run with pseudonyms.
 
-    An exam needs the roles that every one of `runs` reads; what only some of them read, it may lack.
+    An exam needs the roles that every one of `configs` reads; what only some of them read, it may lack.
     """
     rules = settings.cohort
-    read = [set(seen_roles(for_run(settings, one))) for one in runs]
+    read = [set(roles_seen(config)) for config in configs]
     if file is not None:
         given = load_study(file)
-        _fits(given.cohort, rules, set.intersection(*read), file)
+        _check_roles(given.cohort, rules, set.intersection(*read), file)
         if (given.cohort.pseudonyms is None) != (rules.pseudonyms is None):
             raise StudyError(f"{file} and {run_dir} must both have cohort.pseudonyms, or neither")
         rules = given.cohort
@@ -241,7 +232,7 @@ def _rules(
     return rules, key
 
 
-def _fits(given: Cohort, rules: Cohort, needed: set[str], file: str | Path) -> None:
+def _check_roles(given: Cohort, rules: Cohort, needed: set[str], file: str | Path) -> None:
     """Refuse a study file that lacks a role that all networks read, or means another kind by its name."""
     lacking = [name for name in rules.roles if name in needed and name not in given.roles]
     if lacking:

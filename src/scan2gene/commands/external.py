@@ -13,7 +13,7 @@ from scan2gene.commands.apply import Applied, apply
 from scan2gene.core.errors import CohortError, RunError, StudyError
 from scan2gene.core.files import write_text
 from scan2gene.core.rundir import RunDirectory
-from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import Target
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import EXTERNAL, without_slices
@@ -27,6 +27,7 @@ from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.report.outside import external_page
 from scan2gene.stats.intervals import Estimate
 from scan2gene.tasks.outputs import by_question, displayed, one_vs_rest, question_names, target_of
+from scan2gene.tasks.run_config import RunConfig, resolved
 
 OURS, THEIRS = "0/", "1/"  # before ids, so that equal ids of two cohorts stay two people
 
@@ -140,10 +141,10 @@ def _twins(run_dir: RunDirectory, settings: Study, out: RunDirectory, applied: A
     from scan2gene.preprocess.prints import twins_across
 
     found: set[str] = set()
-    for store, view in _stores(run_dir, settings, out, applied):
+    for store, config in _stores(run_dir, settings, out, applied):
         stores = [folder.store(store) for folder in (run_dir, out)]
         pair = [(folder.path, folder.manifest.read()) for folder in stores]
-        pairs = twins_across(pair, input_roles(view), [folder.fingerprints(store) for folder in (run_dir, out)])
+        pairs = twins_across(pair, config.roles, [folder.fingerprints(store) for folder in (run_dir, out)])
         alike = pairs[same_picture(pairs)]
         for one, two in alike[["one", "two"]].itertuples(index=False, name=None):
             if {one[:2], two[:2]} == {OURS, THEIRS}:
@@ -151,14 +152,13 @@ def _twins(run_dir: RunDirectory, settings: Study, out: RunDirectory, applied: A
     return found
 
 
-def _stores(run_dir: RunDirectory, settings: Study, out: RunDirectory, applied: Applied) -> list[tuple[str, Study]]:
-    """Names of the recipes that both prepared, and the study as a run sees it."""
-    runs = [one for one in settings.runs if one.name in set(applied.predictions["run_id"])]
+def _stores(run_dir: RunDirectory, settings: Study, out: RunDirectory, applied: Applied) -> list[tuple[str, RunConfig]]:
+    """Names of the recipes that both prepared, and a run that reads each."""
     from scan2gene.preprocess.recipe import recipe_hash
 
-    views = {recipe_hash(for_run(settings, one).preprocess): for_run(settings, one) for one in runs}
-    both = [n for n in views if all(f.store(n).manifest.exists() for f in (run_dir, out))]
-    return [(n, views[n]) for n in both]
+    predicted = set(applied.predictions["run_id"])
+    configs = {recipe_hash(config.recipe): config for config in resolved(settings) if config.name in predicted}
+    return [(n, c) for n, c in configs.items() if all(f.store(n).manifest.exists() for f in (run_dir, out))]
 
 
 def _rows(

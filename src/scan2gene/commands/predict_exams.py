@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,55 +14,49 @@ import pandas as pd
 from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import value_hash
-from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
-from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.study_cohort import Role
-from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS
 from scan2gene.core.text import clauses, listed
 from scan2gene.evaluate.ensemble import ensemble
-from scan2gene.tasks.outputs import outputs
+from scan2gene.preprocess.recipe import roles_seen
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import RunConfig
 
 _SHOWN = 4  # reasons of one exam that a row quotes
 
 
 def predict_exams(
-    run_dir: RunDirectory, view: Study, one: Run, store: StoreDirectory,
-    networks: list[tuple[dict[str, Any], FitDirectory]], split: str, found: Found, out: RunDirectory, force: bool,
-) -> tuple[pd.DataFrame, list[pd.DataFrame], list[str]]:  # fmt: skip
-    """Rows of one run, the features behind them, and what to say about them."""
+    run_dir: RunDirectory, fits: Sequence[Fit], store: StoreDirectory, found: Found, out: RunDirectory, force: bool
+) -> tuple[pd.DataFrame, list[pd.DataFrame], list[str]]:
+    """Rows of the fits of one run on one split, the features behind them, and what to say about them."""
     from scan2gene.predict.familiar import of_training, reasons_against
     from scan2gene.preprocess.store import build_store
 
-    roles = seen_roles(view)
-    training = of_training(run_dir, split, store, roles)
+    config = fits[0].config
+    roles = roles_seen(config)
+    training = of_training(run_dir, fits[0].split, store, roles)
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
     new_store = out.store(store.name).path
     without = _without(found.exams, roles)
     exams = found.exams[~found.exams["exam_id"].isin(without)]
-    manifest = build_store(new_store, exams, found.paths, roles, view.preprocess, hide)
+    manifest = build_store(new_store, exams, found.paths, roles, config.recipe, hide)
     unlike = reasons_against(exams, found.series, new_store, manifest, roles, training)
     against = {exam: clauses(reasons, _SHOWN) for exam, reasons in unlike.items() if reasons}
-    manifest = _as_trained(manifest, store.manifest.read(), view)
-    failed = _failed(manifest, view, exams["exam_id"])
+    manifest = _as_trained(manifest, store.manifest.read(), config)
+    failed = _failed(manifest, config, exams["exam_id"])
     refused = {} if force else {e: why for e, why in against.items() if e not in failed}
     wanted = exams[~exams["exam_id"].isin({*failed, *refused})]
-    none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in networks]
-    logits, features = _logits(view, one, networks, new_store, manifest, wanted, store) if len(wanted) else (none, [])
+    none: list[dict[str, dict[str, np.ndarray]]] = [{"original": {}} for _ in fits]
+    logits, features = _logits(fits, store, new_store, manifest, wanted) if len(wanted) else (none, [])
     refused |= found.left_out | without
-    notes = [f"{one.name}: {training.ranges.summary()}."]
+    notes = [f"{config.name}: {training.ranges.summary()}."]
     if not any("likeness" in measures for measures in training.ranges.numbers.values()):
         notes.append(
-            f"{one.name}: prepared volumes differ in their number of voxels, so whether a new exam correlates with the "
-            "mean of training is not checked; geometry and grey values are."
+            f"{config.name}: prepared volumes differ in their number of voxels, so whether a new exam correlates with "
+            "the mean of training is not checked; geometry and grey values are."
         )
-    return _rows(view, one, networks, found.listed, logits, refused, failed, against), features, notes
-
-
-def seen_roles(view: Study) -> dict[str, Role]:
-    """Roles on which a run's answer depends: its channels, and what its steps are led by."""
-    led = {v for step in view.preprocess for o, v in step.options.items() if o in ("mask", "reference")}
-    return {n: r for n, r in view.cohort.roles.items() if n in input_roles(view) or n in led}
+    return _rows(fits, found.listed, logits, refused, failed, against), features, notes
 
 
 def _without(exams: pd.DataFrame, roles: dict[str, Role]) -> dict[str, str]:
@@ -77,16 +71,16 @@ def _without(exams: pd.DataFrame, roles: dict[str, Role]) -> dict[str, str]:
     return {exam: f"exam lacks {listed(names)}, which this run reads" for exam, names in found.items()}
 
 
-def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, view: Study) -> pd.DataFrame:
+def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     """The manifest with volumes set to failed that differ in shape or type from what networks were trained on."""
-    roles = input_roles(view)
+    roles = config.roles
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
 
     def seen(shape: str) -> str:
-        return shape if view.data.slices is None else shape.rpartition("x")[0]  # any number of slices will do
+        return shape.rpartition("x")[0] if config.is_slices else shape  # any number of slices will do
 
     shapes, types = {seen(s) for s in trained["shape"]}, set(trained["dtype"])
-    free = view.data.slices is None and len(shapes) > 1  # a network that saw one exam at a time, each on its own grid
+    free = not config.is_slices and len(shapes) > 1  # a network that saw one exam at a time, each on its own grid
     manifest = manifest.copy()
     for number, row in manifest.iterrows():
         if row["status"] != "ok" or row["role"] not in roles:
@@ -103,20 +97,19 @@ def _as_trained(manifest: pd.DataFrame, trained: pd.DataFrame, view: Study) -> p
     return manifest
 
 
-def _failed(manifest: pd.DataFrame, view: Study, exams: Iterable[str]) -> dict[str, str]:
+def _failed(manifest: pd.DataFrame, config: RunConfig, exams: Iterable[str]) -> dict[str, str]:
     """Exams that lack what the run sees, or of which a volume that is not optional could not be prepared."""
     bad = manifest[manifest["status"] != "ok"]
-    needed = bad[~bad["role"].map(lambda r: view.cohort.roles[r].optional).astype(bool)]
-    seen = manifest[(manifest["status"] == "ok") & manifest["role"].isin(input_roles(view))]["exam_id"]
+    needed = bad[~bad["role"].map(lambda r: config.cohort_roles[r].optional).astype(bool)]
+    seen = manifest[(manifest["status"] == "ok") & manifest["role"].isin(config.roles)]["exam_id"]
     blind = bad[~bad["exam_id"].isin(seen)]
-    lacking = dict.fromkeys(set(exams) - set(seen), f"exam lacks {listed(input_roles(view))}")
+    lacking = dict.fromkeys(set(exams) - set(seen), f"exam lacks {listed(config.roles)}")
     return lacking | pd.concat([needed, blind]).groupby("exam_id")["reason"].first().to_dict()
 
 
 def _logits(
-    view: Study, one: Run, networks: list[tuple[dict[str, Any], FitDirectory]], new_store: Path, manifest: pd.DataFrame,
-    exams: pd.DataFrame, store: StoreDirectory,
-) -> tuple[list[dict[str, dict[str, np.ndarray]]], list[pd.DataFrame]]:  # fmt: skip
+    fits: Sequence[Fit], store: StoreDirectory, new_store: Path, manifest: pd.DataFrame, exams: pd.DataFrame
+) -> tuple[list[dict[str, dict[str, np.ndarray]]], list[pd.DataFrame]]:
     """Variant -> exam_id -> (T,), of every network, and its embeddings."""
     import torch
 
@@ -126,10 +119,8 @@ def _logits(
     from scan2gene.predict.table import embedding_rows
     from scan2gene.train.embedded import embedded_by
     from scan2gene.train.fold import predict_fold
-    from scan2gene.train.networks import probes
-    from scan2gene.train.search import chosen_run
 
-    roles = input_roles(view)
+    recipe, roles = fits[0].config.recipe, fits[0].config.roles
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
     trained = store.manifest.read()
     trained = trained[(trained["status"] == "ok") & trained["role"].isin(roles)]
@@ -144,46 +135,43 @@ def _logits(
             data = replace(data, images=images)
         return data
 
-    data = loaded(sampling_of(view))
+    data = loaded(sampling_of(fits[0].config))
     found: list[dict[str, dict[str, np.ndarray]]] = []
     features: list[pd.DataFrame] = []
     parts = dict.fromkeys(data.table["patient_id"], "apply")
     embedded: dict[str, Samples] = {}  # of frozen encoders, which folds share
-    for fold, fit in networks:
-        folder = fit.path
-        own = chosen_run(one, folder)
-        settled = for_run(view, own)
-        if settled.preprocess != view.preprocess:
+    for fit in (fit.as_chosen() for fit in fits):
+        config = fit.config
+        if config.recipe != recipe:
             raise RunError(
-                f"run {one.name} searched its preprocessing, so its folds share no prepared exam: not applied"
+                f"run {config.name} searched its preprocessing, so its folds share no prepared exam: not applied"
             )
-        given = loaded(sampling_of(settled))  # a search may have chosen how many slices a patient gives
-        if probes(own):
-            encoder = value_hash([own.model.model_dump(), fit.weights.read({}), sampling_of(settled)])
+        given = loaded(sampling_of(config))  # a search may have chosen how many slices a patient gives
+        if config.probes:
+            encoder = value_hash([config.model.model_dump(), fit.folder.weights.read({}), sampling_of(config)])
             if encoder not in embedded:
-                embedded[encoder] = embedded_by(settled, own, folder, given)
+                embedded[encoder] = embedded_by(fit, given)
             given = embedded[encoder]
-        output = predict_fold(settled, own, given, folder)
-        found.append(exam_answers(aggregation(settled), output, given.table, outputs(settled), folder))
+        output = predict_fold(fit, given)
+        found.append(exam_answers(aggregation(config), output, given.table, config.outputs, fit.folder.path))
         if output.embeddings is not None and "slice" not in given.table:
-            features.append(embedding_rows(one.name, fold, parts, given.table, output.embeddings))
+            features.append(embedding_rows(config.name, fit.place, parts, given.table, output.embeddings))
     return found, features
 
 
 def _rows(
-    view: Study, one: Run, networks: list[tuple[dict[str, Any], FitDirectory]], listed: pd.DataFrame,
-    logits: list[dict[str, dict[str, np.ndarray]]], refused: dict[str, str], failed: dict[str, str],
-    against: dict[str, str],
+    fits: Sequence[Fit], listed: pd.DataFrame, logits: list[dict[str, dict[str, np.ndarray]]],
+    refused: dict[str, str], failed: dict[str, str], against: dict[str, str],
 ) -> pd.DataFrame:  # fmt: skip
     """The prediction rows of every network and of their ensemble."""
     from scan2gene.predict.table import prediction_rows
 
     parts = dict.fromkeys(listed["patient_id"], "apply")
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    reasons = failed | refused
+    reasons, config = failed | refused, fits[0].config
     tables = [
-        prediction_rows(one.name, fold, parts, listed, labels, outputs(view), values, reasons, variant)
-        for (fold, _), variants in zip(networks, logits, strict=True)
+        prediction_rows(config.name, fit.place, parts, listed, labels, config.outputs, values, reasons, variant)
+        for fit, variants in zip(fits, logits, strict=True)
         for variant, values in variants.items()
     ]
     rows = pd.concat(tables, ignore_index=True)

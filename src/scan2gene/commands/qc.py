@@ -14,7 +14,7 @@ from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, ScanError
 from scan2gene.core.files import write_text
 from scan2gene.core.rundir import RunDirectory
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
 from scan2gene.core.text_table import read_text_table
 from scan2gene.core.volume import Volume
@@ -24,6 +24,7 @@ from scan2gene.preprocess.store import recipe_hash
 from scan2gene.privacy.pseudonyms import pseudonymiser
 from scan2gene.report.sheet import Exam, Tile, write_sheet
 from scan2gene.stages.pipeline import exams_to_look_at
+from scan2gene.tasks.run_config import resolved
 
 HIDDEN = "[cohort.pseudonyms]"
 ROW = ["patient_id", "series_id", "reason"]
@@ -92,7 +93,7 @@ def _prepared(study: Study, out: Path) -> Sheet:
     run = RunDirectory(out)
     cohort, series = run.cohort.read(), run.series.read().fillna("").set_index("series_id")
     roles = cohort.set_index("exam_id")
-    recipes = {recipe_hash(view.preprocess): one.name for one in study.runs for view in [for_run(study, one)]}
+    recipes = {recipe_hash(config.recipe): config.name for config in resolved(study)}
     stores = {run.store(h): name for h, name in recipes.items() if run.store(h).manifest.exists()}
     if not stores:
         raise RunError(f"nothing is prepared in {out} yet. Run `scan2gene preprocess` first, or leave out --prepared.")

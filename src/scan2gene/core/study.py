@@ -193,45 +193,6 @@ def members_by(study: Study, method: str) -> dict[str, list[str]]:
     return {name: ensemble.members for name, ensemble in study.ensembles.items() if ensemble.method == method}
 
 
-def candidate(run: Run, values: dict[str, Any]) -> Run:
-    """A run with some of its keys set, and without its search.
-
-    Args:
-        run: The run.
-        values: Dotted key, such as train.learning_rate or model.options.dropout -> value.
-
-    Raises:
-        ValueError: A key or value that a run cannot have (pydantic names it).
-    """
-    changed = run.model_dump(exclude={"search"})
-    for key, value in values.items():
-        here = changed
-        *path, last = key.split(".")
-        for part in path:
-            if here.get(part) is None:
-                here[part] = {}
-            here = here[part]
-        here[last] = value
-    return Run.model_validate(changed)
-
-
-def candidates(run: Run, section: str) -> list[Run]:
-    """The run, and what its search makes of it by each single value of a section's keys.
-
-    Args:
-        run: With or without a search.
-        section: Such as "weights".
-    """
-    over = run.search.over if run.search else {}
-    tried = [
-        candidate(run, {key: value})
-        for key, values in over.items()
-        if key.split(".")[0] == section and isinstance(values, list)
-        for value in values
-    ]
-    return [run, *tried]
-
-
 def is_sided(study: Study, name: str) -> bool:
     """True where each side of a patient has its own label of this target."""
     target = study.targets[name]
@@ -246,11 +207,6 @@ def input_roles(study: Study) -> list[str]:
 def is_leaky(study: Study) -> bool:
     """True where slices of one patient may stand in several parts."""
     return any(split.unit == "slice" for split in study.splits)
-
-
-def channels(study: Study) -> list[str]:
-    """Names of a network's input channels: the roles, or one slice of any of them."""
-    return input_roles(study) if study.data.slices is None else ["slice"]
 
 
 def study_hash(study: Study) -> str:

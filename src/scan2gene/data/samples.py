@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from scan2gene.core.console import say
-from scan2gene.core.study import Study, input_roles
 from scan2gene.core.text import dimensions, file_size
 from scan2gene.data.images import Images, StoredImages
-from scan2gene.tasks.outputs import Output, outputs
+from scan2gene.tasks.outputs import Output
+from scan2gene.tasks.run_config import RunConfig
 
 MEMORY_SHARE = 0.5  # of what is free that samples may take, in memory and on a device
 
@@ -50,11 +50,11 @@ class Sampling:
     one_grid: bool = True
 
 
-def sampling_of(view: Study) -> Sampling:
-    """Of a study as a run sees it."""
-    slices = view.data.slices
+def sampling_of(config: RunConfig) -> Sampling:
+    """Of a run."""
+    slices = config.data.slices
     sampler = None if slices is None else SliceSampler(slices.per_patient)
-    return Sampling(tuple(input_roles(view)), tuple(outputs(view)), sampler, view.data.batch_size > 1)
+    return Sampling(tuple(config.roles), config.outputs, sampler, config.data.batch_size > 1)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import capitalised, difference_text, listed, number_text, p_text
 from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
@@ -33,6 +33,7 @@ from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS, p_chance_of_mean
 from scan2gene.stats.resampling import Sample
 from scan2gene.tasks.outputs import displayed, question, question_names
+from scan2gene.tasks.run_config import resolved
 
 ALONE = {"only_border": "the border of the pictures", "only_outside": "what lies outside the body"}
 METADATA = "scanner, site, scan settings, header fields and names"
@@ -267,7 +268,7 @@ def outside(study: Study, tables: Tables, figures: Sequence[Figure]) -> tuple[li
 
 def adapting_runs(study: Study) -> list[str]:
     """Runs whose ComBat estimates a site that training lacks from that site's own rows."""
-    plugins = {run.name: for_run(study, run).data.harmonise for run in study.runs}
+    plugins = {config.name: config.data.harmonise for config in resolved(study)}
     return [name for name, plugin in plugins.items() if plugin and plugin.options.get("unknown") == "estimate"]
 
 

@@ -13,12 +13,11 @@ import pandas as pd
 import torch
 from torch import nn
 
+from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import Progress
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.rundir import MapsDirectory, StoreDirectory
 from scan2gene.core.section import Plugin
-from scan2gene.core.study import Study, for_run, input_roles
-from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import read_csv, write_csv
 from scan2gene.core.volume import Volume
 from scan2gene.data.samples import Samples
@@ -32,7 +31,9 @@ from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
 from scan2gene.predict.aggregate import aggregation, load_aggregate
 from scan2gene.preprocess.slice_selection import with_gaps
+from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import output_name
+from scan2gene.tasks.run_config import RunConfig
 from scan2gene.train.networks import build_network, load_network
 
 MAP_COLUMNS = (
@@ -185,36 +186,33 @@ def _randomised(fit: Explained, rows: pd.DataFrame, method: Plugin) -> pd.DataFr
 
 
 def load_fit(
-    view: Study, run: Run, data: Samples, trained: Path, store: StoreDirectory, scans: Mapping[tuple[str, str], str],
-    part: np.ndarray, kept: Callable[[str, str], np.ndarray | None], mask: str | None,
+    fit: Fit, data: Samples, store: StoreDirectory, scans: Mapping[tuple[str, str], str],
+    kept: Callable[[str, str], np.ndarray | None], mask: str | None,
 ) -> Explained:  # fmt: skip
-    """A fold's network, with all that its maps need.
+    """The network of a fit, with all that its maps need.
 
     Args:
-        view: The study as the run sees it.
-        run: The run.
+        fit: The fit.
         data: Its samples.
-        trained: Folder of the checkpoint.
         store: Its prepared volumes.
         scans: (exam_id, role) -> what `read_volume` opens.
-        part: (N,) part of every instance.
         kept: See `Explained`.
         mask: Role of the lesion.
 
     Raises:
         RunError: What joins instances to exams is not there.
     """
-    layer = view.explain.layer.get(run.name)
-    device = "cuda" if torch.cuda.is_available() and view.train.device in ("auto", "cuda") else "cpu"
-    model = load_network(view, run, trained).requires_grad_(True)  # also a frozen encoder has gradients to show
-    aggregate = load_aggregate(aggregation(view)[0], data.names, trained)
+    config, layer, folder = fit.config, fit.config.layer, fit.folder.path
+    device = "cuda" if torch.cuda.is_available() and config.train.device in ("auto", "cuda") else "cpu"
+    model = load_network(fit).requires_grad_(True)  # also a frozen encoder has gradients to show
+    aggregate = load_aggregate(aggregation(config)[0], data.names, folder)
     if aggregate.attention is not None:
         model, layer = Attended(model, aggregate.attention), layer and f"network.{layer}"
     manifest = store.manifest.read()
     files = manifest[manifest["status"] == "ok"].set_index(["exam_id", "role"])["file"].to_dict()
     return Explained(
-        model.to(device), _random(model, view.seed).to(device), data, part, aggregate, input_roles(view), store.path,
-        files, scans, kept, mask, layer, view.data.batch_size, view.seed,
+        model.to(device), _random(model, config.seed).to(device), data, parts_of(fit, data.table), aggregate,
+        config.roles, store.path, files, scans, kept, mask, layer, config.data.batch_size, config.seed,
     )  # fmt: skip
 
 
@@ -233,15 +231,14 @@ def _random(model: nn.Module, seed: int) -> nn.Module:
     return fresh
 
 
-def check_layers(study: Study) -> None:
-    """Refuse layers that a run's network lacks, before any work starts.
+def check_layer(config: RunConfig) -> None:
+    """Refuse a layer that the run's network lacks, before any work starts.
 
     Raises:
         StudyError: With the names of the outer layers.
     """
-    for run in study.runs:
-        if run.name in study.explain.layer:
-            try:
-                layer_of(build_network(for_run(study, run), run), study.explain.layer[run.name])
-            except StudyError as error:
-                raise StudyError(f"run {run.name}: {error}") from None
+    if config.layer is not None:
+        try:
+            layer_of(build_network(config), config.layer)
+        except StudyError as error:
+            raise StudyError(f"run {config.name}: {error}") from None

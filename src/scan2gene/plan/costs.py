@@ -21,8 +21,9 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.console import say
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.core.text import duration
+from scan2gene.tasks.run_config import resolved
 
 SECONDS = 60.0  # for all runs together
 _SLOW_STEPS = {"register", "skull_strip", "n4", "denoise"}  # minutes an exam, so that their runs come last
@@ -78,11 +79,9 @@ def time_runs(
     Returns:
         One `Cost` per run, in the study's order.
     """
-    from scan2gene.radiomics.clinical import CLASSICAL
-
     folds = len(counts[["split", "repeat", "fold"]].drop_duplicates())
     fits = {one.name: folds * (one.search.trials if one.search else 1) for one in study.runs}
-    found = {one.name: Cost(one.name, fits=folds) for one in study.runs if one.model.name in CLASSICAL}
+    found = {one.name: Cost(one.name, fits=folds) for one in resolved(study) if one.is_tabular}
     waiting = sorted((one.name for one in study.runs if one.name not in found), key=_slowness(study))
     began, about = time.monotonic(), ("", "")
     if waiting:
@@ -105,7 +104,7 @@ def time_runs(
 
 def _slowness(study: Study) -> Callable[[str], int]:
     """Runs whose preprocessing takes long come last, so that the others are timed first."""
-    slow = {r.name: len(_SLOW_STEPS & {s.name for s in for_run(study, r).preprocess}) for r in study.runs}
+    slow = {c.name: len(_SLOW_STEPS & {s.name for s in c.recipe}) for c in resolved(study)}
     return lambda name: slow[name]
 
 

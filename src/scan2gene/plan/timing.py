@@ -12,18 +12,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import Scan2GeneError
-from scan2gene.core.study import Study, channels, for_run, input_roles
-from scan2gene.core.study_runs import Run
+from scan2gene.core.study_runs import Explain
 from scan2gene.core.text import listed
 from scan2gene.plan.costs import Cost
-from scan2gene.tasks.outputs import output_names
+from scan2gene.tasks.run_config import RunConfig, resolved
 
 _TIMED_STEPS = 3
 _SHORT = 5.0  # seconds of a step below which the first one, which also sets things up, says little
@@ -59,160 +58,158 @@ def _work(tell: Callable[[dict[str, Any]], None]) -> None:
     """Time the runs that stand on standard input: each once with a batch of one, then whole batches where they fit."""
     study, names, cohort, paths, counts, limit = pickle.load(sys.stdin.buffer)
     until = time.monotonic() + limit
-    runs = {one.name: one for one in study.runs}
+    configs = {config.name: config for config in resolved(study)}
     exams: dict[str, Any] = {}
-    ones: dict[str, tuple[Study, Step, Callable[[Step, str], Cost]]] = {}
+    timed: dict[str, tuple[Step, Callable[[Step, str], Cost]]] = {}
     for name in names:
-        one = runs[name]
-        view = for_run(study, one)
+        config = configs[name]
 
         def about(what: str, name: str = name) -> None:
             tell({"run": name, "about": what})
 
         try:
-            exam = _exam(view, cohort, paths, exams, about)
+            exam = _exam(config, cohort, paths, exams, about)
             about("one step with a batch of one")
-            step, note = _step(view, one, _shape(view, exam), 1)
-            made = _cost_of(view, one, cohort, exam, counts)
+            step, note = _step(config, _shape(config, exam), 1)
+            made = _cost_of(config, study.explain, cohort, exam, counts)
             tell({"cost": vars(made(step, note))})
-            ones[name] = view, step, made
+            timed[name] = step, made
         except (Scan2GeneError, RuntimeError, MemoryError) as error:
-            tell({"cost": vars(Cost(name, fits=_fits(one, counts), reason=_first_line(error)))})
-    for left, name in zip(range(len(ones), 0, -1), sorted(ones, key=lambda n: ones[n][1].seconds), strict=True):
-        view, step, made = ones[name]
+            tell({"cost": vars(Cost(name, fits=_fits(config, counts), reason=_first_line(error)))})
+    for left, name in zip(range(len(timed), 0, -1), sorted(timed, key=lambda n: timed[n][0].seconds), strict=True):
+        config, (step, made) = configs[name], timed[name]
         share = (until - time.monotonic()) / max(left / 2, 1)
-        size = _batch(view)
+        size = config.data.batch_size
         while size > 1 and step.at(size) * (_TIMED_STEPS + 1) > share:
             size //= 2
         if size > 1:
             try:
-                tell({"cost": vars(made(*_step(view, runs[name], _shape(view, exams[_key(view)]), size)))})
+                tell({"cost": vars(made(*_step(config, _shape(config, exams[_key(config)]), size)))})
             except (RuntimeError, MemoryError) as error:
-                tell({"cost": vars(Cost(name, fits=_fits(runs[name], counts), reason=_first_line(error)))})
+                tell({"cost": vars(Cost(name, fits=_fits(config, counts), reason=_first_line(error)))})
 
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _fits(one: Run, counts: pd.DataFrame) -> int:
-    return len(counts[["split", "repeat", "fold"]].drop_duplicates()) * (one.search.trials if one.search else 1)
+def _fits(config: RunConfig, counts: pd.DataFrame) -> int:
+    return len(counts[["split", "repeat", "fold"]].drop_duplicates()) * (config.search.trials if config.search else 1)
 
 
-def _batch(view: Study) -> int:
-    return view.data.batch_size
-
-
-def _key(view: Study) -> str:
+def _key(config: RunConfig) -> str:
     from scan2gene.preprocess.recipe import recipe_hash, roles_read
 
-    return " ".join([recipe_hash(view.preprocess), *roles_read(view)])
+    return " ".join([recipe_hash(config.recipe), *roles_read(config)])
 
 
 def _exam(
-    view: Study, cohort: pd.DataFrame, paths: dict[str, str], done: dict[str, Any], about: Callable[[str], None]
+    config: RunConfig, cohort: pd.DataFrame, paths: dict[str, str], done: dict[str, Any], about: Callable[[str], None]
 ) -> dict[str, np.ndarray]:
     """Prepared volumes of the first exam that can be prepared, of the roles that the run reads; once per recipe."""
     from scan2gene.imaging.index import read_volume
     from scan2gene.preprocess.recipe import apply_recipe, roles_read
 
-    if _key(view) in done:
-        return done[_key(view)]
+    if _key(config) in done:
+        return done[_key(config)]
     about("one exam is prepared")
     trouble: Exception = Scan2GeneError("no exam")
-    roles = {n: view.cohort.roles[n] for n in roles_read(view)}
+    roles = {n: config.cohort_roles[n] for n in roles_read(config)}
     for exam in cohort.head(5).to_dict("records"):
         there = {r: role for r, role in roles.items() if isinstance(exam[f"role:{r}"], str)}
         try:
             volumes = {r: read_volume(paths[exam[f"role:{r}"]], role.kind, role.threshold) for r, role in there.items()}
             optional = [r for r, role in there.items() if role.optional]
-            made = apply_recipe(volumes, view.preprocess, optional, {})
-            if any(role in made for role in input_roles(view)):
-                done[_key(view)] = {r: v.array for r, v in made.items()}
-                return done[_key(view)]
+            made = apply_recipe(volumes, config.recipe, optional, {})
+            if any(role in made for role in config.roles):
+                done[_key(config)] = {r: v.array for r, v in made.items()}
+                return done[_key(config)]
             trouble = Scan2GeneError("the first exams have none of the roles that the network sees")
         except Scan2GeneError as error:
             trouble = error
     raise trouble
 
 
-def _shown(view: Study, exam: dict[str, np.ndarray]) -> np.ndarray:
-    return next(exam[r] for r in input_roles(view) if r in exam)
+def _shown(config: RunConfig, exam: dict[str, np.ndarray]) -> np.ndarray:
+    return next(exam[r] for r in config.roles if r in exam)
 
 
-def _shape(view: Study, exam: dict[str, np.ndarray]) -> tuple[int, ...]:
-    shape = _shown(view, exam).shape
-    return shape[:2] if view.data.slices else shape
+def _shape(config: RunConfig, exam: dict[str, np.ndarray]) -> tuple[int, ...]:
+    shape = _shown(config, exam).shape
+    return shape[:2] if config.is_slices else shape
 
 
 def _cost_of(
-    view: Study, one: Run, cohort: pd.DataFrame, exam: dict[str, np.ndarray], counts: pd.DataFrame
+    config: RunConfig, explain: Explain, cohort: pd.DataFrame, exam: dict[str, np.ndarray], counts: pd.DataFrame
 ) -> Callable[[Step, str], Cost]:
     """A step that was timed -> the cost of the run, with a note."""
     from scan2gene.preprocess.recipe import roles_read
 
-    roles, shown = input_roles(view), _shown(view, exam)
-    volumes = int(sum(cohort[f"role:{r}"].notna().sum() for r in roles_read(view)))
+    roles, shown, batch = config.roles, _shown(config, exam), config.data.batch_size
+    volumes = int(sum(cohort[f"role:{r}"].notna().sum() for r in roles_read(config)))
     size = 1 if all(a.dtype == np.uint8 for a in exam.values()) else 4
-    slices = view.data.slices
+    slices = config.data.slices
     each = sum(exam[r].shape[2] for r in roles if r in exam) if slices else 1  # what an exam feeds to the network
     each = min(each, slices.per_patient or each) if slices else each
     patients = counts["train"] / counts["unit"].map({"patient": 1, "side": 2})
     train = patients.groupby([counts[c] for c in ("split", "repeat", "fold", "target")]).sum().mean()
     per_patient = len(cohort) / max(cohort["patient_id"].nunique(), 1)
-    batches = max(1, round(train * per_patient * each / _batch(view)))
+    batches = max(1, round(train * per_patient * each / batch))
     pixels = each * shown[:, :, 0].size if slices else len(roles) * shown.size
-    frozen = one.weights is not None and one.weights.probes
 
     def cost(step: Step, note: str) -> Cost:
-        seconds = step.at(_batch(view))
-        short = f"extrapolated from a batch of {step.size}" if step.size < _batch(view) else ""
-        memory = step.stays + step.grows * _batch(view) // step.size
-        fits = _fits(one, counts)
+        seconds = step.at(batch)
+        short = f"extrapolated from a batch of {step.size}" if step.size < batch else ""
+        memory = step.stays + step.grows * batch // step.size
+        fits = _fits(config, counts)
         epoch = batches * seconds * 1.1  # validation is a forward pass over a quarter as many
-        least, most = fits * epoch * min(view.train.epochs, view.train.patience + 1), fits * epoch * view.train.epochs
-        if frozen:  # every exam passes the network once; heads take seconds
-            epoch = least = most = len(cohort) * each * seconds / _batch(view)
-        maps, open_maps = _maps(view, counts, each * step.seconds / step.size * (_PASSES if frozen else 1))
+        least, most = (
+            fits * epoch * min(config.train.epochs, config.train.patience + 1),
+            fits * epoch * config.train.epochs,
+        )
+        if config.probes:  # every exam passes the network once; heads take seconds
+            epoch = least = most = len(cohort) * each * seconds / batch
+        maps, open_maps = _maps(
+            config, explain, counts, each * step.seconds / step.size * (_PASSES if config.probes else 1)
+        )
         notes = "; ".join(n for n in (short, note, open_maps) if n)
         return Cost(
-            one.name, tuple(shown.shape), volumes, volumes * shown.size * size, len(cohort) * pixels * size + memory,
+            config.name, tuple(shown.shape), volumes, volumes * shown.size * size, len(cohort) * pixels * size + memory,
             fits, seconds, epoch, least, most, maps_seconds=maps, note=notes,
         )  # fmt: skip
 
     return cost
 
 
-def _maps(view: Study, counts: pd.DataFrame, seconds: float) -> tuple[float | None, str]:
+def _maps(config: RunConfig, explain: Explain, counts: pd.DataFrame, seconds: float) -> tuple[float | None, str]:
     """Seconds of all maps of a run at so many a map, or why they are left open."""
-    settings = view.explain
-    if not settings.exams:
+    if not explain.exams:
         return 0.0, ""
-    others = [m.name for m in settings.methods if m.name not in _CAMS]
+    others = [m.name for m in explain.methods if m.name not in _CAMS]
     if others:
         return None, f"maps by {listed(others)} are not estimated"
-    named = settings.splits or [view.splits[0].name]
+    named = explain.splits or [config.splits[0].name]
     folds = counts[counts["split"].isin(named) & (counts["repeat"].astype(int) == 0)]
     fits = len(folds[["split", "fold"]].drop_duplicates())
-    masks = any(role.kind == "label" for role in view.cohort.roles.values())
-    chosen = len(named) * (4 * settings.exams + (2 * settings.scored if masks else 0)) * len(settings.methods)
-    targets = len([t for t in view.targets if not settings.targets or t in settings.targets])
+    masks = any(role.kind == "label" for role in config.cohort_roles.values())
+    chosen = len(named) * (4 * explain.exams + (2 * explain.scored if masks else 0)) * len(explain.methods)
+    targets = len([t for t in config.targets if not explain.targets or t in explain.targets])
     return targets * (chosen + fits * _RANDOMISED) * seconds, ""
 
 
-def _network(view: Study, one: Run) -> tuple[Any, str]:
+def _network(config: RunConfig) -> tuple[Any, str]:
     """The run's network, and a note where its weights are not at hand."""
     from scan2gene.train.networks import build_network
 
     try:
-        return build_network(view, one), ""
+        return build_network(config), ""
     except Scan2GeneError:
-        if one.weights is None:
+        if config.weights is None:
             raise
-        return build_network(view, one.model_copy(update={"weights": None})), "with random weights, as its file lacks"
+        return build_network(replace(config, weights=None)), "with random weights, as its file lacks"
 
 
-def _step(view: Study, one: Run, shape: Sequence[int], size: int) -> tuple[Step, str]:
+def _step(config: RunConfig, shape: Sequence[int], size: int) -> tuple[Step, str]:
     """One step on the device that training would use, and a note; of a frozen encoder a forward pass."""
     import torch
     from lightning_fabric import Fabric
@@ -220,18 +217,18 @@ def _step(view: Study, one: Run, shape: Sequence[int], size: int) -> tuple[Step,
     from scan2gene.data.augment import Batch, augment
     from scan2gene.train.loss import masked_loss
 
-    fabric = Fabric(accelerator=view.train.device, devices=1, precision=view.train.precision)
-    network, note = _network(view, one)
-    frozen = one.weights is not None and one.weights.probes
+    fabric = Fabric(accelerator=config.train.device, devices=1, precision=config.train.precision)
+    network, note = _network(config)
+    frozen = config.probes
     kept: dict[int, int] = {}  # storages that the backward pass needs -> bytes
     if frozen:
         model = fabric.setup(network.eval())
     else:
         model, optimizer = fabric.setup(network, torch.optim.Adam(network.parameters()))
     weights = {p.untyped_storage().data_ptr(): p.nbytes for p in network.parameters()}
-    roles = channels(view)
+    roles = config.channels
     x = torch.rand(size, len(roles), *shape[::-1], device=fabric.device)
-    names = tuple(output_names(view))
+    names = tuple(config.output_names)
     y, present = (torch.zeros(size, n, device=fabric.device) for n in (len(names), len(roles)))
     present += 1
 
@@ -240,7 +237,7 @@ def _step(view: Study, one: Run, shape: Sequence[int], size: int) -> tuple[Step,
         return tensor
 
     def train(number: int) -> None:
-        batch = augment(Batch(x, y, names), view.data.augment, 0, number, range(size))
+        batch = augment(Batch(x, y, names), config.data.augment, 0, number, range(size))
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t) if number == 0 else nullcontext()
         with hooks:
             loss = masked_loss(model(batch.images, present), batch.targets)

@@ -22,13 +22,13 @@ from scipy.special import log_expit
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin, unknown_name
-from scan2gene.core.study import Study
 from scan2gene.evaluate.stacking import weighted
 from scan2gene.forward.logits import NetworkOutput
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.stats.linear import logit, sigmoid
 from scan2gene.tasks.multiclass import softmax_log_odds
 from scan2gene.tasks.outputs import Output, names_of, softmax_columns
+from scan2gene.tasks.run_config import RunConfig
 
 IDENTITY = Plugin(name="identity")  # of volumes
 _EDGE = 1e-12  # probabilities stay this far from 0 and 1, so that logits are finite
@@ -132,9 +132,9 @@ def check_fusion(fusion: Sequence[Plugin], learned: Mapping[str, Callable[..., A
             raise StudyError(f"data.slices.fusion, top_k: k is a whole number, 1 at least; got {k!r}")
 
 
-def aggregation(view: Study) -> list[Plugin]:
+def aggregation(config: RunConfig) -> list[Plugin]:
     """How a run's answers about instances become answers about exams; the first way is the run's own answer."""
-    return [IDENTITY] if view.data.slices is None else view.data.slices.fusion
+    return [IDENTITY] if config.data.slices is None else config.data.slices.fusion
 
 
 def variant_name(number: int, way: Plugin, variant: str) -> str:

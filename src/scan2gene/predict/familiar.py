@@ -18,12 +18,12 @@ from scan2gene.core.errors import RunError
 from scan2gene.core.files import value_hash
 from scan2gene.core.run_files import Json
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
-from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.evaluate.ood import GREY_MEASURES, LEAST_EXAMS, NUMBERS, Ranges, judge, learn
 from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.preprocess.threads import cpus
+from scan2gene.tasks.run_config import RunConfig
 
 VERSION = 1  # raised when a measure changes
 
@@ -134,18 +134,18 @@ def measure(
     return table, small
 
 
-def grey_table(cohort: pd.DataFrame, series: pd.DataFrame, store: Path, view: Study) -> pd.DataFrame:
+def grey_table(cohort: pd.DataFrame, series: pd.DataFrame, store: Path, config: RunConfig) -> pd.DataFrame:
     """Grey-value measures of prepared volumes by patient_id, a column for each role and measure; exams are averaged.
 
     Args:
         cohort: cohort.csv, or rows like it.
         series: Their index.
         store: Prepared volumes, with their manifest.
-        view: The study as a run sees it; its input roles are measured.
+        config: Of a run, whose input roles are measured.
     """
     manifest = StoreDirectory(store).manifest.read()
-    manifest = manifest[manifest["role"].isin(input_roles(view))]
-    found, _ = measure(cohort, series, store, manifest, view.cohort.roles)
+    manifest = manifest[manifest["role"].isin(config.roles)]
+    found, _ = measure(cohort, series, store, manifest, config.cohort_roles)
     found = found[found["status"] == "ok"]
     wide = found.pivot(index="exam_id", columns="role", values=[m for m in GREY_MEASURES if m in found])
     wide.columns = pd.Index([f"{role} {NUMBERS[m][0]}" for m, role in wide.columns])

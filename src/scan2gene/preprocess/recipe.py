@@ -13,11 +13,11 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from scan2gene.core.errors import Scan2GeneError, ScanError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.section import Plugin, unknown_name, version_of
-from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
 from scan2gene.preprocess import GEOMETRIC, STEPS
+from scan2gene.tasks.run_config import RunConfig
 
 VERSION = 1  # raised when `apply_recipe` does the same steps otherwise, or a store keeps volumes otherwise
 ROLE_OPTIONS = ("mask", "reference")
@@ -92,10 +92,15 @@ def roles_of_steps(recipe: Sequence[Plugin]) -> list[str]:
     return list(dict.fromkeys(str(role) for role in named if role is not None))
 
 
-def roles_read(view: Study) -> list[str]:
+def roles_seen(config: RunConfig) -> dict[str, Role]:
+    """Roles on which a run's answer depends: what its network sees, and what its steps name."""
+    needed = {*config.roles, *roles_of_steps(config.recipe)}
+    return {n: role for n, role in config.cohort_roles.items() if n in needed}
+
+
+def roles_read(config: RunConfig) -> list[str]:
     """Roles that a run needs prepared: what its network sees, what its steps name, and masks, which audits read."""
-    needed = {*input_roles(view), *roles_of_steps(view.preprocess)}
-    return [n for n, role in view.cohort.roles.items() if n in needed or role.kind == "label"]
+    return [n for n, role in config.cohort_roles.items() if n in roles_seen(config) or role.kind == "label"]
 
 
 def _looks_for_air(step: Plugin) -> bool:

@@ -12,7 +12,7 @@ import yaml
 
 from scan2gene.core.errors import Scan2GeneError, StudyError
 from scan2gene.core.section import Plugin, unknown_name
-from scan2gene.core.study import for_run, input_roles
+from scan2gene.core.study import input_roles
 from scan2gene.core.study_file import load_study
 from scan2gene.core.text import dimensions, duration
 from scan2gene.core.volume import Volume
@@ -21,6 +21,7 @@ from scan2gene.imaging.picture import PLANES, data_uri, draw_slice
 from scan2gene.preprocess.preview import draw_histogram
 from scan2gene.preprocess.recipe import apply_recipe, check_recipe
 from scan2gene.recipes import recipe_text
+from scan2gene.tasks.run_config import resolve
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24; }
@@ -56,16 +57,16 @@ def preview_page(exam: str, study: Path | None = None, run: str | None = None, r
     runs = {one.name: one for one in whole.runs}
     if run is not None and run not in runs:
         raise StudyError(f"--run {unknown_name(run, runs)}")
-    view = for_run(whole, runs[run]) if run else whole
-    paths = {input_roles(view)[0]: exam}
+    config = resolve(whole, runs[run]) if run else None
+    recipe, rules = config.recipe if config else whole.preprocess, whole.cohort.roles
+    paths = {(config.roles if config else input_roles(whole))[0]: exam}
     for given in roles:
         name, _, path = given.partition("=")
-        if name not in view.cohort.roles or not path:
-            raise StudyError(f"--role {given}: expected name=path; role {unknown_name(name, view.cohort.roles)}")
+        if name not in rules or not path:
+            raise StudyError(f"--role {given}: expected name=path; role {unknown_name(name, rules)}")
         paths[name] = path
-    check_recipe(view.preprocess, view.cohort.roles)
-    rules = view.cohort.roles
-    return step_page({r: read_volume(p, rules[r].kind, rules[r].threshold) for r, p in paths.items()}, view.preprocess)
+    check_recipe(recipe, rules)
+    return step_page({r: read_volume(p, rules[r].kind, rules[r].threshold) for r, p in paths.items()}, recipe)
 
 
 def step_page(volumes: Mapping[str, Volume], recipe: Sequence[Plugin]) -> str:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import file_hash
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
-from scan2gene.core.study import for_run
 from scan2gene.core.tables import read_csv
 from scan2gene.preprocess.recipe import recipe_hash
 from scan2gene.preprocess.store import MANIFEST_COLUMNS, is_whole
+from scan2gene.tasks.run_config import resolved
 
 
 class Finding(NamedTuple):
@@ -60,8 +60,7 @@ def verify_store(run_dir: Path, prune: bool = False) -> list[Finding]:
 def _wanted_stores(run: RunDirectory) -> set[str] | None:
     """Names of the stores that the run's study asks for, None where that cannot be known."""
     try:
-        study = run.study()
-        return {recipe_hash(for_run(study, one).preprocess) for one in study.runs}
+        return {recipe_hash(config.recipe) for config in resolved(run.study())}
     except (RunError, ValueError, KeyError):  # no study, or a step of another version
         return None
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
-from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study import input_roles
 from scan2gene.core.tables import without_slices
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
 from scan2gene.evaluate.leakage import (
@@ -32,13 +32,14 @@ from scan2gene.stages.job import Job, run_data, run_stores, stage_key
 from scan2gene.stages.variants import lesion_role
 from scan2gene.tasks.binary import POSITIVE
 from scan2gene.tasks.outputs import by_question, one_vs_rest
+from scan2gene.tasks.run_config import RunConfig
 
 
 def audit_run(job: Job) -> str:
     """Look for leakage and shortcuts, and judge every target."""
     out = job.out
     inputs = [out.cohort, out.series, out.labels, out.split, out.predictions, out.variants, out.embeddings,
-              out.thresholds, *(store.manifest for _, (_, store) in run_stores(job))]  # fmt: skip
+              out.thresholds, *(store.manifest for _, store in run_stores(job))]  # fmt: skip
     key = stage_key(
         "audit", files=[f.hash() for f in inputs if f.exists()],
         draws=job.study.evaluate.bootstrap, seed=job.study.seed,
@@ -49,7 +50,7 @@ def audit_run(job: Job) -> str:
     if not job.is_done("audit", key):
         checks = leakage(job)
         tables = _tables(job)
-        figures = shortcut_figures(job.study, tables, [one.name for one, _ in run_stores(job)])
+        figures = shortcut_figures(job.study, tables, [config.name for config, _ in run_stores(job)])
         beyond = outside(job.study, tables, figures)
         judged = verdicts(job.study, tables, figures, checks, beyond)
         moved, shifted = ([one.row() for one in found] for found in beyond)
@@ -92,14 +93,14 @@ def _grey(job: Job) -> pd.DataFrame | None:
         return None
     from scan2gene.predict.familiar import grey_table
 
-    view, store = _stores(job)[0]
-    return grey_table(job.out.cohort.read(), job.out.series.read(), store.path, view)
+    config, store = _stores(job)[0]
+    return grey_table(job.out.cohort.read(), job.out.series.read(), store.path, config)
 
 
-def _stores(job: Job) -> list[tuple[Study, StoreDirectory]]:
-    """Prepared stores and the studies that read them, those first that show more than the lesion."""
-    found = [(view, store) for _, (view, store) in run_stores(job) if store.manifest.exists()]
-    return sorted(found, key=lambda s: any(step.name == "crop_to_mask" for step in s[0].preprocess))
+def _stores(job: Job) -> list[tuple[RunConfig, StoreDirectory]]:
+    """Runs and their prepared stores, those first that show more than the lesion."""
+    found = [(config, store) for config, store in run_stores(job) if store.manifest.exists()]
+    return sorted(found, key=lambda s: any(step.name == "crop_to_mask" for step in s[0].recipe))
 
 
 def leakage(job: Job) -> list[Check]:
@@ -130,8 +131,8 @@ def _images(job: Job) -> tuple[pd.DataFrame | None, pd.DataFrame | None, int]:
 
     if not _stores(job):
         return None, None, 0
-    view, store = _stores(job)[0]
-    manifest, roles = store.manifest.read(), input_roles(view)
+    config, store = _stores(job)[0]
+    manifest, roles = store.manifest.read(), config.roles
     pairs = store_pairs(store.path, manifest, roles, job.out.fingerprints(store.name))
     return manifest, pairs, int(((manifest["status"] == "ok") & manifest["role"].isin(roles)).sum())
 
@@ -151,7 +152,7 @@ def _used(cohort: pd.DataFrame, series: pd.DataFrame, manifest: pd.DataFrame | N
 
 def _given(job: Job) -> list[str]:
     """Steps of any run whose statistics over patients came with the study file."""
-    return sorted({step.name for _, (view, _) in run_stores(job) for step in view.preprocess if step.name == "nyul"})
+    return sorted({step.name for config, _ in run_stores(job) for step in config.recipe if step.name == "nyul"})
 
 
 def _fitted(job: Job) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -166,14 +167,13 @@ def _harmonised(job: Job) -> Iterator[tuple[dict[str, Any], str, bool]]:
     """Fits with ComBat: fold, run, and whether it is learned from the fold's training rows."""
     from scan2gene.train.harmonise import is_of_training
 
-    done = {run.name for run in job.study.runs if for_run(job.study, run).data.harmonise and not run.search}
+    done = {config.name for config in job.configs if config.data.harmonise and not config.search}
     for fit in fits(job) if done else ():
-        if fit.run.name not in done or not fit.folder.harmonise.exists():
+        if fit.config.name not in done or not fit.folder.harmonise.exists():
             continue
-        data, targets = run_data(job, fit.run, fit.view)
-        same = is_of_training(fit.view, fit.run, data, targets, fit.parts, fit.folder.path)
+        same = is_of_training(fit, *run_data(job, fit.config))
         if same is not None:
-            yield fit.place, fit.run.name, same
+            yield fit.place, fit.config.name, same
 
 
 def _histories(job: Job) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:

@@ -37,12 +37,12 @@ def index_scans(job: Job) -> str:
     scans = job.study.cohort.scans
     key = stage_key("index", files=value_hash(fingerprint(scans)))
     table = None
-    if job.veil:
-        if job.dry and not job.veil.index_path(key).exists():
+    if job.pseudonymiser:
+        if job.dry and not job.pseudonymiser.index_path(key).exists():
             raise ToDo
-        unfinished = job.veil.key.with_suffix(".progress")
-        job.veil.read_index(key, lambda: index(scans, unfinished))
-        table = job.veil.series()
+        unfinished = job.pseudonymiser.key.with_suffix(".progress")
+        job.pseudonymiser.read_index(key, lambda: index(scans, unfinished))
+        table = job.pseudonymiser.series()
         key = stage_key("index", key=key, shown=value_hash(table.to_csv(index=False)))
     if not job.is_done("index", key):
         job.out.series.write(index(scans, job.out.unfinished_index.path) if table is None else table)
@@ -63,15 +63,17 @@ def curate_cohort(job: Job) -> str:
     key = stage_key(
         "curate",
         series=job.out.series.hash(),
-        # behind a veil, series.csv does not show all that is curated
-        scans=(job.out.stamp("index") or {}).get("key") if job.veil else None,
+        # with pseudonyms, series.csv does not show all that is curated
+        scans=(job.out.stamp("index") or {}).get("key") if job.pseudonymiser else None,
         tables=[file_hash(p) for p in sources],
         cohort=rules.model_dump(mode="json"),
         targets={n: t.model_dump(mode="json") for n, t in job.study.targets.items()},
         masks=(job.out.stamp("index") or {}).get("key") if rules.min_lesion else None,
     )
     if not job.is_done("curate", key):
-        curated = curate_pseudonymised(job.veil) if job.veil else curate(job.study, job.out.series.read())
+        curated = (
+            curate_pseudonymised(job.pseudonymiser) if job.pseudonymiser else curate(job.study, job.out.series.read())
+        )
         job.out.cohort.write(curated.cohort)
         job.out.labels.write(curated.labels)
         job.out.exclusions.write(curated.exclusions)
@@ -102,13 +104,13 @@ def _class_counts(labels: pd.DataFrame, study: Study) -> str:
     return "; ".join(["positive/negative " + ", ".join(two)] * bool(two) + several)
 
 
-def record_study(study: Study, out: RunDirectory, veil: Pseudonymiser | None) -> None:
+def record_study(study: Study, out: RunDirectory, pseudonymiser: Pseudonymiser | None) -> None:
     """Keep the study as it runs: study.json to read, and study.yaml to run again where nothing must be hidden."""
-    shown = shown_study(study, veil).model_dump(mode="json")
+    shown = shown_study(study, pseudonymiser).model_dump(mode="json")
     if out.study_json.read({}) == shown:
         return
     out.study_json.write(shown)
-    if veil is None:  # with pseudonyms the paths are not shown, and this would not run
+    if pseudonymiser is None:  # with pseudonyms the paths are not shown, and this would not run
         write_text(out.study_yaml.path, study_text(Study.model_validate(shown)))
 
 
@@ -134,14 +136,14 @@ def plan_study(job: Job) -> str:
     )  # fmt: skip
     if not job.is_done("plan", key):
         labels = job.out.labels.read()
-        job.out.plan.write(choose(study, _development(job), labels, job.paths(), job.veil or str))
+        job.out.plan.write(choose(study, _development(job), labels, job.paths(), job.pseudonymiser or str))
         job.done("plan", key, [job.out.plan])
     planned = job.out.plan.read()
     job.study = with_choices(study, planned["chosen"])
-    if job.veil:
-        job.veil.study = job.study
+    if job.pseudonymiser:
+        job.pseudonymiser.study = job.study
     if not job.dry:
-        record_study(job.study, job.out, job.veil)
+        record_study(job.study, job.out, job.pseudonymiser)
     return f"chosen from the cohort: {', '.join(planned['chosen'])}" if planned["chosen"] else "the study sets all"
 
 

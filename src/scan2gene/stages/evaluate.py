@@ -13,11 +13,12 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.started import started
-from scan2gene.core.study import Study, for_run, is_leaky, study_hash
+from scan2gene.core.study import Study, is_leaky, study_hash
 from scan2gene.core.tables import harmless_table, without_slices
 from scan2gene.privacy.pseudonyms import shown_study
 from scan2gene.stages.job import Job, stage_key
 from scan2gene.tasks.outputs import by_question
+from scan2gene.tasks.run_config import resolve
 
 if TYPE_CHECKING:
     from scan2gene.evaluate.evaluate import Evaluation
@@ -33,7 +34,7 @@ def evaluate_runs(job: Job) -> str:
     starts = {(r.name, s.name): started(job.out, r.name, s.name) for r in job.study.runs for s in job.study.splits}
     key = stage_key(
         "evaluate", predictions=job.out.predictions.hash(), draws=settings.bootstrap,
-        seed=job.study.seed, study=study_hash(shown_study(job.study, job.veil)),
+        seed=job.study.seed, study=study_hash(shown_study(job.study, job.pseudonymiser)),
         cohort=job.out.cohort.hash(), starts=[s.as_json() for s in starts.values()],
     )  # fmt: skip
     if not job.is_done("evaluate", key):
@@ -69,7 +70,7 @@ def evaluate_runs(job: Job) -> str:
             if one.name in found.results:
                 out.experiment(one.name).results.write(found.results[one.name])
         if settings.ledger and not is_leaky(job.study):  # the ledger is for figures that mean something
-            append_ledger(Path(settings.ledger), shown_study(job.study, job.veil), found.metrics)
+            append_ledger(Path(settings.ledger), shown_study(job.study, job.pseudonymiser), found.metrics)
         files = [out.metrics, out.thresholds, out.results, out.comparisons]
         files += [out.confusion] if len(found.confusion) else []
         job.done("evaluate", key, [*files, *(getattr(out, name) for name in tables)])
@@ -109,7 +110,7 @@ def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.Data
             fit = partial(logistic_scores, strength=float(one.model.options.get("strength", 1.0)))
             read = partial(_clinical_features, job, columns)
             what = "the model itself, fitted again"
-            what += ", without its harmonisation" if for_run(job.study, one).data.harmonise else ""
+            what += ", without its harmonisation" if resolve(job.study, one).data.harmonise else ""
             features[one.name] = Features(what, fit, read)
         elif one.model.name != "clinical":
             frozen = one.weights is not None and one.weights.probes

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.split import parts_of
 from scan2gene.core.console import say
 from scan2gene.core.leakage import stamped
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import input_roles
 from scan2gene.core.text import duration
-from scan2gene.stages.fits import FOLD, Fit, fits
+from scan2gene.stages.fits import FOLD, fits
 from scan2gene.stages.job import Job, run_data, run_stores, stage_key
 from scan2gene.stages.variants import kept_of
+from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import by_question, question_names
 
 
@@ -25,7 +25,7 @@ def explain_runs(job: Job) -> str:
 
     settings = job.study.explain
     stores = run_stores(job)
-    networks = [one.name for one, (view, _) in stores if view.data.harmonise is None]
+    networks = [config.name for config, _ in stores if config.data.harmonise is None]
     if not settings.exams or not networks:
         lacking = "harmonised embeddings are not explained" if stores else "no run is a network"
         return f"no maps: {lacking if settings.exams else 'explain.exams is 0'}"
@@ -34,7 +34,7 @@ def explain_runs(job: Job) -> str:
     rows = _exams_to_explain(job, networks, mask)
     made = []
     for fit in fits(job):
-        mine = rows[(rows[["run_id", *FOLD]] == [fit.run.name, *fit.place.values()]).all(axis=1)]
+        mine = rows[(rows[["run_id", *FOLD]] == [fit.config.name, *fit.place.values()]).all(axis=1)]
         if len(mine):
             made.append(job.out.maps(fit.folder.name))
             _explain_fit(job, fit, mine, mask, made[-1].path)
@@ -74,10 +74,10 @@ def _exams_to_explain(job: Job, networks: list[str], mask: str | None) -> pd.Dat
 def _explain_fit(job: Job, fit: Fit, rows: pd.DataFrame, mask: str | None, folder: Path) -> None:
     from scan2gene.explain.fit import explain_fit, load_fit
 
-    fit = fit.as_chosen(job.study)
-    run, view, trained = fit.run, fit.view, fit.folder
-    settings, stage = job.study.explain, f"explain/{trained.name}"
-    slices = view.data.slices
+    fit = fit.as_chosen()
+    config, name = fit.config, fit.folder.name
+    settings, stage = job.study.explain, f"explain/{name}"
+    slices = config.data.slices
     wanted = stage_key(
         "explain",
         fit=fit.key,
@@ -88,20 +88,18 @@ def _explain_fit(job: Job, fit: Fit, rows: pd.DataFrame, mask: str | None, folde
     )
     if job.is_done(stage, wanted):
         return
-    data, _ = run_data(job, run.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
+    data, _ = run_data(job, replace(config, weights=None))  # images, also for a head on embeddings
     watch = Stopwatch()
     cohort, paths = job.out.cohort.read(), job.paths()
     scans = {
         (exam["exam_id"], role): paths[exam[f"role:{role}"]]
         for exam in cohort.to_dict("records")
-        for role in input_roles(view)
+        for role in config.roles
         if exam[f"role:{role}"] in paths
     }
-    part = parts_of(view, data.table, fit.parts, fit.place)
-    kept = kept_of(job, view, cohort)
-    loaded = load_fit(view, run, data, trained.path, job.store(view), scans, part, kept, mask)
+    loaded = load_fit(fit, data, job.store(config), scans, kept_of(job, config, cohort), mask)
     files = explain_fit(loaded, rows, settings.methods, job.out.path, folder)
     cost = watch.stamp()
     job.out.mark_done(stage, wanted, files, **cost)
     job.worked = True
-    say("", f"  {trained.name}: {len(rows)} maps a method, {duration(cost['seconds'])}")
+    say("", f"  {name}: {len(rows)} maps a method, {duration(cost['seconds'])}")

@@ -3,82 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple
 from typing import Any
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.rundir import FitDirectory, fold_name
+from scan2gene.core.rundir import fold_name
 from scan2gene.core.section import unknown_name, version_of
-from scan2gene.core.study import Study, candidates, for_run, input_roles
-from scan2gene.core.study_runs import Run
 from scan2gene.stages.job import Job, run_stores, stage_key
-from scan2gene.tasks.outputs import outputs
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import RunConfig
 
 FOLD = ["split", "repeat", "fold"]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """One run on one fold.
-
-    Args:
-        run: Model and what it changes of the study; with a search, before it chose.
-        view: The study as the run sees it.
-        split: Name of the split.
-        repeat: From 0.
-        fold: From 0.
-        parts: patient_id -> train, validation, test or external.
-        folder: Its files.
-        key: Hash of everything that decides the result.
-    """
-
-    run: Run
-    view: Study
-    split: str
-    repeat: int
-    fold: int
-    parts: dict[str, str]
-    folder: FitDirectory
-    key: str
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """Split, repeat and fold, as columns of tables name them."""
-        return {"split": self.split, "repeat": self.repeat, "fold": self.fold}
-
-    @property
-    def stage(self) -> str:
-        """Name of its training among the stamps."""
-        return f"train/{self.folder.name}"
-
-    def as_chosen(self, study: Study) -> Fit:
-        """The same with the settings that its search chose; itself where nothing was searched."""
-        from scan2gene.train.search import chosen_run
-
-        run = chosen_run(self.run, self.folder.path)
-        return self if run is self.run else replace(self, run=run, view=for_run(study, run))
 
 
 def fits(job: Job) -> Iterator[Fit]:
     """Every fit of the study, run by run."""
     split = job.out.split.read()
-    stores = {run.name: store for run, (_, store) in run_stores(job)}
+    stores = {config.name: store for config, store in run_stores(job)}
     inputs = [file.hash() for file in (job.out.cohort, job.out.labels, job.out.split)]
-    for run in job.study.runs:
-        view = for_run(job.study, run)
-        store = stores.get(run.name)
+    for config in job.configs:
+        store = stores.get(config.name)
         images = store.manifest.hash() if store else None
-        weights, versions = _weights_key(job.study, run), model_versions(run)
+        weights, versions, search = _weights_key(config), model_versions(config), config.search
         for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
             key = stage_key(
-                "train", inputs=inputs, images=images, fold=fold, model=run.model.model_dump(), versions=versions,
-                seed=view.seed, data=_data_key(view), train=view.train.model_dump(),
-                targets=[astuple(a) for a in outputs(view)], roles=input_roles(view),
-                search=run.search and run.search.model_dump(), weights=weights,
+                "train", inputs=inputs, images=images, fold=fold, model=config.model.model_dump(), versions=versions,
+                seed=config.seed, data=_data_key(config), train=config.train.model_dump(),
+                targets=[astuple(a) for a in config.outputs], roles=config.roles,
+                search=search and search.model_dump(), weights=weights,
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
-            yield Fit(run, view, **fold, parts=parts, folder=job.out.fit(run.name, **fold), key=key)
+            yield Fit(config, **fold, folder=job.out.fit(config.name, **fold), parts=parts, key=key)
 
 
 def fit_called(job: Job, run: str, fold: str) -> Fit:
@@ -92,7 +48,7 @@ def fit_called(job: Job, run: str, fold: str) -> Fit:
     Raises:
         StudyError: With the valid names.
     """
-    known = {(f.run.name, name): f for f in fits(job) for name in _names(f)}
+    known = {(f.config.name, name): f for f in fits(job) for name in _names(f)}
     if (run, fold) in known:
         return known[run, fold]
     runs = [r.name for r in job.study.runs]
@@ -106,34 +62,34 @@ def _names(fit: Fit) -> list[str]:
     return [*short, f"{fit.split}/{fit.repeat}/{fit.fold}", fold_name(**fit.place)]
 
 
-def _data_key(view: Study) -> dict[str, Any]:
+def _data_key(config: RunConfig) -> dict[str, Any]:
     """What a fit depends on of `data`; how its slices are fused afterwards is no part of it."""
-    return view.data.model_dump() | {"slices": view.data.slices and view.data.slices.per_patient}
+    return config.data.model_dump() | {"slices": config.data.slices and config.data.slices.per_patient}
 
 
-def fusion_key(view: Study) -> list[dict[str, Any]]:
+def fusion_key(config: RunConfig) -> list[dict[str, Any]]:
     """How a run's slices are fused: it decides predictions, and no fit."""
-    return [way.model_dump() for way in view.data.slices.fusion] if view.data.slices else []
+    return [way.model_dump() for way in config.data.slices.fusion] if config.data.slices else []
 
 
-def model_versions(run: Run) -> dict[str, int]:
+def model_versions(config: RunConfig) -> dict[str, int]:
     """The version of a run's model, and of those that its search tries."""
     from scan2gene.models import MODELS
     from scan2gene.radiomics.clinical import CLASSICAL
 
-    names = {tried.model.name for tried in candidates(run, "model")}
+    names = {tried.model.name for tried in config.candidates("model")}
     return {name: version_of(CLASSICAL.get(name) or MODELS[name]) for name in names}
 
 
-def _weights_key(study: Study, run: Run) -> list[Any]:
+def _weights_key(config: RunConfig) -> list[Any]:
     """What a run and each candidate of its search start from, by the hash of the file; nothing for random weights."""
-    told = []
-    for tried in candidates(run, "weights"):
+    entries = []
+    for tried in config.candidates("weights"):
         if not tried.weights:
             continue
         from scan2gene.train.start import start_of
 
-        start = start_of(for_run(study, tried), tried)
-        rules = tried.weights and tried.weights.model_dump(include={"freeze", "head", "channels"})
-        told.append([start.sha256 if start else "", start.options if start else {}, rules])
-    return told
+        start = start_of(tried)
+        rules = tried.weights.model_dump(include={"freeze", "head", "channels"})
+        entries.append([start.sha256 if start else "", start.options if start else {}, rules])
+    return entries

@@ -17,9 +17,8 @@ from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study, candidates, for_run
+from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
-from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration
 from scan2gene.privacy.pseudonyms import pseudonymiser, shown_study
 from scan2gene.stages import STAGES
@@ -27,6 +26,7 @@ from scan2gene.stages.cohort import as_planned, index_scans, record_study
 from scan2gene.stages.fits import fit_called
 from scan2gene.stages.job import Job, ToDo, run_stores
 from scan2gene.stages.train import check_fits, search_trials, train_fit
+from scan2gene.tasks.run_config import RunConfig, resolved
 
 
 def run(
@@ -65,7 +65,7 @@ def run(
         )
     with _opened(study, directory, record=True) as job:
         # file names and changes may hold what pseudonyms are to hide; a run with nothing to do writes nothing
-        if called and job.veil is None and directory.called.read({}) != called:
+        if called and job.pseudonymiser is None and directory.called.read({}) != called:
             directory.called.write(called)
         for name, stage in STAGES.items():
             _do(job, name, stage)
@@ -104,7 +104,7 @@ def dry_run(study: Study | str | Path, out: str | Path | None = None, changes: S
         try:
             if study.cohort.pseudonyms and not Path(study.cohort.pseudonyms).exists():
                 raise ToDo  # opening the key would make it
-            job = job or Job(study, directory, veil=pseudonymiser(study, directory.path), dry=True)
+            job = job or Job(study, directory, pseudonymiser=pseudonymiser(study, directory.path), dry=True)
             stage(job)
             told[name] = "done"
         except ToDo:
@@ -123,14 +123,14 @@ def _opened(study: Study, out: RunDirectory, record: bool = False) -> Iterator[J
     """
     out.path.mkdir(parents=True, exist_ok=True)
     out.claim()
-    veil = pseudonymiser(study, out.path)
-    with out.exclusive(), veil.guarded() if veil else nullcontext():
-        shown = shown_study(study, veil).model_dump(mode="json")
+    hidden = pseudonymiser(study, out.path)
+    with out.exclusive(), hidden.guarded() if hidden else nullcontext():
+        shown = shown_study(study, hidden).model_dump(mode="json")
         _refuse_another_split(shown, out, "splits" in study.model_fields_set, looks=not record)
         out.sweep()
         if record or not out.study_json.exists():
-            record_study(as_planned(study, out), out, veil)
-        yield Job(study, out, veil=veil)
+            record_study(as_planned(study, out), out, hidden)
+        yield Job(study, out, pseudonymiser=hidden)
 
 
 def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
@@ -143,7 +143,7 @@ def _do(job: Job, name: str, stage: Callable[[Job], str]) -> None:
 def series_paths(study: Study, out: Path) -> dict[str, str]:
     """Series id, as the tables of a run directory show it -> what `read_volume` opens."""
     with _opened(study, RunDirectory(out)) as job:
-        if job.veil:
+        if job.pseudonymiser:
             index_scans(job)  # the true paths are not in the run directory
         return job.paths()
 
@@ -176,9 +176,9 @@ def exams_to_look_at(study: Study, out: Path) -> Exams:
     free = study.model_copy(update={"cohort": study.cohort.model_copy(update={"exclude_file": None})})
     with _opened(study, RunDirectory(out)) as job:
         _do(job, "index", index_scans)
-        series, veil = job.out.series.read(), job.veil
-        curated = curate_pseudonymised(replace(veil, study=free)) if veil else curate(free, series)
-        return Exams(curated, series, job.paths(), veil or str, veil.rows if veil else None)
+        series, hidden = job.out.series.read(), job.pseudonymiser
+        curated = curate_pseudonymised(replace(hidden, study=free)) if hidden else curate(free, series)
+        return Exams(curated, series, job.paths(), hidden or str, hidden.rows if hidden else None)
 
 
 def curated_as_bids(study: Path, folder: Path, out: Path | None = None) -> Exported:
@@ -196,7 +196,7 @@ def curated_as_bids(study: Path, folder: Path, out: Path | None = None) -> Expor
     out = run(loaded, out, until="curate")
     with _opened(loaded, RunDirectory(out)) as job:
         index_scans(job)  # with pseudonyms, only the index beside the key knows the paths
-        return export_bids(out, folder, job.paths(), job.veil or str)
+        return export_bids(out, folder, job.paths(), job.pseudonymiser or str)
 
 
 def join_search(study: Study | str | Path, out: str | Path | None = None, changes: Sequence[str] = ()) -> int:
@@ -219,7 +219,7 @@ def join_search(study: Study | str | Path, out: str | Path | None = None, change
     study = study if isinstance(study, Study) else load_study(study, changes)
     check(study)
     directory = _directory(study, out)
-    job = Job(study, directory, veil=pseudonymiser(study, directory.path), dry=True)
+    job = Job(study, directory, pseudonymiser=pseudonymiser(study, directory.path), dry=True)
     for name in ("index", "curate", "plan", "split", "preprocess"):
         try:
             STAGES[name](job)
@@ -249,7 +249,7 @@ def fit_once(run_dir: str | Path, run: str, fold: str) -> bool:
     check(study)
     with directory.exclusive(shared=True):
         job = Job(study, directory)
-        if not all(file.exists() for file in (directory.split, *(s.manifest for _, (_, s) in run_stores(job)))):
+        if not all(file.exists() for file in (directory.split, *(store.manifest for _, store in run_stores(job)))):
             raise RunError(f"{directory.path} is not prepared. First: scan2gene preprocess STUDY -o {directory.path}.")
         fit = fit_called(job, run, fold)
         with directory.exclusive_fit(fit.folder):
@@ -306,41 +306,43 @@ def check(study: Study, networks: bool = True) -> None:
             )
         if split.external and not study.cohort.site_column:
             raise StudyError(f"split {split.name} has external sites, so cohort.site_column must name their column")
-    for one in study.runs:
+    configs = resolved(study)
+    for config in configs:
         if networks:
             from scan2gene.train.search import check_search
 
-            _check_run(study, one)
-            if one.search:
-                check_search(study, one, lambda tried: _check_run(study, tried))
-        check_recipe(for_run(study, one).preprocess, study.cohort.roles)
+            _check_run(config)
+            if config.search:
+                check_search(config, _check_run)
+        check_recipe(config.recipe, study.cohort.roles)
     if networks and study.explain.exams:
         from scan2gene.explain import check_methods
-        from scan2gene.explain.fit import check_layers
+        from scan2gene.explain.fit import check_layer
 
         check_methods(study.explain.methods)
-        check_layers(study)
+        for config in configs:
+            check_layer(config)
 
 
-def _check_run(study: Study, one: Run) -> None:
+def _check_run(config: RunConfig) -> None:
     """Refuse a run, or one candidate of its search, that cannot be trained."""
     from scan2gene.preprocess.recipe import check_recipe
     from scan2gene.train.fold import check_model, check_training
     from scan2gene.train.start import check_weights
 
-    check_model(study, one)
-    check_training(for_run(study, one))
-    check_weights(for_run(study, one), one)
-    check_recipe(for_run(study, one).preprocess, study.cohort.roles)
+    check_model(config)
+    check_training(config)
+    check_weights(config)
+    check_recipe(config.recipe, config.cohort_roles)
 
 
 def _need_weights(study: Study, out: RunDirectory) -> None:
     """Say before the long work, not after it, that a file of weights is missing or of another network."""
-    for run in study.runs:
-        for one in candidates(run, "weights"):
-            if one.weights:
+    for config in resolved(study):
+        for tried in config.candidates("weights"):
+            if tried.weights:
                 from scan2gene.train.start import check_start, start_of
 
-                start = start_of(for_run(study, one), one)
-                if start and not any(f.weights.read({}).get("sha256") == start.sha256 for f in out.fits(one.name)):
-                    check_start(for_run(study, one), one)
+                start = start_of(tried)
+                if start and not any(f.weights.read({}).get("sha256") == start.sha256 for f in out.fits(tried.name)):
+                    check_start(tried)

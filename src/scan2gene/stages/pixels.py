@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from scan2gene.core.study import SIDES, Study, input_roles, is_sided
-from scan2gene.core.study_runs import Run
+from scan2gene.core.study import SIDES
 from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.data.samples import sampling_of
 from scan2gene.evaluate.places import Cues
 from scan2gene.stages.job import Job, run_data, run_stores
 from scan2gene.stages.variants import lesions_of
+from scan2gene.tasks.run_config import RunConfig
 
 MOST_EXAMS = 2000  # patients beyond are not looked at; drawn at random
 
@@ -23,24 +24,24 @@ def picture_cues(job: Job) -> dict[str, Cues]:
     """Run -> what single places of its pictures hold; runs with the same pictures share it."""
     found: dict[str, Cues] = {}
     made: dict[tuple[Any, ...], Cues | None] = {}
-    for one, (view, store) in run_stores(job):
+    for config, store in run_stores(job):
         if not store.manifest.exists():
             continue
-        sampling = sampling_of(view)
+        sampling = sampling_of(config)
         key = (store.name, sampling.roles, sampling.sampler)
         if key not in made:
-            made[key] = _of_run(job, one, view)
+            made[key] = _of_run(job, config)
         cues = made[key]
         if cues is not None:
-            found[one.name] = cues
+            found[config.name] = cues
     return found
 
 
-def _of_run(job: Job, one: Run, view: Study) -> Cues | None:
+def _of_run(job: Job, config: RunConfig) -> Cues | None:
     """Of the first exam of each patient; None where pictures have no common grid."""
     from scan2gene.predict.pixels import cues_of
 
-    data, _ = run_data(job, one.model_copy(update={"weights": None}), view)  # images, also for a head on embeddings
+    data, _ = run_data(job, replace(config, weights=None))  # images, also for a head on embeddings
     if not all(data.grid):
         return None
     first = data.table.drop_duplicates("patient_id")
@@ -48,13 +49,13 @@ def _of_run(job: Job, one: Run, view: Study) -> Cues | None:
         first = first.sample(MOST_EXAMS, random_state=job.study.seed)
     by_exam = {exam: rows.tolist() for exam, rows in data.table.groupby("exam_id", sort=False).indices.items()}
     chosen = [(patient, by_exam[exam]) for patient, exam in zip(first["patient_id"], first["exam_id"], strict=True)]
-    masks = lesions_of(job, view, data, [row for _, rows in chosen for row in rows])
-    sides = ("", SIDES[1]) if any(is_sided(view, target) for target in view.targets) else ("",)
+    masks = lesions_of(job, config, data, [row for _, rows in chosen for row in rows])
+    sides = ("", SIDES[1]) if config.has_sides else ("",)
     rows = [(patient, side, own) for patient, own in chosen for side in sides]
-    axis = TENSOR_AXIS[view.predict.swap_axis] - 2  # of (D, H, W)
+    axis = TENSOR_AXIS[config.predict.swap_axis] - 2  # of (D, H, W)
 
     def read(n: int) -> list[Any]:
-        return _pictures(data, rows[n][2], masks, input_roles(view), axis if rows[n][1] else None)
+        return _pictures(data, rows[n][2], masks, config.roles, axis if rows[n][1] else None)
 
     return cues_of(read, [(patient, side) for patient, side, _ in rows])
 

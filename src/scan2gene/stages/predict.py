@@ -15,10 +15,10 @@ from scan2gene.core.text import listed
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.stacking import late_ensembles
-from scan2gene.stages.fits import Fit, fits, fusion_key
+from scan2gene.stages.fits import fits, fusion_key
 from scan2gene.stages.job import VERSIONS, Job, run_data, stage_key
 from scan2gene.stages.variants import altered_fit, write_variants
-from scan2gene.tasks.outputs import outputs
+from scan2gene.tasks.fit import Fit
 
 MAP_STAGE = "embedding-map"
 
@@ -32,7 +32,7 @@ def predict_runs(job: Job) -> str:
         "predict", fits=[fit.key for fit in work], order=[fit.folder.name for fit in work],
         predict=job.study.predict.model_dump(mode="json"),
         ensembles={n: e.model_dump() for n, e in job.study.ensembles.items()}, altered=VERSIONS["variants"],
-        fusion=[fusion_key(fit.view) for fit in work],
+        fusion=[fusion_key(fit.config) for fit in work],
     )  # fmt: skip
     if not job.is_done("predict", key):
         folders, altered = [], []
@@ -87,29 +87,29 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
     """Write the predictions of one fit beside its checkpoint, so that a stop loses no fit; the folder."""
     from scan2gene.predict.aggregate import IDENTITY, aggregation, bags_of, mean_embeddings, variant_name
     from scan2gene.predict.table import embedding_rows, exam_rows, instance_rows, write_embeddings
-    from scan2gene.train.fold import fold_seed, is_classical, predict_fold
+    from scan2gene.train.fold import predict_fold
     from scan2gene.train.fusion import fit_aggregate
 
-    folder, stage, classical = fit.folder, f"predict/{fit.folder.name}", is_classical(fit.run)
-    variants = fit.view.predict.model_dump(mode="json")
-    key = stage_key("predict", fit=fit.key, variants=variants, fusion=fusion_key(fit.view))
+    folder, stage = fit.folder, f"predict/{fit.folder.name}"
+    variants = fit.config.predict.model_dump(mode="json")
+    key = stage_key("predict", fit=fit.key, variants=variants, fusion=fusion_key(fit.config))
     if job.out.is_done(stage, key):
         return folder
-    fit = fit.as_chosen(job.study)
-    view, run = fit.view, fit.run
-    data, _ = run_data(job, run, view)
-    table, failed = (data, {}) if classical else (data.table, data.failed)
-    output = predict_fold(view, run, data, folder.path)
-    part = parts_of(view, table, fit.parts, fit.place)
-    ways, bags, seed = [IDENTITY] if classical else aggregation(view), bags_of(table, part), fold_seed(view, fit.place)
-    learned = [fit_aggregate(way, output, data, bags, seed, folder.path, outputs(view)) for way in ways]
+    fit = fit.as_chosen()
+    config = fit.config
+    data, _ = run_data(job, config)
+    table, failed = (data, {}) if config.is_tabular else (data.table, data.failed)
+    output = predict_fold(fit, data)
+    part = parts_of(fit, table)
+    ways, bags = [IDENTITY] if config.is_tabular else aggregation(config), bags_of(table, part)
+    learned = [fit_aggregate(way, output, data, bags, fit.seed, folder.path, config.outputs) for way in ways]
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     tables = []
     if ways != [IDENTITY]:
         logits = output.logits["original"]
-        tables.append(instance_rows(run.name, fit.place, table, part, outputs(view), labels, logits))
-    by_patient = None if next(s for s in view.splits if s.name == fit.split).unit == "slice" else fit.parts
-    place = (run.name, fit.place, by_patient, cohort, labels, outputs(view), bags)
+        tables.append(instance_rows(config.name, fit.place, table, part, config.outputs, labels, logits))
+    by_patient = None if next(s for s in config.splits if s.name == fit.split).unit == "slice" else fit.parts
+    place = (config.name, fit.place, by_patient, cohort, labels, config.outputs, bags)
     for variant in output.logits:
         for number, (aggregate, _) in enumerate(learned):
             of_bags = aggregate(output, table, bags.number, variant)
@@ -117,12 +117,12 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
                 tables.append(exam_rows(*place, of_bags, failed, variant_name(number, aggregate.way, variant)))
     folder.predictions.write(pd.concat(tables, ignore_index=True))
     folder.fusion_weights.path.unlink(missing_ok=True)
-    weights = [of_roles.assign(run_id=run.name, **fit.place) for _, of_roles in learned if len(of_roles)]
+    weights = [of_roles.assign(run_id=config.name, **fit.place) for _, of_roles in learned if len(of_roles)]
     if weights:
         folder.fusion_weights.write(pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])
     folder.embeddings.path.unlink(missing_ok=True)
     if output.embeddings is not None:
-        rows = embedding_rows(run.name, fit.place, fit.parts, *mean_embeddings(output.embeddings, table))
+        rows = embedding_rows(config.name, fit.place, fit.parts, *mean_embeddings(output.embeddings, table))
         write_embeddings(folder.embeddings.path, [rows])
     files = (folder.predictions, folder.embeddings, folder.fusion_weights)
     job.out.mark_done(stage, key, [f for f in files if f.exists()])

@@ -24,8 +24,8 @@ def preprocess_exams(job: Job) -> str:
     paths = job.paths()
     index_stamp = job.out.stamp("index") or {}
     told = []
-    for view, store, roles in stores(job):
-        steps = view.preprocess
+    for config, store, roles in stores(job):
+        steps = config.recipe
         pictured = [step.name for step in steps if step.name in PICTURED]
         key = stage_key(
             "preprocess", cohort=job.out.cohort.hash(), scans=index_stamp.get("key"), recipe=store.name,
@@ -33,7 +33,7 @@ def preprocess_exams(job: Job) -> str:
         )  # fmt: skip
         stage = f"preprocess/{store.name}"
         if not job.is_done(stage, key):
-            manifest = build_store(store.path, cohort, paths, roles, steps, job.veil or str)
+            manifest = build_store(store.path, cohort, paths, roles, steps, job.pseudonymiser or str)
             shown = [name for name, role in roles.items() if role.kind == "intensity"]
             pictures = write_previews(store.path, manifest, cohort, paths, shown)
             pictures += write_step_pictures(store.path, manifest, cohort, paths, roles, shown, steps)

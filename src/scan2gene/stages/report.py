@@ -20,8 +20,8 @@ def write_report(job: Job) -> str:
     )
     path = job.out.report.path
     if not job.is_done("report", key):
-        stores = {one.name: store.path for one, (_, store) in run_stores(job)}
-        report = make_report(shown_study(job.study, job.veil), job.out.path, stores)
+        stores = {config.name: store.path for config, store in run_stores(job)}
+        report = make_report(shown_study(job.study, job.pseudonymiser), job.out.path, stores)
         beside = write_beside(job.out.path, report)
         write_text(path, report.html)
         job.done("report", key, [path, *beside])

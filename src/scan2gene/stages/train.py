@@ -11,12 +11,11 @@ from scan2gene.core.console import live, say
 from scan2gene.core.errors import StudyError
 from scan2gene.core.rundir import FitDirectory, fold_name
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import candidates, for_run, input_roles
-from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration, number_text
-from scan2gene.stages.fits import Fit, fits, model_versions
+from scan2gene.stages.fits import fits, model_versions
 from scan2gene.stages.job import Job, run_data
-from scan2gene.tasks.outputs import output_names
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import RunConfig
 
 
 def train_runs(job: Job) -> str:
@@ -24,7 +23,7 @@ def train_runs(job: Job) -> str:
     work = list(fits(job))
     check_fits(job, work)
     if not job.dry:
-        _tell_searches([fit.run for fit in work if not job.out.is_done(fit.stage, fit.key)])
+        _tell_searches([fit.config for fit in work if not job.out.is_done(fit.stage, fit.key)])
     new = sum(train_fit(job, fit) for fit in work)
     _join_histories(job, new > 0)
     return f"{len(work)} fits, {new} new"
@@ -48,87 +47,81 @@ def train_fit(job: Job, fit: Fit) -> bool:
             folder.last.path.unlink(missing_ok=True)  # of a run that was killed just here
         return False
     watch = Stopwatch()
-    if fit.run.search:
-        search_fold(job.study, fit.run, partial(run_data, job), fit.parts, fit.place, folder.path, fit.key)
+    if fit.config.search:
+        search_fold(fit, partial(run_data, job))
     else:
-        data, targets = run_data(job, fit.run, fit.view)
-        train_fold(fit.view, fit.run, data, targets, fit.parts, fit.place, folder.path, fit.key)
+        train_fold(fit, *run_data(job, fit.config))
     live("")
-    chosen = fit.as_chosen(job.study)
+    chosen = fit.as_chosen()
     _keep_record(job, chosen)
     _draw_augmentation(job, chosen)
     cost = watch.stamp()
     files = (folder.best, folder.model, folder.history, folder.search, folder.weights, folder.network,
              folder.harmonise, folder.sampling)  # fmt: skip
     written = [f for f in files if f.exists()]
-    job.out.mark_done(fit.stage, fit.key, written, models=model_versions(fit.run), **cost)
+    job.out.mark_done(fit.stage, fit.key, written, models=model_versions(fit.config), **cost)
     folder.last.path.unlink(missing_ok=True)
     job.worked = True
-    say("", f"  {fit.run.name} {fit.split} fold {fit.fold}: {_told(folder)}{duration(cost['seconds'])}")
+    say("", f"  {fit.title}: {_told(folder)}{duration(cost['seconds'])}")
     return True
 
 
-def _tell_searches(fits: list[Run]) -> None:
+def _tell_searches(of_fits: Sequence[RunConfig]) -> None:
     """What a search will cost, before it begins."""
-    for one in dict.fromkeys(run.name for run in fits if run.search):
-        mine = [run for run in fits if run.name == one]
-        trials = mine[0].search.trials if mine[0].search else 0
-        say("", f"  {one}: a search of {trials} trials in each of {len(mine)} folds, {trials * len(mine)} fits in all; "
+    for name, trials in {c.name: c.search.trials for c in of_fits if c.search}.items():
+        folds = sum(config.name == name for config in of_fits)
+        say("", f"  {name}: a search of {trials} trials in each of {folds} folds, {trials * folds} fits in all; "
                 "`scan2gene plan` says how long they take")  # fmt: skip
 
 
 def _keep_record(job: Job, fit: Fit) -> None:
     """Say beside a model how large it is, and beside a head what its frozen encoder was."""
-    from scan2gene.train.fold import is_classical
-    from scan2gene.train.networks import probes, size
+    from scan2gene.train.embedded import keep_record
+    from scan2gene.train.networks import size
 
-    run, view, folder = fit.run, fit.view, fit.folder
-    if is_classical(run):
-        numbers = (len(run.model.options["columns"]) + 1) * len(output_names(view))
-        folder.network.write({"parameters": numbers, "trained": numbers})
+    config = fit.config
+    if config.is_tabular:
+        numbers = (len(config.model.options["columns"]) + 1) * len(config.output_names)
+        fit.folder.network.write({"parameters": numbers, "trained": numbers})
         return
-    if probes(run):
-        from scan2gene.train.embedded import keep_record
-
-        keep_record(job.out.path / "embeddings", job.store(view).path, view, run, folder.path)
-    folder.network.write(size(view, run, folder.path))
+    if config.probes:
+        keep_record(fit, job.out.path / "embeddings", job.store(config).path)
+    fit.folder.network.write(size(fit))
 
 
 def _draw_augmentation(job: Job, fit: Fit) -> None:
     """Beside the first run with a list of augmentation, in its first fold: a training exam as the network saw it."""
     from scan2gene.imaging.nifti import read_nifti
     from scan2gene.train.examples import draw_examples
-    from scan2gene.train.fold import fold_seed, is_classical
-    from scan2gene.train.networks import probes
 
     split = job.out.split.read().iloc[0]
     if fit.folder.path.name != fold_name(split["split"], split["repeat"], split["fold"]):
         return
-    run, view = fit.run, fit.view
-    path = job.out.experiment(run.name).augmentation.path
+    config, steps = fit.config, fit.config.data.augment
+    path = job.out.experiment(config.name).augmentation.path
     path.unlink(missing_ok=True)
-    before = job.study.runs[: [r.name for r in job.study.runs].index(run.name)]
-    shown = [for_run(job.study, r).data.augment for r in before if not (is_classical(r) or probes(r) or r.search)]
-    if is_classical(run) or probes(run) or not view.data.augment or view.data.augment in shown or view.data.slices:
+    before = job.configs[: [c.name for c in job.configs].index(config.name)]
+    shown = [c.data.augment for c in before if not (c.is_tabular or c.probes or c.search)]
+    if config.is_tabular or config.probes or not steps or steps in shown or config.is_slices:
         return  # slices are drawn by the preprocessing already, and have no axial middle
-    data, _ = run_data(job, run, view)
+    data, _ = run_data(job, config)
     row = next(n for n, patient in enumerate(data.table["patient_id"]) if fit.parts.get(patient) == "train")
-    manifest = job.store(view).manifest.read()
-    ready = (manifest["exam_id"] == data.table["exam_id"].iloc[row]) & manifest["role"].isin(input_roles(view))
+    manifest = job.store(config).manifest.read()
+    ready = (manifest["exam_id"] == data.table["exam_id"].iloc[row]) & manifest["role"].isin(config.roles)
     file = manifest.loc[ready & (manifest["status"] == "ok"), "file"].iloc[0]
-    affine = read_nifti(job.store(view).path / file).affine
-    draw_examples(path, data, row, view.data.augment, fold_seed(view, fit.place), affine)
+    affine = read_nifti(job.store(config).path / file).affine
+    draw_examples(path, data, row, steps, fit.seed, affine)
 
 
 def _forbid_seen(job: Job, fit: Fit) -> list[str]:
     """Refuse to test on patients that a run of one's own has seen; what is worth a warning."""
     notes = []
-    for tried in candidates(fit.run, "weights"):
+    for tried in fit.config.candidates("weights"):
         if tried.weights and tried.weights.run:
             from scan2gene.train.source_run import forbid_seen, open_source
 
             source = open_source(tried.weights)
-            notes += forbid_seen(source, tried.weights.other_patients, fit.parts, fit.run.name, job.veil)
+            notes += forbid_seen(source, tried.weights.other_patients, fit, job.pseudonymiser)
     return notes
 
 
@@ -138,25 +131,23 @@ def _forbid_one_site(job: Job, work: Sequence[Fit]) -> None:
 
     site = job.out.cohort.read().drop_duplicates("patient_id").set_index("patient_id")["site"]
     for fit in work:
-        option = needs_sites(fit.view)
+        option = needs_sites(fit.config)
         sites = {str(site.get(p) or "") for p, part in fit.parts.items() if part == "train" and p in site} - {"", "nan"}
         if option and len(sites) < 2:
             raise StudyError(
-                f"run {fit.run.name}: {option} needs two sites, and split {fit.split}, fold {fit.fold} trains on "
+                f"run {fit.config.name}: {option} needs two sites, and split {fit.split}, fold {fit.fold} trains on "
                 f"{len(sites)}. Leave it out of this run, or leave fewer sites out of training."
             )
 
 
 def search_trials(job: Job) -> int:
     """Do trials of every fold of every search, and nothing else; how many folds that were."""
-    from scan2gene.train.search import begin, run_trials
+    from scan2gene.train.search import run_trials
 
     searched = 0
     for fit in fits(job):
-        if fit.run.search and not job.out.is_done(fit.stage, fit.key):
-            folder = fit.folder.path
-            begin(folder, fit.key)
-            run_trials(job.study, fit.run, partial(run_data, job), fit.parts, fit.place, folder, fit.key)
+        if fit.config.search and not job.out.is_done(fit.stage, fit.key):
+            run_trials(fit, partial(run_data, job))
             searched += 1
     return searched
 
@@ -165,7 +156,7 @@ def _join_histories(job: Job, new: bool) -> None:
     """One history.csv for each run: those of its folds, one below the other."""
     folders: dict[str, list[FitDirectory]] = {}
     for fit in fits(job):
-        folders.setdefault(fit.run.name, []).append(fit.folder)
+        folders.setdefault(fit.config.name, []).append(fit.folder)
     for name, of_run in folders.items():
         joined, tables = job.out.experiment(name).history, [f.history.read() for f in of_run if f.history.exists()]
         if tables and (new or not joined.exists()) and not job.dry:

@@ -15,9 +15,10 @@ from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study
 from scan2gene.core.tables import PREDICTION_COLUMNS
-from scan2gene.stages.fits import Fit, fusion_key
+from scan2gene.stages.fits import fusion_key
 from scan2gene.stages.job import Job, run_data, stage_key
-from scan2gene.tasks.outputs import outputs
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import RunConfig
 
 
 def lesion_role(study: Study) -> str | None:
@@ -44,25 +45,23 @@ def _none() -> pd.DataFrame:
 def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     """Write one fit's rows beside its checkpoint, so that a stop loses no fit; None for what sees no images."""
     from scan2gene.predict.table import prediction_rows
-    from scan2gene.train.fold import is_classical
-    from scan2gene.train.networks import probes
 
-    if is_classical(fit.run) or probes(fit.run):
+    if fit.config.is_tabular or fit.config.probes:
         return None
     folder, stage, role = fit.folder, f"variants/{fit.folder.name}", lesion_role(job.study)
     key = stage_key(
-        "variants", fit=fit.key, mask=role, fusion=fusion_key(fit.view)[:1],
-        sides=[fit.view.predict.swap_axis, *map(list, fit.view.predict.swap_targets)],
+        "variants", fit=fit.key, mask=role, fusion=fusion_key(fit.config)[:1],
+        sides=[fit.config.predict.swap_axis, *map(list, fit.config.predict.swap_targets)],
     )  # fmt: skip
     if job.out.is_done(stage, key):
         return folder
-    fit = fit.as_chosen(job.study)
-    run, view = fit.run, fit.view
-    data, targets = run_data(job, run, view)
+    fit = fit.as_chosen()
+    config = fit.config
+    data, targets = run_data(job, config)
     if len(data.images.shape) == 2:
         return None
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
-    tested = parts_of(view, data.table, fit.parts, fit.place) == "test"
+    tested = parts_of(fit, data.table) == "test"
     rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
     watch = Stopwatch()
     altered = _altered(job, fit, data, rows) if rows else {}
@@ -73,7 +72,7 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
         logits = dict(zip(exams[known], values[known], strict=True))
         some = cohort[cohort["exam_id"].isin(logits)]
         part = dict.fromkeys(some["patient_id"], "test")  # also where a split by slice has a patient in every part
-        tables.append(prediction_rows(run.name, fit.place, part, some, labels, outputs(view), logits, {}, variant))
+        tables.append(prediction_rows(config.name, fit.place, part, some, labels, config.outputs, logits, {}, variant))
     folder.variants.write(pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
     job.out.mark_done(stage, key, [folder.variants], **watch.stamp())
     return folder
@@ -86,33 +85,32 @@ def _altered(job: Job, fit: Fit, data: Any, rows: list[int]) -> dict[str, np.nda
     from scan2gene.predict.aggregate import aggregation, load_aggregate
     from scan2gene.predict.lesions import left_right_axes
     from scan2gene.predict.perturb import Alterations, forward_altered
-    from scan2gene.train.fold import fold_seed
     from scan2gene.train.networks import load_network
 
-    view, folder, store = fit.view, fit.folder.path, job.store(fit.view)
-    device = Fabric(accelerator=view.train.device, devices=1).device
-    model = load_network(view, fit.run, folder).to(device)
-    axes = left_right_axes(store.path, store.manifest.read(), data, rows, view.predict.swap_axis)
-    aggregate = load_aggregate(aggregation(view)[0], data.names, folder)
+    config, store = fit.config, job.store(fit.config)
+    device = Fabric(accelerator=config.train.device, devices=1).device
+    model = load_network(fit).to(device)
+    axes = left_right_axes(store.path, store.manifest.read(), data, rows, config.predict.swap_axis)
+    aggregate = load_aggregate(aggregation(config)[0], data.names, fit.folder.path)
     how = Alterations(
-        lesions_of(job, view, data, rows), axes, aggregate, view.predict.swap_targets, view.data.batch_size,
-        fold_seed(view, fit.place),
+        lesions_of(job, config, data, rows), axes, aggregate, config.predict.swap_targets, config.data.batch_size,
+        fit.seed,
     )  # fmt: skip
     return forward_altered(model, data, rows, how, data.placed(device))
 
 
-def lesions_of(job: Job, view: Study, data: Any, rows: list[int]) -> dict[int, Any]:
+def lesions_of(job: Job, config: RunConfig, data: Any, rows: list[int]) -> dict[int, Any]:
     """Row of the samples -> mask of the lesion, of instances that show it; see `lesion_masks`."""
     from scan2gene.predict.lesions import lesion_masks
 
-    store = job.store(view)
-    kept = kept_of(job, view, job.out.cohort.read())
+    store = job.store(config)
+    kept = kept_of(job, config, job.out.cohort.read())
     return lesion_masks(store.path, store.manifest.read(), data, rows, lesion_role(job.study), kept)
 
 
-def kept_of(job: Job, view: Study, cohort: pd.DataFrame) -> Callable[[str, str], np.ndarray | None]:
+def kept_of(job: Job, config: RunConfig, cohort: pd.DataFrame) -> Callable[[str, str], np.ndarray | None]:
     """(exam_id, role) -> numbers of kept slices, where the scan has to be opened once more to know them."""
     from scan2gene.preprocess.slice_selection import kept_numbers
 
     exams, paths = {row["exam_id"]: row for row in cohort.to_dict("records")}, cache(job.paths)
-    return cache(lambda exam, role: kept_numbers(exams[exam], role, paths(), view.preprocess))
+    return cache(lambda exam, role: kept_numbers(exams[exam], role, paths(), config.recipe))

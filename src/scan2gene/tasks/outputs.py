@@ -73,11 +73,6 @@ def output_name(target: str, side: str, column: str = "") -> str:
     return f"{name}.{side}" if side else name
 
 
-def output_names(study: Study) -> list[str]:
-    """Names of a network's columns of logits, in order."""
-    return names_of(outputs(study))
-
-
 def names_of(answers: Iterable[Output]) -> list[str]:
     """Names of the columns of logits of some outputs, in order."""
     return [name for output in answers for name in output.names]
@@ -91,16 +86,6 @@ def softmax_columns(answers: Iterable[Output]) -> list[list[int]]:
         groups += [list(range(start, end))] if output.kind.loss == "cross_entropy" else []
         start = end
     return groups
-
-
-def num_logits(study: Study) -> int:
-    """Columns that a network needs for the whole patient, or for one side of one."""
-    return len({stem_of(name) for name in output_names(study)})
-
-
-def has_sides(study: Study) -> bool:
-    """True where a target is known per side."""
-    return any(is_sided(study, name) for name in study.targets)
 
 
 def stem_of(name: str) -> str:

@@ -12,16 +12,15 @@ import torch
 
 from scan2gene.core.console import say
 from scan2gene.core.files import value_hash, write_json
-from scan2gene.core.rundir import FitDirectory, StoreDirectory
+from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.section import version_of
-from scan2gene.core.study import Study, input_roles
-from scan2gene.core.study_runs import Run
 from scan2gene.core.text import duration
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import Samples, sampling_of
 from scan2gene.forward.embed import embed, read_embeddings, write_embeddings
 from scan2gene.models import MODELS
-from scan2gene.tasks.outputs import has_sides
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import RunConfig
 from scan2gene.train.networks import left_right, load_network, with_sides
 from scan2gene.train.start import Start, start_of, started_network, told
 
@@ -29,36 +28,33 @@ VERSION = 1  # raised when embeddings are computed differently
 
 
 def embedded_cohort(
-    folder: Path, store: Path, cohort: pd.DataFrame, labels: pd.DataFrame, view: Study, run: Run
+    config: RunConfig, folder: Path, store: Path, cohort: pd.DataFrame, labels: pd.DataFrame
 ) -> Samples:
     """The cohort with embeddings (N, F) in place of images, of every exam or of every slice.
 
     With sides they are the left half's and then the right half's.
 
     Args:
+        config: With `freeze: all`.
         folder: Where embeddings are kept, one file per encoder, recipe and roles.
         store: The prepared volumes; read only where embeddings are missing, a batch at a time.
         cohort: Rows of cohort.csv.
         labels: Long label table.
-        view: As the run sees the study.
-        run: With `freeze: all`.
     """
     manifest = StoreDirectory(store).manifest.read()
-    data = load_samples(store, manifest, cohort, labels, sampling_of(view), memory=0)  # images stay on disk
-    path = folder / f"{embeddings_key(store, view, run)}.parquet"
+    data = load_samples(store, manifest, cohort, labels, sampling_of(config), memory=0)  # images stay on disk
+    path = folder / f"{embeddings_key(config, store)}.parquet"
     vectors = read_embeddings(path, data.table) if path.with_suffix(".json").exists() else None
     if vectors is None:
-        vectors = _compute(path, data, _start(view, run), view, run)
+        vectors = _compute(config, path, data)
     return replace(data, images=vectors)
 
 
-def embedded_by(view: Study, run: Run, fold: Path, data: Samples) -> Samples:
+def embedded_by(fit: Fit, data: Samples) -> Samples:
     """Exams that are not of the cohort, embedded by the frozen encoder of a fit.
 
     Args:
-        view: As the run sees the study.
-        run: With `freeze: all`.
-        fold: Folder of the fit.
+        fit: With `freeze: all`.
         data: With images.
 
     Raises:
@@ -66,70 +62,66 @@ def embedded_by(view: Study, run: Run, fold: Path, data: Samples) -> Samples:
     """
     from lightning_fabric import Fabric
 
-    device = Fabric(accelerator=view.train.device, devices=1).device
-    network = load_network(view, run, fold).to(device)
-    return replace(data, images=embed(network, data, view.data.batch_size, view.train.precision))
+    config = fit.config
+    device = Fabric(accelerator=config.train.device, devices=1).device
+    network = load_network(fit).to(device)
+    return replace(data, images=embed(network, data, config.data.batch_size, config.train.precision))
 
 
-def keep_record(folder: Path, store: Path, view: Study, run: Run, fold: Path) -> None:
+def keep_record(fit: Fit, folder: Path, store: Path) -> None:
     """Copy what the embeddings say of their encoder into a fit's weights.json."""
-    record = folder / f"{embeddings_key(store, view, run)}.json"
-    FitDirectory(fold).weights.write(json.loads(record.read_text()))
+    fit.folder.weights.write(json.loads((folder / f"{embeddings_key(fit.config, store)}.json").read_text()))
 
 
-def embeddings_key(store: Path, view: Study, run: Run) -> str:
+def embeddings_key(config: RunConfig, store: Path) -> str:
     """Everything that decides the numbers; where they are computed does not.
 
     Args:
+        config: With `freeze: all`.
         store: The prepared volumes.
-        view: As the run sees the study.
-        run: With `freeze: all`.
     """
-    start = _start(view, run)
-    options = {k: v for k, v in run.model.options.items() if k != "dropout"}
-    channels = run.weights.channels if run.weights else None
-    sides = list(left_right(view)) if has_sides(view) else []
-    slices = [] if view.data.slices is None else [["slices", view.data.slices.per_patient]]
+    start = _start(config)
     return value_hash(
         [
             VERSION,
-            version_of(MODELS[run.model.name]),
-            run.model.name,
-            options,
+            version_of(MODELS[config.model.name]),
+            config.model.name,
+            {k: v for k, v in config.model.options.items() if k != "dropout"},
             start.sha256,
             start.options,
-            channels,
+            config.weights and config.weights.channels,
             StoreDirectory(store).manifest.hash(),
-            input_roles(view),
-            sides,
-            *slices,
+            config.roles,
+            list(left_right(config)) if config.has_sides else [],
+            *([["slices", config.data.slices.per_patient]] if config.data.slices else []),
         ]
     )
 
 
-def _start(view: Study, run: Run) -> Start:
-    start = start_of(view, run)
+def _start(config: RunConfig) -> Start:
+    start = start_of(config)
     assert start is not None  # for the type checker: freeze: all needs weights
     return start
 
 
-def _compute(path: Path, data: Samples, start: Start, view: Study, run: Run) -> torch.Tensor:
+def _compute(config: RunConfig, path: Path, data: Samples) -> torch.Tensor:
     from lightning_fabric import Fabric
 
-    began = time.perf_counter()
-    say("", f"  {run.name}: {len(data.table)} {data.unit} are embedded by the frozen encoder")
-    network, record = started_network(view, run, start, data.images.dtype == torch.uint8)
-    fabric = Fabric(accelerator=view.train.device, devices=1)
-    network = with_sides(view, network)
-    vectors = embed(network.to(fabric.device), data, view.data.batch_size, view.train.precision)
+    began, start = time.perf_counter(), _start(config)
+    say("", f"  {config.name}: {len(data.table)} {data.unit} are embedded by the frozen encoder")
+    network, record = started_network(config, start, data.images.dtype == torch.uint8)
+    fabric = Fabric(accelerator=config.train.device, devices=1)
+    network = with_sides(config, network)
+    vectors = embed(network.to(fabric.device), data, config.data.batch_size, config.train.precision)
     write_embeddings(path, data.table, vectors)
     write_json(path.with_suffix(".json"), record | {"exams": len(vectors), "numbers": vectors.shape[1]})
     seconds = time.perf_counter() - began
-    say("", f"  {run.name}: {told(record)}")
+    say("", f"  {config.name}: {told(record)}")
     grid, expected = data.grid[::-1], start.card.grid if start.card else None
     if expected and grid != expected:
-        say("", f"  {run.name}: given {grid} voxels, trained on {expected}: positions are interpolated")
+        say("", f"  {config.name}: given {grid} voxels, trained on {expected}: positions are interpolated")
     say(
-        "", f"  {run.name}: {len(vectors)} {data.unit} embedded in {duration(seconds)}, {vectors.shape[1]} numbers each"
+        "",
+        f"  {config.name}: {len(vectors)} {data.unit} embedded in {duration(seconds)}, {vectors.shape[1]} numbers each",
     )
     return vectors

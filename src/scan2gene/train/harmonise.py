@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +10,12 @@ import pandas as pd
 import torch
 
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study
-from scan2gene.core.study_runs import Run
 from scan2gene.data.samples import Samples
-from scan2gene.radiomics.clinical import CLASSICAL, clinical_columns
+from scan2gene.radiomics.clinical import clinical_columns
 from scan2gene.radiomics.combat import HARMONISATIONS, UNKNOWN, Combat, fit_combat, harmonised
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import RunConfig
 
 
 def _options(
@@ -28,16 +25,16 @@ def _options(
     return {"keep": list(keep), "labels": labels, "unknown": unknown, "pool": pool}
 
 
-def check_harmonise(view: Study, run: Run) -> None:
+def check_harmonise(config: RunConfig) -> None:
     """Refuse a harmonisation that is not known, or of what is no table, before any work starts.
 
     Raises:
         StudyError: With the valid names.
     """
-    plugin = view.data.harmonise
+    plugin = config.data.harmonise
     if plugin is None:
         return
-    place = f"run {run.name}: data.harmonise"
+    place = f"run {config.name}: data.harmonise"
     if plugin.name not in HARMONISATIONS:
         raise StudyError(f"{place}: {unknown_name(plugin.name, HARMONISATIONS)}")
     for option in plugin.options:
@@ -47,104 +44,90 @@ def check_harmonise(view: Study, run: Run) -> None:
     if options["unknown"] not in UNKNOWN:
         raise StudyError(f"{place}: unknown {unknown_name(str(options['unknown']), UNKNOWN)}")
     for column in options["keep"]:
-        if column not in view.cohort.clinical:
-            raise StudyError(f"{place}: keep {unknown_name(column, view.cohort.clinical)} See cohort.clinical.")
-    if not view.cohort.site_column:
+        if column not in config.clinical:
+            raise StudyError(f"{place}: keep {unknown_name(column, config.clinical)} See cohort.clinical.")
+    if not config.has_sites:
         raise StudyError(f"{place} takes sites out, so cohort.site_column must name the site's column")
-    frozen = run.weights is not None and run.weights.probes
-    if not frozen and run.model.name not in CLASSICAL:
+    if not config.probes and not config.is_tabular:
         raise StudyError(
             f"{place} is for runs that learn from a table: a frozen encoder (weights.freeze: all) or clinical columns. "
-            f"{run.model.name} learns from images; give them one scale by preprocessing, such as nyul or zscore"
+            f"{config.model.name} learns from images; give them one scale by preprocessing, such as nyul or zscore"
         )
 
 
-def fit_harmonise(
-    view: Study, run: Run, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray, folder: Path
-) -> None:
-    """Learn from training rows, and keep it in the fold's folder; nothing where the run asks for none.
+def fit_harmonise(fit: Fit, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray) -> None:
+    """Learn from training rows, and keep it in the fit's folder; nothing where the run asks for none.
 
     Args:
-        view: As the run sees the study.
-        run: Its model.
+        fit: Its run says what is kept.
         data: Embeddings, or cohort.csv.
         targets: (N, T), NaN where unknown.
         train: Rows of the training part; no other is looked at.
-        folder: Of the fit.
 
     Raises:
         CohortError: There are not two sites to harmonise.
     """
-    if view.data.harmonise is None:
+    if fit.config.data.harmonise is None:
         return
     try:
-        found = _learned(view, run, data, targets, train)
+        found = _learned(fit.config, data, targets, train)
     except ValueError as error:
-        raise CohortError(f"run {run.name}, {folder.name}: {error}. Leave data.harmonise out of this run.") from None
-    FitDirectory(folder).harmonise.write(found.as_json())
+        name = f"run {fit.config.name}, {fit.folder.path.name}"
+        raise CohortError(f"{name}: {error}. Leave data.harmonise out of this run.") from None
+    fit.folder.harmonise.write(found.as_json())
 
 
-def _learned(
-    view: Study, run: Run, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray
-) -> Combat:  # fmt: skip
-    options = _options(**(view.data.harmonise.options if view.data.harmonise else {}))
-    values, site, kept = _parts(data, run, options["keep"])
+def _learned(config: RunConfig, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray) -> Combat:
+    options = _options(**(config.data.harmonise.options if config.data.harmonise else {}))
+    values, site, kept = _parts(config, data, options["keep"])
     return fit_combat(values[train], site[train], kept[train], targets[train] if options["labels"] else None,
                       options["pool"])  # fmt: skip
 
 
-def is_of_training(
-    view: Study, run: Run, data: Samples | pd.DataFrame, targets: np.ndarray, parts: Mapping[str, str],
-    folder: Path,
-) -> bool | None:  # fmt: skip
+def is_of_training(fit: Fit, data: Samples | pd.DataFrame, targets: np.ndarray) -> bool | None:
     """Whether a fit's harmonisation is what its training rows give, learned anew; None where it has none.
 
     Args:
-        view: As the run sees the study.
-        run: Its model.
+        fit: With its parts.
         data: Embeddings, or cohort.csv.
         targets: (N, T), NaN where unknown.
-        parts: patient_id -> part, in the fold.
-        folder: Of the fit.
     """
-    if not FitDirectory(folder).harmonise.exists():
+    if not fit.folder.harmonise.exists():
         return None
-    kept = Combat.of_json(FitDirectory(folder).harmonise.read())
+    kept = Combat.of_json(fit.folder.harmonise.read())
     exams = data if isinstance(data, pd.DataFrame) else data.table
-    inside = (exams["patient_id"].map(parts) == "train").to_numpy() & ~np.isnan(targets).all(axis=1)
-    fresh = _learned(view, run, data, targets, np.flatnonzero(inside))
+    inside = (exams["patient_id"].map(fit.parts) == "train").to_numpy() & ~np.isnan(targets).all(axis=1)
+    fresh = _learned(fit.config, data, targets, np.flatnonzero(inside))
     pairs = [(getattr(kept, name), getattr(fresh, name)) for name in ("level", "spread", "shift", "scale", "slopes")]
     return kept.sites == fresh.sites and all(np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in pairs)
 
 
-def with_harmonised(view: Study, run: Run, data: Samples | pd.DataFrame, folder: Path) -> Samples | pd.DataFrame:
-    """The data with all rows harmonised as the fold's training rows say; as it is where the run asks for none.
+def with_harmonised(fit: Fit, data: Samples | pd.DataFrame) -> Samples | pd.DataFrame:
+    """The data with all rows harmonised as the fit's training rows say; as it is where the run asks for none.
 
     Args:
-        view: As the run sees the study.
-        run: Its model.
+        fit: Of `fit_harmonise`.
         data: Embeddings, or cohort.csv.
-        folder: Of the fit.
     """
-    if view.data.harmonise is None:
+    if fit.config.data.harmonise is None:
         return data
-    options = _options(**view.data.harmonise.options)
-    model = Combat.of_json(FitDirectory(folder).harmonise.read())
-    values, site, kept = _parts(data, run, options["keep"])
+    options = _options(**fit.config.data.harmonise.options)
+    model = Combat.of_json(fit.folder.harmonise.read())
+    values, site, kept = _parts(fit.config, data, options["keep"])
     new = harmonised(model, values, site, kept, options["unknown"])
     if isinstance(data, pd.DataFrame):
-        columns = [f"clinical:{c}" for c in run.model.options["columns"]]
+        columns = [f"clinical:{c}" for c in fit.config.model.options["columns"]]
         return data.assign(**dict(zip(columns, new.T, strict=True)))
     return replace(data, images=torch.from_numpy(new.astype(np.float32)), _copies={})
 
 
 def _parts(
-    data: Samples | pd.DataFrame, run: Run, keep: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    config: RunConfig, data: Samples | pd.DataFrame, keep: list[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values (N, F), sites (N,) and covariates (N, C)."""
     exams = data if isinstance(data, pd.DataFrame) else data.table
     if isinstance(data, pd.DataFrame):
-        values = clinical_columns(data, run.model.options["columns"])
+        values = clinical_columns(data, config.model.options["columns"])
     else:
         values = data.images[torch.arange(len(exams))].double().numpy()
     nothing = np.full((len(exams), 0), np.nan)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,31 +14,24 @@ import torch
 from scan2gene.core.console import say
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.rundir import FitDirectory
-from scan2gene.core.section import Plugin
-from scan2gene.core.study import SIDES, Study, channels
-from scan2gene.core.study_runs import Head, Run
+from scan2gene.core.study import SIDES
+from scan2gene.core.study_runs import Head
 from scan2gene.data.samples import Samples, stored_as_uint8
-from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.sides import TwoSides
-from scan2gene.tasks.outputs import has_sides, num_logits, output_names, stem_of
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.outputs import stem_of
+from scan2gene.tasks.run_config import RunConfig
+from scan2gene.train.start import frozen_names, plain_network, start_of, started_network, told
 
 
-def probes(run: Run) -> bool:
-    """True for a run that trains a head on stored embeddings of a frozen encoder."""
-    return run.weights is not None and run.weights.probes
-
-
-def left_right(view: Study) -> tuple[str, str]:
+def left_right(config: RunConfig) -> tuple[str, str]:
     """The voxel axis of prepared volumes between left and right, and to which side it grows.
 
-    Args:
-        view: A study as a run sees it.
-
     Raises:
-        StudyError: Its preprocessing does not bring exams into one orientation.
+        StudyError: The preprocessing does not bring exams into one orientation.
     """
-    turned = [str(step.options.get("axes", "LAS")) for step in view.preprocess if step.name == "reorient"]
+    turned = [str(step.options.get("axes", "LAS")) for step in config.recipe if step.name == "reorient"]
     found = [(axis, code) for axis, code in zip("ijk", turned[-1], strict=False) if code in SIDES] if turned else []
     if not found:
         raise StudyError(
@@ -48,96 +41,90 @@ def left_right(view: Study) -> tuple[str, str]:
     return found[0]
 
 
-def with_sides(study: Study, network: Any) -> Any:
+def with_sides(config: RunConfig, network: Any) -> Any:
     """The network itself, or one that shows it the two sides apart where a target has them."""
-    if not has_sides(study):
+    if not config.has_sides:
         return network
-    columns = [(stem_of(name), name[len(stem_of(name)) + 1 :]) for name in output_names(study)]
-    return TwoSides(network, columns, *left_right(study))
+    columns = [(stem_of(name), name[len(stem_of(name)) + 1 :]) for name in config.output_names]
+    return TwoSides(network, columns, *left_right(config))
 
 
-def build_network(study: Study, run: Run) -> Any:
+def build_network(config: RunConfig) -> Any:
     """The run's network, from image to logits: with random weights, or those that it starts from.
 
     A frozen encoder comes with a new head; `load_network` gives the trained one.
     """
-    network = _encoder(study, run, False, None)
-    if probes(run):
-        network = Probed(network, _new_probe(study, run, _embedding_length(study, network)))
-    return with_sides(study, network)
+    network = _encoder(config, False)
+    if config.probes:
+        network = Probed(network, _new_probe(config, _embedding_length(config, network)))
+    return with_sides(config, network)
 
 
-def builder(study: Study, run: Run, data: Samples, train: np.ndarray, folder: Path) -> Callable[[], torch.nn.Module]:
+def builder(fit: Fit, data: Samples, train: np.ndarray) -> Callable[[], torch.nn.Module]:
     """What gives the network that a fit trains: a whole one, or a head where `data` holds embeddings.
 
     Args:
-        study: As the run sees it.
-        run: Model and weights.
+        fit: Its weights.json will say what a whole network started from.
         data: What is learned from.
         train: Rows of the training part, to which a head's input is scaled.
-        folder: Of the fit; weights.json there says what a whole network started from.
     """
-    if probes(run):
-        return partial(_head_on_embeddings, study, run, data, train)
-    return partial(_whole, study, run, stored_as_uint8(data), folder)
+    if fit.config.probes:
+        return partial(_head_on_embeddings, fit.config, data, train)
+    return partial(_whole, fit, stored_as_uint8(data))
 
 
-def _whole(study: Study, run: Run, eight_bit: bool, folder: Path) -> Any:
-    return with_sides(study, _encoder(study, run, eight_bit, folder))
+def _whole(fit: Fit, eight_bit: bool) -> Any:
+    return with_sides(fit.config, _encoder(fit.config, eight_bit, fit))
 
 
-def _encoder(study: Study, run: Run, eight_bit: bool, folder: Path | None) -> Any:
-    """The plain network; what it starts from is told where there is a folder to keep it in."""
-    if run.weights is None:
-        return MODELS[run.model.name](len(channels(study)), num_logits(study), **run.model.options)
-    from scan2gene.train.start import start_of, started_network, told
-
-    start = start_of(study, run)
-    assert start is not None  # for the type checker: the run has weights
-    network, record = started_network(study, run, start, eight_bit)
-    if folder is not None:
-        FitDirectory(folder).weights.write(record)
-        say("", f"  {run.name} {folder.name}: {told(record)}")
+def _encoder(config: RunConfig, eight_bit: bool, fit: Fit | None = None) -> Any:
+    """The plain network; a fit keeps what it started from."""
+    start = start_of(config)
+    if start is None:
+        return plain_network(config)
+    network, record = started_network(config, start, eight_bit)
+    if fit is not None:
+        fit.folder.weights.write(record)
+        say("", f"  {config.name} {fit.folder.path.name}: {told(record)}")
     return network
 
 
-def _new_probe(study: Study, run: Run, num_features: int) -> Probe:
-    head = (run.weights and run.weights.head) or Head()
-    return Probe(num_features, len(channels(study)), num_logits(study), head.hidden, head.dropout)
+def _new_probe(config: RunConfig, num_features: int) -> Probe:
+    head = (config.weights and config.weights.head) or Head()
+    return Probe(num_features, len(config.channels), config.num_logits, head.hidden, head.dropout)
 
 
-def _embedding_length(study: Study, encoder: Any) -> int:
-    return encoder.head.linear.in_features - len(channels(study))
+def _embedding_length(config: RunConfig, encoder: Any) -> int:
+    return encoder.head.linear.in_features - len(config.channels)
 
 
-def new_head(study: Study, run: Run, num_numbers: int) -> Any:
+def new_head(config: RunConfig, num_numbers: int) -> Any:
     """What learns from stored embeddings; with sides these hold the left half's and then the right half's.
 
     Args:
-        study: As the run sees it.
-        run: With a frozen encoder.
+        config: With a frozen encoder.
         num_numbers: Of one embedding.
     """
-    return with_sides(study, _new_probe(study, run, num_numbers // (2 if has_sides(study) else 1)))
+    return with_sides(config, _new_probe(config, num_numbers // (2 if config.has_sides else 1)))
 
 
-def _head_on_embeddings(study: Study, run: Run, data: Samples, train: np.ndarray) -> Any:
+def _head_on_embeddings(config: RunConfig, data: Samples, train: np.ndarray) -> Any:
     """A new head, scaled to the training part's embeddings."""
-    head: Any = new_head(study, run, data.images.shape[1])
+    head: Any = new_head(config, data.images.shape[1])
     given = data.images[torch.as_tensor(train)]
     sided = isinstance(head, TwoSides)
     (head.network if sided else head).fit_scale(torch.cat(given.chunk(2, dim=1)) if sided else given)
     return head
 
 
-def load_head(study: Study, run: Run, folder: Path, num_numbers: int) -> Any:
+def load_head(fit: Fit, num_numbers: int) -> Any:
     """The trained head of a fit on embeddings."""
-    head = new_head(study, run, num_numbers)
-    head.load_state_dict(_state(folder))
+    head = new_head(fit.config, num_numbers)
+    head.load_state_dict(_state(fit.folder))
     return head
 
 
-def load_network(study: Study, run: Run, folder: Path) -> Any:
+def load_network(fit: Fit) -> Any:
     """The trained network of a fit, from image to logits.
 
     A network that was fine-tuned is whole in best.pt; one with a frozen encoder also needs the
@@ -146,53 +133,44 @@ def load_network(study: Study, run: Run, folder: Path) -> Any:
     Raises:
         WeightsError: That file is not there, or changed.
     """
-    state, record = _state(folder), FitDirectory(folder).weights.read({})
-    run = run.model_copy(update={"model": _with_options(run, record)})
-    if not probes(run):
-        network = with_sides(study, MODELS[run.model.name](len(channels(study)), num_logits(study),
-                                                           **run.model.options))  # fmt: skip
+    state, record = _state(fit.folder), fit.folder.weights.read({})
+    config = _with_options(fit.config, record)
+    if not config.probes:
+        network = with_sides(config, plain_network(config))
         network.load_state_dict(state)
         return network
-    from scan2gene.train.start import start_of
-
-    start = start_of(study, run)
+    start = start_of(config)
     if start and start.sha256 != record.get("sha256"):
-        raise WeightsError(f"{start.path} is not the file that {folder} was trained with. Restore it, or train anew.")
-    network = build_network(study, run)
+        where = fit.folder.path
+        raise WeightsError(f"{start.path} is not the file that {where} was trained with. Restore it, or train anew.")
+    network = build_network(config)
     sided = isinstance(network, TwoSides)
     probed, prefix = (network.network, "network.") if sided else (network, "")
     probed.probe.load_state_dict({name.removeprefix(prefix): value for name, value in state.items()})
     return network
 
 
-def size(study: Study, run: Run, folder: Path) -> dict[str, int]:
-    """Numbers in the network of a finished fit, and how many of them were trained, for network.json.
-
-    Args:
-        study: As the run sees it.
-        run: As a search chose it.
-        folder: Of the fit, with weights.json where it started from some.
-    """
-    from scan2gene.train.start import frozen_names
-
-    plugin = _with_options(run, FitDirectory(folder).weights.read({}))
+def size(fit: Fit) -> dict[str, int]:
+    """Numbers in the network of a finished fit, and how many of them were trained, for network.json."""
+    config = _with_options(fit.config, fit.folder.weights.read({}))
     with torch.device("meta"):  # without memory
-        network = MODELS[plugin.name](len(channels(study)), num_logits(study), **plugin.options)
+        network = plain_network(config)
     sizes = {name: p.numel() for name, p in network.named_parameters()}
-    frozen = frozen_names(network, run.weights.freeze, run.name) if run.weights else set()
-    if not probes(run):
+    frozen = frozen_names(network, config.weights.freeze, config.name) if config.weights else set()
+    if not config.probes:
         return {"parameters": sum(sizes.values()), "trained": sum(n for k, n in sizes.items() if k not in frozen)}
-    new = sum(p.numel() for p in _new_probe(study, run, _embedding_length(study, network)).parameters())
+    new = sum(p.numel() for p in _new_probe(config, _embedding_length(config, network)).parameters())
     return {"parameters": sum(sizes[name] for name in frozen) + new, "trained": new}
 
 
-def _state(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(FitDirectory(folder).best.path, map_location="cpu", weights_only=True)
+def _state(folder: FitDirectory) -> dict[str, torch.Tensor]:
+    return torch.load(folder.best.path, map_location="cpu", weights_only=True)
 
 
-def _with_options(run: Run, record: Mapping[str, Any]) -> Plugin:
-    """The run's model with the options that its weights brought."""
-    return run.model.model_copy(update={"options": {**run.model.options, **record.get("options", {})}})
+def _with_options(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
+    """The run with the options that its weights brought to its model."""
+    options = {**config.model.options, **record.get("options", {})}
+    return replace(config, model=config.model.model_copy(update={"options": options}))
 
 
 @contextmanager

@@ -11,28 +11,28 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.study import Study
-from scan2gene.core.study_runs import Run, SiteAdversary
+from scan2gene.core.study_runs import SiteAdversary
 from scan2gene.core.text import counted
 from scan2gene.data.samples import Samples
 from scan2gene.models.head import RoleAwareHead
+from scan2gene.tasks.run_config import RunConfig
 
 STEEPNESS = 10.0  # of the rise, Ganin's gamma
 
 
-def check_sites(view: Study, run: Run) -> None:
+def check_sites(config: RunConfig) -> None:
     """Refuse what balanced draws and an adversary cannot go with, before any work starts.
 
     Raises:
         StudyError: With the mend.
     """
-    train = view.train
+    train = config.train
     for name, asked in (("site_sampling", train.site_sampling), ("site_adversary", train.site_adversary is not None)):
-        if asked and not view.cohort.site_column:
-            raise StudyError(f"run {run.name}: train.{name} needs cohort.site_column, the site's column")
+        if asked and not config.has_sites:
+            raise StudyError(f"run {config.name}: train.{name} needs cohort.site_column, the site's column")
     if train.site_adversary is None:
         return
-    linear = run.weights is not None and run.weights.probes and not (run.weights.head and run.weights.head.hidden)
+    linear = config.probes and not (config.weights and config.weights.head and config.weights.head.hidden)
     for given, why in (
         (train.devices > 1, "works on one device; set train.devices: 1"),
         (train.compile, "does not go with train.compile"),
@@ -40,14 +40,14 @@ def check_sites(view: Study, run: Run) -> None:
         (linear, "changes features, and a linear probe has none of its own; set weights.head: {hidden: 64}"),
     ):
         if given:
-            raise StudyError(f"run {run.name}: train.site_adversary {why}")
+            raise StudyError(f"run {config.name}: train.site_adversary {why}")
 
 
-def needs_sites(view: Study) -> str:
+def needs_sites(config: RunConfig) -> str:
     """The option of a run that training with one site cannot serve; "" where it has none."""
     asked = {
-        "data.harmonise": view.data.harmonise, "train.site_sampling": view.train.site_sampling,
-        "train.site_adversary": view.train.site_adversary,
+        "data.harmonise": config.data.harmonise, "train.site_sampling": config.train.site_sampling,
+        "train.site_adversary": config.train.site_adversary,
     }  # fmt: skip
     return next((name for name, given in asked.items() if given), "")
 

@@ -12,10 +12,9 @@ import torch
 from torch import nn
 
 from scan2gene.core.errors import StudyError, WeightsError
-from scan2gene.core.study import Study, channels
-from scan2gene.core.study_runs import Run, Weights
+from scan2gene.core.study_runs import Weights
 from scan2gene.core.text import counted, listed
-from scan2gene.models import MODELS
+from scan2gene.models import MODELS, Network
 from scan2gene.models.checkpoint import (
     ATTENTION,
     FIRST_LAYERS,
@@ -30,7 +29,7 @@ from scan2gene.models.checkpoint import (
 from scan2gene.models.fetch import card_of, held_to, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
 from scan2gene.models.weights import WEIGHTS, Card
-from scan2gene.tasks.outputs import num_logits
+from scan2gene.tasks.run_config import RunConfig
 from scan2gene.train.source_run import SourceRun, check_same_input, open_source
 
 
@@ -55,67 +54,64 @@ class Start:
     options: dict[str, Any]
 
 
-def check_weights(study: Study, run: Run) -> None:
-    """Refuse what cannot be right about a run's weights, before any work and without opening a file.
+def plain_network(config: RunConfig, options: Mapping[str, Any] = {}) -> Network:
+    """The network of a run by its name and options, with random weights; `options` stand above its own."""
+    return MODELS[config.model.name](len(config.channels), config.num_logits, **{**config.model.options, **options})
 
-    Args:
-        study: As the run sees it (`for_run`).
-        run: With its weights.
+
+def check_weights(config: RunConfig) -> None:
+    """Refuse what cannot be right about a run's weights, before any work and without opening a file.
 
     Raises:
         StudyError: Saying what and how to mend it.
     """
-    weights = run.weights
+    weights = config.weights
     if weights is None:
         return
-    if run.model.name not in MODELS:
-        raise StudyError(f"run {run.name}: model {run.model.name} has no weights to start from")
+    if config.model.name not in MODELS:
+        raise StudyError(f"run {config.name}: model {config.model.name} has no weights to start from")
     if weights.geometry is not None:
         geometry_of(weights.geometry)
     if weights.name and not weights.run:
         card = card_of(weights.name)
-        if card.model != run.model.name:
+        if card.model != config.model.name:
             raise StudyError(
-                f"run {run.name}: weights {weights.name} are of a {card.model}, its model is {run.model.name}"
+                f"run {config.name}: weights {weights.name} are of a {card.model}, its model is {config.model.name}"
             )
-        _refuse_conflicts(run, card.options)
-    network = _plain(study, run)
+        _refuse_conflicts(config, card.options)
+    with torch.device("meta"):  # without memory, for its names
+        network = plain_network(config)
     if weights.probes:
         if not hasattr(network, "pool"):
-            raise StudyError(f"run {run.name}: model {run.model.name} has no embedding, so freeze: all is not for it")
-        if study.data.augment:
             raise StudyError(
-                f"run {run.name}: with freeze: all every exam is embedded once, so augmentation would change nothing. "
-                "Take it out, for this run with data: {augment: []}"
+                f"run {config.name}: model {config.model.name} has no embedding, so freeze: all is not for it"
             )
-    frozen = frozen_names(network, weights.freeze, run.name)
+        if config.data.augment:
+            raise StudyError(
+                f"run {config.name}: with freeze: all every exam is embedded once, so augmentation would change "
+                "nothing. Take it out, for this run with data: {augment: []}"
+            )
+    frozen = frozen_names(network, weights.freeze, config.name)
     if weights.name and not weights.run:
-        _refuse_frozen_noise(run, frozen)  # no released file has attention over slices
+        _refuse_frozen_noise(config, frozen)  # no released file has attention over slices
 
 
-def _refuse_frozen_noise(run: Run, frozen: Iterable[str]) -> None:
+def _refuse_frozen_noise(config: RunConfig, frozen: Iterable[str]) -> None:
     """Attention over slices that no file has brought would be frozen as random as it began."""
     random = sorted(name for name in frozen if name.startswith(ATTENTION))
     if random:
         raise StudyError(
-            f"run {run.name}: weights.freeze would keep {run.model.name}'s attention over slices, which its weights do "
-            "not have, as random as it begins; set model.options to {pooling: mean} (or max), or freeze other layers"
+            f"run {config.name}: weights.freeze would keep {config.model.name}'s attention over slices, which its "
+            "weights do not have, as random as it begins; set model.options to {pooling: mean} (or max), or freeze "
+            "other layers"
         )
 
 
-def _plain(study: Study, run: Run) -> nn.Module:
-    """The run's network without memory, for its names."""
-    with torch.device("meta"):
-        return MODELS[run.model.name](len(channels(study)), num_logits(study), **run.model.options)
-
-
-def _refuse_conflicts(run: Run, wanted: Mapping[str, Any]) -> None:
+def _refuse_conflicts(config: RunConfig, wanted: Mapping[str, Any]) -> None:
     for key, value in wanted.items():
-        given = run.model.options.get(key, value)
+        given = config.model.options.get(key, value)
         if given != value and not (isinstance(value, tuple | list) and list(given) == list(value)):
-            raise StudyError(
-                f"run {run.name}: its weights need {key} {value!r}, the model's options say {run.model.options[key]!r}"
-            )
+            raise StudyError(f"run {config.name}: its weights need {key} {value!r}, the model's options say {given!r}")
 
 
 def frozen_names(network: nn.Module, freeze: str | list[str], run: str) -> set[str]:
@@ -137,45 +133,45 @@ def frozen_names(network: nn.Module, freeze: str | list[str], run: str) -> set[s
     return frozen
 
 
-def start_of(study: Study, run: Run) -> Start | None:
+def start_of(config: RunConfig) -> Start | None:
     """Find a run's weights and hold them to their hash; None for random ones.
 
     Raises:
         WeightsError: Not there, changed, or of another network.
         StudyError: A geometry is needed, or contradicts.
     """
-    weights = run.weights
+    weights = config.weights
     if weights is None:
         return None
     if weights.run:
         source = open_source(weights)
-        check_same_input(source, study, run)
-        usual = {p.name: p.default for p in inspect.signature(MODELS[run.model.name]).parameters.values()}
-        _refuse_conflicts(run, {k: v for k, v in {**usual, **source.options}.items() if k != "dropout"})
+        check_same_input(source, config)
+        usual = {p.name: p.default for p in inspect.signature(MODELS[config.model.name]).parameters.values()}
+        _refuse_conflicts(config, {k: v for k, v in {**usual, **source.options}.items() if k != "dropout"})
         network_options = {k: v for k, v in source.options.items() if k != "dropout"}
-        name = f"{source.run.name} of {source.study.name}"
-        return Start(name, source.checkpoint, sha256(source.checkpoint), None, source, network_options)
+        name, path = f"{source.fit.config.name} of {source.study}", source.fit.folder.best.path
+        return Start(name, path, sha256(path), None, source, network_options)
     if weights.name:
-        path = located(weights.name, weights_folder(study.weights_dir))
+        path = located(weights.name, weights_folder(config.weights_dir))
         card = card_of(weights.name)
         return Start(weights.name, path, held_to(weights.name, path), card, None, dict(card.options))
-    return _start_of_file(run, weights, Path(weights.file or ""))
+    return _start_of_file(config, weights, Path(weights.file or ""))
 
 
-def _start_of_file(run: Run, weights: Weights, path: Path) -> Start:
+def _start_of_file(config: RunConfig, weights: Weights, path: Path) -> Start:
     if not path.is_file():
-        raise WeightsError(f"run {run.name}: there is no file of weights {path}")
+        raise WeightsError(f"run {config.name}: there is no file of weights {path}")
     known = recognised(path)
     if known and weights.geometry is None:
-        _refuse_conflicts(run, WEIGHTS[known].options)
+        _refuse_conflicts(config, WEIGHTS[known].options)
         return Start(known, path, held_to(known, path), WEIGHTS[known], None, dict(WEIGHTS[known].options))
     options: dict[str, Any] = {} if weights.geometry is None else {"geometry": weights.geometry}
-    if "geometry" in inspect.signature(MODELS[run.model.name]).parameters and not options:
+    if "geometry" in inspect.signature(MODELS[config.model.name]).parameters and not options:
         raise StudyError(
-            f"run {run.name}: {path.name} is no released file, and strides and dilations cannot be told from it. Give "
-            "weights.geometry: standard, medicalnet, medicalnet-a, kinetics, or its fields; see the guide"
+            f"run {config.name}: {path.name} is no released file, and strides and dilations cannot be told from it. "
+            "Give weights.geometry: standard, medicalnet, medicalnet-a, kinetics, or its fields; see the guide"
         )
-    _refuse_conflicts(run, options)
+    _refuse_conflicts(config, options)
     return Start(path.name, path, sha256(path), None, None, options)
 
 
@@ -200,12 +196,11 @@ def encoder_tensors(path: Path, card: Card | None) -> dict[str, torch.Tensor]:
     return _READ[key]
 
 
-def started_network(study: Study, run: Run, start: Start, eight_bit: bool) -> tuple[nn.Module, dict[str, Any]]:
+def started_network(config: RunConfig, start: Start, eight_bit: bool) -> tuple[nn.Module, dict[str, Any]]:
     """The run's network with its weights loaded and frozen layers marked, and what weights.json says.
 
     Args:
-        study: As the run sees it.
-        run: With weights.
+        config: With weights.
         start: Of `start_of`.
         eight_bit: Images are stored as uint8, so that the network sees -1 to 1.
 
@@ -213,47 +208,47 @@ def started_network(study: Study, run: Run, start: Start, eight_bit: bool) -> tu
         WeightsError: The file is not of this network; nothing is loaded then.
     """
     options = dict(start.options)
-    if start.card and start.card.uint8_map and eight_bit and "input_map" not in run.model.options:
+    if start.card and start.card.uint8_map and eight_bit and "input_map" not in config.model.options:
         options["input_map"] = list(start.card.uint8_map)
-    network, found, record = _fitted(study, run, start, options)
-    load_match(network, found, f"run {run.name}: {start.path.name}")
-    frozen = frozen_names(network, record["freeze"], run.name)
+    network, found, record = _fitted(config, start, options)
+    load_match(network, found, f"run {config.name}: {start.path.name}")
+    frozen = frozen_names(network, record["freeze"], config.name)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
         parameter.pretrained = name in found.tensors  # type: ignore[attr-defined]  # the optimiser asks
     return network, record | {"given_intensities": _given(options, eight_bit)}
 
 
-def check_start(study: Study, run: Run) -> Start | None:
+def check_start(config: RunConfig) -> Start | None:
     """Find a run's weights and see that they fit its network, without loading them.
 
     Raises:
         WeightsError, StudyError: As `start_of` and `started_network`.
     """
-    start = start_of(study, run)
+    start = start_of(config)
     if start:
         with torch.device("meta"):
-            _, found, _ = _fitted(study, run, start, start.options)
-        check_match(found, f"run {run.name}: {start.path.name}")
+            _, found, _ = _fitted(config, start, start.options)
+        check_match(found, f"run {config.name}: {start.path.name}")
     return start
 
 
-def _fitted(study: Study, run: Run, start: Start, options: dict[str, Any]) -> tuple[nn.Module, Match, dict[str, Any]]:
-    network = MODELS[run.model.name](len(channels(study)), num_logits(study), **{**run.model.options, **options})
-    weights = run.weights or Weights(name=start.name)
+def _fitted(config: RunConfig, start: Start, options: dict[str, Any]) -> tuple[nn.Module, Match, dict[str, Any]]:
+    network = plain_network(config, options)
+    weights = config.weights or Weights(name=start.name)
     tensors = encoder_tensors(start.path, start.card)
-    if start.source is not None and start.source.sided:
+    before = start.source.fit.config if start.source else None
+    if before is not None and before.has_sides:
         tensors = {name.removeprefix("network."): value for name, value in tensors.items()}
-    same_targets = start.source is not None and start.source.targets == list(study.targets)
-    same_head = same_targets and not weights.probes
+    same_head = before is not None and before.targets == config.targets and not weights.probes
     found = match(network, tensors, start.card is not None or weights.channels == "adapt", same_head)
-    _refuse_frozen_noise(run, frozen_names(network, weights.freeze, run.name) & {*found.missing})
+    _refuse_frozen_noise(config, frozen_names(network, weights.freeze, config.name) & {*found.missing})
     for name in {*FIRST_LAYERS} & {*tensors} & {*network.state_dict()} - {*found.tensors}:
         theirs, ours = tensors[name].shape, network.state_dict()[name].shape
         if (theirs[0], theirs[2:]) == (ours[0], ours[2:]):
             raise WeightsError(
-                f"run {run.name}: {start.path.name} has {counted(theirs[1], 'input channel')}, the run has "
-                f"{len(channels(study))}. weights.channels: adapt adds colours up and shares them among roles."
+                f"run {config.name}: {start.path.name} has {counted(theirs[1], 'input channel')}, the run has "
+                f"{len(config.channels)}. weights.channels: adapt adds colours up and shares them among roles."
             )
     record = {
         **_about(start),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from scan2gene.core.errors import CohortError, StudyError
+from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
-from scan2gene.core.study_runs import Run
 from scan2gene.radiomics.combat import MIN_NEW_SITE_ROWS, Combat, fit_combat, harmonised
 from scan2gene.stats.metrics import auroc
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import RunConfig, resolve
 from scan2gene.train.fold import check_model, predict_fold, train_fold
 from scan2gene.train.harmonise import fit_harmonise, is_of_training
 
@@ -108,7 +111,6 @@ def test_the_site_goes_and_the_biology_stays():
 def test_tested_rows_and_their_labels_change_nothing_that_was_fitted(tmp_path):
     rng = np.random.default_rng(0)
     cohort, targets, parts = _cohort(rng)
-    study, run = _study()
     fits = []
     for spoilt in (False, True):
         other, labels = cohort.copy(), targets.copy()
@@ -117,17 +119,17 @@ def test_tested_rows_and_their_labels_change_nothing_that_was_fitted(tmp_path):
             other.loc[tested, ["clinical:age", "clinical:size"]] = 1e6
             labels[tested] = 1 - labels[tested]
         folder = tmp_path / str(spoilt)
-        train_fold(study, run, other, labels, parts, {"split": "cv", "repeat": 0, "fold": 0}, folder, "k")
+        fit = Fit(_config(), "cv", 0, 0, FitDirectory(folder), parts, "k")
+        train_fold(fit, other, labels)
         fits.append(((folder / "harmonise.json").read_text(), (folder / "model.json").read_text()))
-        logits = predict_fold(study, run, cohort, folder).logits["original"]
+        logits = predict_fold(fit, cohort).logits["original"]
         assert np.isfinite(logits).all()
     assert fits[0] == fits[1]
-    asked = (study, run, cohort, targets, parts)
-    assert is_of_training(*asked, tmp_path / "False")
-    everyone = dict.fromkeys(parts, "train")
-    fit_harmonise(study, run, cohort, targets, np.arange(60), tmp_path / "False")  # a leak: of all rows
-    assert not is_of_training(*asked, tmp_path / "False")
-    assert is_of_training(*asked[:-1], everyone, tmp_path / "False")
+    honest = replace(fit, folder=FitDirectory(tmp_path / "False"))
+    assert is_of_training(honest, cohort, targets)
+    fit_harmonise(honest, cohort, targets, np.arange(60))  # a leak: of all rows
+    assert not is_of_training(honest, cohort, targets)
+    assert is_of_training(replace(honest, parts=dict.fromkeys(parts, "train")), cohort, targets)
 
 
 def _cohort(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray, dict[str, str]]:
@@ -140,7 +142,7 @@ def _cohort(rng: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray, dict[st
     return cohort, (np.arange(60) // 2 % 2)[:, None].astype(float), parts
 
 
-def _study(**options: object) -> tuple[Study, Run]:
+def _config(**options: object) -> RunConfig:
     study = Study.model_validate({
         "name": "s", "targets": {"gene": {}}, "data": {"harmonise": {"name": "combat", "options": options}},
         "cohort": {"scans": ["s"], "labels": "l.csv", "roles": {"t1": {"match": {"path": "t1"}}},
@@ -148,7 +150,7 @@ def _study(**options: object) -> tuple[Study, Run]:
         "splits": [{"name": "cv", "kind": "kfold"}],
         "runs": [{"name": "table", "model": {"name": "clinical", "options": {"columns": ["age", "size"]}}}],
     })  # fmt: skip
-    return study, study.runs[0]
+    return resolve(study, study.runs[0])
 
 
 def test_a_site_that_training_lacks_is_left_alone_or_estimated_without_labels():
@@ -225,14 +227,13 @@ def test_what_cannot_be_harmonised_is_said(tmp_path):
     assert "cannot be told from it" in confounded.notes[0]
 
     cohort, targets, parts = _cohort(np.random.default_rng(0))
-    study, run = _study()
+    fit = Fit(_config(), "cv", 0, 0, FitDirectory(tmp_path / "f"), parts, "k")
     with pytest.raises(CohortError, match=r"run table, .*cannot be estimated, because there is 1 site"):
-        train_fold(study, run, cohort.assign(site="A"), targets, parts, {"split": "cv", "repeat": 0, "fold": 0},
-                   tmp_path / "f", "k")  # fmt: skip
+        train_fold(fit, cohort.assign(site="A"), targets)
     for change, why in (({"keep": ["weight"]}, "'weight' is not known"), ({"unknown": "guess"}, "valid: estimate"),
                         ({"lambda": 1}, "option 'lambda' is not known")):  # fmt: skip
         with pytest.raises(StudyError, match=why):
-            check_model(*_study(**change))
-    image = Run(name="net", model=Plugin(name="light_cnn"))
+            check_model(_config(**change))
+    image = replace(_config(), model=Plugin(name="light_cnn"))
     with pytest.raises(StudyError, match="learns from images"):
-        check_model(study, image)
+        check_model(image)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from scan2gene.core.study import Study
-from scan2gene.tasks.outputs import Output, mirrored, output_names, output_values, outputs, patient_classes, target_of
+from scan2gene.tasks.outputs import Output, mirrored, names_of, output_values, outputs, patient_classes, target_of
 
 
 def _study(targets: dict, predict: dict | None = None, **cohort) -> Study:
@@ -24,13 +24,13 @@ SIDED = {"malignant": {"left": "bl", "right": "br"}, "brca": {}}
 def test_a_target_with_two_columns_has_two_outputs():
     study = _study(SIDED)
     assert outputs(study) == [Output("malignant", "L"), Output("malignant", "R"), Output("brca")]
-    assert output_names(study) == ["malignant.L", "malignant.R", "brca"]
-    assert [target_of(n) for n in output_names(study)] == ["malignant", "malignant", "brca"]
+    assert names_of(outputs(study)) == ["malignant.L", "malignant.R", "brca"]
+    assert [target_of(n) for n in names_of(outputs(study))] == ["malignant", "malignant", "brca"]
 
 
 def test_rows_per_side_make_every_target_sided_unless_told():
     study = _study({"malignant": {}, "brca": {"per_side": False}}, side_column="side")
-    assert output_names(study) == ["malignant.L", "malignant.R", "brca"]
+    assert names_of(outputs(study)) == ["malignant.L", "malignant.R", "brca"]
 
 
 def test_mirroring_exchanges_sides_and_pairs_and_twice_is_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.weights import WEIGHTS
 from scan2gene.stages.pipeline import check
+from scan2gene.tasks.run_config import resolved
 from scan2gene.train.start import check_start
 
 OF_SLICES = {"light_cnn2d", "alexnet2d", "se_resnet50", "convnextv2", "convnextv2_plain", "vision_lstm", "vil", "vit2d"}
@@ -67,9 +69,10 @@ def test_a_file_that_lacks_attention_is_not_frozen_with_it(tmp_path, monkeypatch
     accept("imagenet-resnet18", file)
     study = _study("resnet25d", slices=False, weights={"file": str(file), "freeze": "all"})
     check(study)  # no file is opened yet
+    (config,) = resolved(study)
     with pytest.raises(StudyError, match=r"attention over slices.*as random as it begins"):
-        check_start(study, study.runs[0])
-    check_start(study, study.runs[0].model_copy(update={"weights": Weights(file=str(file))}))
+        check_start(config)
+    check_start(replace(config, weights=Weights(file=str(file))))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from scan2gene.forward.logits import forward_variants
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe
 from scan2gene.models.sides import TwoSides
+from scan2gene.tasks.run_config import RunConfig, resolve
 from scan2gene.train.fold import check_model
 from scan2gene.train.loop import fit_network
 from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares
@@ -155,21 +157,20 @@ def test_what_needs_two_sites_says_so(tmp_path):
 )
 def test_what_an_adversary_cannot_go_with_is_refused_before_any_work(train, weights, why):
     with pytest.raises(StudyError, match=why):
-        check_model(*_study(train, weights))
+        check_model(_config(train, weights))
 
 
 def test_sites_must_be_named():
-    study, run = _study({"site_sampling": True}, None)
-    nameless = study.model_copy(update={"cohort": study.cohort.model_copy(update={"site_column": None})})
+    nameless = replace(_config({"site_sampling": True}, None), has_sites=False)
     with pytest.raises(StudyError, match=r"train\.site_sampling needs cohort\.site_column"):
-        check_model(nameless, run)
+        check_model(nameless)
 
 
-def _study(train: dict, weights: dict | None):
+def _config(train: dict, weights: dict | None) -> RunConfig:
     study = Study.model_validate({
         "name": "s", "targets": {"gene": {}}, "train": train, "splits": [{"name": "cv", "kind": "kfold"}],
         "cohort": {"scans": ["s"], "labels": "l.csv", "roles": {"t1": {"match": {"path": "t1"}}},
                    "site_column": "site"},
         "runs": [{"name": "net", "model": {"name": "resnet10"}, "weights": weights}],
     })  # fmt: skip
-    return study, study.runs[0]
+    return resolve(study, study.runs[0])

@@ -1,0 +1,59 @@
+"""One fit: a run on one fold, with its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from scan2gene.core.rundir import FitDirectory
+from scan2gene.tasks.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One run on one fold.
+
+    Args:
+        config: Of the run; with a search, before it chose.
+        split: Name of the split.
+        repeat: From 0.
+        fold: From 0.
+        folder: Its files.
+        parts: patient_id -> train, validation, test or external.
+        key: Hash of everything that decides the result.
+    """
+
+    config: RunConfig
+    split: str
+    repeat: int
+    fold: int
+    folder: FitDirectory
+    parts: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Split, repeat and fold, as columns of tables name them."""
+        return {"split": self.split, "repeat": self.repeat, "fold": self.fold}
+
+    @property
+    def title(self) -> str:
+        """Run and fold in words."""
+        return f"{self.config.name} {self.split} fold {self.fold}"
+
+    @property
+    def stage(self) -> str:
+        """Name of its training among the stamps."""
+        return f"train/{self.folder.name}"
+
+    @property
+    def seed(self) -> int:
+        """Of its first weights, the order of exams, and what augmentation does to them."""
+        return self.config.seed * 31 + self.repeat * 101 + self.fold
+
+    def as_chosen(self) -> Fit:
+        """The same with the settings that its search chose; itself where nothing was searched."""
+        if self.config.search is None:
+            return self
+        return replace(self, config=self.config.with_values(self.folder.search.read()["values"]))
