@@ -94,7 +94,7 @@ def verdict(target: str, runs: list[Judged], pairs: list[Pair]) -> Verdict:
     )
     return judge(Facts(
         target=target, split="cv", run=best.file, networks=3, auroc=best.auroc, n=best.n, n_units=best.n_units,
-        n_positive=best.n_positive, p=best.p_holm, tested=len(runs), clinical=clinical,
+        n_positive=best.n_positive or 0, p=best.p_holm, tested=len(runs), clinical=clinical,
     ))  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def _macro(study: Study, tested: pd.DataFrame, networks: Sequence[str]) -> Itera
         names = [question(target, label) for label in settings.classes]
         own = tested[tested["target"].isin(names)]
         for run, rows in own[own["run_id"].isin(networks)].groupby("run_id") if names else ():
-            sample = ClassSample({c: Sample(rows[rows["target"] == question(target, c)]) for c in settings.classes})
+            sample = ClassSample.of(rows)
             why = sample.lacking or sample.too_few
             estimate, p = Estimate(None, reason=why), None
             if not why:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from scan2gene.core.text import estimate_text
+from scan2gene.evaluate.multiclass import ClassSample
 from scan2gene.evaluate.probabilities import FEW, no_probabilities, of_probabilities
 from scan2gene.evaluate.score_table import Scores
 from scan2gene.stats.auroc_difference import tested_difference
 from scan2gene.stats.delong import delong_difference, delong_interval
-from scan2gene.stats.intervals import SINGLE, Estimate
+from scan2gene.stats.intervals import SINGLE, Estimate, bca_interval, p_value
 from scan2gene.stats.multiple_testing import holm
-from scan2gene.stats.permutation import PERMUTATIONS, p_chance
+from scan2gene.stats.permutation import PERMUTATIONS, p_chance, p_chance_of_mean
 from scan2gene.stats.resampling import PERSON, Sample
 
 DRAWS = 10_000  # so that P values of many pairs can still be small after correction
@@ -33,7 +35,7 @@ class Judged:
         target: What is predicted.
         n: Patients.
         n_units: Sides of them, or patients again.
-        n_positive: Of the units.
+        n_positive: Of the units; None of a target of several classes as a whole, whose AUROC is the macro one.
         few: Why so few patients are not judged; empty where they are enough.
         auroc: With its BCa interval over patients, unadjusted.
         p_chance: Two-sided, by permutation; None where undefined.
@@ -47,7 +49,7 @@ class Judged:
     target: str
     n: int
     n_units: int
-    n_positive: int
+    n_positive: int | None
     auroc: Estimate
     p_chance: float | None
     p_holm: float | None
@@ -85,17 +87,55 @@ def compare(
 
     Source: Efron 1987 (BCa, also on the paired difference); Holm 1979.
     """
-    samples = [Sample(s.table) for s in scores]
-    runs = [_judged(s, sample, draws, permutations, seed) for s, sample in zip(scores, samples, strict=True)]
+    scores, samples = _with_wholes(scores)
+    runs = [
+        (_judged_whole if isinstance(sample, ClassSample) else _judged)(s, sample, draws, permutations, seed)
+        for s, sample in zip(scores, samples, strict=True)
+    ]  # fmt: skip
     adjusted = holm([r.p_chance for r in runs])
     runs = [Judged(**vars(r) | {"p_holm": p}) for r, p in zip(runs, adjusted, strict=True)]
     pairs = [
-        _pair(scores[i], scores[j], samples[i], samples[j], draws, seed)
+        (_pair_of_wholes if isinstance(samples[i], ClassSample) else _pair)(
+            scores[i], scores[j], samples[i], samples[j], draws, seed
+        )
         for i, j in combinations(range(len(scores)), 2)
         if scores[i].target == scores[j].target
     ]
     adjusted = holm([pair.p for pair in pairs])
     return runs, [Pair(**vars(pair) | {"p_holm": p}) for pair, p in zip(pairs, adjusted, strict=True)]
+
+
+def _with_wholes(scores: Sequence[Scores]) -> tuple[list[Scores], list[Any]]:
+    """Scores and their samples; before the classes of a target the target as a whole."""
+    every: list[Scores] = []
+    samples: list[Any] = []
+    for s in scores:
+        if s.whole and not any((s.file, s.whole) == (other.file, other.target) for other in every):
+            of_target = (other for other in scores if (other.file, other.whole) == (s.file, s.whole))
+            classes = sorted(of_target, key=lambda other: other.target)
+            every.append(Scores(s.file, s.whole, s.table, s.notes))
+            samples.append(ClassSample({c.target.removeprefix(f"{s.whole}:"): Sample(c.table) for c in classes}))
+        every.append(s)
+        samples.append(Sample(s.table))
+    return every, samples
+
+
+def _judged_whole(scores: Scores, sample: ClassSample, draws: int, permutations: int, seed: int) -> Judged:
+    """A target of several classes by its macro AUROC; probabilities are looked at class by class."""
+    p = None if sample.lacking else p_chance_of_mean(list(sample.by_class.values()), permutations, seed)
+    sums = sum(s.table["prob"].to_numpy() for s in sample.by_class.values())
+    figures = "; ".join(
+        f"{name} {estimate_text(sample.interval(metric, draws, seed))}"
+        for metric, name in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("kappa", "kappa"))
+    )
+    notes = [f"By the largest score: {figures}."]
+    notes += ["Scores of the classes do not add up to 1."] if (np.abs(sums - 1) > 0.01).any() else []
+    return Judged(
+        scores.file, scores.target, sample.n_patients, sample.n_units, None,
+        sample.interval("auroc_macro", draws, seed), p, p, None,
+        {name: Estimate(None, reason="they are given for each class") for name in FURTHER}, (*scores.notes, *notes),
+        sample.too_few,
+    )  # fmt: skip
 
 
 def _judged(scores: Scores, sample: Sample, draws: int, permutations: int, seed: int) -> Judged:
@@ -188,6 +228,26 @@ def _pair(one: Scores, two: Scores, first: Sample, second: Sample, draws: int, s
         y, a = (first.table[c].to_numpy() for c in ("y_true", "prob"))
         _, p_delong = delong_difference(y, a, second.table["prob"].to_numpy())
     return Pair(one.file, two.file, one.target, n, estimate, p, p, p_delong, notes)
+
+
+def _pair_of_wholes(
+    one: Scores, two: Scores, first: ClassSample, second: ClassSample, draws: int, seed: int
+) -> Pair:  # fmt: skip
+    def nothing(reason: str, n: int = 0) -> Pair:
+        return Pair(one.file, two.file, one.target, n, Estimate(None, reason=reason), None, None, None, ())
+
+    if list(first.by_class) != list(second.by_class):
+        return nothing("the two have other classes")
+    common = {c: _on_common(sample, second.by_class[c]) for c, sample in first.by_class.items()}
+    first, second = (ClassSample({c: pair[at] for c, pair in common.items()}) for at in (0, 1))  # type: ignore[misc]
+    lacking = "the two have no patient in common" if not first.n_patients else first.lacking or second.lacking
+    if lacking or first.fewest < 2:
+        return nothing(lacking or SINGLE, first.n_patients)
+    paired, notes = first.difference(second, "auroc_macro", draws, seed), next(iter(common.values()))[2]
+    estimate, p = bca_interval(paired), p_value(paired)
+    if all(_same_order(*pair[:2]) for pair in common.values()):
+        estimate, p = Estimate(0.0, 0.0, 0.0, "both put the patients in the same order"), 1.0
+    return Pair(one.file, two.file, one.target, first.n_patients, estimate, p, p, None, notes)
 
 
 def _on_common(first: Sample, second: Sample) -> tuple[Sample, Sample, tuple[str, ...]]:

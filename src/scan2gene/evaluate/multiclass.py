@@ -55,7 +55,8 @@ class ClassSample:
     """The scored rows of one run, split, variant and target of several classes.
 
     Args:
-        by_class: Class -> its sample against the rest. All have the same rows in the same order.
+        by_class: Class -> its sample against the rest, in the order of names, on which draws depend. All have the same
+            rows in the same order.
     """
 
     by_class: Mapping[str, Sample]
@@ -64,7 +65,7 @@ class ClassSample:
     @classmethod
     def of(cls, rows: pd.DataFrame) -> ClassSample:
         """Of rows with two classes, whose targets are the classes against the rest."""
-        return cls({str(name): Sample(own) for name, own in rows.groupby("target", sort=False)})
+        return cls({str(name).rpartition(":")[2]: Sample(own) for name, own in rows.groupby("target")})
 
     @property
     def table(self) -> pd.DataFrame:

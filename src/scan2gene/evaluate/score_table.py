@@ -1,4 +1,8 @@
-"""Tables of scores, from any tool: read, checked cell by cell, and made ready to be scored."""
+"""Tables of scores, from any tool: read, checked cell by cell, and made ready to be scored.
+
+A target of several classes has a column `prob:CLASS` for each class and the class's name in `y_true`; or, as our own
+prediction table, a row for each class with its name in `label`, and 1 in `y_true` of the true one.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,12 @@ from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.tables import table_as_meant
 from scan2gene.core.text import clauses, listed
 from scan2gene.stats.resampling import PERSON
+from scan2gene.tasks.outputs import question
 
 NEEDED = ("patient_id", "target", "y_true", "prob")
 OPTIONAL = ("part", "repeat", "fold", "site", "side", "exam_id")
 UNKNOWN = frozenset({"", "na", "nan", "none", "null", "n/a"})
+CLASS = "prob:"  # before a class's name: the column of its probability
 SIDES = {"": "", "l": "L", "left": "L", "r": "R", "right": "R"}
 _SHOWN = 5  # cells that a message names
 
@@ -33,12 +39,14 @@ class Scores:
         table: A row per repeat and patient, or side of one: repeat, fold, site, patient_id, side, y_true, prob,
             where (its line).
         notes: What a reader has to know about them, as sentences.
+        whole: The target of several classes, of which this is one class against the rest; empty for two classes.
     """
 
     file: str
     target: str
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+    whole: str = ""
 
 
 def read_scores(paths: Sequence[Path]) -> list[Scores]:
@@ -49,7 +57,8 @@ def read_scores(paths: Sequence[Path]) -> list[Scores]:
     A row without y_true, or without prob, is not scored, and said to be not.
 
     Returns:
-        One entry per file, run and target, in the order of files, then of their rows.
+        One entry per file, run and target, in the order of files, then of their rows; of a target of several classes
+        one for each class against the rest.
 
     Raises:
         RunError: A column is missing, a cell is wrong, rows contradict each other, or files
@@ -108,13 +117,46 @@ def _read(path: Path, name: str) -> pd.DataFrame:
         what = "is empty" if path.stat().st_size == 0 else f"cannot be read as a table ({why[0]})"
         raise RunError(f"{name} {what}. It has to be CSV in UTF-8, or parquet.") from error
     table.columns = table.columns.astype(str).map(plain_text)
-    missing = [c for c in NEEDED if c not in table]
+    classes = [c for c in table if c.startswith(CLASS) and "prob" not in table]
+    missing = [c for c in NEEDED if c not in table and not (c == "prob" and classes)]
     if missing:
         raise RunError(
             f"{name} lacks the column{'s' * (len(missing) > 1)} {listed(missing)}; it has "
             f"{listed(table.columns, most=20)}. Needed are {listed(NEEDED)}."
         )
-    return _stripped(table, name)
+    table = _stripped(table, name)
+    return _one_vs_rest(_long(table, classes, name) if classes else table)
+
+
+def _long(table: pd.DataFrame, columns: list[str], name: str) -> pd.DataFrame:
+    """A row for each class in place of a column for each."""
+    labels = [c.removeprefix(CLASS) for c in columns]
+    unknown = table["y_true"].str.lower().isin(UNKNOWN)
+    _refuse(~unknown & ~table["y_true"].isin(labels), table, "y_true", name, "is none of the classes",
+            f"Columns {CLASS}CLASS name {listed(labels)}")  # fmt: skip
+    some = table[columns].apply(lambda c: c.str.lower().isin(UNKNOWN)).sum(axis=1).between(1, len(columns) - 1)
+    _refuse(some, table, columns[0], name, "has no probability of every class", "Fill all of a row, or none")
+    tables = [
+        table.drop(columns=columns).assign(
+            label=label, prob=table[column],
+            y_true=(table["y_true"] == label).astype(int).astype(str).where(~unknown, ""),
+        )
+        for label, column in zip(labels, columns, strict=True)
+    ]  # fmt: skip
+    return pd.concat(tables)
+
+
+def _one_vs_rest(table: pd.DataFrame) -> pd.DataFrame:
+    """Each class of a target, where a patient has several labels, as a target of its own; `whole` names the target.
+
+    A table with a row for each patient may have a column `label` for anything else, which is ignored.
+    """
+    if "label" not in table:
+        return table
+    counts = table[table["label"] != ""].groupby(["target", "patient_id"])["label"].nunique()
+    several = table["target"].map(counts.groupby("target").max()) > 1
+    names = [question(t, label) for t, label in zip(table["target"], table["label"], strict=True)]
+    return table.assign(whole=table["target"].where(several, ""), target=table["target"].where(~several, names))
 
 
 def _stripped(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -148,13 +190,18 @@ def _scores(run: str, name: str, table: pd.DataFrame) -> list[Scores]:
         _check_labels([(name, rows)])
         notes = _notes(rows)
         scored = rows.dropna(subset=["y_true", "prob"])
-        found.append(Scores(run, str(target), _per_patient(scored, name), tuple(notes)))
+        whole = str(rows["whole"].iloc[0])
+        found.append(Scores(run, str(target), _per_patient(scored, name), tuple(notes), whole))
+    for whole in {s.whole for s in found} - {""}:
+        people = [s.table[["repeat", "fold", *PERSON]] for s in found if s.whole == whole]
+        if not all(p.equals(people[0]) for p in people):
+            raise RunError(f"{name} does not score the same patients for every class of {whole}. Give a row for each.")
     return found
 
 
 def _typed(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Numbers as numbers, whatever is none refused; absent optional columns empty."""
-    out = pd.DataFrame({c: table.get(c, "") for c in (*NEEDED, *OPTIONAL)}, index=table.index)
+    out = pd.DataFrame({c: table.get(c, "") for c in (*NEEDED, *OPTIONAL, "whole")}, index=table.index)
     out["where"] = out.index
     for column in ("patient_id", "target"):
         _refuse(out[column] == "", out, column, name, "is empty", "Every row needs one")

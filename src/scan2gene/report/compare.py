@@ -21,6 +21,7 @@ from scan2gene.report.use import error_in_words, large_in_words
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.permutation import PERMUTATIONS
 from scan2gene.stats.power import too_few
+from scan2gene.tasks.outputs import displayed
 
 SETTINGS = {"level": CONFIDENCE, "bootstrap": DRAWS, "permutations": PERMUTATIONS, "seed": SEED}
 MARKS = {"better": "▲", "worse": "▼", "chance": "●", "unknown": "○"}  # shape says what colour says
@@ -109,7 +110,8 @@ def against_chance(auroc: Estimate, p: float | None) -> tuple[str, str]:
 
 def judged(run: Judged) -> tuple[str, str]:
     """Kind and words of a run against chance, by its corrected P value; as in a study, not of too few in a class."""
-    few = run.few if run.n_units != run.n else too_few(run.n_positive, run.n_units)
+    by_sample = run.n_positive is None or run.n_units != run.n
+    few = run.few if by_sample else too_few(run.n_positive or 0, run.n_units)
     few = few if run.auroc.value is not None else ""
     return against_chance(Estimate(None, reason=few) if few else run.auroc, run.p_holm)
 
@@ -129,12 +131,14 @@ def told(runs: Sequence[Judged], pairs: Sequence[Pair]) -> list[str]:
     for run in runs:
         said = _described(run, len(runs))
         notes = "".join(f"; {note}" for note in run.notes)
-        lines.append(f"{run.target}: {run.file} {said['words']}{f'; {f}' if (f := said['figures']) else ''}{notes}")
+        lines.append(
+            f"{_name(run.target, runs)}: {run.file} {said['words']}{f'; {f}' if (f := said['figures']) else ''}{notes}"
+        )
     for pair in pairs:
         found = pair.difference
         by = "" if found.value is None else f" by {difference_text(found)}"
         patients = counted(pair.n, "patient")
-        lines.append(f"{pair.target}: {pair.a} against {pair.b}{by}, {patients}: {between(pair)}")
+        lines.append(f"{_name(pair.target, runs)}: {pair.a} against {pair.b}{by}, {patients}: {between(pair)}")
     return lines
 
 
@@ -152,7 +156,7 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
     return environment.from_string(source).render(
         targets=[
             {
-                "name": target,
+                "name": _name(target, runs),
                 "said": [_described(run, len(runs)) for run in runs if run.target == target],
                 "pairs": [{"pair": p, "verdict": between(p)} for p in pairs if p.target == target],
             }
@@ -168,12 +172,20 @@ def page(runs: Sequence[Judged], pairs: Sequence[Pair]) -> str:
     )
 
 
+def _name(target: str, runs: Sequence[Judged]) -> str:
+    """A target as it is shown: one class of another target against the rest as `displayed` has it."""
+    of_class = any(run.n_positive is None and target.startswith(f"{run.target}:") for run in runs)
+    return displayed(target) if of_class else target
+
+
 def _described(run: Judged, tested: int) -> dict[str, Any]:
     """One run in words: verdict, figures, and whatever keeps it from meaning more."""
     kind, words = judged(run)
     scored = _scored(run)
-    who = f"{counted(run.n, 'test patient')}{scored.of_sides}, {run.n_positive} positive"
-    figures = "" if run.auroc.value is None else f"AUROC {estimate_text(run.auroc)}, {who}"
+    who = f"{counted(run.n, 'test patient')}{scored.of_sides}"
+    who += f", {run.n_positive} positive" if run.n_positive is not None else ""
+    name = "AUROC" if run.n_positive is not None else "macro AUROC"
+    figures = "" if run.auroc.value is None else f"{name} {estimate_text(run.auroc)}, {who}"
     notes = [*(_cautions(run, kind, tested) if figures else ()), *run.notes]
     return {"run": run, "kind": kind, "words": words, "figures": figures, "notes": notes,
             "calibration": _calibration(run)}  # fmt: skip
@@ -186,7 +198,7 @@ def _cautions(run: Judged, kind: str, tested: int) -> Iterator[str]:
         yield f"Its own interval misses {CHANCE:g}; that is not enough, with {tested} tested."
     elif kind == "chance" and misses:
         yield f"Its interval just misses {CHANCE:g}, which its P value does not confirm."
-    rarer = min(run.n_positive, run.n_units - run.n_positive)
+    rarer = FEW if run.n_positive is None else min(run.n_positive, run.n_units - run.n_positive)
     if rarer < FEW:
         unit = "side" if run.n_units != run.n else "patient"
         yield f"Only {counted(rarer, unit)} in the rarer class: a rough guide."
@@ -211,7 +223,7 @@ def _scored(run: Judged) -> Scored:
 def _forest(runs: Sequence[Judged], targets: Sequence[str]) -> str:
     rows = []
     for target in targets:
-        rows.append(ForestRow(target))
+        rows.append(ForestRow(_name(target, runs)))
         rows += [ForestRow(_end(run.file), _scored(run)) for run in runs if run.target == target]
     return forest(rows, "AUROC with 95 % intervals")
 

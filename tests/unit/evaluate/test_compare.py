@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from tests import several_classes
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.tables import write_csv
@@ -303,3 +304,55 @@ def test_a_patient_is_the_same_in_a_table_that_had_to_quote_its_id(tmp_path):
     table.to_parquet(tmp_path / "plain.parquet")
     quoted, plain = read_scores([tmp_path / "quoted.csv", tmp_path / "plain.parquet"])
     assert set(quoted.table["patient_id"]) == set(plain.table["patient_id"]) == set(table["patient_id"])
+
+
+def _of_classes(n: int = 60, signal: float = 2.0, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of tested patients with a label each, and the same with a column for each class."""
+    rows, _ = several_classes.predictions(n=n, signal=signal, seed=seed)
+    rows = rows[rows["part"] == "test"]
+    columns = ["patient_id", "target", "fold", "label", "y_true", "prob"]
+    truth = rows[rows["y_true"] == 1].set_index("patient_id")["label"]
+    wide = rows.pivot(index=["patient_id", "target", "fold"], columns="label", values="prob").add_prefix("prob:")
+    wide = wide.reset_index()
+    return rows[columns], wide.assign(y_true=wide["patient_id"].map(truth))
+
+
+def test_several_classes_are_judged_as_a_whole_and_class_by_class_however_they_are_written(tmp_path):
+    long, wide = _of_classes()
+    runs, pairs = _compared(tmp_path, long, wide, _of_classes(signal=0, seed=3)[1].assign(y_true=wide["y_true"]))
+    by_file = {f: [r for r in runs if r.file == f] for f in ("a.csv", "b.csv", "c.csv")}
+    names = ["subtype", *(f"subtype:{c}" for c in sorted(several_classes.CLASSES))]
+    assert sorted(r.target for r in by_file["a.csv"]) == sorted(r.target for r in by_file["b.csv"]) == sorted(names)
+    whole, same, noise = (next(r for r in by_file[f] if r.target == "subtype") for f in by_file)
+    assert (whole.n, whole.n_positive) == (60, None) and by_file["a.csv"][0] is whole
+    each = [r.auroc.value for r in by_file["a.csv"] if r.target != "subtype"]
+    assert whole.auroc.value == pytest.approx(np.mean(each)) and same.auroc == whole.auroc
+    assert whole.p_chance == pytest.approx(1 / 500) and noise.p_chance > 0.05
+    assert "accuracy 0." in " ".join(whole.notes)
+    of_whole = {(p.a, p.b): p for p in pairs if p.target == "subtype"}
+    assert of_whole["a.csv", "b.csv"].difference.value == 0 and of_whole["a.csv", "b.csv"].p == 1
+    apart = of_whole["a.csv", "c.csv"]
+    assert apart.difference.low > 0 and apart.difference.value == pytest.approx(whole.auroc.value - noise.auroc.value)
+
+
+def test_cells_of_several_classes_that_are_wrong_are_named(tmp_path):
+    _, wide = _of_classes(n=24)
+    wrong = wide.assign(y_true=wide["y_true"].mask(wide.index == 2, "other"))
+    with pytest.raises(RunError, match=r"a.csv:4 y_true=other.*her2"):
+        read_scores(_written(tmp_path, wrong))
+    hole = wide.assign(**{"prob:her2": wide["prob:her2"].mask(wide.index == 3)})
+    with pytest.raises(RunError, match=r"no probability of every class: a.csv:5"):
+        read_scores(_written(tmp_path, hole))
+    long, _ = _of_classes(n=24)
+    with pytest.raises(RunError, match="same patients for every class of subtype"):
+        read_scores(_written(tmp_path, long[1:]))
+    unknown = wide.assign(y_true=wide["y_true"].mask(wide.index < 2))
+    assert {len(s.table) for s in read_scores(_written(tmp_path, unknown))} == {22}
+
+
+def test_a_label_that_does_not_tell_rows_of_a_patient_apart_is_ignored(tmp_path):
+    table = _table()
+    words = np.where(table["y_true"] == 1, "malignant", "benign")
+    tables = (table, table.assign(label="positive"), table.assign(label=words))
+    one, two, three = (_compared(tmp_path, t)[0] for t in tables)
+    assert one == two == three
