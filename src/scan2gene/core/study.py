@@ -112,8 +112,7 @@ class Study(Section):
             for name in run.targets:
                 if name not in self.targets:
                     raise ValueError(f"targets of run {run.name!r}: {unknown_name(name, self.targets)}")
-            view = for_run(self, run)
-            unknown = [r for r in view.data.roles if r not in self.cohort.roles]
+            unknown = [r for r in _data_of(self, run).roles if r not in self.cohort.roles]
             if unknown:
                 raise ValueError(f"data.roles of run {run.name!r}: {unknown_name(unknown[0], self.cohort.roles)}")
         return self
@@ -132,8 +131,8 @@ class Study(Section):
                 raise ValueError(f"splits: {split.name!r} keeps sites apart, which is by patient; unit: slice is not")
             if split.kind == "leave_one_site_out":
                 raise ValueError(f"splits: {split.name!r} leaves sites out, which is by patient; unit: slice is not")
-            views = [for_run(self, run) for run in self.runs] or [self]
-            whole = next((n for n, v in enumerate(views) if v.data.slices is None), None)
+            seen = [_data_of(self, run) for run in self.runs] or [self.data]
+            whole = next((n for n, data in enumerate(seen) if data.slices is None), None)
             if whole is not None:
                 name = f"run {self.runs[whole].name!r}" if self.runs else "data"
                 raise ValueError(f"splits: {split.name!r} divides slices, and {name} has no data.slices")
@@ -171,21 +170,9 @@ class Study(Section):
             raise ValueError("predict.flips names an axis twice")
 
 
-def for_run(study: Study, run: Run) -> Study:
-    """The study as one run sees it, its overrides applied and checked."""
-    train = study.train.model_dump() | run.train
-    targets = {n: t for n, t in study.targets.items() if not run.targets or n in run.targets}
-    if run.targets and "target_weights" not in run.train:
-        train["target_weights"] = {n: w for n, w in train["target_weights"].items() if n in targets}
-    return study.model_copy(
-        update={
-            "seed": study.seed if run.seed is None else run.seed,
-            "targets": targets,
-            "preprocess": study.preprocess if run.preprocess is None else run.preprocess,
-            "data": Data.model_validate(study.data.model_dump() | run.data),
-            "train": Train.model_validate(train),
-        }
-    )
+def _data_of(study: Study, run: Run) -> Data:
+    """What a run's network sees."""
+    return Data.model_validate(study.data.model_dump() | run.data)
 
 
 def members_by(study: Study, method: str) -> dict[str, list[str]]:

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from scan2gene.core.errors import Scan2GeneError
 from scan2gene.core.rundir import StoreDirectory
-from scan2gene.core.study import for_run, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.text import number_text
 from scan2gene.core.volume import Volume
@@ -18,6 +17,7 @@ from scan2gene.imaging.picture import data_uri, three_slices
 from scan2gene.report import svg
 from scan2gene.report.inputs import Inputs, baseline_columns
 from scan2gene.report.panels import decided
+from scan2gene.tasks.run_config import resolve
 
 EACH = 2  # cases of a kind
 STRIP_BYTES = 9_000
@@ -73,7 +73,7 @@ class _Volumes:
         ready = manifest[manifest["status"] == "ok"]
         self._files = {(exam, role): file for exam, role, file in ready[["exam_id", "role", "file"]].to_numpy()}
         self._exams = inputs.cohort.groupby("patient_id", sort=False)["exam_id"].agg(list).to_dict()
-        self._roles = input_roles(for_run(inputs.study, run))
+        self._roles = resolve(inputs.study, run).roles
         self._masks = [n for n, role in inputs.study.cohort.roles.items() if role.kind == "label"]
 
     def picture(self, patient: str) -> tuple[bytes, int, int] | None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.rundir import RunDirectory
-from scan2gene.core.study import Study, for_run, input_roles
+from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import (
     MEAN,
@@ -21,6 +21,7 @@ from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.privacy.redaction import Redaction, redaction
 from scan2gene.stats.intervals import Estimate
 from scan2gene.tasks.outputs import by_question, one_vs_rest, patient_classes, question_names
+from scan2gene.tasks.run_config import resolved
 
 _PREDICTION_COLUMNS = [
     "run_id", "split", "repeat", "fold", "part", "variant", "site", "patient_id", "exam_id", "side", "unit", "target",
@@ -116,8 +117,8 @@ class Inputs:
 
     def seen_roles(self) -> list[str]:
         """Roles that one network at least sees, or those of a study without runs."""
-        configs = [for_run(self.study, run) for run in self.study.runs] or [self.study]
-        return list(dict.fromkeys(role for config in configs for role in input_roles(config)))
+        of_runs = [role for config in resolved(self.study) for role in config.roles]
+        return list(dict.fromkeys(of_runs)) or input_roles(self.study)
 
     def used_series(self) -> pd.DataFrame:
         """Rows of series.csv that networks see, with their role (column variable) and the cohort's patient id."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import for_run, study_hash
+from scan2gene.core.study import study_hash
 from scan2gene.core.text import clauses, counted, estimate_text, listed, number_text
 from scan2gene.report.characteristics import characteristics as characteristics_of
 from scan2gene.report.inputs import ORIGINAL, Inputs, Scored, estimate_of, split_text
@@ -18,6 +18,7 @@ from scan2gene.report.methods_tests import read_audit
 from scan2gene.report.results import METRIC_NAMES, WHOLE_NAMES, Scores
 from scan2gene.report.statements import Statement
 from scan2gene.report.step_words import told as step_told
+from scan2gene.tasks.run_config import resolved
 
 MOST = 12  # figures in a sentence; the tables have all
 SELECTING = ("edge_slices", "crop_to_mask", "body_crop", "crop_or_pad", "remove_background", "skull_strip",
@@ -95,11 +96,11 @@ def weight_licences(known: Known) -> Statement | None:
 
 def subsets(known: Known) -> Statement | None:
     """Which part of the scans networks saw."""
-    views = [for_run(known.inputs.study, r) for r in known.inputs.study.runs if r.name in known.inputs.stores]
-    cuts = dict.fromkeys(step_told(s) for view in views for s in view.preprocess if s.name in SELECTING)
-    most = [v.data.slices.per_patient for v in views if v.data.slices is not None]
+    configs = [c for c in resolved(known.inputs.study) if c.name in known.inputs.stores]
+    cuts = dict.fromkeys(step_told(s) for c in configs for s in c.recipe if s.name in SELECTING)
+    most = [c.data.slices.per_patient for c in configs if c.data.slices is not None]
     slices = [f"at most {n} slices of a patient" if n else "single slices" for n in most]
-    if not views:
+    if not configs:
         return None
     told = [f"Of the scans were used parts: {listed(list(cuts))}."] if cuts else ["Whole volumes were used."]
     told += [f"Networks saw {listed(list(dict.fromkeys(slices)))}."] if slices else []

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import for_run
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.imaging.picture import COLOURS, data_uri, map_strip
 from scan2gene.report.inputs import Inputs, estimate_of
+from scan2gene.tasks.run_config import resolved
 
 MAP_BYTES = 1_800_000  # of all strips; base64 adds a third, and the page stays below 15 MB
 SIZES = ((24, 150), (48, 110), (math.inf, 80))  # up to so many strips, so many pixels a slice
@@ -75,8 +75,8 @@ def _empty(maps: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _of_slices(inputs: Inputs, runs: list[str]) -> str:
     """How the maps of slices become one of an exam; empty where all networks see volumes."""
-    views = {run.name: for_run(inputs.study, run).data.slices for run in inputs.study.runs if run.name in runs}
-    ways = [f"{name}: {slices.fusion[0].name.replace('_', ' ')}" for name, slices in views.items() if slices]
+    configs = [config for config in resolved(inputs.study) if config.name in runs]
+    ways = [f"{c.name}: {c.data.slices.fusion[0].name.replace('_', ' ')}" for c in configs if c.data.slices]
     if not ways:
         return ""
     return (

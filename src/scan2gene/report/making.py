@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.rundir import StoreDirectory
-from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.text import count_range, duration
 from scan2gene.imaging.picture import data_uri
@@ -18,6 +17,7 @@ from scan2gene.preprocess.preview import KEPT, STEP
 from scan2gene.privacy.redaction import grouped
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs, monitor_text
+from scan2gene.tasks.run_config import resolve
 
 PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
 EXAMPLE_BYTES = 700_000  # of all pictures of augmentation
@@ -54,7 +54,7 @@ def preprocessing(inputs: Inputs) -> list[dict[str, Any]]:
             {
                 "id": folder.name,
                 "runs": names,
-                "steps": for_run(inputs.study, runs[names[0]]).preprocess,
+                "steps": resolve(inputs.study, runs[names[0]]).recipe,
                 "ok": len(ready),
                 "failed": len(manifest) - len(ready),
                 "shapes": list(shapes.head(8).itertuples(index=False, name=None)),
@@ -93,9 +93,9 @@ def augmentation(inputs: Inputs) -> list[dict[str, Any]]:
         if not path.exists() or path.stat().st_size > room:
             continue
         room -= path.stat().st_size
-        steps = for_run(inputs.study, run).data.augment
+        steps = resolve(inputs.study, run).data.augment
         like = [r.name for r in inputs.study.runs if r.name in inputs.stores
-                and for_run(inputs.study, r).data.augment == steps]  # fmt: skip
+                and resolve(inputs.study, r).data.augment == steps]  # fmt: skip
         picture = data_uri(path.read_bytes(), "png")
         found.append({"run": run.name, "runs": like, "steps": steps, "picture": picture})
     return found
@@ -108,7 +108,7 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
     for run in inputs.study.runs:
         for split in inputs.study.splits:
             seconds = inputs.training_seconds(run.name, split.name)
-            settings = for_run(inputs.study, run).train
+            settings = resolve(inputs.study, run).train
             fits = [_fit(r, f, table, settings) for r, f, table in inputs.history(run.name, split.name)]
             fits = [fit for fit in fits if fit["best"]]
             found.append(
@@ -172,7 +172,7 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
             f"Hardly trained: no fit improved on validation after epoch {max(best)}. "
             "A poor figure may be a failure to train, not absence of signal."
         )
-    train = for_run(inputs.study, run).train
+    train = resolve(inputs.study, run).train
     cut = sum(len(fit["epoch"]) >= train.epochs and not fit["early"] for fit in fits)
     if cut:
         notes.append(

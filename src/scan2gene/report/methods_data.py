@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pandas as pd
 
 from scan2gene.core.rundir import StoreDirectory
-from scan2gene.core.study import SIDES, for_run, input_roles, is_sided
+from scan2gene.core.study import SIDES, is_sided
 from scan2gene.core.text import counted, listed
 from scan2gene.report import step_words
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.statements import Statement
 from scan2gene.tasks.outputs import patient_classes, question, target_of
+from scan2gene.tasks.run_config import resolve, resolved
 
 MIN_NAMED_PATIENTS = 2  # with one value, below which it is not written: it may tell who that is
 
@@ -28,8 +29,8 @@ def cohort(inputs: Inputs) -> Iterator[Statement]:
         yield Statement("sites", f"The patients came from {counted(sites, 'site')}.", "cohort.csv, column site")
     yield from _scanners(inputs)
     yield from _exams(inputs)
-    views = [for_run(inputs.study, run) for run in inputs.study.runs if run.name in inputs.stores]
-    roles = list(dict.fromkeys(role for view in views for role in input_roles(view)))
+    configs = [config for config in resolved(inputs.study) if config.name in inputs.stores]
+    roles = list(dict.fromkeys(role for config in configs for role in config.roles))
     if roles:
         rare = [r for r in roles if inputs.study.cohort.roles[r].optional]
         absent = f"; an exam without {listed(rare, 'or')} was kept, and its channel left empty" if rare else ""
@@ -161,7 +162,7 @@ def preparation(inputs: Inputs) -> Iterator[Statement]:
     for name, folder in inputs.stores.items():
         by_folder.setdefault(folder.name, []).append(name)
     for names in by_folder.values():
-        steps = for_run(inputs.study, runs[names[0]]).preprocess
+        steps = resolve(inputs.study, runs[names[0]]).recipe
         of = "" if len(by_folder) == 1 else f" for {listed(names)}"
         done = listed([step_words.told(step) for step in steps]) or "stored as they were read"
         yield Statement(
@@ -194,8 +195,8 @@ def preparation(inputs: Inputs) -> Iterator[Statement]:
 
 
 def _given(inputs: Inputs) -> bool:
-    views = [for_run(inputs.study, run) for run in inputs.study.runs if run.name in inputs.stores]
-    return any(step.name == "nyul" for view in views for step in view.preprocess)
+    configs = [config for config in resolved(inputs.study) if config.name in inputs.stores]
+    return any(step.name == "nyul" for config in configs for step in config.recipe)
 
 
 def missing(inputs: Inputs) -> Iterator[Statement]:
@@ -220,8 +221,8 @@ def missing(inputs: Inputs) -> Iterator[Statement]:
                 f"In {run.name}, missing values ({told}) were replaced by the median of the training part.",
                 "cohort.csv",
             )
-    views = {run.name: for_run(inputs.study, run) for run in inputs.study.runs if run.name in inputs.stores}
-    for role in dict.fromkeys(r for view in views.values() for r in input_roles(view)):
+    configs = [config for config in resolved(inputs.study) if config.name in inputs.stores]
+    for role in dict.fromkeys(role for config in configs for role in config.roles):
         lacking = int(inputs.cohort[f"role:{role}"].isna().sum())
         if lacking:
             yield Statement(

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from scan2gene.core.started import RANDOM, started
-from scan2gene.core.study import for_run
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import PARTS
 from scan2gene.core.text import count_range, counted, listed, percent
 from scan2gene.report.inputs import Inputs, baseline_columns, monitor_text
 from scan2gene.report.statements import Statement
+from scan2gene.tasks.run_config import resolve
 
 # model -> what it is, and what it cites
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -77,7 +77,7 @@ def _starts(inputs: Inputs) -> Iterator[Statement]:
     seeds: dict[int, list[str]] = {}
     for run in inputs.study.runs:
         if begun[run.name].weights == (RANDOM,):
-            seeds.setdefault(for_run(inputs.study, run).seed, []).append(run.name)
+            seeds.setdefault(resolve(inputs.study, run).seed, []).append(run.name)
     for seed, names in seeds.items():
         yield Statement(
             "start",
@@ -117,22 +117,22 @@ def training(inputs: Inputs) -> Iterator[Statement]:
     groups: dict[str, list[Run]] = {}
     for run in inputs.study.runs:
         if run.name in inputs.stores:
-            view = for_run(inputs.study, run)
-            key = json.dumps([view.train.model_dump(mode="json"), view.data.batch_size], sort_keys=True)
+            config = resolve(inputs.study, run)
+            key = json.dumps([config.train.model_dump(mode="json"), config.data.batch_size], sort_keys=True)
             groups.setdefault(key, []).append(run)
     for runs in groups.values():
-        view = for_run(inputs.study, runs[0])
+        config = resolve(inputs.study, runs[0])
         of = f"For {listed([r.name for r in runs])}, " if len(groups) > 1 else ""
-        train = view.train
+        train = config.train
         name, cites = OPTIMIZERS[train.optimizer]
-        unit = "slices" if view.data.slices is not None else "exams"
+        unit = "slices" if config.is_slices else "exams"
         extra = _extras(train)
         yield Statement(
             "training",
             f"{of}{'b' if of else 'B'}inary cross-entropy over known labels was minimised with {name} "
             f"(learning rate {train.learning_rate:g}, schedule {train.schedule.name}"
             f"{_options(train.schedule.options)}, weight decay {train.weight_decay:g}) in batches of "
-            f"{view.data.batch_size} {unit}{extra}.",
+            f"{config.data.batch_size} {unit}{extra}.",
             "study.yaml, train, data.batch_size",
             cites + (("Zhang2018",) if train.mixup else ()),
         )
@@ -179,7 +179,7 @@ def imbalance(inputs: Inputs) -> Iterator[Statement]:
     for run in inputs.study.runs:
         if run.name not in inputs.stores:
             continue
-        train = for_run(inputs.study, run).train
+        train = resolve(inputs.study, run).train
         done = ["both classes of a target weighed the same in the loss"] if train.class_weights == "balanced" else []
         done += ["exams were drawn so that classes came equally often"] if train.balanced_sampling else []
         if train.site_sampling:
@@ -209,7 +209,7 @@ def _augmentation(inputs: Inputs) -> Iterator[Statement]:
     by_steps: dict[str, list[str]] = {}
     for run in inputs.study.runs:
         if run.name in inputs.stores:
-            steps = for_run(inputs.study, run).data.augment
+            steps = resolve(inputs.study, run).data.augment
             told = listed([f"{s.name}{_in_brackets(s.options)}" for s in steps])
             by_steps.setdefault(told, []).append(run.name)
     for told, names in by_steps.items():
@@ -263,7 +263,7 @@ def fusion(inputs: Inputs) -> Iterator[Statement]:
     if len(inputs.cohort) > inputs.cohort["patient_id"].nunique():
         yield Statement("aggregation", "Probabilities of a patient's exams were averaged.", "predictions.parquet")
     for run in inputs.study.runs:
-        slices = for_run(inputs.study, run).data.slices if run.name in inputs.stores else None
+        slices = resolve(inputs.study, run).data.slices if run.name in inputs.stores else None
         if slices is not None:
             ways = listed([f.name for f in slices.fusion])
             yield Statement(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scan2gene.core.study import for_run
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import clauses, counted, listed
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.methods_tests import read_audit
 from scan2gene.report.statements import Statement
+from scan2gene.tasks.run_config import resolve
 
 MOST = 6  # notes in a sentence; the fits have all
 
@@ -56,17 +56,17 @@ def transfer(inputs: Inputs) -> Iterator[Statement]:
 def against_sites(inputs: Inputs) -> Iterator[Statement]:
     """Harmonisation of tables, and the adversary that names sites."""
     for run in inputs.study.runs:
-        view = for_run(inputs.study, run)
-        if view.data.harmonise is not None:
+        config = resolve(inputs.study, run)
+        if config.data.harmonise is not None:
             yield Statement(
                 "harmonisation",
                 f"In {run.name}, sites were taken out of the columns by ComBat, fitted on the training rows of each "
-                f"fold{_combat(inputs, view.data.harmonise.options)}.",
+                f"fold{_combat(inputs, config.data.harmonise.options)}.",
                 "study.yaml, data.harmonise; experiments/*/*/harmonise.json",
                 ("Johnson2007", "Fortin2018"),
             )
             yield from _not_estimated(inputs, run.name)
-        adversary = view.train.site_adversary
+        adversary = config.train.site_adversary
         if adversary is not None and run.name in inputs.stores:
             yield Statement(
                 "adversary",

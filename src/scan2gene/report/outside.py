@@ -7,13 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.core.text import capitalised, p_text
 from scan2gene.evaluate.domain_shift import LABEL, NAMES, NUMBERS, WORDS
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
 from scan2gene.stats.intervals import Estimate
 from scan2gene.tasks.outputs import displayed_in
+from scan2gene.tasks.run_config import resolve
 
 MOST = 6  # columns of a kind that are shown; the table beside the page has all
 ESTIMATES = ("inside", "outside", "single", "drop", "domain", "site", "within", "recall_inside", "recall_outside",
@@ -88,12 +89,12 @@ def _against_sites(study: Study, name: str) -> str:
     run = next((r for r in study.runs if r.name == name), None)
     if run is None:
         return ""
-    view = for_run(study, run)
-    done = ["ComBat"] if view.data.harmonise else []
-    if view.data.harmonise and view.data.harmonise.options.get("unknown") == "estimate":
+    config = resolve(study, run)
+    done = ["ComBat"] if config.data.harmonise else []
+    if config.data.harmonise and config.data.harmonise.options.get("unknown") == "estimate":
         done = ["ComBat, of unseen sites by their own rows"]
-    done += ["sites drawn alike"] if view.train.site_sampling else []
-    return ", ".join([*done, *(["site adversary"] if view.train.site_adversary else [])])
+    done += ["sites drawn alike"] if config.train.site_sampling else []
+    return ", ".join([*done, *(["site adversary"] if config.train.site_adversary else [])])
 
 
 def _shown(hide: Callable[[str], str], shifts: list[dict[str, Any]]) -> list[dict[str, Any]]:

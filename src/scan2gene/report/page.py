@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scan2gene.core.leakage import stamp_of
-from scan2gene.core.study import Study, for_run
+from scan2gene.core.study import Study
 from scan2gene.core.text import counted, difference_text, estimate_text, interval_text, number_text
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.across import across
@@ -29,6 +29,7 @@ from scan2gene.report.planned import planned
 from scan2gene.report.searched import searched
 from scan2gene.report.tables import tables
 from scan2gene.report.use import use
+from scan2gene.tasks.run_config import resolved
 
 SECTIONS = (
     ("answer", "Answer"),
@@ -115,7 +116,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
             files={"tables": list(listed), "figures": list(drawn)},
             legend=audited.legend(page["verdicts"]),
             paper=for_paper.page,
-            of_slices=any(for_run(study, run).data.slices for run in study.runs),
+            of_slices=any(config.is_slices for config in resolved(study)),
         )
     )
     report = Report(html, listed, drawn, per_run, stamp_of(study), for_paper)

@@ -8,7 +8,7 @@ import pytest
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import for_run, input_roles, study_hash
+from scan2gene.core.study import study_hash
 from scan2gene.core.study_file import load_study
 
 STUDY = """\
@@ -173,26 +173,6 @@ def test_a_missing_file_says_how_to_begin(tmp_path):
         load_study(tmp_path / "none.yaml")
 
 
-def test_a_run_changes_only_what_it_names(load):
-    study = load(STUDY)
-    plain, long = (for_run(study, run) for run in study.runs)
-    assert (plain.train.epochs, long.train.epochs) == (7, 90)
-    assert (plain.data.batch_size, long.data.batch_size) == (8, 2)
-    assert (plain.preprocess[0].name, long.preprocess[0].name) == ("zscore", "reorient")
-    assert long.train.patience == study.train.patience
-    assert study.train.epochs == 7
-
-
-def test_a_run_may_do_without_preprocessing(load):
-    study = load(changed("    preprocess: [{name: reorient, options: {axes: RAS}}]", "    preprocess: []"))
-    assert for_run(study, study.runs[1]).preprocess == []
-
-
-def test_channels_are_the_named_roles_or_else_every_intensity_role_in_order(load):
-    study = load(STUDY)
-    assert [input_roles(for_run(study, r)) for r in study.runs] == [["t1", "flair"], ["flair"]]
-
-
 def test_the_hash_does_not_depend_on_the_folder(tmp_path):
     hashes = set()
     for folder in (tmp_path / "here", tmp_path / "there" / "deeper"):
@@ -230,7 +210,7 @@ def path(tmp_path):
 def test_keys_are_set_from_the_command_line(path):
     study = load_study(path, ["train.epochs=3", "runs.long.train.epochs=5", "runs.0.model.name=resnet10", "seed=7"])
     assert (study.train.epochs, study.seed, study.runs[0].model.name) == (3, 7, "resnet10")
-    assert for_run(study, study.runs[1]).train.epochs == 5
+    assert study.runs[1].train["epochs"] == 5
     assert load_study(path, ["train.schedule={name: cosine}"]).train.schedule.name == "cosine"
     assert load_study(path, ["cohort.include.Modality=MR"]).cohort.include == {"Modality": "MR"}
     assert load_study(path, ["data.roles=[flair]"]).data.roles == ["flair"]

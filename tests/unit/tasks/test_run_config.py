@@ -19,7 +19,7 @@ def _configs(**changes) -> list[RunConfig]:
     runs = [
         {"name": "plain", "model": {"name": "resnet10"}},
         {"name": "other", "model": {"name": "light_cnn2d"}, "preprocess": [], "seed": 7, "targets": ["IDH"],
-         "data": {"roles": ["flair"], "slices": {"per_patient": 4}}, "train": {"epochs": 90}},
+         "data": {"roles": ["flair"], "slices": {"per_patient": 4}, "batch_size": 2}, "train": {"epochs": 90}},
     ]  # fmt: skip
     study = {
         "name": "toy", "targets": {"IDH": {}, "size": {"left": "l", "right": "r"}}, "preprocess": [{"name": "zscore"}],
@@ -34,6 +34,7 @@ def test_a_run_changes_only_what_it_names():
     assert (plain.train.epochs, other.train.epochs) == (7, 90)
     assert (plain.seed, other.seed, other.study_seed) == (2026, 7, 2026)
     assert ([s.name for s in plain.recipe], other.recipe) == (["zscore"], ())
+    assert (plain.data.batch_size, other.data.batch_size) == (8, 2)
     assert other.train.patience == plain.train.patience
     assert (plain.roles, other.roles) == (["t1", "flair"], ["flair"])
     assert (plain.channels, other.channels) == (["t1", "flair"], ["slice"])
