@@ -73,7 +73,7 @@ def test_answers_are_those_of_encoder_and_head_put_together(finished, run):
     assert np.ptp(own["logit"]) > 1e-3
     with torch.no_grad():
         embeddings = network.pool(network.forward_features(data.images)).numpy()
-    attention = load_aggregate(Plugin(**ATTENTION), ["gene"], fit.folder.path)
+    attention = load_aggregate(Plugin(**ATTENTION), fit.config.outputs, fit.folder.path)
     attended = attention(type(passed)(passed.logits, embeddings), data.table)[:, 0]
     exams = table.query("unit == 'exam' and variant == 'original'").set_index("exam_id")["logit"]
     np.testing.assert_allclose(attended, exams[data.table["exam_id"].unique()], rtol=1e-3, atol=1e-4)

@@ -205,7 +205,7 @@ def load_fit(
     config, layer, folder = fit.config, fit.config.layer, fit.folder.path
     device = "cuda" if torch.cuda.is_available() and config.train.device in ("auto", "cuda") else "cpu"
     model = load_network(fit).requires_grad_(True)  # also a frozen encoder has gradients to show
-    aggregate = load_aggregate(aggregation(config)[0], data.names, folder)
+    aggregate = load_aggregate(aggregation(config)[0], config.outputs, folder)
     if aggregate.attention is not None:
         model, layer = Attended(model, aggregate.attention), layer and f"network.{layer}"
     manifest = store.manifest.read()

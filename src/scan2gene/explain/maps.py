@@ -142,12 +142,12 @@ def exam_maps(source: Explained, model: Any, row: Mapping[str, Any], method: Plu
         maps.append(found.reshape(len(x), *x.shape[2:]).float().cpu().numpy())
         if len(rows) > 1:
             with torch.no_grad():
-                one = model.attention_scores(x) if isinstance(model, Attended) else model(x, present)[:, output]
-            scores.append(one.double().cpu().numpy())
+                every = model.attention_scores(x)[:, None] if isinstance(model, Attended) else model(x, present)
+            scores.append(every.double().cpu().numpy())
     weighed = np.concatenate(maps)
     if scores:
         role = source.data.table["role"].to_numpy()[rows]
-        share = source.aggregate.shares(np.concatenate(scores), role, source.data.names[output])
+        share = source.aggregate.shares(np.concatenate(scores), role, output)
         weighed *= share[:, None, None].astype(np.float32)
     return _placed(source, row["exam_id"], weighed)
 

@@ -96,9 +96,7 @@ def fuse(way: Plugin, logits: np.ndarray, bags: np.ndarray, groups: Sequence[Seq
     Returns:
         (B, T) float64; of a group the logarithms of the joined probabilities, which its softmax makes add up to 1.
     """
-    logits = logits.astype(float) if groups else logits
-    for columns in groups:
-        logits[:, columns] = softmax_log_odds(logits[:, columns])
+    logits = _log_odds(logits, groups)
     order = np.argsort(bags, kind="stable")
     parts = np.split(logits[order], np.flatnonzero(np.diff(bags[order])) + 1)
     function = RULES[way.name]
@@ -106,6 +104,14 @@ def fuse(way: Plugin, logits: np.ndarray, bags: np.ndarray, groups: Sequence[Seq
     for columns in groups:
         fused[:, columns] = log_expit(fused[:, columns])
     return fused
+
+
+def _log_odds(logits: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """Logits (S, T) with log odds of each class against the others in place of columns that share a softmax."""
+    odds = logits.astype(float) if groups else logits
+    for columns in groups:
+        odds[:, columns] = softmax_log_odds(odds[:, columns])
+    return odds
 
 
 def check_fusion(fusion: Sequence[Plugin], learned: Mapping[str, Callable[..., Any]]) -> None:
@@ -220,13 +226,13 @@ class Aggregate:
         weights = [known.reindex(roles).fillna(0.0).to_numpy() for known in self.role_weights.values()]
         return np.stack([weighted(means[:, :, n], own) for n, own in enumerate(weights)], axis=1)
 
-    def shares(self, scores: np.ndarray, role: np.ndarray, name: str) -> np.ndarray:
+    def shares(self, scores: np.ndarray, role: np.ndarray, output: int) -> np.ndarray:
         """How much each instance of one exam counts in its answer.
 
         Args:
-            scores: (S,) logits of one output; of an attention its scores.
+            scores: (S, T) logits; of an attention its scores (S, 1).
             role: (S,).
-            name: Of the output.
+            output: Which of the T.
 
         Returns:
             (S,) not negative, 1 in sum.
@@ -234,12 +240,12 @@ class Aggregate:
         if self.way == IDENTITY:
             return np.ones(len(scores))
         if self.attention is not None:
-            risen = np.exp(scores - scores.max())
+            risen = np.exp(scores[:, 0] - scores.max())
             return risen / risen.sum()
         if self.way.name in RULES:
-            return rule_shares(self.way, scores)
+            return rule_shares(self.way, _log_odds(scores, self.groups)[:, output])
         names, number, count = np.unique(role, return_inverse=True, return_counts=True)
-        weights = np.maximum(self.role_weights[name].reindex(names).fillna(0.0).to_numpy(), 1e-12)
+        weights = np.maximum(list(self.role_weights.values())[output].reindex(names).fillna(0.0).to_numpy(), 1e-12)
         return (weights / count / weights.sum())[number]
 
 
@@ -271,14 +277,13 @@ def attended(model: AttentionMIL, embeddings: np.ndarray, number: np.ndarray) ->
     return model(x, torch.from_numpy(number), int(number.max()) + 1).double().numpy()
 
 
-def load_aggregate(way: Plugin, names: Sequence[str], folder: Path, answers: Sequence[Output] = ()) -> Aggregate:
+def load_aggregate(way: Plugin, answers: Sequence[Output], folder: Path) -> Aggregate:
     """A fit's way from instances to exams, for any instances: what it learned is read, and nothing is learned.
 
     Args:
         way: One of `aggregation`.
-        names: Of the outputs.
+        answers: Of the network.
         folder: Of the fit.
-        answers: What the outputs are of; default: all binary.
 
     Raises:
         RunError: What the way learned is not there, or not whole.
@@ -292,7 +297,9 @@ def load_aggregate(way: Plugin, names: Sequence[str], folder: Path, answers: Seq
         if not file.exists():
             raise RunError(lacking.format(file.path))
         table = file.read()
-        of_name = {n: table[table["target"] == n].set_index("member")["weight"].astype(float) for n in names}
+        of_name = {
+            n: table[table["target"] == n].set_index("member")["weight"].astype(float) for n in names_of(answers)
+        }
         return Aggregate(way, role_weights=of_name, groups=groups)
     path = folder / f"{way.name}.pt"
     try:
@@ -320,7 +327,7 @@ def exam_answers(
         RunError: What a way learned is not there.
     """
     found = {}
-    aggregates = [load_aggregate(way, names_of(answers), folder, answers) for way in ways]
+    aggregates = [load_aggregate(way, answers, folder) for way in ways]
     for variant in output.logits:
         for number, aggregate in enumerate(aggregates):
             logits = aggregate(output, table, variant=variant)

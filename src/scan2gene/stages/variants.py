@@ -91,7 +91,7 @@ def _altered(job: Job, fit: Fit, data: Any, rows: list[int]) -> dict[str, np.nda
     device = Fabric(accelerator=config.train.device, devices=1).device
     model = load_network(fit).to(device)
     axes = left_right_axes(store.path, store.manifest.read(), data, rows, config.predict.swap_axis)
-    aggregate = load_aggregate(aggregation(config)[0], data.names, fit.folder.path)
+    aggregate = load_aggregate(aggregation(config)[0], config.outputs, fit.folder.path)
     how = Alterations(
         lesions_of(job, config, data, rows), axes, aggregate, config.predict.swap_targets, config.data.batch_size,
         fit.seed,

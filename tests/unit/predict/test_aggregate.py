@@ -96,7 +96,7 @@ def test_roles_are_weighed_alike_for_all_classes_of_a_target(tmp_path):
     of_class = weights.pivot(index="target", columns="member", values="weight")
     assert of_class.loc[names[:3], "flair"].nunique() == 1 and of_class.loc["subtype:a", "flair"] > 0.8
     weights.assign(run_id="net", split="cv", repeat=0, fold=0).to_csv(tmp_path / "fusion_weights.csv", index=False)
-    again = load_aggregate(Plugin(name="late"), names, tmp_path, answers)
+    again = load_aggregate(Plugin(name="late"), answers, tmp_path)
     fused = late(output, table)
     np.testing.assert_allclose(again(output, table), fused)
     assert (fused[:, :3].argmax(axis=1) == truth).mean() > 0.9

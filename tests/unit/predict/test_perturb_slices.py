@@ -18,8 +18,10 @@ from scan2gene.models import MODELS
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.predict.aggregate import load_aggregate
 from scan2gene.predict.perturb import Alterations, forward_altered
+from scan2gene.tasks.outputs import Output
 
 SIDE = 24
+ANSWERS = [Output("gene"), Output("other")]
 WITHOUT_MASK = {"shifted", "noise", "mirrored", "every_second", "only_border"}
 WITH_MASK = {"erased", "background", "only_lesion"}
 
@@ -73,7 +75,7 @@ def _cohort(lesion=lambda label: 4.0, stripe=lambda label: 0.0, exams: int = 16,
 
 def _altered(data, masks, way="max", batch=64, rows=None, model=None, settings=None, left_right=None):
     axes = dict.fromkeys(range(len(data.table)), 3) if left_right is None else left_right
-    fuse = load_aggregate(Plugin(name=way), data.names, None)
+    fuse = load_aggregate(Plugin(name=way), ANSWERS, None)
     rows = list(range(len(data.table))) if rows is None else rows
     swap = settings.swap_targets if settings else ()
     return forward_altered(model or Reader(), data, rows, Alterations(masks, axes, fuse, swap, batch, seed=3))
@@ -190,7 +192,7 @@ def test_only_slices_that_have_a_left_and_a_right_are_mirrored_and_targets_chang
     turned = _altered(data, masks, "mean", left_right=axes, rows=axial)["mirrored"]
     upside = Samples(data.table, data.images.flip([2]), data.present, data.targets, {}, data.names)
     logits = forward_variants(Reader(), upside, axial, 64, Predict()).logits
-    fuse = load_aggregate(Plugin(name="mean"), data.names, None)
+    fuse = load_aggregate(Plugin(name="mean"), ANSWERS, None)
     wanted = fuse(NetworkOutput(logits), data.table.iloc[axial])
     np.testing.assert_allclose(turned, wanted, atol=1e-6)
     swap = Predict(swap_targets=[("gene", "other")])
@@ -223,7 +225,7 @@ def test_what_a_way_learned_is_used_on_altered_slices(tmp_path, way):
     nn.init.normal_(attention.score.weight)
     nn.init.normal_(attention.head.weight)
     torch.save(attention.state_dict(), tmp_path / "gated_attention.pt")
-    fuse = load_aggregate(Plugin(name=way), data.names, tmp_path)
+    fuse = load_aggregate(Plugin(name=way), ANSWERS, tmp_path)
     flat = Samples(data.table, data.images.mean(dim=(2, 3), keepdim=True).expand_as(data.images).contiguous(),
                          data.present, data.targets, {}, data.names)  # fmt: skip
     rows = range(len(data.table))
