@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -189,6 +190,16 @@ def test_slices_and_their_fusion(folder, table):
     assert set(rows["variant"]) == {"original", "attention", "late"}
     total = rows.groupby(["variant", "fold", "exam_id"])["prob"].sum(min_count=1)
     assert total.to_numpy() == pytest.approx(1, abs=1e-9)
+
+
+def test_runs_are_compared_by_class(finished, tmp_path, monkeypatch):
+    assert not shell(monkeypatch, "compare", finished.path, "-o", tmp_path / "compared")
+    compared = json.loads((tmp_path / "compared" / "results.json").read_text())
+    targets = {r["target"] for r in compared["runs"]}
+    assert {"subtype", "subtype:her2", "large"} <= targets
+    whole = {r["file"]: r["auroc"] for r in compared["runs"] if r["target"] == "subtype"}
+    metrics = finished.metrics.read().query("target == 'subtype' and metric == 'auroc_macro' and variant == 'original'")
+    assert whole["predictions.parquet#net"] == pytest.approx(metrics.set_index("run_id").loc["net", "value"])
 
 
 def test_each_side_has_its_class(tmp_path):
