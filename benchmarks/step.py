@@ -63,25 +63,32 @@ def prepared(case: Case, augment: bool) -> tuple[Any, np.ndarray]:
     import torch
     from lightning_fabric import Fabric
 
-    from scan2gene.core.section import Plugin
-    from scan2gene.core.study_runs import Data, Train
+    from scan2gene.core.rundir import FitDirectory
+    from scan2gene.core.study import Study
     from scan2gene.data.samples import Samples
     from scan2gene.models import MODELS
-    from scan2gene.train.loop import _prepared
+    from scan2gene.tasks.fit import Fit
+    from scan2gene.tasks.run_config import resolve
+    from scan2gene.train import loop
 
     names = pd.DataFrame({"patient_id": range(case.exams), "exam_id": range(case.exams)})
     targets = (torch.arange(case.exams) % 2).float()[:, None]
     data = Samples(names, torch.from_numpy(images(case)), torch.ones(case.exams, case.channels), targets, {}, ("y",))
-    view = Data(batch_size=case.batch, augment=[Plugin(**s) for s in STEPS] if augment else [])
-    settings = Train(device=case.device, precision=case.precision, compile=case.compile)
+    study = Study.model_validate({
+        "name": "step", "targets": {"y": {}}, "runs": [{"name": "net", "model": {"name": case.model}}],
+        "cohort": {"scans": ["scans"], "labels": "labels.csv", "roles": {"t1": {"match": {"path": "t1"}}}},
+        "data": {"batch_size": case.batch, "augment": STEPS if augment else []},
+        "train": {"device": case.device, "precision": case.precision, "compile": case.compile},
+    })  # fmt: skip
+    nowhere = FitDirectory(Path())  # a fit without sites writes nothing
+    fit = Fit(resolve(study, study.runs[0]), "cv", 0, 0, nowhere)
     fabric = Fabric(accelerator=case.device, devices=1, precision=case.precision)
     rows = np.arange(case.exams)
 
     def build() -> Any:
         return MODELS[case.model](case.channels, 1)
 
-    nowhere = Path()  # a fit without sites writes nothing
-    return _prepared(fabric, build, data, rows, view, settings, 1, nowhere), rows
+    return loop.prepared(fabric, fit, build, data, rows), rows
 
 
 def bare_step(case: Case) -> Callable[[], None]:
@@ -126,7 +133,7 @@ def seconds(work: Callable[[], Any], device: str) -> float:
 
 def measured(case: Case, rounds: int = 5) -> Step:
     """Medians over rounds, the three kinds of epochs in turns, after a warm-up."""
-    from scan2gene.train.loop import _epoch
+    from scan2gene.train.epoch import run_epoch
 
     one_step, count = bare_step(case), case.exams // case.batch
     (plain, rows), (changed, _) = prepared(case, augment=False), prepared(case, augment=True)
@@ -139,10 +146,10 @@ def measured(case: Case, rounds: int = 5) -> Step:
 
     def loop() -> None:
         started = time.perf_counter()
-        passed = _epoch(plain, rows, next(epochs))
+        passed = run_epoch(plain, rows, next(epochs))
         loading.append(passed.data_seconds / (time.perf_counter() - started))
 
-    works = (bare, loop, lambda: _epoch(changed, rows, next(epochs)))
+    works = (bare, loop, lambda: run_epoch(changed, rows, next(epochs)))
     table = np.array([[seconds(work, case.device) for work in works] for _ in range(rounds + 1)])[1:]
     base = float(np.median(table[:, 0])) * 1000 / count
     # Ratios within a round, as both sides of it met the same load.

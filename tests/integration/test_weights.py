@@ -23,6 +23,7 @@ from scan2gene.models.checkpoint import read_checkpoint
 from scan2gene.models.weights import WEIGHTS
 from scan2gene.train.fold import load_network
 from scan2gene.train.start import described
+from tests.bare_fit import bare_fit
 from tests.integration.road import edit, fit_of, nifti_study, shell
 from tests.stand_in import accept, write_stand_in
 
@@ -378,8 +379,7 @@ def test_500_stored_embeddings_train_in_seconds(tmp_path):
 
     started = time.perf_counter()
     view, train = Data(batch_size=32), Train(device="cpu", epochs=20)
-    names = {"split": "s", "repeat": 0, "fold": 0}
-    fit_network(build, data, np.arange(300), np.arange(300, 500), view, train, 1, tmp_path, names)
+    fit_network(bare_fit(tmp_path, view, train, 1), build, data, np.arange(300), np.arange(300, 500))
     assert time.perf_counter() - started < 20
     assert pd.read_csv(tmp_path / "history.csv")["validation_auroc"].max() > 0.8
 

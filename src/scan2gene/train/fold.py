@@ -16,7 +16,6 @@ import torch
 
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.leakage import LEAKY
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.samples import Samples
@@ -156,12 +155,8 @@ def train_fold(fit: Fit, data: Samples | pd.DataFrame, targets: np.ndarray) -> N
         return
     from scan2gene.train.loop import fit_network
 
-    names = fit.place | ({"leaky": LEAKY} if config.is_leaky else {})
     with one_thread() if config.probes else nullcontext():
-        fit_network(
-            builder(fit, data, train), data, train, validation, config.data, config.train, fit.seed, folder.path,
-            names, fit.title, config.outputs,
-        )  # fmt: skip
+        fit_network(fit, builder(fit, data, train), data, train, validation)
 
 
 def begin(fit: Fit, about: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.bare_fit import bare_fit
 
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_runs import Data, Predict, Train
@@ -63,9 +64,8 @@ def test_a_network_learns_from_exams_that_each_have_their_own_grid(tmp_path):
     data = load_samples(*_store(tmp_path, DIFFERENT), Sampling(ROLES, (Output("gene"),), one_grid=False))
     torch.manual_seed(0)
     build = partial(MODELS["light_cnn"], 2, 1)
-    names = {"split": "cv", "repeat": 0, "fold": 0}
     train = Train(epochs=2, device="cpu", mixup=0.2)
-    fit_network(build, data, np.arange(6), np.arange(6, 8), Data(batch_size=1), train, 5, tmp_path, names)
+    fit_network(bare_fit(tmp_path, Data(batch_size=1), train, 5), build, data, np.arange(6), np.arange(6, 8))
     assert np.isfinite(pd.read_csv(tmp_path / "history.csv")["validation_loss"]).all()
     passed = forward_variants(build(), data, range(8), 1, Predict(flips=["i"]))
     assert np.isfinite(passed.logits["tta"]).all() and passed.embeddings.shape[0] == 8

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from tests.bare_fit import bare_fit
 from torch import nn
 
 from scan2gene.core.errors import RunError
@@ -24,8 +25,6 @@ from scan2gene.tasks.outputs import Output
 from scan2gene.train.loop import fit_network
 from scan2gene.train.loss import balanced_shares, label_weights, masked_loss
 from scan2gene.train.schedules import SCHEDULES
-
-NAMES = {"split": "cv", "repeat": 0, "fold": 0}
 
 
 def _cohort(n: int = 20) -> Samples:
@@ -44,7 +43,7 @@ def _fit(folder: Path, build=None, **settings) -> pd.DataFrame:
     view = Data(batch_size=4, augment=[Plugin(name="flip"), Plugin(name="pad_and_crop", options={"voxels": 1})])
     train = Train(**({"epochs": 6, "device": "cpu"} | settings))
     build = build or (lambda: MODELS["light_cnn"](1, 2))
-    fit_network(build, data, np.arange(14), np.arange(14, 20), view, train, 5, folder, NAMES)
+    fit_network(bare_fit(folder, view, train, 5), build, data, np.arange(14), np.arange(14, 20))
     return pd.read_csv(folder / "history.csv")
 
 
@@ -194,7 +193,8 @@ def _plain_fit(folder: Path, batch: int, **settings) -> dict:
         epochs=2, device="cpu", optimizer="sgd", learning_rate=0.05, schedule=Plugin(name="constant"), **settings
     )
     build = partial(MODELS["light_cnn"], 1, 2, dropout=0.0)
-    fit_network(build, data, np.arange(12), np.arange(12, 17), Data(batch_size=batch), train, 5, folder, NAMES)
+    fit = bare_fit(folder, Data(batch_size=batch), train, 5)
+    fit_network(fit, build, data, np.arange(12), np.arange(12, 17))
     return torch.load(folder / "best.pt", weights_only=True)
 
 
@@ -286,9 +286,8 @@ def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
     for n, data in enumerate(both):
         build = partial(MODELS["light_cnn"], 2, 1)
         train = Train(epochs=2, device="cpu")
-        fit_network(
-            build, data, np.arange(14), np.arange(14, 20), Data(batch_size=4), train, 5, tmp_path / str(n), NAMES
-        )
+        fit = bare_fit(tmp_path / str(n), Data(batch_size=4), train, 5)
+        fit_network(fit, build, data, np.arange(14), np.arange(14, 20))
     first, second = (pd.read_csv(tmp_path / n / "history.csv")["validation_loss"] for n in "01")
     assert first.equals(second)
 
@@ -324,11 +323,11 @@ def test_pretrained_layers_keep_their_share_of_the_rate(name, tmp_path, monkeypa
     from scan2gene.train import loop
 
     seen = []
-    real = loop._epoch
+    real = loop.run_epoch
     monkeypatch.setattr(
         loop,
-        "_epoch",
-        lambda fit, *rest: (seen.append([g["lr"] for g in fit.optimizer.param_groups]), real(fit, *rest))[1],
+        "run_epoch",
+        lambda state, *rest: (seen.append([g["lr"] for g in state.optimizer.param_groups]), real(state, *rest))[1],
     )
     plugin = Plugin(name=name, options=SCHEDULED[name])
     history = _fit(tmp_path, build=_Started, schedule=plugin, pretrained_rate=0.1)
@@ -374,7 +373,7 @@ def test_history_has_the_accuracy_of_training_and_of_each_target(tmp_path):
     data = replace(_cohort(), names=("a", "b"))
     train, validation = np.arange(14), np.arange(14, 20)
     settings = Train(epochs=1, device="cpu", learning_rate=1e-12, label_smoothing=0.2)
-    fit_network(lambda: plain, data, train, validation, Data(batch_size=4), settings, 5, tmp_path, NAMES)
+    fit_network(bare_fit(tmp_path, Data(batch_size=4), settings, 5), lambda: plain, data, train, validation)
     (row,) = pd.read_csv(tmp_path / "history.csv").to_dict("records")
     for part, rows in (("train", train), ("validation", validation)):
         z, y = forward(plain, data, rows, 4), data.targets.numpy()[rows]

@@ -25,6 +25,7 @@ from scan2gene.core.study_runs import Data, Train
 from scan2gene.data.samples import Samples
 from scan2gene.models import MODELS
 from scan2gene.train.loop import fit_network
+from tests.bare_fit import bare_fit
 
 n, sizes = 14, []
 exams = pd.DataFrame({"patient_id": range(n), "exam_id": range(n)})
@@ -44,8 +45,8 @@ class Watched(nn.Module):
 
 augment = [Plugin(name="flip"), Plugin(name="affine", options={"rotation_degrees": 10}), Plugin(name="noise")]
 train = Train(epochs=int(sys.argv[2]), patience=1000, device="cpu", ema=0.9, mixup=0.2, clip_norm=1.0, accumulate=2)
-fit_network(Watched, data, np.arange(10), np.arange(10, 14), Data(batch_size=5, augment=augment), train, 1,
-            Path(sys.argv[1]), {"split": "cv", "repeat": 0, "fold": 0})
+fit = bare_fit(Path(sys.argv[1]), Data(batch_size=5, augment=augment), train, 1)
+fit_network(fit, Watched, data, np.arange(10), np.arange(10, 14))
 print(json.dumps(sizes))
 """
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss, roc_auc_score
-from test_loop import NAMES, _cohort
+from test_loop import _cohort
+from tests.bare_fit import bare_fit
 
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study_runs import Data, Train
@@ -64,8 +65,8 @@ def _fit(folder: Path, epochs: int, monitor: str, **settings: object) -> pd.Data
     data = _cohort()
     data = type(data)(**(vars(data) | {"names": ("malignant.L", "malignant.R")}))
     train = Train(epochs=epochs, patience=20, device="cpu", monitor=monitor, **settings)
-    fit_network(lambda: MODELS["light_cnn"](1, 2), data, np.arange(12), np.arange(12, 20), Data(batch_size=4), train, 5,
-                folder, NAMES)  # fmt: skip
+    fit = bare_fit(folder, Data(batch_size=4), train, 5)
+    fit_network(fit, lambda: MODELS["light_cnn"](1, 2), data, np.arange(12), np.arange(12, 20))
     return pd.read_csv(folder / "history.csv")
 
 
@@ -86,6 +87,6 @@ def test_validation_of_one_class_is_refused_with_what_to_change(tmp_path):
     rows = np.flatnonzero(data.targets[:, 0].numpy() == 1)
     data = type(data)(**(vars(data) | {"names": ("idh", "rare")}))
     train = Train(epochs=1, device="cpu", monitor="auroc:idh")
+    fit = bare_fit(tmp_path, Data(batch_size=4), train, 5)
     with pytest.raises(CohortError, match="monitor: loss"):
-        fit_network(lambda: MODELS["light_cnn"](1, 2), data, np.arange(12), rows[-3:], Data(batch_size=4), train, 5,
-                    tmp_path, NAMES)  # fmt: skip
+        fit_network(fit, lambda: MODELS["light_cnn"](1, 2), data, np.arange(12), rows[-3:])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from tests.bare_fit import bare_fit
 
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study import Study
@@ -26,7 +27,6 @@ from scan2gene.train.fold import check_model
 from scan2gene.train.loop import fit_network
 from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares
 
-NAMES = {"split": "cv", "repeat": 0, "fold": 0}
 PROBE = partial(Probe, 6, 1, 1, hidden=16)
 
 
@@ -49,7 +49,7 @@ def _fitted(folder: Path, build=PROBE, **settings) -> tuple[float, float]:
     data = _planted()
     train = Train(**({"epochs": 40, "patience": 40, "learning_rate": 0.01, "device": "cpu",
                       "weight_decay": 1e-3, "optimizer": "adamw"} | settings))  # fmt: skip
-    fit_network(build, data, np.arange(120), np.arange(120, 160), Data(batch_size=24), train, 3, folder, NAMES)
+    fit_network(bare_fit(folder, Data(batch_size=24), train, 3), build, data, np.arange(120), np.arange(120, 160))
     # the network as it stands at the end, when the pull is whole
     model = build()
     model.load_state_dict(torch.load(folder / "last.pt", weights_only=True)["model"])
@@ -138,9 +138,9 @@ def test_what_needs_two_sites_says_so(tmp_path):
     data = _planted(40)
     one = Samples(data.table.assign(site="A"), data.images, data.present, data.targets, {}, ("gene",))
     for settings in ({"site_sampling": True}, {"site_adversary": {}}):
-        train = Train(epochs=1, device="cpu", **settings)
+        fit = bare_fit(tmp_path / "f", Data(), Train(epochs=1, device="cpu", **settings), 1)
         with pytest.raises(CohortError, match="training has 1 site, and"):
-            fit_network(PROBE, one, np.arange(30), np.arange(30, 40), Data(), train, 1, tmp_path / "f", NAMES)
+            fit_network(fit, PROBE, one, np.arange(30), np.arange(30, 40))
     other = data.table["site"].mask(np.arange(40) >= 30, "C")  # a site that training lacks has no number
     names, codes = site_codes(Samples(data.table.assign(site=other), *[data.images] * 3, {}), np.arange(30))
     assert names == ["A", "B"]
