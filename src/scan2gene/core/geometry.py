@@ -1,8 +1,4 @@
-"""Plain functions of affines (4, 4), voxel index -> RAS+ mm.
-
-Axis codes follow nibabel: the letter names the direction in which the index grows,
-so 'RAS' grows towards right, anterior, superior.
-"""
+"""Volumes turned, cropped and handed to SimpleITK, without interpolating a voxel."""
 
 from __future__ import annotations
 
@@ -10,46 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scan2gene.core.axes import LETTERS, axis_map
 from scan2gene.core.errors import GeometryError
 from scan2gene.core.limits import check_memory
 from scan2gene.core.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-OBLIQUE_DEGREES = 30.0  # a slice normal further than this from every axis is called oblique
 THIN = 0.3  # a field thinner than this share of its widest side is a slab, or its slice spacing is not true
-_LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
-
-
-def axis_map(affine: np.ndarray) -> list[tuple[int, int]]:
-    """For each voxel axis its nearest world axis (0, 1, 2) and its sign.
-
-    The assignment is one to one: the strongest alignment is taken first, so that an
-    oblique volume cannot claim one world axis twice.
-    """
-    direction = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    strength = np.abs(direction)
-    result: list[tuple[int, int]] = [(0, 1)] * 3
-    for _ in range(3):
-        world, voxel = np.unravel_index(int(np.argmax(strength)), (3, 3))
-        result[voxel] = (int(world), 1 if direction[world, voxel] > 0 else -1)
-        strength[world, :] = -1
-        strength[:, voxel] = -1
-    return result
-
-
-def axis_codes(affine: np.ndarray) -> str:
-    """Axis codes of an affine, e.g. 'LAS'."""
-    return "".join(_LETTERS[world][sign > 0] for world, sign in axis_map(affine))
-
-
-def plane(affine: np.ndarray) -> str:
-    """Name of the plane of slices along the last axis: axial, coronal, sagittal or oblique."""
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    normal = np.abs(normal / np.linalg.norm(normal))
-    world = int(np.argmax(normal))
-    if np.degrees(np.arccos(min(1.0, float(normal[world])))) > OBLIQUE_DEGREES:
-        return "oblique"
-    return ("sagittal", "coronal", "axial")[world]
 
 
 def reoriented(volume: Volume, axes: str) -> Volume:
@@ -64,7 +27,7 @@ def reoriented(volume: Volume, axes: str) -> Volume:
     """
     wanted = []
     for letter in axes:
-        matches = [(w, 1 if p[1] == letter else -1) for w, p in enumerate(_LETTERS) if letter in p]
+        matches = [(w, 1 if p[1] == letter else -1) for w, p in enumerate(LETTERS) if letter in p]
         wanted += matches
     if len(axes) != 3 or sorted(w for w, _ in wanted) != [0, 1, 2]:
         raise GeometryError(f"axes must hold one letter of each pair L/R, P/A, I/S, such as 'LAS'; got {axes!r}")

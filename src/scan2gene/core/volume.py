@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from scan2gene.core.axes import axis_codes
 from scan2gene.core.errors import GeometryError
 
 Kind = Literal["intensity", "label"]
@@ -59,8 +60,6 @@ class Volume:
     @property
     def orientation(self) -> str:
         """Axis codes such as 'LAS': where each of i, j, k points to, nearest axis."""
-        from scan2gene.core.geometry import axis_codes
-
         return axis_codes(self.affine)
 
     def __repr__(self) -> str:

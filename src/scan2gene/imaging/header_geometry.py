@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scan2gene.core.geometry import axis_codes
+from scan2gene.core.axes import axis_codes
 from scan2gene.core.text import dimensions
 
 _UNITS_MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: not stated, metre, millimetre, micron

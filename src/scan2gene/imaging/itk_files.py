@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from scan2gene.core.axes import axis_codes
 from scan2gene.core.errors import ScanError
-from scan2gene.core.geometry import axis_codes, from_sitk
+from scan2gene.core.geometry import from_sitk
 from scan2gene.core.volume import Kind, Volume
 from scan2gene.imaging.header_geometry import UNPLACED, skew
 from scan2gene.imaging.nifti import Checked, check_memory, check_shape, check_values, constant, label_array

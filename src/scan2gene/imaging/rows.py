@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from scan2gene.core.axes import axis_codes, plane
 from scan2gene.core.errors import GeometryError, ScanError
-from scan2gene.core.geometry import axis_codes, plane
 from scan2gene.core.limits import check_plausible
 from scan2gene.imaging.frame import KEPT, MARKS, Frame
 from scan2gene.imaging.grid import MIN_SLICES, Stack, grid

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from scan2gene.core.axes import axis_map
 from scan2gene.core.errors import Scan2GeneError
-from scan2gene.core.geometry import axis_map
 from scan2gene.core.volume import Volume
 from scan2gene.data.augment import TENSOR_AXIS
 from scan2gene.data.images import read_stored

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scan2gene.core.geometry import axis_map, reoriented
+from scan2gene.core.axes import axis_map
+from scan2gene.core.geometry import reoriented
 from scan2gene.core.volume import Volume
 from scan2gene.preprocess.resample import slice_axis
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from scan2gene.core.axes import axis_map
 from scan2gene.core.errors import GeometryError
-from scan2gene.core.geometry import axis_map, checked_shape, to_sitk
+from scan2gene.core.geometry import checked_shape, to_sitk
 from scan2gene.core.limits import check_memory
 from scan2gene.core.text import dimensions
 from scan2gene.core.volume import Volume

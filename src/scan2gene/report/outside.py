@@ -12,6 +12,7 @@ from scan2gene.core.text import capitalised, p_text
 from scan2gene.evaluate.domain_shift import LABEL, NAMES, NUMBERS, WORDS
 from scan2gene.report.inputs import Inputs
 from scan2gene.report.tables import Table
+from scan2gene.report.templates import environment
 from scan2gene.stats.intervals import Estimate
 from scan2gene.tasks.outputs import displayed_in
 from scan2gene.tasks.run_config import resolve
@@ -65,8 +66,6 @@ def external_page(study: Study, title: str, said: Sequence[str], moved: list[dic
         moved: Rows of transfer.csv.
         shifted: Rows of shift.csv.
     """
-    from scan2gene.report.page import environment
-
     template = environment().get_template("external.html.j2")
     page = template.render(title=title, said=said, outside=tables_of(study, moved, shifted))
     return displayed_in(page, study.targets)

@@ -6,14 +6,11 @@ patient or tells where on a machine the data lay.
 
 from __future__ import annotations
 
-import math
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from scan2gene.core.leakage import stamp_of
 from scan2gene.core.study import Study
-from scan2gene.core.text import counted, difference_text, estimate_text, interval_text, number_text
 from scan2gene.report import acquisition, audited, beside, cases, cohort, making, models_table, panels, repeat, results
 from scan2gene.report.across import across
 from scan2gene.report.beside import Report
@@ -28,6 +25,7 @@ from scan2gene.report.paper import paper
 from scan2gene.report.planned import planned
 from scan2gene.report.searched import searched
 from scan2gene.report.tables import tables
+from scan2gene.report.templates import environment
 from scan2gene.report.use import use
 from scan2gene.tasks.run_config import resolved
 
@@ -126,33 +124,3 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
 def write_report(study: Study, out: Path, stores: dict[str, Path]) -> str:
     """The page of `make_report` alone."""
     return make_report(study, out, stores).html
-
-
-@cache
-def environment() -> Any:
-    """The templates of this room, with the filters that they use; a value that is missing is said in words."""
-    import jinja2
-
-    found = jinja2.Environment(
-        loader=jinja2.PackageLoader("scan2gene", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
-    found.filters |= {"number": number_text, "thousands": lambda n: f"{n:,}"}
-    found.filters |= {"parameters": models_table.parameter_count}
-    found.globals |= {
-        "interval": interval_text,
-        "difference": difference_text,
-        "counted": counted,
-        "estimate_text": estimate_text,
-    }
-    return found
-
-
-def _printable(value: Any) -> Any:
-    """A missing value is said in words, whatever a section forgot."""
-    missing = value is None or (isinstance(value, float) and not math.isfinite(value))
-    return "not known" if missing else value

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from scipy.spatial.transform import Rotation
 
+from scan2gene.core.axes import axis_codes, plane
 from scan2gene.core.errors import GeometryError
-from scan2gene.core.geometry import axis_codes, cropped, from_sitk, plane, reoriented, to_sitk
+from scan2gene.core.geometry import cropped, from_sitk, reoriented, to_sitk
 from scan2gene.core.volume import Volume
 
 CODES = ["".join(c) for order in permutations(("LR", "PA", "IS")) for c in product(*order)]
