@@ -70,7 +70,7 @@ class ClassSample:
     @property
     def table(self) -> pd.DataFrame:
         """Rows of the first class, whose patients, folds and repeats are those of all."""
-        return next(iter(self.by_class.values())).table
+        return self.first.table
 
     @property
     def first(self) -> Sample:
@@ -105,7 +105,7 @@ class ClassSample:
         """Patients of the rarest class."""
         return int((self.sides > 0).sum(axis=0).min())
 
-    @property
+    @cached_property
     def lacking(self) -> str:
         """Why no mean over classes can be estimated; empty where one can."""
         absent = [name for name, n in self.numbers.items() if not n]
