@@ -22,6 +22,8 @@ import yaml
 import scan2gene
 from scan2gene.cohorts.split import make_splits
 from scan2gene.core.files import value_hash, write_json, write_text
+from scan2gene.core.rundir import FitDirectory
+from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.evaluate import evaluate
@@ -30,7 +32,8 @@ from scan2gene.phantom.patients import STRIPE_PERIOD_MM, Patient, best_auroc
 from scan2gene.predict.table import prediction_rows
 from scan2gene.radiomics.clinical import clinical_columns, clinical_logits, fit_clinical
 from scan2gene.recipes import recipe_text
-from scan2gene.tasks.outputs import Output
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.run_config import resolved
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "runs" / "seeds"
@@ -129,6 +132,7 @@ def without_networks(patients: list[Patient], degrees: Mapping[str, float], seed
                             "source": ""} for p in patients])  # fmt: skip
     split = make_splits(cohort, labels, [Split(name="cv", kind="kfold", folds=FOLDS)], seed)
     ages = clinical_columns(cohort, ["age"])
+    config = next(c for c in resolved(Study.model_validate(study_of(seed))) if c.name == AGE)
     tables = []
     for fold in range(FOLDS):
         part = split[split["fold"] == fold].set_index("patient_id")["part"].to_dict()
@@ -136,9 +140,9 @@ def without_networks(patients: list[Patient], degrees: Mapping[str, float], seed
         fitted = fit_clinical(ages[train], labels[["value"]].to_numpy()[train], columns=["age"])
         by_age = dict(zip(cohort["exam_id"], clinical_logits(fitted, ages), strict=True))
         by_template = {n: np.array([(d - 45) / 10]) for n, d in degrees.items()}
+        fit = Fit(config, "cv", 0, fold, FitDirectory(WORK), part)  # nothing is written
         for run, logits in ((TEMPLATE, by_template), (AGE, by_age)):
-            names = {"split": "cv", "repeat": 0, "fold": fold}
-            tables.append(prediction_rows(run, names, part, cohort, labels, [Output("mutation")], logits, {}))
+            tables.append(prediction_rows(fit, cohort, labels, logits).assign(run_id=run))
     return auroc_rows(evaluate(pd.concat(tables), split, 500, seed).metrics)
 
 

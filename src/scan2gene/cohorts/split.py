@@ -107,7 +107,7 @@ def parts_of(fit: Fit, exams: pd.DataFrame) -> np.ndarray:
     Returns:
         (N,) of object.
     """
-    split = next(s for s in fit.config.splits if s.name == fit.split)
+    split = fit.rules
     if split.unit == "patient":
         return exams["patient_id"].map(fit.parts).to_numpy()
     part = np.full(len(exams), "train", dtype=object)

@@ -33,6 +33,7 @@ def predict_exams(
     from scan2gene.predict.familiar import of_training, reasons_against
     from scan2gene.preprocess.store import build_store
 
+    fits = [replace(fit, parts=dict.fromkeys(found.listed["patient_id"], "apply")) for fit in fits]
     config = fits[0].config
     roles = roles_seen(config)
     training = of_training(run_dir, fits[0].split, store, roles)
@@ -115,7 +116,7 @@ def _logits(
 
     from scan2gene.data.load import load_samples
     from scan2gene.data.samples import Samples, Sampling, sampling_of
-    from scan2gene.predict.aggregate import aggregation, exam_answers
+    from scan2gene.predict.aggregate import exam_answers
     from scan2gene.predict.table import embedding_rows
     from scan2gene.train.embedded import embedded_by
     from scan2gene.train.fold import predict_fold
@@ -135,10 +136,8 @@ def _logits(
             data = replace(data, images=images)
         return data
 
-    data = loaded(sampling_of(fits[0].config))
     found: list[dict[str, dict[str, np.ndarray]]] = []
     features: list[pd.DataFrame] = []
-    parts = dict.fromkeys(data.table["patient_id"], "apply")
     embedded: dict[str, Samples] = {}  # of frozen encoders, which folds share
     for fit in (fit.as_chosen() for fit in fits):
         config = fit.config
@@ -153,9 +152,9 @@ def _logits(
                 embedded[encoder] = embedded_by(fit, given)
             given = embedded[encoder]
         output = predict_fold(fit, given)
-        found.append(exam_answers(aggregation(config), output, given.table, config.outputs, fit.folder.path))
+        found.append(exam_answers(fit, output, given.table))
         if output.embeddings is not None and "slice" not in given.table:
-            features.append(embedding_rows(config.name, fit.place, parts, given.table, output.embeddings))
+            features.append(embedding_rows(fit, given.table, output.embeddings))
     return found, features
 
 
@@ -166,11 +165,9 @@ def _rows(
     """The prediction rows of every network and of their ensemble."""
     from scan2gene.predict.table import prediction_rows
 
-    parts = dict.fromkeys(listed["patient_id"], "apply")
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
-    reasons, config = failed | refused, fits[0].config
     tables = [
-        prediction_rows(config.name, fit.place, parts, listed, labels, config.outputs, values, reasons, variant)
+        prediction_rows(fit, listed, labels, values, failed | refused).assign(variant=variant)
         for fit, variants in zip(fits, logits, strict=True)
         for variant, values in variants.items()
     ]

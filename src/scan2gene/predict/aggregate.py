@@ -26,6 +26,7 @@ from scan2gene.evaluate.stacking import weighted
 from scan2gene.forward.logits import NetworkOutput
 from scan2gene.models.mil import AttentionMIL
 from scan2gene.stats.linear import logit, sigmoid
+from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.multiclass import softmax_log_odds
 from scan2gene.tasks.outputs import Output, names_of, softmax_columns
 from scan2gene.tasks.run_config import RunConfig
@@ -308,17 +309,13 @@ def load_aggregate(way: Plugin, answers: Sequence[Output], folder: Path) -> Aggr
         raise RunError(lacking.format(path)) from None
 
 
-def exam_answers(
-    ways: Sequence[Plugin], output: NetworkOutput, table: pd.DataFrame, answers: Sequence[Output], folder: Path
-) -> dict[str, dict[str, np.ndarray]]:
+def exam_answers(fit: Fit, output: NetworkOutput, table: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
     """Answers about new exams, aggregated as the fit did its own.
 
     Args:
-        ways: Of `aggregation`.
-        output: Of the fit's network on S instances.
+        fit: The fit.
+        output: Of its network on S instances.
         table: Their rows.
-        answers: Of the network.
-        folder: Of the fit.
 
     Returns:
         Variant -> exam_id -> (T,) logits.
@@ -327,7 +324,7 @@ def exam_answers(
         RunError: What a way learned is not there.
     """
     found = {}
-    aggregates = [load_aggregate(way, answers, folder) for way in ways]
+    aggregates = [load_aggregate(way, fit.config.outputs, fit.folder.path) for way in aggregation(fit.config)]
     for variant in output.logits:
         for number, aggregate in enumerate(aggregates):
             logits = aggregate(output, table, variant=variant)

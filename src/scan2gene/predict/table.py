@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -12,36 +14,27 @@ from scan2gene.core.files import atomic_path
 from scan2gene.core.tables import EMBEDDING_COLUMNS, PARTS, PREDICTION_COLUMNS
 from scan2gene.predict.aggregate import Bags
 from scan2gene.stats.linear import sigmoid
+from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import Output, output_log_odds
 
 
 def prediction_rows(
-    run_id: str,
-    fold: Mapping[str, object],
-    parts: Mapping[str, str],
-    cohort: pd.DataFrame,
-    labels: pd.DataFrame,
-    answers: Sequence[Output],
-    logits: Mapping[str, np.ndarray],
-    failed: Mapping[str, str],
-    variant: str = "original",
-) -> pd.DataFrame:
-    """Rows of one run, fold and variant.
+    fit: Fit, cohort: pd.DataFrame, labels: pd.DataFrame, logits: Mapping[str, np.ndarray],
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:  # fmt: skip
+    """Rows of one fit, of variant "original".
 
     Args:
-        run_id: Name of the run.
-        fold: split, repeat, fold.
-        parts: patient_id -> train, validation or test.
-        cohort: Rows of cohort.csv; every exam of a patient in `parts` gets rows.
+        fit: The part of each patient is in it.
+        cohort: Rows of cohort.csv, which all get rows.
         labels: Long label table.
-        answers: What the logits are of.
         logits: exam_id -> (T,).
         failed: exam_id -> reason, where there are no logits.
-        variant: "original", or what was done to the exams.
 
     Returns:
         Columns `PREDICTION_COLUMNS`, a row for each label; unknown labels and failed predictions are null.
     """
+    answers = fit.config.outputs
     known = labels.assign(side=labels["side"].fillna("")).set_index(["patient_id", "target", "side"])["value"].to_dict()
     of_exam = dict(zip(logits, _by_output(list(logits.values()), answers), strict=True))
     rows = []
@@ -54,10 +47,10 @@ def prediction_rows(
                 log_odds = None if values is None else float(values[number][place])
                 rows.append(
                     {
-                        "run_id": run_id,
-                        **fold,
-                        "part": parts[patient],
-                        "variant": variant,
+                        "run_id": fit.config.name,
+                        **fit.place,
+                        "part": fit.parts[patient],
+                        "variant": "original",
                         "site": exam["site"],
                         "patient_id": patient,
                         "exam_id": exam_id,
@@ -87,17 +80,14 @@ def _by_output(logits: Sequence[np.ndarray], answers: Sequence[Output]) -> list[
 
 
 def instance_rows(
-    run_id: str, fold: Mapping[str, object], table: pd.DataFrame, part: np.ndarray, answers: Sequence[Output],
-    labels: pd.DataFrame, logits: np.ndarray,
-) -> pd.DataFrame:  # fmt: skip
+    fit: Fit, table: pd.DataFrame, part: np.ndarray, labels: pd.DataFrame, logits: np.ndarray
+) -> pd.DataFrame:
     """A row per slice and label, unit "slice"; figures of patients never come from them directly.
 
     Args:
-        run_id: Name of the run.
-        fold: split, repeat, fold.
+        fit: The fit.
         table: A row per slice: site, patient_id, exam_id, role, slice.
         part: (S,) of each slice.
-        answers: What the logits are of.
         labels: Long label table.
         logits: (S, T).
 
@@ -108,9 +98,9 @@ def instance_rows(
     named = [table[c].astype(str).to_numpy() for c in ("exam_id", "role", "slice")]
     unit_id = [":".join(parts) for parts in zip(*named, strict=True)]
     same = {"variant": "original", "unit": "slice", "status": "ok", "reason": ""}
-    base = base.assign(run_id=run_id, **fold, part=part, unit_id=unit_id, **same)
+    base = base.assign(run_id=fit.config.name, **fit.place, part=part, unit_id=unit_id, **same)
     known = labels.assign(side=labels["side"].fillna("")).set_index(["target", "side", "patient_id"])["value"].to_dict()
-    tables = []
+    tables, answers = [], fit.config.outputs
     for answer, log_odds in zip(answers, output_log_odds(logits, answers), strict=True):
         values = [known.get((answer.target, answer.side, patient)) for patient in base["patient_id"]]
         for place, label in enumerate(answer.labels):
@@ -122,54 +112,41 @@ def instance_rows(
 
 
 def exam_rows(
-    run_id: str, fold: Mapping[str, object], parts: Mapping[str, str] | None, cohort: pd.DataFrame,
-    labels: pd.DataFrame, answers: Sequence[Output], bags: Bags, logits: np.ndarray, failed: Mapping[str, str],
-    variant: str = "original",
-) -> pd.DataFrame:  # fmt: skip
-    """A row per exam and label.
+    fit: Fit, cohort: pd.DataFrame, labels: pd.DataFrame, bags: Bags, logits: np.ndarray, failed: Mapping[str, str]
+) -> pd.DataFrame:
+    """A row per exam and label, of variant "original"; where a split divides slices, one for each part.
 
     Args:
-        run_id: As in `prediction_rows`; so are `fold`, `parts`, `cohort`, `labels`, `answers`, `failed`, `variant`.
-        fold: See there.
-        parts: See there; None where instances of one exam are in several parts, which gives a row for each.
+        fit: As in `prediction_rows`; so are `cohort`, `labels` and `failed`.
         cohort: See there.
         labels: See there.
-        answers: See there.
         bags: Of the instances.
         logits: (B, T), one row per bag.
         failed: See there.
-        variant: See there.
     """
-    if parts is not None:
-        of_exam = dict(zip(bags.table["exam_id"], logits, strict=True))
-        return prediction_rows(run_id, fold, parts, cohort, labels, answers, of_exam, failed, variant)
+    if fit.rules.unit == "patient":
+        return prediction_rows(fit, cohort, labels, dict(zip(bags.table["exam_id"], logits, strict=True)), failed)
     lost = dict.fromkeys(bags.table["exam_id"], "no slice in this part") | dict(failed)
     tables = []
     for part in PARTS:
         mine = (bags.table["part"] == part).to_numpy()
         of_part = dict(zip(bags.table["exam_id"][mine], logits[mine], strict=True))
-        everyone = dict.fromkeys(cohort["patient_id"], part)
-        tables.append(prediction_rows(run_id, fold, everyone, cohort, labels, answers, of_part, lost, variant))
+        everyone = replace(fit, parts=dict.fromkeys(cohort["patient_id"], part))
+        tables.append(prediction_rows(everyone, cohort, labels, of_part, lost))
     return pd.concat(tables, ignore_index=True)
 
 
-def embedding_rows(
-    run_id: str, fold: Mapping[str, object], parts: Mapping[str, str], exams: pd.DataFrame, embeddings: np.ndarray
-) -> pd.DataFrame:
-    """Embeddings of one run and fold.
+def embedding_rows(fit: Fit, exams: pd.DataFrame, embeddings: np.ndarray) -> pd.DataFrame:
+    """Embeddings of one fit, columns `EMBEDDING_COLUMNS`.
 
     Args:
-        run_id: Name of the run.
-        fold: split, repeat, fold.
-        parts: patient_id -> train, validation or test.
+        fit: The part of each patient is in it.
         exams: N rows with patient_id and exam_id.
         embeddings: (N, F) float32.
-
-    Returns:
-        Columns `EMBEDDING_COLUMNS`.
     """
     table = exams[["patient_id", "exam_id"]].reset_index(drop=True)
-    table = table.assign(run_id=run_id, **fold, part=table["patient_id"].map(parts), embedding=list(embeddings))
+    part = table["patient_id"].map(fit.parts)
+    table = table.assign(run_id=fit.config.name, **fit.place, part=part, embedding=list(embeddings))
     return table[list(EMBEDDING_COLUMNS)]
 
 

@@ -102,19 +102,18 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
     output = predict_fold(fit, data)
     part = parts_of(fit, table)
     ways, bags = [IDENTITY] if config.is_tabular else aggregation(config), bags_of(table, part)
-    learned = [fit_aggregate(way, output, data, bags, fit.seed, folder.path, config.outputs) for way in ways]
+    learned = [fit_aggregate(fit, way, output, data, bags) for way in ways]
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     tables = []
     if ways != [IDENTITY]:
         logits = output.logits["original"]
-        tables.append(instance_rows(config.name, fit.place, table, part, config.outputs, labels, logits))
-    by_patient = None if next(s for s in config.splits if s.name == fit.split).unit == "slice" else fit.parts
-    place = (config.name, fit.place, by_patient, cohort, labels, config.outputs, bags)
+        tables.append(instance_rows(fit, table, part, labels, logits))
     for variant in output.logits:
         for number, (aggregate, _) in enumerate(learned):
             of_bags = aggregate(output, table, bags.number, variant)
             if of_bags is not None:
-                tables.append(exam_rows(*place, of_bags, failed, variant_name(number, aggregate.way, variant)))
+                rows = exam_rows(fit, cohort, labels, bags, of_bags, failed)
+                tables.append(rows.assign(variant=variant_name(number, aggregate.way, variant)))
     folder.predictions.write(pd.concat(tables, ignore_index=True))
     folder.fusion_weights.path.unlink(missing_ok=True)
     weights = [of_roles.assign(run_id=config.name, **fit.place) for _, of_roles in learned if len(of_roles)]
@@ -122,7 +121,7 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
         folder.fusion_weights.write(pd.concat(weights, ignore_index=True)[list(WEIGHT_COLUMNS)])
     folder.embeddings.path.unlink(missing_ok=True)
     if output.embeddings is not None:
-        rows = embedding_rows(config.name, fit.place, fit.parts, *mean_embeddings(output.embeddings, table))
+        rows = embedding_rows(fit, *mean_embeddings(output.embeddings, table))
         write_embeddings(folder.embeddings.path, [rows])
     files = (folder.predictions, folder.embeddings, folder.fusion_weights)
     job.out.mark_done(stage, key, [f for f in files if f.exists()])

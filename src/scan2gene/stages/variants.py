@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -71,8 +72,9 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
         known = ~np.isnan(values).any(axis=1)
         logits = dict(zip(exams[known], values[known], strict=True))
         some = cohort[cohort["exam_id"].isin(logits)]
-        part = dict.fromkeys(some["patient_id"], "test")  # also where a split by slice has a patient in every part
-        tables.append(prediction_rows(config.name, fit.place, part, some, labels, config.outputs, logits, {}, variant))
+        # also where a split by slice has a patient in every part
+        tested_only = replace(fit, parts=dict.fromkeys(some["patient_id"], "test"))
+        tables.append(prediction_rows(tested_only, some, labels, logits).assign(variant=variant))
     folder.variants.write(pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
     job.out.mark_done(stage, key, [folder.variants], **watch.stamp())
     return folder

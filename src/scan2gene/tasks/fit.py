@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scan2gene.core.rundir import FitDirectory
+from scan2gene.core.study_runs import Split
 from scan2gene.tasks.run_config import RunConfig
 
 
@@ -36,6 +37,11 @@ class Fit:
     def place(self) -> dict[str, Any]:
         """Split, repeat and fold, as columns of tables name them."""
         return {"split": self.split, "repeat": self.repeat, "fold": self.fold}
+
+    @property
+    def rules(self) -> Split:
+        """How the split divides patients."""
+        return next(split for split in self.config.splits if split.name == self.split)
 
     @property
     def title(self) -> str:

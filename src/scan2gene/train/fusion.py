@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from scan2gene.data.samples import Samples
 from scan2gene.evaluate.stacking import late_weights
 from scan2gene.forward.logits import NetworkOutput
 from scan2gene.predict.aggregate import IDENTITY, RULES, Aggregate, Bags, by_role
-from scan2gene.tasks.outputs import Output, softmax_columns
+from scan2gene.tasks.fit import Fit
+from scan2gene.tasks.outputs import softmax_columns
 from scan2gene.train.loss import loss_groups
 from scan2gene.train.mil import ATTENTIONS, fit_attention
 
@@ -30,45 +30,42 @@ LEARNED: dict[str, Callable[..., Any]] = ATTENTIONS | {"late": _no_options}
 
 
 def fit_aggregate(
-    way: Plugin, output: NetworkOutput, data: Samples, bags: Bags, seed: int, folder: Path,
-    answers: Sequence[Output] = (),
-) -> tuple[Aggregate, pd.DataFrame]:  # fmt: skip
+    fit: Fit, way: Plugin, output: NetworkOutput, data: Samples, bags: Bags
+) -> tuple[Aggregate, pd.DataFrame]:
     """Learn one way from instances to exams, where it has something to learn.
 
     Args:
+        fit: Its folder keeps a learned attention.
         way: Name and options.
         output: Of the network on the instances.
         data: The instances.
         bags: Which belong together.
-        seed: Of the fit.
-        folder: Of the fit; keeps a learned attention.
-        answers: Of the network; default: all binary.
 
     Returns:
         The way, and the weights of roles: target, side, n, reason, member, weight; empty for ways that have none.
     """
+    groups = softmax_columns(fit.config.outputs)
     none = pd.DataFrame(columns=list(WEIGHT_COLUMNS))
     if way == IDENTITY or way.name in RULES or (way.name in ATTENTIONS and output.embeddings is None):
-        return Aggregate(way, groups=softmax_columns(answers)), none
+        return Aggregate(way, groups=groups), none
     targets = data.targets.numpy()[np.unique(bags.number, return_index=True)[1]]  # (B, T)
-    part = bags.table["part"].to_numpy()
     if way.name == "late":
-        return _late(way, output, data, bags, targets, part == "validation", softmax_columns(answers))
+        return _late(way, output, data, bags, targets, groups)
     assert output.embeddings is not None  # for the type checker
-    model = fit_attention(way, output.embeddings, bags.number, targets, part, seed, loss_groups(answers))
-    with atomic_path(folder / f"{way.name}.pt") as temporary:
+    model = fit_attention(way, output.embeddings, bags, targets, fit.seed, loss_groups(fit.config.outputs))
+    with atomic_path(fit.folder.path / f"{way.name}.pt") as temporary:
         torch.save(model.state_dict(), temporary)
     return Aggregate(way, model), none
 
 
 def _late(
-    way: Plugin, output: NetworkOutput, data: Samples, bags: Bags, targets: np.ndarray, chosen: np.ndarray,
-    groups: Sequence[Sequence[int]],
-) -> tuple[Aggregate, pd.DataFrame]:  # fmt: skip
+    way: Plugin, output: NetworkOutput, data: Samples, bags: Bags, targets: np.ndarray, groups: Sequence[Sequence[int]]
+) -> tuple[Aggregate, pd.DataFrame]:
     """Mean of each role's instances, weighed by role as validation exams ask.
 
     Each output has its own weights; columns of `groups`, which share a softmax, have the same ones.
     """
+    chosen = (bags.table["part"] == "validation").to_numpy()
     role = data.table["role"].to_numpy()
     roles = sorted(set(role))
     means = by_role(role, roles, output.logits["original"], bags.number, groups)[chosen]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scan2gene.core.section import Plugin
 from scan2gene.models.mil import AttentionMIL
+from scan2gene.predict.aggregate import Bags
 from scan2gene.train.loss import Group, masked_loss
 from scan2gene.train.networks import one_thread
 
@@ -33,22 +34,15 @@ ATTENTIONS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def fit_attention(
-    way: Plugin,
-    embeddings: np.ndarray,
-    bags: np.ndarray,
-    targets: np.ndarray,
-    part: np.ndarray,
-    seed: int,
-    groups: Sequence[Group] = (),
+    way: Plugin, embeddings: np.ndarray, bags: Bags, targets: np.ndarray, seed: int, groups: Sequence[Group] = ()
 ) -> AttentionMIL:
     """Learn the attention of one fit.
 
     Args:
         way: "attention" or "gated_attention", with options.
         embeddings: (S, F) of slices.
-        bags: (S,) number of each slice's bag.
+        bags: Of slices; those of test are never looked at.
         targets: (B, T) of bags, NaN where unknown.
-        part: (B,) train, validation or test; bags of test are never looked at.
         seed: Of first weights and order.
         groups: Columns of logits that share a loss; default: all are binary.
 
@@ -56,9 +50,9 @@ def fit_attention(
         The attention of the epoch with the lowest validation loss, in evaluation mode.
     """
     options = ATTENTIONS[way.name](**way.options)
-    x, number = torch.from_numpy(np.asarray(embeddings, np.float32)), torch.from_numpy(bags)
+    x, number = torch.from_numpy(np.asarray(embeddings, np.float32)), torch.from_numpy(bags.number)
     y = torch.from_numpy(np.asarray(targets, np.float32))
-    known = ~np.isnan(targets).all(axis=1)
+    known, part = ~np.isnan(targets).all(axis=1), bags.table["part"].to_numpy()
     train, validation = (torch.from_numpy(np.flatnonzero((part == p) & known)) for p in ("train", "validation"))
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

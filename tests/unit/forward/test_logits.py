@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.bare_fit import bare_fit
 from torch import Tensor, nn
 
 from scan2gene.core.study_runs import Predict
@@ -103,26 +106,23 @@ def test_a_row_per_side_with_its_own_label():
         columns=["patient_id", "side", "target", "value", "source"],
     )
     outputs = [Output("m", "L"), Output("m", "R"), Output("brca")]
-    fold = {"split": "cv", "repeat": 0, "fold": 0}
-    table = prediction_rows(
-        "net", fold, {"P1": "test", "P2": "train"}, cohort, labels, outputs, {"E1": np.array([1.0, 2.0, 3.0])},
-        {"E2": "cut short"}, "tta",
-    )  # fmt: skip
+    fit = replace(bare_fit(None, outputs=outputs), parts={"P1": "test", "P2": "train"})
+    table = prediction_rows(fit, cohort, labels, {"E1": np.array([1.0, 2.0, 3.0])}, {"E2": "cut short"})
     assert table["unit_id"].tolist() == ["E1:L", "E1:R", "E1", "E2:L", "E2:R", "E2"]
     assert table["unit"].tolist() == ["side", "side", "exam"] * 2
     np.testing.assert_array_equal(table["y_true"], [1, 0, np.nan, np.nan, np.nan, 1])
     np.testing.assert_array_equal(table["logit"], [1, 2, 3, np.nan, np.nan, np.nan])
-    assert set(table["variant"]) == {"tta"}
+    assert set(table["variant"]) == {"original"}
+    assert table["part"].tolist() == ["test"] * 3 + ["train"] * 3
     assert table["reason"].tolist() == [""] * 3 + ["cut short"] * 3
 
 
 def test_embeddings_of_networks_of_different_width_share_a_file(tmp_path):
     exams = pd.DataFrame({"patient_id": ["P1", "P2"], "exam_id": ["E1", "E2"]})
-    parts = {"P1": "test", "P2": "train"}
-    widths = {"a": 3, "b": 5}
+    fit = replace(bare_fit(None, seed=1), parts={"P1": "test", "P2": "train"})
     tables = [
-        embedding_rows(run, {"split": "cv", "repeat": 0, "fold": 1}, parts, exams, np.full((2, w), 0.5, np.float32))
-        for run, w in widths.items()
+        embedding_rows(fit, exams, np.full((2, width), 0.5, np.float32)).assign(run_id=run)
+        for run, width in {"a": 3, "b": 5}.items()
     ]
     path = tmp_path / "embeddings.parquet"
     write_embeddings(path, iter(tables))

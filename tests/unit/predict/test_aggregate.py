@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
+from tests.bare_fit import bare_fit
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.section import Plugin
@@ -92,7 +93,8 @@ def test_roles_are_weighed_alike_for_all_classes_of_a_target(tmp_path):
     data = SimpleNamespace(table=table, targets=torch.from_numpy(targets), names=names)
     bags = bags_of(table, np.repeat("validation", 80))
     output = NetworkOutput({"original": logits})
-    late, weights = fit_aggregate(Plugin(name="late"), output, data, bags, 0, tmp_path, answers)
+    fit = bare_fit(tmp_path, outputs=answers)
+    late, weights = fit_aggregate(fit, Plugin(name="late"), output, data, bags)
     of_class = weights.pivot(index="target", columns="member", values="weight")
     assert of_class.loc[names[:3], "flair"].nunique() == 1 and of_class.loc["subtype:a", "flair"] > 0.8
     weights.assign(run_id="net", split="cv", repeat=0, fold=0).to_csv(tmp_path / "fusion_weights.csv", index=False)

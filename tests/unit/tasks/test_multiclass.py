@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.special import softmax
+from tests.bare_fit import bare_fit
 from torch.nn.functional import cross_entropy
 
 from scan2gene.core.study_cohort import Target
@@ -90,9 +93,8 @@ def test_classes_are_drawn_equally_often():
 def test_a_row_for_each_label_whose_probabilities_add_up_to_one():
     cohort = pd.DataFrame({"patient_id": ["P1", "P2", "P3"], "exam_id": ["E1", "E2", "E3"], "site": ""})
     logits = {"E1": np.array([0.3, 2.0, -1.0, 0.5]), "E2": np.array([-2.0, 0.0, 0.0, 3.0])}
-    parts = dict.fromkeys(cohort["patient_id"], "test")
-    fold = {"split": "cv", "repeat": 0, "fold": 0}
-    rows = prediction_rows("net", fold, parts, cohort, LABELS, [BINARY, SUBTYPE], logits, {"E3": "too thin"})
+    fit = replace(bare_fit(None, outputs=[BINARY, SUBTYPE]), parts=dict.fromkeys(cohort["patient_id"], "test"))
+    rows = prediction_rows(fit, cohort, LABELS, logits, {"E3": "too thin"})
     assert len(rows) == 12
     several = rows[rows["target"] == "subtype"]
     assert several.groupby("exam_id")["prob"].sum(min_count=1)[["E1", "E2"]].tolist() == pytest.approx([1, 1])

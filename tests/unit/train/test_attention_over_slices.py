@@ -12,7 +12,7 @@ from scan2gene.core.section import Plugin
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.stacking import late_ensembles, late_weights, weighted
 from scan2gene.models.mil import AttentionMIL
-from scan2gene.predict.aggregate import attended
+from scan2gene.predict.aggregate import Bags, attended
 from scan2gene.train.mil import fit_attention
 
 FEATURES = 12
@@ -39,7 +39,7 @@ def bags_with_a_sign(exams: int = 200, seed: int = 0):
 @pytest.mark.parametrize("name", ["attention", "gated_attention"])
 def test_attention_finds_the_slice_that_shows_it(name):
     x, bags, y, part, signs = bags_with_a_sign()
-    model = fit_attention(Plugin(name=name), x, bags, y, part, 1)
+    model = fit_attention(Plugin(name=name), x, Bags(pd.DataFrame({"part": part}), bags), y, 1)
     logits = attended(model, x, bags)
     tested = part == "test"
     found = roc_auc_score(y[tested, 0], logits[tested, 0])
@@ -56,10 +56,11 @@ def test_attention_finds_the_slice_that_shows_it(name):
 def test_test_exams_teach_attention_nothing():
     x, bags, y, part, _ = bags_with_a_sign(40)
     way = Plugin(name="gated_attention", options={"epochs": 3})
-    first = fit_attention(way, x, bags, y, part, 1).state_dict()
+    of_exams = Bags(pd.DataFrame({"part": part}), bags)
+    first = fit_attention(way, x, of_exams, y, 1).state_dict()
     changed = np.where((part == "test")[:, None], 1 - y, y)
     spoilt = np.where((part == "test")[bags][:, None], 1e3, x)
-    again = fit_attention(way, spoilt, bags, changed, part, 1).state_dict()
+    again = fit_attention(way, spoilt, of_exams, changed, 1).state_dict()
     assert all(torch.equal(first[k], again[k]) for k in first)
 
 
