@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from scan2gene.core.errors import StudyError
 
 
 def _compiles(pattern: str) -> str:
@@ -76,3 +79,30 @@ def unknown_name(name: str, valid: Any) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=_ALIKE) or [n for n in names if name and name in n][:1]
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"{name!r} is not known; valid: {', '.join(names)}.{hint}"
+
+
+def options_of(function: Callable[..., Any]) -> list[str]:
+    """Names of a plug-in's options: the parameters that go by keyword only, or else those with a default."""
+    parameters = inspect.signature(function).parameters.values()
+    options = [p for p in parameters if p.kind is p.KEYWORD_ONLY] or [p for p in parameters if p.default is not p.empty]
+    fixed = getattr(function, "keywords", {})  # of a partial function
+    return [p.name for p in options if p.name not in fixed]
+
+
+def check_plugin(plugin: Plugin, known: Mapping[str, Callable[..., Any]], place: str) -> None:
+    """Refuse an unknown plug-in, or an option that it does not have.
+
+    Args:
+        plugin: Of a study file.
+        known: Name -> function.
+        place: Where it stands, such as "train.schedule".
+
+    Raises:
+        StudyError: With the valid names.
+    """
+    if plugin.name not in known:
+        raise StudyError(f"{place}: {unknown_name(plugin.name, known)}")
+    valid = options_of(known[plugin.name])
+    for option in plugin.options:
+        if option not in valid:
+            raise StudyError(f"{place}, {plugin.name}: option {unknown_name(option, valid or ['none'])}")

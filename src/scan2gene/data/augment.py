@@ -8,7 +8,6 @@ means the same for any preprocessing.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.geometry import THIN
-from scan2gene.core.section import Plugin, unknown_name
+from scan2gene.core.section import Plugin, check_plugin, unknown_name
 from scan2gene.data.draws import Draws
 from scan2gene.data.warp import along_axes, warp
 from scan2gene.tasks.outputs import mirrored
@@ -90,12 +89,7 @@ def check_augmentation(steps: Sequence[Plugin], targets: Sequence[str]) -> None:
         StudyError: With the valid ones.
     """
     for step in steps:
-        if step.name not in AUGMENTATIONS:
-            raise StudyError(f"data.augment: {unknown_name(step.name, AUGMENTATIONS)}")
-        options = list(inspect.signature(AUGMENTATIONS[step.name]).parameters)[2:]
-        for option in step.options:
-            if option not in options:
-                raise StudyError(f"data.augment, {step.name}: option {unknown_name(option, options)}")
+        check_plugin(step, AUGMENTATIONS, "data.augment")
         for name in (n for pair in step.options.get("swap_targets", []) for n in pair):
             if name not in targets:
                 raise StudyError(

@@ -52,7 +52,7 @@ def explain_fit(fit: Explained, rows: pd.DataFrame, methods: Sequence[Plugin], o
     Args:
         fit: The network.
         rows: Of `chosen_exams`.
-        methods: Checked by `check_methods`; the first also undergoes the randomisation.
+        methods: Checked before; the first also undergoes the randomisation.
         out: The run directory; paths in the tables are relative to it.
         folder: Below it; what lies there goes.
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scan2gene.core.section import Plugin
-from scan2gene.explain import METHODS, options_of
+from scan2gene.core.section import Plugin, options_of
+from scan2gene.explain import METHODS
 from scan2gene.explain.asked import Asked
 from scan2gene.models.sides import TwoSides
 
@@ -26,7 +26,7 @@ def sided_map(asked: Asked, method: Plugin) -> Tensor:
     model = asked.model
     assert isinstance(model, TwoSides)  # for the type checker
     options = dict(method.options)
-    if "layer" in options_of(method.name):
+    if "layer" in options_of(METHODS[method.name]):
         options["layer"] = str(options.get("layer") or model.cam_layer).removeprefix("network.")
     halves = [None, None] if asked.background is None else model.halves(asked.background).chunk(2)
     found = asked.x.new_zeros(asked.x.shape[:1] + asked.x.shape[2:])

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from scan2gene.core.errors import StudyError
 from scan2gene.core.files import value_hash
-from scan2gene.core.section import Plugin
+from scan2gene.core.section import Plugin, options_of
 from scan2gene.data.images import StoredVolume
 from scan2gene.data.samples import Samples
-from scan2gene.explain import METHODS, options_of
+from scan2gene.explain import METHODS
 from scan2gene.explain.asked import Asked
 from scan2gene.explain.halves import region, sided_map
 from scan2gene.forward.logits import inputs_of
@@ -204,5 +204,5 @@ def _background(source: Explained, method: Plugin, device: torch.device) -> Tens
 
 
 def _with_layer(source: Explained, method: Plugin) -> Plugin:
-    own = {"layer": source.layer} if source.layer and "layer" in options_of(method.name) else {}
+    own = {"layer": source.layer} if source.layer and "layer" in options_of(METHODS[method.name]) else {}
     return Plugin(name=method.name, options=own | method.options)

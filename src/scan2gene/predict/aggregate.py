@@ -7,7 +7,6 @@ volume is the only instance of its exam, and its answer stays as it is.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from scipy.special import log_expit
 
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import FitDirectory
-from scan2gene.core.section import Plugin, unknown_name
+from scan2gene.core.section import Plugin, check_plugin
 from scan2gene.evaluate.stacking import weighted
 from scan2gene.forward.logits import NetworkOutput
 from scan2gene.models.mil import AttentionMIL
@@ -126,14 +125,7 @@ def check_fusion(fusion: Sequence[Plugin], learned: Mapping[str, Callable[..., A
         StudyError: With the valid names.
     """
     for way in fusion:
-        known = RULES | dict(learned)
-        if way.name not in known:
-            raise StudyError(f"data.slices.fusion: {unknown_name(way.name, known)}")
-        valid = [p.name for p in inspect.signature(known[way.name]).parameters.values() if p.default is not p.empty]
-        for option in way.options:
-            if option not in valid:
-                raise StudyError(f"data.slices.fusion, {way.name}: option {unknown_name(option, valid)}")
-    for way in fusion:
+        check_plugin(way, RULES | dict(learned), "data.slices.fusion")
         k = way.options.get("k", 1)
         if way.name == "top_k" and not (isinstance(k, int) and k >= 1):
             raise StudyError(f"data.slices.fusion, top_k: k is a whole number, 1 at least; got {k!r}")

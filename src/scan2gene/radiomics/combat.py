@@ -240,5 +240,4 @@ def harmonised(
     return out
 
 
-HARMONISATIONS = {"combat": fit_combat}
 UNKNOWN = ("leave", "estimate")

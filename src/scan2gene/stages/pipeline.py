@@ -16,6 +16,7 @@ from scan2gene.cohorts.pseudonymised import curate_pseudonymised
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import RunDirectory
+from scan2gene.core.section import check_plugin
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study
 from scan2gene.core.study_file import load_study
@@ -316,10 +317,11 @@ def check(study: Study, networks: bool = True) -> None:
                 check_search(config, _check_run)
         check_recipe(config.recipe, study.cohort.roles)
     if networks and study.explain.exams:
-        from scan2gene.explain import check_methods
+        from scan2gene.explain import METHODS
         from scan2gene.explain.fit import check_layer
 
-        check_methods(study.explain.methods)
+        for method in study.explain.methods:
+            check_plugin(method, METHODS, "explain.methods")
         for config in configs:
             check_layer(config)
 

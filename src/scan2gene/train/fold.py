@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ import torch
 
 from scan2gene.cohorts.split import parts_of
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.section import unknown_name
+from scan2gene.core.section import check_plugin, unknown_name
 from scan2gene.core.study_runs import Predict
 from scan2gene.data.samples import Samples
 from scan2gene.forward.logits import NetworkOutput, forward_variants
@@ -38,16 +36,8 @@ def check_model(config: RunConfig) -> None:
         StudyError: With the valid names.
     """
     model, known, place = config.model, MODELS | CLASSICAL, f"run {config.name}"
-    if model.name not in known:
-        raise StudyError(f"{place}: model {unknown_name(model.name, known)}")
+    check_plugin(model, known, f"{place}: model")
     check_harmonise(config)
-    build = known[model.name]
-    fixed = build.keywords if isinstance(build, partial) else {}
-    parameters = inspect.signature(build).parameters.values()
-    valid = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in fixed]
-    for option in model.options:
-        if option not in valid:
-            raise StudyError(f"{place}, model {model.name}: option {unknown_name(option, valid)}")
     if config.is_tabular:
         if config.is_leaky:
             raise StudyError(f"{place}: model {model.name} sees patients, and a split of the study slices")
@@ -112,10 +102,10 @@ def check_training(config: RunConfig) -> None:
     """
     from scan2gene.data.augment import check_augmentation
     from scan2gene.train.monitor import check_monitor
-    from scan2gene.train.schedules import check_schedule
+    from scan2gene.train.schedules import SCHEDULES
 
     check_augmentation(config.data.augment, [output.target for output in config.outputs if not output.side])
-    check_schedule(config.train.schedule)
+    check_plugin(config.train.schedule, SCHEDULES, "train.schedule")
     check_monitor(config.train.monitor, config.targets)
     for name in config.train.target_weights:
         if name not in config.targets:

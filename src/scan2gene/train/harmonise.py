@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 
 from scan2gene.core.errors import CohortError, StudyError
-from scan2gene.core.section import unknown_name
+from scan2gene.core.section import check_plugin, unknown_name
 from scan2gene.data.samples import Samples
 from scan2gene.radiomics.clinical import clinical_columns
-from scan2gene.radiomics.combat import HARMONISATIONS, UNKNOWN, Combat, fit_combat, harmonised
+from scan2gene.radiomics.combat import UNKNOWN, Combat, fit_combat, harmonised
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig
 
@@ -35,11 +35,7 @@ def check_harmonise(config: RunConfig) -> None:
     if plugin is None:
         return
     place = f"run {config.name}: data.harmonise"
-    if plugin.name not in HARMONISATIONS:
-        raise StudyError(f"{place}: {unknown_name(plugin.name, HARMONISATIONS)}")
-    for option in plugin.options:
-        if option not in _options():
-            raise StudyError(f"{place}: option {unknown_name(option, _options())}")
+    check_plugin(plugin, {"combat": _options}, place)
     options = _options(**plugin.options)
     if options["unknown"] not in UNKNOWN:
         raise StudyError(f"{place}: unknown {unknown_name(str(options['unknown']), UNKNOWN)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 
 from torch.optim import Optimizer
@@ -16,9 +15,6 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
     SequentialLR,
 )
-
-from scan2gene.core.errors import StudyError
-from scan2gene.core.section import Plugin, unknown_name
 
 
 def plateau(optimizer: Optimizer, epochs: int, factor: float = 0.1, patience: int = 5) -> ReduceLROnPlateau:
@@ -67,17 +63,3 @@ SCHEDULES: dict[str, Callable[..., LRScheduler | ReduceLROnPlateau]] = {
     "cyclic": cyclic,
     "constant": constant,
 }
-
-
-def check_schedule(schedule: Plugin) -> None:
-    """Refuse an unknown schedule or option before any work.
-
-    Raises:
-        StudyError: With the valid names.
-    """
-    if schedule.name not in SCHEDULES:
-        raise StudyError(f"train.schedule: {unknown_name(schedule.name, SCHEDULES)}")
-    options = list(inspect.signature(SCHEDULES[schedule.name]).parameters)[2:]
-    for option in schedule.options:
-        if option not in options:
-            raise StudyError(f"train.schedule {schedule.name}: option {unknown_name(option, options or ['none'])}")

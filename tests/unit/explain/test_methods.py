@@ -10,8 +10,8 @@ from networks import Linear, ask, small
 from torch import nn
 
 from scan2gene.core.errors import StudyError
-from scan2gene.core.section import Plugin
-from scan2gene.explain import METHODS, check_methods
+from scan2gene.core.section import Plugin, check_plugin
+from scan2gene.explain import METHODS
 from scan2gene.explain.features import activations, enlarge
 from scan2gene.explain.gradient_shap import expected_gradients
 from scan2gene.explain.integrated_gradients import path_attributions
@@ -245,6 +245,6 @@ def test_mistakes_are_named():
     with pytest.raises(StudyError, match="background"):
         METHODS["gradient_shap"](ask(model, x))
     with pytest.raises(StudyError, match=r"'gradcam' is not known.*grad_cam"):
-        check_methods([Plugin(name="gradcam")])
+        check_plugin(Plugin(name="gradcam"), METHODS, "explain.methods")
     with pytest.raises(StudyError, match=r"occlusion: option 'windw'.*window"):
-        check_methods([Plugin(name="occlusion", options={"windw": 3})])
+        check_plugin(Plugin(name="occlusion", options={"windw": 3}), METHODS, "explain.methods")
