@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +25,10 @@ from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.data.images import read_stored, to_input
+from scan2gene.models.networks import build_network
 from scan2gene.phantom.exams import write_cohort, write_exam
 from scan2gene.phantom.patients import draw_patients
 from scan2gene.tasks.run_config import resolve
-from scan2gene.train.networks import build_network
 from tests.integration.road import FOLDS, nifti_study, phantom_study, shell
 
 FIRST = ["run_id", "split", "repeat", "fold", "exam_id", "target"]
@@ -71,6 +73,13 @@ def test_new_exams_of_the_same_kind_are_predicted(run, applied):
     assert any("age is skipped" in note for note in applied.notes)
     assert any("training exams" in note for note in applied.notes)
     assert len(pd.read_csv(applied.folder / "predictions.csv")) == len(table)
+
+
+def test_new_exams_are_predicted_without_training_code(run, new, tmp_path):
+    code = "import sys, scan2gene; scan2gene.apply(*sys.argv[1:3], out=sys.argv[3]); "
+    code += "print([name for name in sys.modules if name.startswith('scan2gene.train')])"
+    words = [sys.executable, "-c", code, run, new / "scans", tmp_path / "answers"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
 
 
 def test_probabilities_are_those_of_the_networks_called_by_hand(run, applied):

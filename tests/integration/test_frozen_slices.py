@@ -15,10 +15,10 @@ from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import sampling_of
 from scan2gene.forward.logits import forward_variants
+from scan2gene.learners import learner_of
 from scan2gene.models import MODELS
 from scan2gene.predict.aggregate import load_aggregate
 from scan2gene.stages import pipeline
-from scan2gene.train.networks import load_network
 from tests.integration.road import fit_of
 from tests.integration.slice_cohort import write_slice_study
 
@@ -65,7 +65,7 @@ def test_answers_are_those_of_encoder_and_head_put_together(finished, run):
     (store,) = (out / "store").iterdir()
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
     data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(fit.config))
-    network = load_network(fit)
+    network = learner_of(fit.config).load(fit)
     passed = forward_variants(network, data, range(len(data.table)), 16, fit.config.predict)
     table = pd.read_parquet(out / "predictions.parquet").query(f"run_id == '{run}'")
     own = table[table["unit"] == "slice"]

@@ -14,10 +14,10 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Run
+from scan2gene.learners import fold as fold_module
 from scan2gene.stages.pipeline import join_search
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import resolve
-from scan2gene.train import search as search_module
 from scan2gene.train.search import finished
 from tests.integration.forked import CONTEXT, start
 from tests.integration.road import nifti_study, shell
@@ -90,7 +90,7 @@ def test_the_report_tells_what_was_chosen_and_what_validation_promised(whole):
 
 def test_a_search_that_was_stopped_ends_like_an_unbroken_one(whole, tmp_path, monkeypatch):
     folder, out = whole
-    real, calls = search_module.train_fold, []
+    real, calls = fold_module.train_fold, []
 
     def dies_in_the_fourth(*args):
         calls.append(args)
@@ -98,7 +98,7 @@ def test_a_search_that_was_stopped_ends_like_an_unbroken_one(whole, tmp_path, mo
             raise KeyboardInterrupt
         real(*args)
 
-    monkeypatch.setattr(search_module, "train_fold", dies_in_the_fourth)
+    monkeypatch.setattr(fold_module, "train_fold", dies_in_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         scan2gene.run(folder / "study.yaml", tmp_path / "run", until="predict")
     monkeypatch.undo()

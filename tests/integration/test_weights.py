@@ -19,10 +19,10 @@ from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import sampling_of
 from scan2gene.forward.logits import forward
+from scan2gene.learners import learner_of
 from scan2gene.models.checkpoint import read_checkpoint
+from scan2gene.models.start import described
 from scan2gene.models.weights import WEIGHTS
-from scan2gene.train.fold import load_network
-from scan2gene.train.start import described
 from tests.bare_fit import bare_fit
 from tests.integration.road import edit, fit_of, nifti_study, shell
 from tests.stand_in import accept, write_stand_in
@@ -110,7 +110,7 @@ def test_an_exam_is_embedded_once_for_all_heads(out):
 def test_predictions_are_those_of_the_whole_network(run, out):
     """Encoder and head put together again give, from images, what the table has."""
     fit = fit_of(out, run, FOLD)
-    network = load_network(fit)
+    network = learner_of(fit.config).load(fit)
     store = next((out / "store").iterdir())
     cohort, labels = read_csv(out / "cohort.csv"), read_csv(out / "labels.csv", LABEL_COLUMNS)
     data = load_samples(store, read_csv(store / "manifest.csv"), cohort, labels, sampling_of(fit.config))

@@ -14,9 +14,9 @@ import yaml
 import scan2gene
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.study import Study
+from scan2gene.learners import learner_of
 from scan2gene.models import MODELS
 from scan2gene.tasks.run_config import resolve
-from scan2gene.train.networks import load_network
 from tests.integration.road import edit, fit_of, nifti_study
 from tests.integration.test_sides import sided_study
 
@@ -82,7 +82,7 @@ def test_embeddings_of_a_frozen_encoder_are_those_that_were_stored(sided):
 def test_a_mirrored_exam_has_its_answers_exchanged(sided, run):
     fit = fit_of(sided, run, "cv-r0-f0")
     assert [output.side for output in fit.config.outputs] == ["L", "R"]
-    network = load_network(fit).eval()
+    network = learner_of(fit.config).load(fit).eval()
     x = torch.randn(3, 1, 8, 12, 40)
     with torch.inference_mode():
         there, mirrored = network(x), network(x.flip(4))

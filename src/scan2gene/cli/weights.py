@@ -29,7 +29,7 @@ def list_weights(weights_dir: WeightsDir = None) -> None:
 @weights.command()
 def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint.")]) -> None:
     """Say what a file of weights holds, without running what may be in it."""
-    from scan2gene.train.start import described
+    from scan2gene.models.start import described
 
     for line in described(file):
         typer.echo(line)

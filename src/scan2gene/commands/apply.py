@@ -24,6 +24,7 @@ from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.core.text import listed
 from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, late_applied
+from scan2gene.learners import reads_images
 from scan2gene.preprocess.recipe import recipe_hash, roles_seen
 from scan2gene.privacy.pseudonyms import pseudonymiser
 from scan2gene.stages.fits import model_versions
@@ -143,7 +144,7 @@ def _networks(settings: Study, run: str | None) -> tuple[list[RunConfig], list[s
     if run is not None and run not in names:
         raise RunError(f"run {unknown_name(run, names)}")
     asked = [config for config in resolved(settings) if run in (None, config.name)]
-    networks = [config for config in asked if not config.is_tabular]
+    networks = [config for config in asked if reads_images(config)]
     if not networks:
         raise RunError(
             f"{listed(config.name for config in asked)}: a model on columns of the label table, which new exams do "
@@ -151,7 +152,7 @@ def _networks(settings: Study, run: str | None) -> tuple[list[RunConfig], list[s
         )
     if is_leaky(settings):
         raise RunError("the study splits slices to show leakage (LEAKY), so its networks are not applied to new exams")
-    skipped = [config.name for config in asked if config.is_tabular]
+    skipped = [config.name for config in asked if not reads_images(config)]
     return networks, [f"{name} is skipped: it needs columns of the label table." for name in skipped]
 
 

@@ -13,12 +13,12 @@ import pandas as pd
 
 from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found
 from scan2gene.core.errors import RunError
-from scan2gene.core.files import value_hash
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.tables import LABEL_COLUMNS, PREDICTION_COLUMNS
 from scan2gene.core.text import clauses, listed
 from scan2gene.evaluate.ensemble import ensemble
+from scan2gene.learners import learner_of
 from scan2gene.preprocess.recipe import roles_seen
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig
@@ -116,10 +116,9 @@ def _logits(
 
     from scan2gene.data.load import load_samples
     from scan2gene.data.samples import Samples, Sampling, sampling_of
+    from scan2gene.learners.fold import predict_fold
     from scan2gene.predict.aggregate import exam_answers
     from scan2gene.predict.table import embedding_rows
-    from scan2gene.train.embedded import embedded_by
-    from scan2gene.train.fold import predict_fold
 
     recipe, roles = fits[0].config.recipe, fits[0].config.roles
     labels = pd.DataFrame(columns=list(LABEL_COLUMNS))
@@ -146,12 +145,7 @@ def _logits(
                 f"run {config.name} searched its preprocessing, so its folds share no prepared exam: not applied"
             )
         given = loaded(sampling_of(config))  # a search may have chosen how many slices a patient gives
-        if config.probes:
-            encoder = value_hash([config.model.model_dump(), fit.folder.weights.read({}), sampling_of(config)])
-            if encoder not in embedded:
-                embedded[encoder] = embedded_by(fit, given)
-            given = embedded[encoder]
-        output = predict_fold(fit, given)
+        output = predict_fold(fit, learner_of(config).prepare(fit, given, embedded))
         found.append(exam_answers(fit, output, given.table))
         if output.embeddings is not None and "slice" not in given.table:
             features.append(embedding_rows(fit, given.table, output.embeddings))

@@ -65,7 +65,8 @@ class Samples:
         table: N rows of cohort.csv, one for each instance; of slices also the columns role and slice, counted from 0
             in the prepared volume.
         images: (N, R, D, H, W) uint8 or float32, R roles, D = K the slice axis; an absent role is all 0. Of slices
-            (N, 1, H, W); of a frozen encoder's embeddings (N, F). In memory, or on disk when it does not fit.
+            (N, 1, H, W); of a frozen encoder's embeddings, or of columns of cohort.csv, (N, F). In memory, or on disk
+            when it does not fit.
         present: (N, R) float32, 1 where the exam has the role.
         targets: (N, T) float32, what each output should say, NaN where unknown.
         failed: exam_id -> reason, of exams that are not in `table`.
@@ -86,6 +87,12 @@ class Samples:
     def grid(self) -> tuple[int, ...]:
         """(D, H, W) of volumes, (H, W) of slices, () of embeddings; zeros where volumes have no common grid."""
         return tuple(self.images.shape[2:])
+
+    @property
+    def vectors(self) -> Tensor:
+        """(N, F), where instances are embeddings or columns of a table."""
+        assert isinstance(self.images, Tensor) and self.images.ndim == 2
+        return self.images
 
     def grid_of(self, row: int) -> tuple[int, ...]:
         """Like `grid`, of one instance."""

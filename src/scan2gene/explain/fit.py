@@ -29,12 +29,13 @@ from scan2gene.explain.randomise import STEPS, cascade
 from scan2gene.explain.score import hit, rank_correlation
 from scan2gene.imaging.index import read_volume
 from scan2gene.imaging.nifti import read_nifti, write_nifti
+from scan2gene.learners import learner_of
+from scan2gene.models.networks import build_network
 from scan2gene.predict.aggregate import aggregation, load_aggregate
 from scan2gene.preprocess.slice_selection import with_gaps
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import output_name
 from scan2gene.tasks.run_config import RunConfig
-from scan2gene.train.networks import build_network, load_network
 
 MAP_COLUMNS = (
     *CHOSEN_COLUMNS, "method", "role", "image", "mask", "map", "map_on_scan", "energy", "lesion_fraction", "pointing",
@@ -204,7 +205,7 @@ def load_fit(
     """
     config, layer, folder = fit.config, fit.config.layer, fit.folder.path
     device = "cuda" if torch.cuda.is_available() and config.train.device in ("auto", "cuda") else "cpu"
-    model = load_network(fit).requires_grad_(True)  # also a frozen encoder has gradients to show
+    model = learner_of(config).load(fit).requires_grad_(True)  # also a frozen encoder has gradients to show
     aggregate = load_aggregate(aggregation(config)[0], config.outputs, folder)
     if aggregate.attention is not None:
         model, layer = Attended(model, aggregate.attention), layer and f"network.{layer}"

@@ -23,6 +23,7 @@ import pandas as pd
 from scan2gene.core.console import say
 from scan2gene.core.study import Study
 from scan2gene.core.text import duration
+from scan2gene.learners import reads_images
 from scan2gene.tasks.run_config import resolved
 
 SECONDS = 60.0  # for all runs together
@@ -81,7 +82,7 @@ def time_runs(
     """
     folds = len(counts[["split", "repeat", "fold"]].drop_duplicates())
     fits = {one.name: folds * (one.search.trials if one.search else 1) for one in study.runs}
-    found = {one.name: Cost(one.name, fits=folds) for one in resolved(study) if one.is_tabular}
+    found = {one.name: Cost(one.name, fits=folds) for one in resolved(study) if not reads_images(one)}
     waiting = sorted((one.name for one in study.runs if one.name not in found), key=_slowness(study))
     began, about = time.monotonic(), ("", "")
     if waiting:

@@ -199,7 +199,7 @@ def _maps(config: RunConfig, explain: Explain, counts: pd.DataFrame, seconds: fl
 
 def _network(config: RunConfig) -> tuple[Any, str]:
     """The run's network, and a note where its weights are not at hand."""
-    from scan2gene.train.networks import build_network
+    from scan2gene.models.networks import build_network
 
     try:
         return build_network(config), ""

@@ -165,13 +165,13 @@ def _fitted(job: Job) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 def _harmonised(job: Job) -> Iterator[tuple[dict[str, Any], str, bool]]:
     """Fits with ComBat: fold, run, and whether it is learned from the fold's training rows."""
-    from scan2gene.train.harmonise import is_of_training
+    from scan2gene.learners.harmonise import is_of_training
 
     done = {config.name for config in job.configs if config.data.harmonise and not config.search}
     for fit in fits(job) if done else ():
         if fit.config.name not in done or not fit.folder.harmonise.exists():
             continue
-        same = is_of_training(fit, *run_data(job, fit.config))
+        same = is_of_training(fit, run_data(job, fit.config))
         if same is not None:
             yield fit.place, fit.config.name, same
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
@@ -15,10 +12,10 @@ from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.started import started
 from scan2gene.core.study import Study, is_leaky, study_hash
 from scan2gene.core.tables import harmless_table, without_slices
+from scan2gene.learners import learner_of
 from scan2gene.privacy.pseudonyms import shown_study
 from scan2gene.stages.job import Job, stage_key
 from scan2gene.tasks.outputs import by_question
-from scan2gene.tasks.run_config import resolve
 
 if TYPE_CHECKING:
     from scan2gene.evaluate.evaluate import Evaluation
@@ -100,49 +97,15 @@ def _add_means(found: Evaluation, targets: list[str]) -> None:
 
 def _evidence(job: Job, results: dict, split: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """Other fits, shuffled labels and numbers of patients, beside each run's AUROC."""
-    from scan2gene.evaluate.stability import Features, stability
-    from scan2gene.stats.linear import logistic_scores, ridge_scores
+    from scan2gene.evaluate.stability import stability
 
-    features = {}
-    for one in job.study.runs:
-        columns = one.model.options.get("columns") if one.model.name == "clinical" else None
-        if columns:
-            fit = partial(logistic_scores, strength=float(one.model.options.get("strength", 1.0)))
-            read = partial(_clinical_features, job, columns)
-            what = "the model itself, fitted again"
-            what += ", without its harmonisation" if resolve(job.study, one).data.harmonise else ""
-            features[one.name] = Features(what, fit, read)
-        elif one.model.name != "clinical":
-            frozen = one.weights is not None and one.weights.probes
-            what = (
-                "a linear probe of the frozen encoder" if frozen else "a linear probe of the trained network's features"
-            )
-            features[one.name] = Features(what, ridge_scores, partial(_embedded_features, job, one.name))
+    features = {config.name: learner_of(config).refit(config, job.out) for config in job.configs}
     return stability(
         results, split, predictions, features,
         nested={r.name: r.search is not None for r in job.study.runs},
         by_site=frozenset(s.name for s in job.study.splits if s.kind == "leave_one_site_out"),
         shuffles=job.study.evaluate.shuffles, seed=job.study.seed,
     )  # fmt: skip
-
-
-def _clinical_features(job: Job, columns: list[str], split: str) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    from scan2gene.radiomics.clinical import clinical_columns
-
-    cohort, table = job.out.cohort.read(), job.out.split.read()
-    values, patients = clinical_columns(cohort, columns), cohort["patient_id"].to_numpy()
-    fits = table.loc[table["split"] == split, ["repeat", "fold"]].drop_duplicates()
-    for repeat, fold in fits.itertuples(index=False, name=None):
-        yield int(repeat), int(fold), patients, values
-
-
-def _embedded_features(job: Job, run: str, split: str) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    if not job.out.embeddings.exists():
-        return
-    wanted = [("run_id", "==", run), ("split", "==", split)]
-    table = job.out.embeddings.read(["repeat", "fold", "patient_id", "embedding"], wanted)
-    for (repeat, fold), rows in table.groupby(["repeat", "fold"]):
-        yield int(repeat), int(fold), rows["patient_id"].to_numpy(), np.stack(rows["embedding"].to_numpy())
 
 
 def append_ledger(path: Path, study: Study, metrics: pd.DataFrame) -> None:

@@ -88,7 +88,7 @@ def _explain_fit(job: Job, fit: Fit, rows: pd.DataFrame, mask: str | None, folde
     )
     if job.is_done(stage, wanted):
         return
-    data, _ = run_data(job, replace(config, weights=None))  # images, also for a head on embeddings
+    data = run_data(job, replace(config, weights=None))  # images, also for a head on embeddings
     watch = Stopwatch()
     cohort, paths = job.out.cohort.read(), job.paths()
     scans = {

@@ -9,6 +9,7 @@ from typing import Any
 from scan2gene.core.errors import StudyError
 from scan2gene.core.rundir import fold_name
 from scan2gene.core.section import unknown_name, version_of
+from scan2gene.learners import learner_of
 from scan2gene.stages.job import Job, run_stores, stage_key
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig
@@ -74,11 +75,8 @@ def fusion_key(config: RunConfig) -> list[dict[str, Any]]:
 
 def model_versions(config: RunConfig) -> dict[str, int]:
     """The version of a run's model, and of those that its search tries."""
-    from scan2gene.models import MODELS
-    from scan2gene.radiomics.clinical import CLASSICAL
-
-    names = {tried.model.name for tried in config.candidates("model")}
-    return {name: version_of(CLASSICAL.get(name) or MODELS[name]) for name in names}
+    tried = {candidate.model.name: learner_of(candidate) for candidate in config.candidates("model")}
+    return {name: version_of(learner.MODELS[name]) for name, learner in tried.items()}
 
 
 def _weights_key(config: RunConfig) -> list[Any]:
@@ -87,7 +85,7 @@ def _weights_key(config: RunConfig) -> list[Any]:
     for tried in config.candidates("weights"):
         if not tried.weights:
             continue
-        from scan2gene.train.start import start_of
+        from scan2gene.models.start import start_of
 
         start = start_of(tried)
         rules = tried.weights.model_dump(include={"freeze", "head", "channels"})

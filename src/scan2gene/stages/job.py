@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from scan2gene.core.console import say
 from scan2gene.core.files import value_hash
 from scan2gene.core.run_files import File
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import Role
+from scan2gene.learners import learner_of, reads_images
 from scan2gene.privacy.pseudonyms import Pseudonymiser
-from scan2gene.tasks.outputs import output_values
 from scan2gene.tasks.run_config import RunConfig, resolved
+
+if TYPE_CHECKING:
+    from scan2gene.data.samples import Samples
 
 # Raised when a stage writes other files for the same inputs; it is then done again, and so is what reads those files.
 # "train" covers the loop, loss, sampling and augmentation; models and steps have a VERSION in their own file.
@@ -38,7 +38,7 @@ class Job:
 
     study: Study
     out: RunDirectory
-    tensors: dict[tuple, Any] = field(default_factory=dict)  # prepared cohorts, by store and roles
+    data: dict[Hashable, Samples] = field(default_factory=dict)  # prepared cohorts, by `Learner.data_key`
     pseudonymiser: Pseudonymiser | None = None  # of a study with pseudonyms
 
     watch: Stopwatch = field(default_factory=Stopwatch)  # of the stage that is running
@@ -96,28 +96,17 @@ def stores(job: Job) -> list[tuple[RunConfig, StoreDirectory, dict[str, Role]]]:
 
 
 def run_stores(job: Job) -> list[tuple[RunConfig, StoreDirectory]]:
-    """Each run that is a network, and its store."""
-    return [(config, job.store(config)) for config in job.configs if not config.is_tabular]
+    """Each run that reads images, and its store."""
+    return [(config, job.store(config)) for config in job.configs if reads_images(config)]
 
 
-def run_data(job: Job, config: RunConfig) -> tuple[Any, np.ndarray]:
-    """What a run learns from, and the labels (N, T) of its exams for each output."""
-    cohort, labels = job.out.cohort.read(), job.out.labels.read()
-    if config.is_tabular:
-        return cohort, output_values(labels, cohort["patient_id"], config.outputs)
-    from scan2gene.data.load import load_samples
-    from scan2gene.data.samples import sampling_of
-    from scan2gene.train.embedded import embedded_cohort, embeddings_key
-
-    store = job.store(config)
-    where = (embeddings_key(config, store.path), config.outputs) if config.probes else (store, sampling_of(config))
-    if where not in job.tensors:
-        job.tensors.clear()  # one prepared cohort in memory at a time
-        if config.probes:  # what a frozen encoder gives of every exam, in place of images
-            data = embedded_cohort(config, job.out.path / "embeddings", store.path, cohort, labels)
-        else:
-            data = load_samples(store.path, store.manifest.read(), cohort, labels, sampling_of(config))
-            say("", f"  {config.name}: {data.description()}")
-        job.tensors[where] = data
-    data = job.tensors[where]
-    return data, data.targets.numpy()
+def run_data(job: Job, config: RunConfig) -> Samples:
+    """What a run learns from; the data of one run are in memory at a time."""
+    learner = learner_of(config)
+    key = learner.data_key(config, job.out)
+    if key is None:
+        return learner.data(config, job.out)
+    if key not in job.data:
+        job.data.clear()
+        job.data[key] = learner.data(config, job.out)
+    return job.data[key]

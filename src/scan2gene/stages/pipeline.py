@@ -328,13 +328,10 @@ def check(study: Study, networks: bool = True) -> None:
 
 def _check_run(config: RunConfig) -> None:
     """Refuse a run, or one candidate of its search, that cannot be trained."""
+    from scan2gene.learners.fold import check_run
     from scan2gene.preprocess.recipe import check_recipe
-    from scan2gene.train.fold import check_model, check_training
-    from scan2gene.train.start import check_weights
 
-    check_model(config)
-    check_training(config)
-    check_weights(config)
+    check_run(config)
     check_recipe(config.recipe, config.cohort_roles)
 
 
@@ -343,7 +340,7 @@ def _need_weights(study: Study, out: RunDirectory) -> None:
     for config in resolved(study):
         for tried in config.candidates("weights"):
             if tried.weights:
-                from scan2gene.train.start import check_start, start_of
+                from scan2gene.models.start import check_start, start_of
 
                 start = start_of(tried)
                 if start and not any(f.weights.read({}).get("sha256") == start.sha256 for f in out.fits(tried.name)):

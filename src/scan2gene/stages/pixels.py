@@ -41,7 +41,7 @@ def _of_run(job: Job, config: RunConfig) -> Cues | None:
     """Of the first exam of each patient; None where pictures have no common grid."""
     from scan2gene.predict.pixels import cues_of
 
-    data, _ = run_data(job, replace(config, weights=None))  # images, also for a head on embeddings
+    data = run_data(job, replace(config, weights=None))  # images, also for a head on embeddings
     if not all(data.grid):
         return None
     first = data.table.drop_duplicates("patient_id")

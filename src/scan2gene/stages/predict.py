@@ -85,9 +85,9 @@ def _map_embeddings(job: Job) -> None:
 
 def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
     """Write the predictions of one fit beside its checkpoint, so that a stop loses no fit; the folder."""
+    from scan2gene.learners.fold import predict_fold
     from scan2gene.predict.aggregate import IDENTITY, aggregation, bags_of, mean_embeddings, variant_name
     from scan2gene.predict.table import embedding_rows, exam_rows, instance_rows, write_embeddings
-    from scan2gene.train.fold import predict_fold
     from scan2gene.train.fusion import fit_aggregate
 
     folder, stage = fit.folder, f"predict/{fit.folder.name}"
@@ -97,11 +97,11 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
         return folder
     fit = fit.as_chosen()
     config = fit.config
-    data, _ = run_data(job, config)
-    table, failed = (data, {}) if config.is_tabular else (data.table, data.failed)
+    data = run_data(job, config)
+    table = data.table
     output = predict_fold(fit, data)
     part = parts_of(fit, table)
-    ways, bags = [IDENTITY] if config.is_tabular else aggregation(config), bags_of(table, part)
+    ways, bags = aggregation(config) if "slice" in table else [IDENTITY], bags_of(table, part)
     learned = [fit_aggregate(fit, way, output, data, bags) for way in ways]
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     tables = []
@@ -112,7 +112,7 @@ def _predict_fit(job: Job, fit: Fit) -> FitDirectory:
         for number, (aggregate, _) in enumerate(learned):
             of_bags = aggregate(output, table, bags.number, variant)
             if of_bags is not None:
-                rows = exam_rows(fit, cohort, labels, bags, of_bags, failed)
+                rows = exam_rows(fit, cohort, labels, bags, of_bags, data.failed)
                 tables.append(rows.assign(variant=variant_name(number, aggregate.way, variant)))
     folder.predictions.write(pd.concat(tables, ignore_index=True))
     folder.fusion_weights.path.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.rundir import FitDirectory, fold_name
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.text import duration, number_text
+from scan2gene.learners import learner_of
 from scan2gene.stages.fits import fits, model_versions
 from scan2gene.stages.job import Job, run_data
 from scan2gene.tasks.fit import Fit
@@ -38,7 +39,6 @@ def check_fits(job: Job, work: Sequence[Fit]) -> None:
 
 def train_fit(job: Job, fit: Fit) -> bool:
     """Train one fit unless it is done; whether it was to do."""
-    from scan2gene.train.fold import train_fold
     from scan2gene.train.search import search_fold
 
     folder = fit.folder
@@ -48,12 +48,12 @@ def train_fit(job: Job, fit: Fit) -> bool:
         return False
     watch = Stopwatch()
     if fit.config.search:
-        search_fold(fit, partial(run_data, job))
+        search_fold(fit, partial(_train, job))
     else:
-        train_fold(fit, *run_data(job, fit.config))
+        _train(job, fit)
     live("")
     chosen = fit.as_chosen()
-    _keep_record(job, chosen)
+    folder.network.write(learner_of(chosen.config).describe(chosen, job.out))
     _draw_augmentation(job, chosen)
     cost = watch.stamp()
     files = (folder.best, folder.model, folder.history, folder.search, folder.weights, folder.network,
@@ -66,27 +66,18 @@ def train_fit(job: Job, fit: Fit) -> bool:
     return True
 
 
+def _train(job: Job, fit: Fit) -> None:
+    from scan2gene.learners.fold import train_fold
+
+    train_fold(fit, run_data(job, fit.config))
+
+
 def _tell_searches(of_fits: Sequence[RunConfig]) -> None:
     """What a search will cost, before it begins."""
     for name, trials in {c.name: c.search.trials for c in of_fits if c.search}.items():
         folds = sum(config.name == name for config in of_fits)
         say("", f"  {name}: a search of {trials} trials in each of {folds} folds, {trials * folds} fits in all; "
                 "`scan2gene plan` says how long they take")  # fmt: skip
-
-
-def _keep_record(job: Job, fit: Fit) -> None:
-    """Say beside a model how large it is, and beside a head what its frozen encoder was."""
-    from scan2gene.train.embedded import keep_record
-    from scan2gene.train.networks import size
-
-    config = fit.config
-    if config.is_tabular:
-        numbers = (len(config.model.options["columns"]) + 1) * len(config.output_names)
-        fit.folder.network.write({"parameters": numbers, "trained": numbers})
-        return
-    if config.probes:
-        keep_record(fit, job.out.path / "embeddings", job.store(config).path)
-    fit.folder.network.write(size(fit))
 
 
 def _draw_augmentation(job: Job, fit: Fit) -> None:
@@ -101,10 +92,10 @@ def _draw_augmentation(job: Job, fit: Fit) -> None:
     path = job.out.experiment(config.name).augmentation.path
     path.unlink(missing_ok=True)
     before = job.configs[: [c.name for c in job.configs].index(config.name)]
-    shown = [c.data.augment for c in before if not (c.is_tabular or c.probes or c.search)]
-    if config.is_tabular or config.probes or not steps or steps in shown or config.is_slices:
+    shown = [c.data.augment for c in before if learner_of(c).TRAINS_ON_IMAGES and not c.search]
+    if not learner_of(config).TRAINS_ON_IMAGES or not steps or steps in shown or config.is_slices:
         return  # slices are drawn by the preprocessing already, and have no axial middle
-    data, _ = run_data(job, config)
+    data = run_data(job, config)
     row = next(n for n, patient in enumerate(data.table["patient_id"]) if fit.parts.get(patient) == "train")
     manifest = job.store(config).manifest.read()
     ready = (manifest["exam_id"] == data.table["exam_id"].iloc[row]) & manifest["role"].isin(config.roles)
@@ -118,7 +109,7 @@ def _forbid_seen(job: Job, fit: Fit) -> list[str]:
     notes = []
     for tried in fit.config.candidates("weights"):
         if tried.weights and tried.weights.run:
-            from scan2gene.train.source_run import forbid_seen, open_source
+            from scan2gene.models.source_run import forbid_seen, open_source
 
             source = open_source(tried.weights)
             notes += forbid_seen(source, tried.weights.other_patients, fit, job.pseudonymiser)
@@ -147,7 +138,7 @@ def search_trials(job: Job) -> int:
     searched = 0
     for fit in fits(job):
         if fit.config.search and not job.out.is_done(fit.stage, fit.key):
-            run_trials(fit, partial(run_data, job))
+            run_trials(fit, partial(_train, job))
             searched += 1
     return searched
 

@@ -16,6 +16,7 @@ from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study
 from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.learners import learner_of
 from scan2gene.stages.fits import fusion_key
 from scan2gene.stages.job import Job, run_data, stage_key
 from scan2gene.tasks.fit import Fit
@@ -47,7 +48,7 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     """Write one fit's rows beside its checkpoint, so that a stop loses no fit; None for what sees no images."""
     from scan2gene.predict.table import prediction_rows
 
-    if fit.config.is_tabular or fit.config.probes:
+    if not learner_of(fit.config).TRAINS_ON_IMAGES:
         return None
     folder, stage, role = fit.folder, f"variants/{fit.folder.name}", lesion_role(job.study)
     key = stage_key(
@@ -58,12 +59,10 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
         return folder
     fit = fit.as_chosen()
     config = fit.config
-    data, targets = run_data(job, config)
-    if len(data.images.shape) == 2:
-        return None
+    data = run_data(job, config)
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     tested = parts_of(fit, data.table) == "test"
-    rows = np.flatnonzero(tested & ~np.isnan(targets).all(axis=1)).tolist()
+    rows = np.flatnonzero(tested & ~np.isnan(data.targets.numpy()).all(axis=1)).tolist()
     watch = Stopwatch()
     altered = _altered(job, fit, data, rows) if rows else {}
     tables = [_none()]
@@ -87,11 +86,10 @@ def _altered(job: Job, fit: Fit, data: Any, rows: list[int]) -> dict[str, np.nda
     from scan2gene.predict.aggregate import aggregation, load_aggregate
     from scan2gene.predict.lesions import left_right_axes
     from scan2gene.predict.perturb import Alterations, forward_altered
-    from scan2gene.train.networks import load_network
 
     config, store = fit.config, job.store(fit.config)
     device = Fabric(accelerator=config.train.device, devices=1).device
-    model = load_network(fit).to(device)
+    model = learner_of(config).load(fit).to(device)
     axes = left_right_axes(store.path, store.manifest.read(), data, rows, config.predict.swap_axis)
     aggregate = load_aggregate(aggregation(config)[0], config.outputs, fit.folder.path)
     how = Alterations(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,3 +64,9 @@ class Fit:
         if self.config.search is None:
             return self
         return replace(self, config=self.config.with_values(self.folder.search.read()["values"]))
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        """Keep the key and other facts in the folder, without what another configuration left in it."""
+        if self.folder.config.exists() and self.folder.config.read()["key"] != self.key:
+            shutil.rmtree(self.folder.path)
+        self.folder.config.write({"key": self.key, **about})

@@ -12,8 +12,6 @@ from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_runs import Data, Predict, Run, Search, Split, Train, Weights
 from scan2gene.tasks.outputs import Output, names_of, outputs, stem_of
 
-TABULAR = ("clinical",)  # models that read columns of cohort.csv and no images
-
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -99,11 +97,6 @@ class RunConfig:
     def is_slices(self) -> bool:
         """True where the network sees single slices."""
         return self.data.slices is not None
-
-    @property
-    def is_tabular(self) -> bool:
-        """True for a model that reads columns of cohort.csv and no images."""
-        return self.model.name in TABULAR
 
     @property
     def probes(self) -> bool:

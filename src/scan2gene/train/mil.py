@@ -12,9 +12,9 @@ from torch import Tensor
 
 from scan2gene.core.section import Plugin
 from scan2gene.models.mil import AttentionMIL
+from scan2gene.models.networks import one_thread
 from scan2gene.predict.aggregate import Bags
 from scan2gene.train.loss import Group, masked_loss
-from scan2gene.train.networks import one_thread
 
 BATCH = 16  # exams
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
@@ -24,26 +23,25 @@ from scan2gene.core.study_runs import Range, Search
 from scan2gene.core.text import number_text
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig
-from scan2gene.train.fold import begin, train_fold
 
 DATABASE = "search.db"
 _BUSY_SECONDS = 60  # that another process may hold the file
 _TRIES = 10  # to open a file that several processes begin at once
 
-Data = Callable[[RunConfig], tuple[Any, np.ndarray]]  # what a run learns from, and the labels of its exams
+Train = Callable[[Fit], None]  # fits one candidate, in its folder
 
 
-def search_fold(fit: Fit, data: Data) -> None:
+def search_fold(fit: Fit, train: Train) -> None:
     """Do the trials that are left and keep the best one's network as the fit's.
 
     Args:
         fit: Of a run with a search; its folder gets search.db, search.json, `trials/`, and the best trial's files.
-        data: What a candidate learns from.
+        train: Fits a candidate.
 
     Raises:
         RunError: No trial came to an end.
     """
-    run_trials(fit, data)
+    run_trials(fit, train)
     trials = finished(fit)
     scored = [t for t in trials if t["score"] is not None]
     if not scored:
@@ -61,11 +59,11 @@ def search_fold(fit: Fit, data: Data) -> None:
         weights.unlink()
 
 
-def run_trials(fit: Fit, data: Data) -> None:
+def run_trials(fit: Fit, train: Train) -> None:
     """Train candidates until as many as the search asks for are finished, whoever finished them."""
     import optuna
 
-    begin(fit, {})
+    fit.begin({})
     wanted, trials = _search(fit.config), _storage(fit)
     while (done := _count(trials)) < wanted.trials:
         # Seeded by the number of finished trials: a search that goes on asks what an unbroken one would have asked.
@@ -74,7 +72,7 @@ def run_trials(fit: Fit, data: Data) -> None:
         values = {name: _suggested(trial, name, choices) for name, choices in wanted.over.items()}
         score, reason = None, ""
         try:
-            score = _score(fit, trial.number, values, data)
+            score = _score(fit, trial.number, values, train)
         except Scan2GeneError as error:
             reason = str(error)
         trial.set_user_attr("values", values)
@@ -89,10 +87,10 @@ def _trial(fit: Fit, number: int) -> FitDirectory:
     return FitDirectory(fit.folder.path / "trials" / str(number))
 
 
-def _score(fit: Fit, number: int, values: dict[str, Any], data: Data) -> float:
+def _score(fit: Fit, number: int, values: dict[str, Any], train: Train) -> float:
     """Validation score of one candidate's best epoch."""
     one = replace(fit, config=fit.config.with_values(values), folder=_trial(fit, number))
-    train_fold(one, *data(one.config))
+    train(one)
     history = pd.read_csv(one.folder.history)
     best = history[history["best"] == 1].iloc[-1]
     score = best["validation_loss" if _search(fit.config).score == "loss" else "validation_auroc"]

@@ -74,4 +74,4 @@ def test_slices_of_a_patient_may_be_told_from_the_study_or_the_run():
         "runs": [{"name": "net", "model": {"name": "light_cnn2d"}}],
     })  # fmt: skip
     config = resolve(study, study.runs[0])
-    assert config.is_leaky and config.is_slices and not config.is_tabular
+    assert config.is_leaky and config.is_slices

@@ -17,10 +17,10 @@ from scan2gene.data.samples import Samples
 from scan2gene.forward.embed import embed
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe, Probed
+from scan2gene.models.start import check_start
 from scan2gene.models.weights import WEIGHTS
 from scan2gene.stages.pipeline import check
 from scan2gene.tasks.run_config import resolved
-from scan2gene.train.start import check_start
 
 OF_SLICES = {"light_cnn2d", "alexnet2d", "se_resnet50", "convnextv2", "convnextv2_plain", "vision_lstm", "vil", "vit2d"}
 

@@ -19,11 +19,11 @@ from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Data, Predict, SiteAdversary, Train
 from scan2gene.data.samples import Samples
 from scan2gene.forward.logits import forward_variants
+from scan2gene.learners.fold import check_run
 from scan2gene.models import MODELS
 from scan2gene.models.probe import Probe
 from scan2gene.models.sides import TwoSides
 from scan2gene.tasks.run_config import RunConfig, resolve
-from scan2gene.train.fold import check_model
 from scan2gene.train.loop import fit_network
 from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares
 
@@ -157,13 +157,13 @@ def test_what_needs_two_sites_says_so(tmp_path):
 )
 def test_what_an_adversary_cannot_go_with_is_refused_before_any_work(train, weights, why):
     with pytest.raises(StudyError, match=why):
-        check_model(_config(train, weights))
+        check_run(_config(train, weights))
 
 
 def test_sites_must_be_named():
     nameless = replace(_config({"site_sampling": True}, None), has_sites=False)
     with pytest.raises(StudyError, match=r"train\.site_sampling needs cohort\.site_column"):
-        check_model(nameless)
+        check_run(nameless)
 
 
 def _config(train: dict, weights: dict | None) -> RunConfig:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,12 @@ from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.study import SIDES
 from scan2gene.core.study_runs import Head
-from scan2gene.data.samples import Samples, stored_as_uint8
 from scan2gene.models.probe import Probe, Probed
 from scan2gene.models.sides import TwoSides
+from scan2gene.models.start import frozen_names, loaded_text, plain_network, start_of, started_network
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import stem_of
 from scan2gene.tasks.run_config import RunConfig
-from scan2gene.train.start import frozen_names, plain_network, start_of, started_network, told
 
 
 def left_right(config: RunConfig) -> tuple[str, str]:
@@ -52,7 +50,7 @@ def with_sides(config: RunConfig, network: Any) -> Any:
 def build_network(config: RunConfig) -> Any:
     """The run's network, from image to logits: with random weights, or those that it starts from.
 
-    A frozen encoder comes with a new head; `load_network` gives the trained one.
+    A frozen encoder comes with a new head; `load_probed` gives the trained one.
     """
     network = _encoder(config, False)
     if config.probes:
@@ -60,32 +58,26 @@ def build_network(config: RunConfig) -> Any:
     return with_sides(config, network)
 
 
-def builder(fit: Fit, data: Samples, train: np.ndarray) -> Callable[[], torch.nn.Module]:
-    """What gives the network that a fit trains: a whole one, or a head where `data` holds embeddings.
+def new_network(config: RunConfig, eight_bit: bool, folder: FitDirectory) -> Any:
+    """The network that a fit trains.
 
     Args:
-        fit: Its weights.json will say what a whole network started from.
-        data: What is learned from.
-        train: Rows of the training part, to which a head's input is scaled.
+        config: Of the run.
+        eight_bit: Images are stored as uint8, so that the network sees -1 to 1.
+        folder: Of the fit; its weights.json will say what the network started from.
     """
-    if fit.config.probes:
-        return partial(_head_on_embeddings, fit.config, data, train)
-    return partial(_whole, fit, stored_as_uint8(data))
+    return with_sides(config, _encoder(config, eight_bit, folder))
 
 
-def _whole(fit: Fit, eight_bit: bool) -> Any:
-    return with_sides(fit.config, _encoder(fit.config, eight_bit, fit))
-
-
-def _encoder(config: RunConfig, eight_bit: bool, fit: Fit | None = None) -> Any:
+def _encoder(config: RunConfig, eight_bit: bool, folder: FitDirectory | None = None) -> Any:
     """The plain network; a fit keeps what it started from."""
     start = start_of(config)
     if start is None:
         return plain_network(config)
     network, record = started_network(config, start, eight_bit)
-    if fit is not None:
-        fit.folder.weights.write(record)
-        say("", f"  {config.name} {fit.folder.path.name}: {told(record)}")
+    if folder is not None:
+        folder.weights.write(record)
+        say("", f"  {config.name} {folder.path.name}: {loaded_text(record)}")
     return network
 
 
@@ -108,10 +100,10 @@ def new_head(config: RunConfig, num_numbers: int) -> Any:
     return with_sides(config, _new_probe(config, num_numbers // (2 if config.has_sides else 1)))
 
 
-def _head_on_embeddings(config: RunConfig, data: Samples, train: np.ndarray) -> Any:
-    """A new head, scaled to the training part's embeddings."""
-    head: Any = new_head(config, data.images.shape[1])
-    given = data.images[torch.as_tensor(train)]
+def scaled_head(config: RunConfig, vectors: torch.Tensor, train: np.ndarray) -> Any:
+    """A new head, scaled to the embeddings (N, F) of the training rows."""
+    head: Any = new_head(config, vectors.shape[1])
+    given = vectors[torch.as_tensor(train)]
     sided = isinstance(head, TwoSides)
     (head.network if sided else head).fit_scale(torch.cat(given.chunk(2, dim=1)) if sided else given)
     return head
@@ -125,52 +117,60 @@ def load_head(fit: Fit, num_numbers: int) -> Any:
 
 
 def load_network(fit: Fit) -> Any:
-    """The trained network of a fit, from image to logits.
+    """The trained network of a fit; also one that was fine-tuned is whole in best.pt."""
+    config = _with_options(fit)
+    network = with_sides(config, plain_network(config))
+    network.load_state_dict(_state(fit.folder))
+    return network
 
-    A network that was fine-tuned is whole in best.pt; one with a frozen encoder also needs the
-    file that the encoder is in.
+
+def load_probed(fit: Fit) -> Any:
+    """A frozen encoder and the trained head of a fit as one network, from image to logits.
 
     Raises:
-        WeightsError: That file is not there, or changed.
+        WeightsError: The file that the encoder is in is not there, or changed.
     """
-    state, record = _state(fit.folder), fit.folder.weights.read({})
-    config = _with_options(fit.config, record)
-    if not config.probes:
-        network = with_sides(config, plain_network(config))
-        network.load_state_dict(state)
-        return network
-    start = start_of(config)
-    if start and start.sha256 != record.get("sha256"):
+    config, start = _with_options(fit), start_of(_with_options(fit))
+    if start and start.sha256 != fit.folder.weights.read({}).get("sha256"):
         where = fit.folder.path
         raise WeightsError(f"{start.path} is not the file that {where} was trained with. Restore it, or train anew.")
     network = build_network(config)
     sided = isinstance(network, TwoSides)
     probed, prefix = (network.network, "network.") if sided else (network, "")
-    probed.probe.load_state_dict({name.removeprefix(prefix): value for name, value in state.items()})
+    probed.probe.load_state_dict({name.removeprefix(prefix): value for name, value in _state(fit.folder).items()})
     return network
 
 
 def size(fit: Fit) -> dict[str, int]:
     """Numbers in the network of a finished fit, and how many of them were trained, for network.json."""
-    config = _with_options(fit.config, fit.folder.weights.read({}))
-    with torch.device("meta"):  # without memory
+    _, sizes, frozen = _sizes(fit)
+    return {"parameters": sum(sizes.values()), "trained": sum(n for k, n in sizes.items() if k not in frozen)}
+
+
+def size_of_probe(fit: Fit) -> dict[str, int]:
+    """The same of a frozen encoder with a head, of which only the head was trained."""
+    network, sizes, frozen = _sizes(fit)
+    new = sum(p.numel() for p in _new_probe(fit.config, _embedding_length(fit.config, network)).parameters())
+    return {"parameters": sum(sizes[name] for name in frozen) + new, "trained": new}
+
+
+def _sizes(fit: Fit) -> tuple[Any, dict[str, int], set[str]]:
+    """The network without memory, parameters by name, and names of the frozen ones."""
+    config = _with_options(fit)
+    with torch.device("meta"):
         network = plain_network(config)
     sizes = {name: p.numel() for name, p in network.named_parameters()}
-    frozen = frozen_names(network, config.weights.freeze, config.name) if config.weights else set()
-    if not config.probes:
-        return {"parameters": sum(sizes.values()), "trained": sum(n for k, n in sizes.items() if k not in frozen)}
-    new = sum(p.numel() for p in _new_probe(config, _embedding_length(config, network)).parameters())
-    return {"parameters": sum(sizes[name] for name in frozen) + new, "trained": new}
+    return network, sizes, frozen_names(network, config.weights.freeze, config.name) if config.weights else set()
 
 
 def _state(folder: FitDirectory) -> dict[str, torch.Tensor]:
     return torch.load(folder.best.path, map_location="cpu", weights_only=True)
 
 
-def _with_options(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
+def _with_options(fit: Fit) -> RunConfig:
     """The run with the options that its weights brought to its model."""
-    options = {**config.model.options, **record.get("options", {})}
-    return replace(config, model=config.model.model_copy(update={"options": options}))
+    options = {**fit.config.model.options, **fit.folder.weights.read({}).get("options", {})}
+    return replace(fit.config, model=fit.config.model.model_copy(update={"options": options}))
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.section import check_plugin, unknown_name
 from scan2gene.data.samples import Samples
+from scan2gene.learners import learner_of
 from scan2gene.radiomics.clinical import clinical_columns
 from scan2gene.radiomics.combat import UNKNOWN, Combat, fit_combat, harmonised
 from scan2gene.tasks.fit import Fit
@@ -44,20 +44,19 @@ def check_harmonise(config: RunConfig) -> None:
             raise StudyError(f"{place}: keep {unknown_name(column, config.clinical)} See cohort.clinical.")
     if not config.has_sites:
         raise StudyError(f"{place} takes sites out, so cohort.site_column must name the site's column")
-    if not config.probes and not config.is_tabular:
+    if learner_of(config).TRAINS_ON_IMAGES:
         raise StudyError(
             f"{place} is for runs that learn from a table: a frozen encoder (weights.freeze: all) or clinical columns. "
             f"{config.model.name} learns from images; give them one scale by preprocessing, such as nyul or zscore"
         )
 
 
-def fit_harmonise(fit: Fit, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray) -> None:
+def fit_harmonise(fit: Fit, data: Samples, train: np.ndarray) -> None:
     """Learn from training rows, and keep it in the fit's folder; nothing where the run asks for none.
 
     Args:
         fit: Its run says what is kept.
-        data: Embeddings, or cohort.csv.
-        targets: (N, T), NaN where unknown.
+        data: Embeddings, or columns of cohort.csv.
         train: Rows of the training part; no other is looked at.
 
     Raises:
@@ -66,66 +65,56 @@ def fit_harmonise(fit: Fit, data: Samples | pd.DataFrame, targets: np.ndarray, t
     if fit.config.data.harmonise is None:
         return
     try:
-        found = _learned(fit.config, data, targets, train)
+        model = _learned(fit.config, data, train)
     except ValueError as error:
         name = f"run {fit.config.name}, {fit.folder.path.name}"
         raise CohortError(f"{name}: {error}. Leave data.harmonise out of this run.") from None
-    fit.folder.harmonise.write(found.as_json())
+    fit.folder.harmonise.write(model.as_json())
 
 
-def _learned(config: RunConfig, data: Samples | pd.DataFrame, targets: np.ndarray, train: np.ndarray) -> Combat:
+def _learned(config: RunConfig, data: Samples, train: np.ndarray) -> Combat:
     options = _options(**(config.data.harmonise.options if config.data.harmonise else {}))
-    values, site, kept = _parts(config, data, options["keep"])
-    return fit_combat(values[train], site[train], kept[train], targets[train] if options["labels"] else None,
-                      options["pool"])  # fmt: skip
+    values, site, kept = _parts(data, options["keep"])
+    labels = data.targets.numpy()[train] if options["labels"] else None
+    return fit_combat(values[train], site[train], kept[train], labels, options["pool"])
 
 
-def is_of_training(fit: Fit, data: Samples | pd.DataFrame, targets: np.ndarray) -> bool | None:
+def is_of_training(fit: Fit, data: Samples) -> bool | None:
     """Whether a fit's harmonisation is what its training rows give, learned anew; None where it has none.
 
     Args:
         fit: With its parts.
-        data: Embeddings, or cohort.csv.
-        targets: (N, T), NaN where unknown.
+        data: Embeddings, or columns of cohort.csv.
     """
     if not fit.folder.harmonise.exists():
         return None
     kept = Combat.of_json(fit.folder.harmonise.read())
-    exams = data if isinstance(data, pd.DataFrame) else data.table
-    inside = (exams["patient_id"].map(fit.parts) == "train").to_numpy() & ~np.isnan(targets).all(axis=1)
-    fresh = _learned(fit.config, data, targets, np.flatnonzero(inside))
+    known = ~np.isnan(data.targets.numpy()).all(axis=1)
+    inside = (data.table["patient_id"].map(fit.parts) == "train").to_numpy() & known
+    fresh = _learned(fit.config, data, np.flatnonzero(inside))
     pairs = [(getattr(kept, name), getattr(fresh, name)) for name in ("level", "spread", "shift", "scale", "slopes")]
     return kept.sites == fresh.sites and all(np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in pairs)
 
 
-def with_harmonised(fit: Fit, data: Samples | pd.DataFrame) -> Samples | pd.DataFrame:
+def with_harmonised(fit: Fit, data: Samples) -> Samples:
     """The data with all rows harmonised as the fit's training rows say; as it is where the run asks for none.
 
     Args:
         fit: Of `fit_harmonise`.
-        data: Embeddings, or cohort.csv.
+        data: Embeddings, or columns of cohort.csv.
     """
     if fit.config.data.harmonise is None:
         return data
     options = _options(**fit.config.data.harmonise.options)
     model = Combat.of_json(fit.folder.harmonise.read())
-    values, site, kept = _parts(fit.config, data, options["keep"])
+    values, site, kept = _parts(data, options["keep"])
     new = harmonised(model, values, site, kept, options["unknown"])
-    if isinstance(data, pd.DataFrame):
-        columns = [f"clinical:{c}" for c in fit.config.model.options["columns"]]
-        return data.assign(**dict(zip(columns, new.T, strict=True)))
-    return replace(data, images=torch.from_numpy(new.astype(np.float32)), _copies={})
+    return replace(data, images=torch.from_numpy(new).to(data.vectors.dtype), _copies={})
 
 
-def _parts(
-    config: RunConfig, data: Samples | pd.DataFrame, keep: list[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _parts(data: Samples, keep: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values (N, F), sites (N,) and covariates (N, C)."""
-    exams = data if isinstance(data, pd.DataFrame) else data.table
-    if isinstance(data, pd.DataFrame):
-        values = clinical_columns(data, config.model.options["columns"])
-    else:
-        values = data.images[torch.arange(len(exams))].double().numpy()
+    exams, values = data.table, data.vectors.double().numpy()
     nothing = np.full((len(exams), 0), np.nan)
     site = exams["site"].fillna("").astype(str).to_numpy(object) if "site" in exams else np.full(len(exams), "", object)
     lacking = [c for c in keep if f"clinical:{c}" not in exams]

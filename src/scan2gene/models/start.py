@@ -28,9 +28,9 @@ from scan2gene.models.checkpoint import (
 )
 from scan2gene.models.fetch import card_of, held_to, located, sha256, weights_folder
 from scan2gene.models.resnet3d import geometry_of
+from scan2gene.models.source_run import SourceRun, check_same_input, open_source
 from scan2gene.models.weights import WEIGHTS, Card
 from scan2gene.tasks.run_config import RunConfig
-from scan2gene.train.source_run import SourceRun, check_same_input, open_source
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,6 @@ def check_weights(config: RunConfig) -> None:
     weights = config.weights
     if weights is None:
         return
-    if config.model.name not in MODELS:
-        raise StudyError(f"run {config.name}: model {config.model.name} has no weights to start from")
     if weights.geometry is not None:
         geometry_of(weights.geometry)
     if weights.name and not weights.run:
@@ -284,7 +282,7 @@ def _given(options: Mapping[str, Any], eight_bit: bool) -> str:
     return "stored as uint8, mapped to the expected range" if "input_map" in options else "stored as uint8, -1 to 1"
 
 
-def told(record: Mapping[str, Any]) -> str:
+def loaded_text(record: Mapping[str, Any]) -> str:
     """One line about what was loaded."""
     parts = [f"{record['tensors']} of {record['tensors_wanted']} encoder tensors from {record['weights']}"]
     if record["channels"]:
