@@ -21,7 +21,7 @@ bit by bit there, keep tables of the commit before the change, and compare with 
 
 `studies.py` has the studies, `tables.py` the tables: only what users rely on is read, so a renamed or moved function
 changes nothing here. A file of the run directory that gets another form needs another reader in `tables.py`, and no new
-golden table. Every process has one thread, and umap-learn counts as not installed.
+golden table. Every process has one thread, umap-learn counts as not installed, and no previews are drawn.
 """
 
 from __future__ import annotations
@@ -91,9 +91,11 @@ def make(names: Sequence[str], tables: Path, check: bool, keep: Path | None = No
     """
     import pandas as pd
 
+    from scan2gene.preprocess import preview
     from tests.golden.studies import STUDIES, Bench
     from tests.golden.tables import TABLES, differences, golden_form
 
+    preview.write_previews = lambda *_: []  # half a second each, and no table holds one
     now = machine()
     known = json.loads((tables / "machine.json").read_text()) if (tables / "machine.json").exists() else now
     changes = []
@@ -113,7 +115,7 @@ def make(names: Sequence[str], tables: Path, check: bool, keep: Path | None = No
                 else:
                     kept = pd.read_csv(path, dtype=str, keep_default_na=False)
                     lines = differences(TABLES[kind], kept, new, known == now, study.learned)
-                    if kind == "steps" and (moved := _moved(kept, new)):
+                    if lines and kind == "steps" and (moved := _moved(kept, new)):
                         lines.append(f"raise VERSION in the file of the step first: {', '.join(moved)}")
                         new = kept  # a store that was made before would count as made by the changed step
                 if lines:

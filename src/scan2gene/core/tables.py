@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from scan2gene.core.errors import RunError
-from scan2gene.core.files import atomic_path
+from scan2gene.core.files import atomic_path, write_text
 
 LABEL_COLUMNS = ("patient_id", "side", "target", "value", "label", "source")
 SPLIT_COLUMNS = ("split", "patient_id", "repeat", "fold", "part")
@@ -44,6 +45,7 @@ _NUMBERS = {"repeat", "fold", "value", "y_true", "logit", "prob", "low", "high",
 
 # what a spreadsheet takes for a formula, in its wide forms too; a quoted cell gets one more quote
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_APOSTROPHE = re.compile(rb"(?:\A(?:\xef\xbb\xbf)?|[,\"\r\n])'")  # a cell of a file begins with one
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?inf")
 
 
@@ -75,8 +77,7 @@ def table_as_meant(table: pd.DataFrame) -> pd.DataFrame:
 def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     columns = [change(c) if isinstance(c, str) else c for c in table.columns]
     changed = table.set_axis(columns, axis=1) if columns != list(table.columns) else table.copy(deep=False)
-    for at in range(changed.shape[1]):
-        cells = changed.iloc[:, at]
+    for at, (_, cells) in enumerate(changed.items()):
         others = {text: new for text in _texts(cells) if (new := change(text)) != text}
         if others:
             values = [others.get(c, c) if isinstance(c, str) else c for c in cells]
@@ -93,10 +94,10 @@ def _texts(cells: pd.Series) -> set[str]:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV atomically, without an index column and without formulas (see `harmless`)."""
     shown = harmless_table(table)
-    # Python before 3.13 does not quote a carriage return, at which readers begin a new row
-    split = any("\r" in text for at in range(shown.shape[1]) for text in _texts(shown.iloc[:, at]))
-    with atomic_path(path) as temporary:
-        shown.to_csv(temporary, index=False, quoting=csv.QUOTE_ALL if split else csv.QUOTE_MINIMAL)
+    text = shown.to_csv(index=False)
+    if "\r" in text:  # Python before 3.13 does not quote a carriage return, at which readers begin a new row
+        text = shown.to_csv(index=False, quoting=csv.QUOTE_ALL)
+    write_text(path, text)
 
 
 def read_csv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -107,7 +108,10 @@ def read_csv(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """
     if not path.exists():
         raise RunError(f"{path.name} is missing in {path.parent}. Run the stage that writes it first.")
-    table = table_as_meant(pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""]))
+    content = path.read_bytes()
+    table = pd.read_csv(BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
+    if _APOSTROPHE.search(content):
+        table = table_as_meant(table)
     missing = [c for c in columns if c not in table.columns]
     if missing:
         raise RunError(f"{path} lacks the columns {missing}; it was not written by this version of scan2gene.")

@@ -68,6 +68,8 @@ def header_columns(cohort: pd.DataFrame, series: pd.DataFrame) -> Headers:
     looked_at: dict[str, None] = {}
     for name, of, texts in _texts(first, index):
         looked_at[name] = None
+        if texts.nunique() < 2:
+            continue
         for what, values in _numbers_values_words(texts):
             if _differs(values):
                 names, _ = found.setdefault(_same_split(values), ({}, values))
@@ -124,7 +126,8 @@ def _with_calendar(name: str, of: str, texts: pd.Series) -> Iterator[tuple[str, 
 
 
 def _as_text(column: pd.Series) -> pd.Series:
-    return column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    texts = ["" if empty else str(cell).strip() for cell, empty in zip(column.tolist(), column.isna(), strict=True)]
+    return pd.Series(texts, column.index, dtype=str)
 
 
 def _below_all(paths: pd.Series) -> pd.Series:

@@ -204,7 +204,7 @@ def draw_slice(axis: Any, volume: Volume, title: str, plane: str = "axial") -> N
     height_mm, width_mm = extent_mm(standing, across)
     aspect = (height_mm / picture.shape[0]) / (width_mm / picture.shape[1])
     axis.imshow(picture, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
-    axis.set_title(title, fontsize=8)
+    axis.set_title(title, fontsize=8, y=1)  # matplotlib looks for the place of a title by drawing all ticks first
     axis.set_axis_off()
 
 

@@ -207,8 +207,8 @@ def _fine(prints: np.ndarray) -> np.ndarray:
 def _box_sums(arrays: np.ndarray) -> np.ndarray:
     """Sums over every block: (P, E, E, E) -> (P, E - 7, E - 7, E - 7)."""
     for axis in (1, 2, 3):
-        total = np.cumsum(arrays, axis=axis, dtype=np.float64)
-        total = np.concatenate([np.zeros_like(np.take(total, [0], axis=axis)), total], axis=axis)
-        ends = np.arange(_BLOCK, total.shape[axis])
-        arrays = np.take(total, ends, axis=axis) - np.take(total, ends - _BLOCK, axis=axis)
+        total = np.moveaxis(np.cumsum(arrays, axis=axis, dtype=np.float64), axis, 0)
+        sums = total[_BLOCK - 1 :].copy()
+        sums[1:] -= total[:-_BLOCK]
+        arrays = np.moveaxis(sums, 0, axis)
     return arrays.astype(np.float32)

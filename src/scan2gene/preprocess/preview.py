@@ -167,7 +167,7 @@ def draw_histogram(axis, volume: Volume, title: str, before: Volume | None = Non
     if before is not None and _alike(before, low, high):
         axis.hist(before.array.ravel(), range=(low, high), color="#9aa3ad", **style)
     axis.hist(volume.array.ravel(), range=(low, max(high, low + 1e-6)), color="#4a6fa5", alpha=0.75, **style)
-    axis.set_title(title, fontsize=8)
+    axis.set_title(title, fontsize=8, y=1)  # matplotlib looks for the place of a title by drawing all ticks first
     axis.minorticks_off()
     axis.tick_params(labelsize=6)
 
