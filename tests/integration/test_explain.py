@@ -107,7 +107,7 @@ def test_settings_change_only_what_they_decide(study, monkeypatch):
     wrong = {
         "explain.layer={light: block}": "run light: explain: layer 'block' is not known",
         "explain.layer={heavy: blocks}": "explain.layer: 'heavy' is not known; valid: light",
-        "explain.methods=[{name: gradcam}]": "method 'gradcam' is not known",
+        "explain.methods=[{name: gradcam}]": "explain.methods: 'gradcam' is not known",
         "explain.mask=t1": "explain.mask: 't1' is not known; valid: mask",
         "explain.targets=[gen]": "explain.targets: 'gen' is not known; valid: gene",
     }

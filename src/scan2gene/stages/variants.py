@@ -60,6 +60,8 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     fit = fit.as_chosen()
     config = fit.config
     data = run_data(job, config)
+    if not data.grid:  # a search chose to train a head on embeddings
+        return None
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     tested = parts_of(fit, data.table) == "test"
     rows = np.flatnonzero(tested & ~np.isnan(data.targets.numpy()).all(axis=1)).tolist()
