@@ -140,13 +140,14 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str], title: str, told
         title: Of the figure.
         told: Text alternative.
     """
-    left, top = 92, 46
+    left, top, above = 92, 66, 60  # names of columns rise from just above their cells
     side = max(190 / len(labels), 40)
     span = side * len(labels)
     body = [text(left + span / 2, 12, "predicted", "middle", GREY, 11), upright(11, top + span / 2, "truly")]
     for place, label in enumerate(labels):
-        x = left + (place + 0.5) * side
-        body.append(f'<g transform="rotate(-20 {x:.0f} 42)">{text(x, 42, short(label, 10), "middle", INK, 11)}</g>')
+        x = left + (place + 0.4) * side
+        name = text(x, above, short(label, 10), "start", INK, 11)
+        body.append(f'<g transform="rotate(-35 {x:.0f} {above})">{name}</g>')
         body.append(text(left - 6, top + (place + 0.5) * side + 4, short(label, 11), "end", INK, 11))
     for row, of_class in enumerate(counts):
         for column, n in enumerate(of_class):
@@ -158,7 +159,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str], title: str, told
             )
             body.append(text(x + side / 2, y + side / 2, f"{n:,.0f}", "middle", size=14, weight=600))
             body.append(text(x + side / 2, y + side / 2 + 15, percent(share), "middle", size=10))
-    return svg(left + span + 8, top + span + 8, title, told, body)
+    return svg(left + span + 40, top + span + 8, title, told, body)
 
 
 def convergence(fits: Sequence[dict[str, Any]], title: str, told: str) -> Markup:
