@@ -13,7 +13,7 @@ class Exam:
     """The images and masks of one exam, all on one grid.
 
     Args:
-        images: Role -> volume (I, J, K), float32, with the intensities of the scan; a role that the exam lacks is absent.
+        images: Role -> volume (I, J, K), float32, intensities as scanned; a role that the exam lacks is absent.
         masks: Role -> label volume (I, J, K); above 0 is inside.
         spacing_believed: False where the slice distance of the header is not real and a nominal one took its place.
     """
