@@ -10,7 +10,7 @@ import numpy as np
 from scan2gene.features.exam import Exam
 from scan2gene.features.lesion_shape import SHAPE
 from scan2gene.features.lesion_signal import DIFFERENCE, SIGNAL, Signal
-from scan2gene.features.regions import Body, Lesion, body_of, lesion_of, mask_of, oriented, standardised, window
+from scan2gene.features.regions import body_of, lesion_of, mask_of, oriented, standardised
 
 VERSION = 1
 
@@ -46,7 +46,7 @@ def lesion(exam: Exam, *, mask: str = "", roles: Sequence[str] = (), ring_mm: fl
         return out
     out |= {name: measure(region) for name, measure in SHAPE.items()}
     signals = {
-        role: _signal(standardised(image.array, body), body, region)
+        role: Signal.of(standardised(image.array, body), body, region)
         for role, image in zip(exam.images, images, strict=True)
         if role in roles
     }
@@ -54,10 +54,6 @@ def lesion(exam: Exam, *, mask: str = "", roles: Sequence[str] = (), ring_mm: fl
         out |= {f"{role}_{name}": measure(signal) for name, measure in SIGNAL.items()}
     for later, earlier in pairs:
         if later in signals and earlier in signals:
-            signal = _signal(signals[later].image - signals[earlier].image, body, region)
+            signal = Signal.of(signals[later].image - signals[earlier].image, body, region)
             out |= {f"{later}_minus_{earlier}_{name}": measure(signal) for name, measure in DIFFERENCE.items()}
     return out
-
-
-def _signal(image: np.ndarray, body: Body, region: Lesion) -> Signal:
-    return Signal(image, window(image, region.start, region.start + region.inside.shape), region, body.inside)

@@ -1,4 +1,4 @@
-"""Size, form and place of a lesion: each measure a function of `Lesion`, named in `SHAPE`."""
+"""Size, form and place of a lesion: each measure a function of `Region`, named in `SHAPE`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from scan2gene.core.geometry import to_sitk
 from scan2gene.core.volume import Volume
-from scan2gene.features.regions import Lesion
+from scan2gene.features.regions import Region
 
 ANGLES = 10  # equal angles of `angular_deviation`
 SMOOTH = 0.1  # of the margin's length, averaged over in `margin_fluctuation`
@@ -16,12 +16,12 @@ BOXES = (1, 2, 4, 8, 16)  # pixels along the side of a box in `fractal_dimension
 ELLIPSOID = (1e-2, 2000)  # tolerance and most steps in `ellipsoid_share`
 
 
-def volume_cm3(lesion: Lesion) -> float:
+def volume_cm3(lesion: Region) -> float:
     """Volume: number of voxels times their size. Unit: cm3. Source: IBSI, voxel counting (YEKZ)."""
     return len(lesion.voxels) * float(np.prod(lesion.spacing_mm)) / 1000
 
 
-def surface_cm2(lesion: Lesion) -> float:
+def surface_cm2(lesion: Region) -> float:
     """Area of the surface, by the Crofton formula over 13 directions. Unit: cm2. Source: Lehmann & Legland 2012."""
     import SimpleITK as sitk
 
@@ -30,59 +30,59 @@ def surface_cm2(lesion: Lesion) -> float:
     return float(shape.GetPerimeter(1)) / 100
 
 
-def surface_to_volume_per_mm(lesion: Lesion) -> float:
+def surface_to_volume_per_mm(lesion: Region) -> float:
     """Surface over volume. Unit: 1/mm. Source: IBSI (2PR5)."""
     return surface_cm2(lesion) / volume_cm3(lesion) / 10
 
 
-def sphericity(lesion: Lesion) -> float:
+def sphericity(lesion: Region) -> float:
     """Surface of a ball of the same volume over the lesion's surface; 1 for a ball. Source: IBSI (QCFX)."""
     return float((36 * np.pi * volume_cm3(lesion) ** 2) ** (1 / 3) / surface_cm2(lesion))
 
 
-def _axes(lesion: Lesion) -> np.ndarray:
+def _axes(lesion: Region) -> np.ndarray:
     """Variances (3,) of the voxels' places along the principal axes, in mm2, largest first."""
     places = lesion.voxels * lesion.spacing_mm
     return np.maximum(np.linalg.eigvalsh(np.cov(places.T, bias=True))[::-1], 0)
 
 
-def long_axis_mm(lesion: Lesion) -> float:
+def long_axis_mm(lesion: Region) -> float:
     """Length of the longest principal axis: 4 standard deviations. Unit: mm. Source: IBSI (TDIC)."""
     return float(4 * np.sqrt(_axes(lesion)[0]))
 
 
-def elongation(lesion: Lesion) -> float:
+def elongation(lesion: Region) -> float:
     """Second principal axis over the first; 1 for a ball. Source: IBSI (Q3CK)."""
     first, second, _ = _axes(lesion)
     return float(np.sqrt(second / first)) if first > 0 else np.nan
 
 
-def flatness(lesion: Lesion) -> float:
+def flatness(lesion: Region) -> float:
     """Shortest principal axis over the longest; 1 for a ball, 0 for a single slice. Source: IBSI (N17B)."""
     first, _, third = _axes(lesion)
     return float(np.sqrt(third / first)) if first > 0 else np.nan
 
 
-def inner_radius_mm(lesion: Lesion) -> float:
+def inner_radius_mm(lesion: Region) -> float:
     """Greatest distance of a voxel to the outside: radius of the largest ball inside. Unit: mm."""
     return float(lesion.depth_mm.max())
 
 
-def largest_slice_cm2(lesion: Lesion) -> float:
+def largest_slice_cm2(lesion: Region) -> float:
     """Area of the lesion in the slice where it is largest. Unit: cm2."""
     return float(_slices(lesion).sum(axis=(1, 2)).max() * np.prod(_pixel_mm(lesion)) / 100)
 
 
-def _slices(lesion: Lesion) -> np.ndarray:
+def _slices(lesion: Region) -> np.ndarray:
     """The lesion with its slices along the first axis, (n, a, b)."""
     return np.moveaxis(lesion.inside, lesion.slice_axis, 0)
 
 
-def _pixel_mm(lesion: Lesion) -> np.ndarray:
+def _pixel_mm(lesion: Region) -> np.ndarray:
     return np.delete(lesion.spacing_mm, lesion.slice_axis)
 
 
-def _hull(lesion: Lesion) -> tuple[float, np.ndarray]:
+def _hull(lesion: Region) -> tuple[float, np.ndarray]:
     """Volume in mm3 and corners (N, 3) in mm of the convex hull of the voxels, as cuboids."""
     from scipy.spatial import ConvexHull
 
@@ -92,12 +92,12 @@ def _hull(lesion: Lesion) -> tuple[float, np.ndarray]:
     return float(hull.volume), hull.points[hull.vertices]
 
 
-def hull_share(lesion: Lesion) -> float:
+def hull_share(lesion: Region) -> float:
     """Volume over that of the convex hull (solidity); 1 without dents. Source: IBSI, volume density (R3ER)."""
     return 1000 * volume_cm3(lesion) / _hull(lesion)[0]
 
 
-def ellipsoid_share(lesion: Lesion) -> float:
+def ellipsoid_share(lesion: Region) -> float:
     """Volume over that of the smallest ellipsoid around the lesion. Source: Czarnek et al. 2017; Khachiyan 1996."""
     points = _hull(lesion)[1]
     points = points - points.mean(axis=0)
@@ -121,7 +121,7 @@ def ellipsoid_share(lesion: Lesion) -> float:
     return float(1000 * volume_cm3(lesion) / volume)
 
 
-def _margin(lesion: Lesion) -> np.ndarray:
+def _margin(lesion: Region) -> np.ndarray:
     """The margin in every slice, (n, a, b) bool: pixels of the lesion that share a side with one outside."""
     inside = _slices(lesion)
     inner = inside.copy()
@@ -130,7 +130,7 @@ def _margin(lesion: Lesion) -> np.ndarray:
     return inside & ~inner
 
 
-def fractal_dimension(lesion: Lesion) -> float:
+def fractal_dimension(lesion: Region) -> float:
     """Fractal dimension of the margin within slices, by box counting; 1 for a smooth line. Source: Mandelbrot 1982."""
     places = np.argwhere(_margin(lesion))
     extent = np.ptp(places[:, 1:], axis=0).max() + 1
@@ -142,7 +142,7 @@ def fractal_dimension(lesion: Lesion) -> float:
     return float(-np.polyfit(np.log(sizes), np.log(counts), 1)[0])
 
 
-def _radii(lesion: Lesion) -> tuple[np.ndarray, np.ndarray]:
+def _radii(lesion: Region) -> tuple[np.ndarray, np.ndarray]:
     """Angles, ascending, and distances over their mean, of the margin from the centre of the largest slice."""
     inside = _slices(lesion)
     largest = int(inside.sum(axis=(1, 2)).argmax())
@@ -156,7 +156,7 @@ def _radii(lesion: Lesion) -> tuple[np.ndarray, np.ndarray]:
     return angle[order], radius[order] / radius.mean()
 
 
-def angular_deviation(lesion: Lesion) -> float:
+def angular_deviation(lesion: Region) -> float:
     """Standard deviation of the margin's distance from the centre within each tenth of the circle, averaged.
 
     In the largest slice; distances over their mean. Source: Czarnek et al. 2017, "angular standard deviation".
@@ -168,7 +168,7 @@ def angular_deviation(lesion: Lesion) -> float:
     return float(np.mean([radius[sector == n].std() for n in range(ANGLES) if (sector == n).sum() > 1]))
 
 
-def margin_fluctuation(lesion: Lesion) -> float:
+def margin_fluctuation(lesion: Region) -> float:
     """Standard deviation of the margin's distance from the centre about its moving average over a tenth of the margin.
 
     In the largest slice, by angle; distances over their mean. Source: Czarnek et al. 2017.
@@ -181,66 +181,66 @@ def margin_fluctuation(lesion: Lesion) -> float:
     return float(np.std(radius - np.convolve(around, np.full(2 * half + 1, 1 / (2 * half + 1)), mode="valid")))
 
 
-def _part_sizes(lesion: Lesion) -> np.ndarray:
+def _part_sizes(lesion: Region) -> np.ndarray:
     from scipy.ndimage import label
 
     return np.bincount(label(lesion.inside, np.ones((3, 3, 3)))[0].ravel())[1:]
 
 
-def parts(lesion: Lesion) -> float:
+def parts(lesion: Region) -> float:
     """Number of separate parts, voxels that touch at a corner joined."""
     return float(len(_part_sizes(lesion)))
 
 
-def largest_part_share(lesion: Lesion) -> float:
+def largest_part_share(lesion: Region) -> float:
     """Share of the voxels that the largest part has."""
     sizes = _part_sizes(lesion)
     return float(sizes.max() / sizes.sum())
 
 
-def _place(lesion: Lesion, axis: int) -> float:
+def _place(lesion: Region, axis: int) -> float:
     """Place of the centroid in the body's box along an axis, from 0 to 1."""
     centre = lesion.voxels[:, axis].mean() + lesion.start[axis] + 0.5
     return float((centre - lesion.low[axis]) / (lesion.high[axis] - lesion.low[axis]))
 
 
-def place_left(lesion: Lesion) -> float:
+def place_left(lesion: Region) -> float:
     """Place of the centroid in the body's box from the patient's right, 0, to the left, 1."""
     return _place(lesion, 0)
 
 
-def place_front(lesion: Lesion) -> float:
+def place_front(lesion: Region) -> float:
     """Place of the centroid in the body's box from the back, 0, to the front, 1."""
     return _place(lesion, 1)
 
 
-def place_up(lesion: Lesion) -> float:
+def place_up(lesion: Region) -> float:
     """Place of the centroid in the body's box from the lowest slice, 0, to the highest, 1."""
     return _place(lesion, 2)
 
 
-def midline_distance(lesion: Lesion) -> float:
+def midline_distance(lesion: Region) -> float:
     """Distance of the centroid from the middle of the body's box, as a share of half its width."""
     return abs(2 * place_left(lesion) - 1)
 
 
-def laterality(lesion: Lesion) -> float:
+def laterality(lesion: Region) -> float:
     """Share of the lesion in the left half of the body's box minus that in the right: 1 all left, -1 all right."""
     off = 2 * (lesion.voxels[:, 0] + lesion.start[0]) - (lesion.low[0] + lesion.high[0] - 1)
     return float(np.sign(off).mean())
 
 
-def both_sides(lesion: Lesion) -> float:
+def both_sides(lesion: Region) -> float:
     """Share of the lesion in the half of the body's box that holds less of it: from 0 to 0.5."""
     return (1 - abs(laterality(lesion))) / 2
 
 
-def body_share(lesion: Lesion) -> float:
+def body_share(lesion: Region) -> float:
     """Volume of the lesion over that of the body in the field."""
     return len(lesion.voxels) / lesion.body_voxels
 
 
-SHAPE: dict[str, Callable[[Lesion], float]] = {
+SHAPE: dict[str, Callable[[Region], float]] = {
     "volume_cm3": volume_cm3,
     "surface_cm2": surface_cm2,
     "surface_to_volume_per_mm": surface_to_volume_per_mm,

@@ -79,11 +79,11 @@ def standardised(array: np.ndarray, body: Body) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """A lesion in the part of the grid around it, at least one voxel wide on every side.
+class Region:
+    """A lesion, or another set of voxels, in the part of the grid around it.
 
     Args:
-        inside: (i, j, k) bool, with at least one voxel inside and none at the border.
+        inside: (i, j, k) bool, with at least one voxel inside; of a lesion, none at the border.
         body: (i, j, k) bool, the body there; False outside the grid.
         start: (3,) index in the whole grid of the first voxel of this part, may be negative.
         spacing_mm: (3,) voxel size.
@@ -103,6 +103,11 @@ class Lesion:
     high: np.ndarray
     body_voxels: int
     ring_mm: float
+
+    @property
+    def stop(self) -> np.ndarray:
+        """(3,) one past the last index in the whole grid."""
+        return self.start + self.inside.shape
 
     @cached_property
     def voxels(self) -> np.ndarray:
@@ -157,7 +162,7 @@ class Lesion:
         return np.rint(self.low[0] + self.high[0] - 1 - i).astype(int), j, k
 
 
-def lesion_of(mask: np.ndarray, body: Body, volume: Volume, ring_mm: float) -> Lesion | None:
+def lesion_of(mask: np.ndarray, body: Body, volume: Volume, ring_mm: float) -> Region | None:
     """The lesion of a mask (I, J, K), above 0 is inside; None where nothing is.
 
     Args:
@@ -173,7 +178,7 @@ def lesion_of(mask: np.ndarray, body: Body, volume: Volume, ring_mm: float) -> L
     margin = np.ceil(ring_mm / spacing).astype(int) + 1
     low, high = bounding_box(inside)
     start, stop = low - margin, high + margin
-    return Lesion(
+    return Region(
         window(inside, start, stop),
         window(body.inside, start, stop),
         start,
