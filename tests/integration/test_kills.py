@@ -78,7 +78,7 @@ while len(told) < kills:
 print(json.dumps({"seconds": seconds, "changes": changes, "kills": told, "directories": number}))
 """
 ALL_STATE = {
-    "train": {"epochs": 6, "patience": 6, "ema": 0.8, "schedule": {"name": "cosine", "options": {"warmup_epochs": 2}}},
+    "train": {"epochs": 6, "patience": None, "ema": 0.8, "schedule": {"name": "one_cycle"}},
     "data": {
         "batch_size": 4,
         "augment": [{"name": "flip"}, {"name": "noise", "options": {"std": 0.1}}, {"name": "affine"}],
@@ -90,7 +90,13 @@ ALL_STATE = {
         {
             "name": "other",
             "model": {"name": "light_cnn"},
-            "train": {"optimizer": "sgd", "mixup": 0.4, "balanced_sampling": True, "schedule": {"name": "plateau"}},
+            "train": {
+                "optimizer": "sgd",
+                "mixup": 0.4,
+                "balanced_sampling": True,
+                "schedule": {"name": "plateau"},
+                "patience": 6,
+            },
         },
         {"name": "age", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
     ],

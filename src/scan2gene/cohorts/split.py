@@ -43,7 +43,8 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
     for number, split in enumerate(splits):
         if split.unit == "slice":  # every patient is everywhere; `parts_of` divides the slices
             for repeat, fold in product(range(split.repeats), range(split.folds if split.kind == "kfold" else 1)):
-                rows += [(split.name, p, repeat, fold, q) for p, q in product(patients, PARTS)]
+                parts = [part for part in PARTS if part != "validation" or split.has_validation]
+                rows += [(split.name, p, repeat, fold, q) for p, q in product(patients, parts)]
             continue
         outside = _outside(split, cohort, site)
         inside, own = [p for p in patients if p not in outside], wide.loc[~wide.index.isin(outside)]
@@ -60,7 +61,9 @@ def make_splits(cohort: pd.DataFrame, labels: pd.DataFrame, splits: Sequence[Spl
 
 
 def _validation(values: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Which rows choose epochs and thresholds; without one of them nothing can be trained."""
+    """Which rows choose epochs and thresholds; where a fraction is asked for, at least one."""
+    if not fraction:
+        return np.empty(0, dtype=int)
     chosen = np.flatnonzero(stratified_parts(values, [1 - fraction, fraction], seed) == 1)
     if len(chosen) or len(values) < 2:
         return chosen
@@ -119,7 +122,8 @@ def parts_of(fit: Fit, exams: pd.DataFrame) -> np.ndarray:
             test = order[: max(1, round(len(order) * split.test_fraction))]
         rest = order[~np.isin(order, test)]
         part[test] = "test"
-        part[rest[: max(1, round(len(rest) * split.validation_fraction))]] = "validation"
+        if split.has_validation:
+            part[rest[: max(1, round(len(rest) * split.validation_fraction))]] = "validation"
     return part
 
 
@@ -244,7 +248,10 @@ def one_class_parts(table: pd.DataFrame) -> dict[str, str]:
             (f"lacks {name}", one) for name, one in rows.groupby("class", sort=False)
         ]:  # fmt: skip
             folds = part.groupby(["repeat", "fold"])
-            found = {p: folds[p].apply(lambda n: bool((n.astype(int) == 0).any())) for p in PARTS}
+            found = {
+                p: folds[p].apply(lambda n: bool((n.astype(int) == 0).any()))
+                for p in PARTS if p != "validation" or rows[p].astype(int).any()
+            }  # fmt: skip
             words = [f"{p} in {int(lacking.sum())}" for p, lacking in found.items() if lacking.any()]
             if words:
                 told.setdefault(str(split), []).append(f"{target} {what}: {', '.join(words)} of {len(folds)}")

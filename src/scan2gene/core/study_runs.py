@@ -17,7 +17,9 @@ class Split(Section):
     folds: int = Field(5, ge=2, le=100_000, description="kfold only")
     repeats: int = Field(1, ge=1, le=10_000, description="kfold and holdout: repeated with other seeds")
     test_fraction: float = Field(0.2, gt=0, lt=1, description="holdout only")
-    validation_fraction: float = Field(0.2, gt=0, lt=1, description="share of what is not test")
+    validation_fraction: float = Field(
+        0.2, ge=0, lt=1, description="share of what is not test; 0: nobody, which early stopping and searches refuse"
+    )
     external: list[str] = Field(
         [],
         description="sites kept out of development: every network of this split is tested on their patients, and "
@@ -26,6 +28,11 @@ class Split(Section):
     unit: Literal["patient", "slice"] = Field(
         "patient", description="slice: each patient's slices in every part; refused unless allow_leakage is true"
     )
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether some patients of each fold are neither trained on nor tested."""
+        return self.validation_fraction > 0
 
 
 class Slices(Section):
@@ -80,8 +87,12 @@ class Train(Section):
     """The optimisation. Defaults are those of the BRCA study."""
 
     epochs: int = Field(100, ge=1, le=1_000_000)
-    patience: int = Field(
-        15, ge=1, le=1_000_000, description="early stopping: epochs in which `monitor` does not improve"
+    patience: int | None = Field(
+        15,
+        ge=1,
+        le=1_000_000,
+        description="early stopping: epochs in which `monitor` does not improve; null: none, "
+        "every epoch is trained and the last weights are kept",
     )
     monitor: str = Field(
         "loss",
@@ -95,7 +106,7 @@ class Train(Section):
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="sgd: with Nesterov momentum 0.9")
     weight_decay: float = Field(0.0, ge=0)
     schedule: Plugin = Field(
-        Plugin(name="plateau"), description="plateau, cosine, multistep, cyclic or constant, with options"
+        Plugin(name="plateau"), description="plateau, one_cycle, cosine, multistep, cyclic or constant, with options"
     )
     accumulate: int = Field(1, ge=1, le=100_000, description="batches whose gradients are added before a step")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")

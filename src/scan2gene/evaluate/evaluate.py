@@ -1,4 +1,4 @@
-"""The prediction table to figures: per patient or side, with thresholds from validation and intervals.
+"""The prediction table to figures: per patient or side, with thresholds from other patients, and intervals.
 
 A target of several classes is scored class by class, each against the rest as a target with two classes, and then as a
 whole (`multiclass`). The class that is predicted is the one of the largest probability.
@@ -261,28 +261,44 @@ def _as_units(slices: pd.DataFrame) -> pd.DataFrame:
 
 
 def _thresholds(patients: pd.DataFrame) -> list[dict[str, Any]]:
-    """One threshold per fold, variant and target, from the validation patients of all folds of its split and repeat.
+    """One threshold per fold, variant and target, from the patients of its split and repeat that `fitting_rows` gives.
 
-    Patients in the fold's own test part are left out: in k-fold they are validation patients
-    of other folds, and their labels must not choose the cut by which they are judged.
+    Patients in the fold's own test part are left out: in k-fold they stand in the validation or test part
+    of other folds too, and their labels must not choose the cut by which they are judged.
     """
     rows = []
     for key, table in patients.groupby(["run_id", "split", "variant", "repeat", "target"]):
-        validation = table[table["part"] == "validation"].dropna(subset=["y_true", "prob"])
+        others, where = fitting_rows(table)
+        others = others.dropna(subset=["y_true", "prob"])
         for fold, own in table.groupby("fold"):
             tested = own.loc[own["part"] == "test", "patient_id"]
-            known = validation[~validation["patient_id"].isin(tested)]
+            known = others[~others["patient_id"].isin(tested)]
             positives = int(known["y_true"].sum())
             reason = ""
             if 0 < positives < len(known):
                 value = g_mean_threshold(known["y_true"].to_numpy(), known["prob"].to_numpy())
             else:
                 value = DEFAULT_THRESHOLD
-                reason = f"validation has {positives} positive of {len(known)} labelled patients; {value} is used"
+                reason = f"{where} {positives} positive of {len(known)} labelled patients; {value} is used"
             run, split, variant, repeat, target = key
             names = dict(zip([*FOLD, "target"], (run, split, variant, repeat, fold, target), strict=True))
             rows.append({**names, "threshold": value, "n": len(known), "n_positive": positives, "reason": reason})
     return rows
+
+
+def fitting_rows(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows from which thresholds, calibration and prediction sets may be learned, and the begin of a reason.
+
+    Those of the validation part; in a split without one, the test rows of all its folds, each scored by a network
+    that did not learn from the patient. Whoever learns for a fold must leave out the patients whom it tests.
+
+    Args:
+        rows: Of one split, with part.
+    """
+    validation = rows[rows["part"] == "validation"]
+    if len(validation):
+        return validation, "validation has"
+    return rows[rows["part"] == "test"], "there is no validation part, and the other folds test"
 
 
 def with_decisions(tested: pd.DataFrame, thresholds: list[dict[str, Any]]) -> pd.DataFrame:

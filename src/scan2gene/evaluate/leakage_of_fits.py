@@ -63,7 +63,9 @@ def fitted_inside(
 
 
 def thresholds_inside(thresholds: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> Check:
-    """Were decision thresholds chosen on validation patients who are not tested with them?
+    """Were decision thresholds chosen on patients who are not tested with them?
+
+    These are those of the validation part, or without one those whom the other folds of the repeat test.
 
     Args:
         thresholds: As kept by the run.
@@ -77,12 +79,14 @@ def thresholds_inside(thresholds: Sequence[Mapping[str, Any]], again: Sequence[M
         if other is None or not np.isclose(row["threshold"], other["threshold"], atol=1e-9) or row["n"] != other["n"]:
             expected = "none" if other is None else f"{other['threshold']:.6g} of {other['n']} patients"
             cases.append({c: row[c] for c in FOLD} | {
-                "what": f"{row['run_id']}, {row['target']}: {row['threshold']:.6g} of {row['n']} patients; validation "
-                f"gives {expected}"
+                "what": f"{row['run_id']}, {row['target']}: {row['threshold']:.6g} of {row['n']} patients; those "
+                f"who may choose it give {expected}"
             })  # fmt: skip
     return outcome(
-        "thresholds", cases, f"{len(cases)} of {len(thresholds)} thresholds are not those of validation patients.",
-        "Every threshold is the one that validation patients outside the fold's own test part give.",
+        "thresholds", cases,
+        f"{len(cases)} of {len(thresholds)} thresholds are not those of patients who may choose them.",
+        "Every threshold is the one that validation patients, or those of the other folds, give without the fold's own "
+        "test part.",
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from scan2gene.core.levels import MIN_CLASS_PATIENTS
-from scan2gene.core.tables import MEAN, SLICE_LEVEL
+from scan2gene.core.tables import MEAN, PARTS, SLICE_LEVEL
 from scan2gene.evaluate.multiclass import OVER_CLASSES
 from scan2gene.stats.power import detectable_auroc, too_few
 
@@ -45,7 +45,8 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
     Returns:
         Per split and target: the unit (patient or side), positive and negative ones tested, how many patients have
         such a one, the fewest of the rarer
-        class in a fold's train, validation and test part, and detectable_auroc.
+        class in a fold's train, validation and test part, and detectable_auroc. A split without a validation part has
+        None there.
     """
     rows = []
     for (split, target), group in counts.groupby(["split", "target"], sort=False):
@@ -53,8 +54,10 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
         tested = {c: int(part.loc[part["class"] == c, "test"].sum()) for c in ("positive", "negative")}
         people = "test_patients" if "test_patients" in part else "test"
         patients = {c: int(part.loc[part["class"] == c, people].sum()) for c in ("positive", "negative")}
-        smallest = {p: int(part.loc[part["class"].isin(["positive", "negative"]), p].astype(int).min())
-                    for p in ("train", "validation", "test")}  # fmt: skip
+        classes = part[part["class"].isin(["positive", "negative"])]
+        fewest: dict[str, int | None] = {p: int(classes[p].astype(int).min()) for p in PARTS}
+        if not part["validation"].astype(int).any():
+            fewest["validation"] = None
         rows.append(
             {
                 "split": split,
@@ -63,7 +66,7 @@ def power_table(counts: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
                 "positive": tested["positive"],
                 "negative": tested["negative"],
                 **{f"{c}_patients": n for c, n in patients.items()},
-                **{f"fewest_{p}": n for p, n in smallest.items()},
+                **{f"fewest_{p}": n for p, n in fewest.items()},
                 "detectable_auroc": detectable_auroc(tested["positive"], tested["negative"]),
             }
         )
@@ -94,8 +97,10 @@ def power_warnings(targets: pd.DataFrame) -> Iterator[str]:
                 else f"only a model with an AUROC above {row.detectable_auroc:.2f}"
             )
             yield f"{row.target}, split {row.split}: {needed} would be told from chance in four of five such cohorts."
-        if row.fewest_validation < 2 or row.fewest_train < 5:
+        without = pd.isna(row.fewest_validation)  # the split has no validation part
+        if row.fewest_train < 5 or (not without and row.fewest_validation < 2):
+            of_validation = "" if without else f" and {row.fewest_validation:.0f} validation"
             yield (
-                f"{row.target}, split {row.split}: a fold has {row.fewest_train} training and {row.fewest_validation} "
-                f"validation {row.unit}s of the rarer class."
+                f"{row.target}, split {row.split}: a fold has {row.fewest_train} training{of_validation} {row.unit}s "
+                "of the rarer class."
             )

@@ -1,7 +1,8 @@
 """The prediction table to tables about probabilities: calibration, decisions, abstention, prediction sets.
 
 Whatever is fitted, is fitted on validation patients: recalibration on those of all folds but the
-tested ones, as thresholds are; prediction sets on the fold's own, since they are about one network.
+tested ones, as thresholds are; prediction sets on the fold's own, since they are about one network. In a split without
+a validation part both are fitted on the patients whom the other folds of the repeat test.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.evaluate.ensemble import ALL
-from scan2gene.evaluate.evaluate import to_patients, with_decisions
+from scan2gene.evaluate.evaluate import fitting_rows, to_patients, with_decisions
 from scan2gene.stats.bayesian_bootstrap import decision_draws
 from scan2gene.stats.calibration import (
     RECALIBRATIONS,
@@ -38,7 +39,7 @@ from scan2gene.stats.resampling import Sample
 PLACE = ("run_id", "split", "target")
 FIGURE = (*PLACE, "figure", "value", "low", "high", "reason")
 AS_GIVEN = "as given"
-FEW = 20  # validation patients, below which nothing is fitted; and test patients, below which nothing is said
+FEW = 20  # patients to fit on, below which nothing is fitted; and test patients, below which nothing is said
 COLUMNS: dict[str, tuple[str, ...]] = {
     "calibration": (*PLACE, "method", "n", "n_fitted", *FIGURE[3:]),
     "decision": (*PLACE, "threshold", "net_benefit", "low", "high", "act_on_all", "act_on_none"),
@@ -50,13 +51,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """One run, split and target: its scored test rows, and the validation rows of its folds."""
+    """One run, split and target: its scored test rows, and the rows of `fitting_rows`, those of its folds."""
 
     run: str
     split: str
     target: str
     tested: pd.DataFrame
-    validation: pd.DataFrame
+    others: pd.DataFrame
+    validated: bool
 
     @property
     def key(self) -> dict[str, str]:
@@ -118,13 +120,15 @@ def probability_tables(
 
 def _places(predictions: pd.DataFrame, thresholds: Sequence[Mapping[str, Any]]) -> Iterator[Place]:
     patients = to_patients(predictions[predictions["variant"] == "original"])
-    patients = patients[patients["fold"] != ALL].dropna(subset=["y_true"])
+    patients = patients[patients["fold"] != ALL]
     cuts = [dict(t) for t in thresholds]
-    decided = with_decisions(patients[patients["part"] == "test"], cuts).dropna(subset=["prob"])
-    learned = patients[patients["part"] == "validation"].dropna(subset=["prob"])
-    for (run, split, target), tested in patients[patients["part"] == "test"].groupby(list(PLACE)):
-        own = learned[(learned["run_id"] == run) & (learned["split"] == split) & (learned["target"] == target)]
-        yield Place(run, split, target, decided.loc[decided.index.intersection(tested.index)], own)
+    decided = with_decisions(patients[patients["part"] == "test"], cuts).dropna(subset=["y_true", "prob"])
+    for (run, split, target), own in patients.groupby(list(PLACE)):
+        tested = own[(own["part"] == "test") & own["y_true"].notna()]
+        if len(tested):
+            others = fitting_rows(own)[0].dropna(subset=["y_true", "prob"])
+            validated = bool((own["part"] == "validation").any())
+            yield Place(run, split, target, decided.loc[decided.index.intersection(tested.index)], others, validated)
 
 
 def _nothing(name: str, place: Place, lacking: str, prevalence: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -141,7 +145,7 @@ def _figures(base: Mapping[str, Any], found: Mapping[str, Estimate]) -> list[dic
 def _calibration(place: Place, counts: np.ndarray, patient: np.ndarray, seed: int) -> list[dict[str, Any]]:
     rows = []
     y = place.tested["y_true"].to_numpy(float)
-    mended, fitted, reasons = recalibrated(place.tested, place.validation)
+    mended, fitted, reasons = recalibrated(place.tested, place.others)
     for method, prob in {AS_GIVEN: place.tested["prob"].to_numpy(float), **mended}.items():
         base = {**place.key, "method": method, "n": place.tested["patient_id"].nunique(),
                 "n_fitted": 0 if method == AS_GIVEN else fitted}  # fmt: skip
@@ -187,8 +191,8 @@ def _mean_of(values: np.ndarray, patient: np.ndarray, patients: int) -> Any:
     return lambda w: (w @ over) / (w @ under)
 
 
-def recalibrated(tested: pd.DataFrame, validation: pd.DataFrame) -> tuple[dict[str, np.ndarray], int, dict[str, str]]:
-    """Probabilities of test rows, mended by what validation patients of all folds but the tested ones say.
+def recalibrated(tested: pd.DataFrame, others: pd.DataFrame) -> tuple[dict[str, np.ndarray], int, dict[str, str]]:
+    """Probabilities of test rows, recalibrated by what patients of `fitting_rows` say, the fold's own tested left out.
 
     Returns:
         Method -> (N,); the fewest patients that a fold's fit had; method -> why it was not fitted.
@@ -196,14 +200,14 @@ def recalibrated(tested: pd.DataFrame, validation: pd.DataFrame) -> tuple[dict[s
     out = {m: np.full(len(tested), np.nan) for m in RECALIBRATIONS}
     fewest = None
     for (repeat, _), rows in tested.reset_index(drop=True).groupby(["repeat", "fold"]):
-        own = validation[validation["repeat"] == repeat]
+        own = others[others["repeat"] == repeat]
         known = own[~own["patient_id"].isin(rows["patient_id"])]
         y, prob = known["y_true"].to_numpy(float), known["prob"].to_numpy(float)
         n = known["patient_id"].nunique()
         fewest = n if fewest is None else min(fewest, n)
         if n < FEW or not 0 < y.sum() < len(y):
-            why = (f"a fold has {n} validation patients, {int(y.sum())} of {len(y)} rows positive; {FEW} patients "
-                   "and both classes are needed")  # fmt: skip
+            why = (f"a fold has {n} other patients to fit on, {int(y.sum())} of {len(y)} rows positive; {FEW} "
+                   "patients and both classes are needed")  # fmt: skip
             return {}, fewest, dict.fromkeys(RECALIBRATIONS, why)
         for method, fit in RECALIBRATIONS.items():
             out[method][rows.index] = fit(y, prob)(rows["prob"].to_numpy(float))
@@ -245,7 +249,8 @@ def _conformal(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[di
     positive, negative = np.zeros(len(table), bool), np.zeros(len(table), bool)
     fits = small = 0
     for (repeat, fold), rows in table.groupby(["repeat", "fold"]):
-        own = place.validation[(place.validation["repeat"] == repeat) & (place.validation["fold"] == fold)]
+        own = place.others[place.others["repeat"] == repeat]
+        own = own[own["fold"] == fold] if place.validated else own[~own["patient_id"].isin(rows["patient_id"])]
         cut = conformal_threshold(own["y_true"].to_numpy(float), own["prob"].to_numpy(float))
         fits, small = fits + 1, small + (cut is None)
         positive[rows.index], negative[rows.index] = conformal_sets(rows["prob"].to_numpy(float), cut)
@@ -255,7 +260,7 @@ def _conformal(place: Place, counts: np.ndarray, patient: np.ndarray) -> list[di
             "n_fits_too_small": small}  # fmt: skip
     if small == fits:
         needed = int(np.ceil(SET_CONFIDENCE / (1 - SET_CONFIDENCE) - 1e-9))
-        why = f"every fold has fewer than {needed} validation patients, so every set holds both classes"
+        why = f"every fold has fewer than {needed} other patients to learn from, so every set holds both classes"
         return [{**base, "figure": "all", "reason": why}]
     patients, groups = counts.shape[1], {"coverage": y >= 0, "coverage_positive": y == 1, "coverage_negative": y == 0}
     found = {

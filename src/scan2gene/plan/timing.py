@@ -163,8 +163,9 @@ def _cost_of(
         memory = step.stays + step.grows * batch // step.size
         fits = _fits(config, counts)
         epoch = batches * seconds * 1.1  # validation is a forward pass over a quarter as many
+        patience = config.train.epochs if config.train.patience is None else config.train.patience
         least, most = (
-            fits * epoch * min(config.train.epochs, config.train.patience + 1),
+            fits * epoch * min(config.train.epochs, patience + 1),
             fits * epoch * config.train.epochs,
         )
         if config.probes:  # every exam passes the network once; heads take seconds

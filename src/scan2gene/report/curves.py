@@ -233,6 +233,8 @@ def _panel(
     """One quantity by epoch; `lines` are column, colour and dash, the last one carries the marks."""
     (top, bottom), (low, high) = place, values
     left, right = x(1), 330
+    # without a validation part only training has values
+    lines = [one for one in lines if any(np.isfinite(fit[one[0]]).any() for fit in fits)] or lines[-1:]
 
     def y(value: Any) -> Any:
         return bottom - np.clip((np.asarray(value, float) - low) / (high - low), 0, 1) * (bottom - top)

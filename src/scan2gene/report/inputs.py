@@ -226,6 +226,13 @@ def split_text(study: Study, name: str) -> str:
     return f"each site tested once by networks that never saw it{again}"
 
 
+def fitting_patients(study: Study, split: str = "") -> str:
+    """Whose scores thresholds and calibration are learned from: of one split, or of all."""
+    kinds = {s.has_validation for s in study.splits if split in ("", s.name)}
+    words = {True: "validation patients of all folds", False: "patients tested in the other folds"}
+    return " or, without a validation part, ".join(words[kind] for kind in (True, False) if kind in kinds)
+
+
 def monitor_text(monitor: str) -> str:
     """What early stopping watches, in words: "auroc:IDH" -> "validation AUROC of IDH"."""
     metric, _, target = monitor.partition(":")

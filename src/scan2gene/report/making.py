@@ -123,7 +123,7 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
                     "best": _with_median([fit["best"] for fit in fits]),
                     "by_fold": fits,
                     "notes": _training_notes(inputs, run, fits),
-                    "svg": _loss_figure(run.name, split.name, fits, settings.epochs),
+                    "svg": _loss_figure(run.name, split.name, fits, settings),
                     "accuracy": _accuracy_figure(run.name, split.name, fits),
                 }
             )
@@ -147,22 +147,31 @@ def _fit(repeat: int, fold: int, table: pd.DataFrame, settings: Train) -> dict[s
     wanted = ["epoch", "train_loss", "validation_loss", "validation_auroc"]
     wanted += [c for c in table if c == "train_auroc" or c.startswith(("train_accuracy", "validation_accuracy"))]
     columns = {c: table[c].to_numpy(float) for c in wanted}
-    best = table.loc[table["best"] == 1, ["epoch", "validation_loss"]]
+    best = table[table["best"] == 1]
     last = int(best["epoch"].iloc[-1]) if len(best) else 0
+
+    def at_best(name: str) -> float | None:
+        value = best[name].iloc[-1] if len(best) and name in table else None
+        return None if value is None or pd.isna(value) else float(value)
+
     return {
         "repeat": repeat,
         "fold": fold,
         "best": last,
-        "loss": float(best["validation_loss"].iloc[-1]) if len(best) else None,
+        "loss": at_best("validation_loss"),
+        "learned": at_best("final_train_auroc"),
+        "steps": table["steps"].iloc[-1] if "steps" in table else None,  # older versions kept neither
+        "rate": table["last_rate"].iloc[-1] if "last_rate" in table else None,
         # the limit may be reached in the very epoch in which patience ends
-        "early": len(table) - last >= settings.patience,
+        "early": settings.patience is not None and len(table) - last >= settings.patience,
         "seconds": float(table["seconds"].sum()),
         **columns,
     }
 
 
 def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> list[str]:
-    if not fits:
+    train = resolve(inputs.study, run).train
+    if not fits or train.patience is None:
         return []
     notes = []
     best = [fit["best"] for fit in fits]
@@ -172,7 +181,6 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
             f"Hardly trained: no fit improved on validation after epoch {max(best)}. "
             "A poor figure may be a failure to train, not absence of signal."
         )
-    train = resolve(inputs.study, run).train
     cut = sum(len(fit["epoch"]) >= train.epochs and not fit["early"] for fit in fits)
     if cut:
         notes.append(
@@ -182,10 +190,14 @@ def _training_notes(inputs: Inputs, run: Run, fits: list[dict[str, Any]]) -> lis
     return notes
 
 
-def _loss_figure(run: str, split: str, fits: list[dict[str, Any]], limit: int) -> Any:
+def _loss_figure(run: str, split: str, fits: list[dict[str, Any]], settings: Train) -> Any:
     if not fits:
         return ""
+    limit = settings.epochs
     told = [f"{len(fits)} fits", f"best epoch {_with_median([f['best'] for f in fits])}"]
+    if settings.patience is None:
+        told = [told[0], f"{limit} epochs each without early stopping, the last weights kept"]
+        return curves.convergence(fits, f"Convergence of {run}, split {split}", "; ".join(told))
     early = [len(f["epoch"]) for f in fits if f["early"]]
     if early:
         told.append(f"stopped early at epoch {_with_median(early)} ({len(early)} of {len(fits)} fits)")

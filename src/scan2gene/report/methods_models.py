@@ -136,11 +136,17 @@ def training(inputs: Inputs) -> Iterator[Statement]:
             "study.yaml, train, data.batch_size",
             cites + (("Zhang2018",) if train.mixup else ()),
         )
+        watched = monitor_text(train.monitor)
+        ended = (
+            f"raining ended after {train.patience} epochs without a better {watched}, or after {train.epochs} epochs, "
+            f"and the weights of the epoch with the best {watched} were kept."
+        )
+        if train.patience is None:
+            ended = (f"raining lasted {train.epochs} epochs without early stopping, and the "
+                     f"{'averaged' if train.ema else 'last'} weights were kept.")  # fmt: skip
         yield Statement(
             "selection",
-            f"{of}{'t' if of else 'T'}raining ended after {train.patience} epochs without a better "
-            f"{monitor_text(train.monitor)}, or after {train.epochs} epochs, and the weights of the epoch with the "
-            f"best {monitor_text(train.monitor)} were kept.",
+            f"{of}{'t' if of else 'T'}{ended}",
             "study.yaml, train.patience, train.epochs, train.monitor",
         )
     yield from _epochs(inputs)
@@ -238,8 +244,12 @@ def partitions(inputs: Inputs) -> Iterator[Statement]:
         }[split.kind]
         yield Statement(
             "split",
-            f"The split {split.name} was {what}; {percent(split.validation_fraction, exact=True)} of the rest were "
-            "validation patients.",
+            f"The split {split.name} was {what}; "
+            + (
+                f"{percent(split.validation_fraction, exact=True)} of the rest were validation patients."
+                if split.has_validation
+                else "all others were trained on."
+            ),
             "study.yaml, splits; split.csv",
         )
         if split.unit == "slice":

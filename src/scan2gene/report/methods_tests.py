@@ -11,7 +11,7 @@ from scan2gene.core.run_files import Csv
 from scan2gene.core.text import clauses, counted, listed, number_text, percent
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.audited import WHAT
-from scan2gene.report.inputs import Inputs
+from scan2gene.report.inputs import Inputs, fitting_patients
 from scan2gene.report.looking import METHODS as MAPS
 from scan2gene.report.repeat import reproduce
 from scan2gene.report.results import METRIC_NAMES
@@ -49,7 +49,7 @@ def figures(inputs: Inputs) -> Iterator[Statement]:
     yield Statement(
         "thresholds",
         "The decision threshold of a fold had the largest geometric mean of sensitivity and "
-        "specificity on validation patients of all folds, without those of the fold's own test part.",
+        f"specificity on {fitting_patients(inputs.study)}, without those of the fold's own test part.",
         "thresholds.json",
     )
     yield Statement(
@@ -94,7 +94,7 @@ def probabilities(inputs: Inputs) -> Iterator[Statement]:
             yield Statement(
                 "recalibration",
                 f"Probabilities were also mended by {listed([MENDED[m][0] for m in fitted])}, fitted "
-                "on validation patients outside the fold's test part.",
+                f"on {fitting_patients(inputs.study)} outside the fold's own test part.",
                 "calibration.csv",
                 tuple(MENDED[m][1] for m in fitted),
             )
@@ -127,8 +127,8 @@ def probabilities(inputs: Inputs) -> Iterator[Statement]:
         level = pd.to_numeric(table["confidence"]).iloc[0]
         yield Statement(
             "conformal",
-            f"Split conformal prediction sets at {percent(level, exact=True)} were made from each fold's validation "
-            "patients.",
+            f"Split conformal prediction sets at {percent(level, exact=True)} were made from "
+            f"{fitting_patients(inputs.study).replace('of all folds', 'of the fold')}.",
             "conformal.csv",
             ("Vovk2005",),
         )

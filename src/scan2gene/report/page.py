@@ -17,7 +17,7 @@ from scan2gene.report.beside import Report
 from scan2gene.report.burned_in import burned_in
 from scan2gene.report.characteristics import characteristics
 from scan2gene.report.embeddings import embedding_maps, neighbours
-from scan2gene.report.inputs import read_inputs
+from scan2gene.report.inputs import fitting_patients, read_inputs
 from scan2gene.report.looking import looking
 from scan2gene.report.more_tables import more_tables
 from scan2gene.report.outside import outside
@@ -108,6 +108,7 @@ def make_report(study: Study, out: Path, stores: dict[str, Path]) -> Report:
         .render(
             **page,
             study=study,
+            fitting=fitting_patients(study),
             sections=[s for s in SECTIONS if s[0] not in absent],
             stamp=stamp_of(study),
             burned_in=burned_in(inputs.cohort, inputs.series),

@@ -12,7 +12,7 @@ from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.core.text import estimate_text
 from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
 from scan2gene.report.flow import ANALYSED
-from scan2gene.report.inputs import Inputs
+from scan2gene.report.inputs import Inputs, fitting_patients
 from scan2gene.report.results import fusion_weights
 
 
@@ -100,7 +100,7 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
         *found,
         _table("auroc-by-fold", "AUROC of each fold", folds, names),
         Table("fusion-weights", "Weights of late fusion, from validation patients", fusion_weights(inputs)),
-        Table("thresholds", "Decision thresholds, chosen on validation patients", cuts),
+        Table("thresholds", f"Decision thresholds, chosen on {fitting_patients(inputs.study)}", cuts),
     ]
 
 
@@ -118,7 +118,7 @@ def _curves(panels: Sequence[dict[str, Any]]) -> list[Table]:
     where = ("split", "target", "run")
     names = ("true_positive", "false_negative", "false_positive", "true_negative")
     return [
-        _table("confusion", "Decisions on test patients at the validation thresholds", decisions, (*where, *names)),
+        _table("confusion", "Decisions on test patients at the chosen thresholds", decisions, (*where, *names)),
         _table("calibration", "Reliability in bins of equal size, test patients", bins,
                (*where, "bin", "n", "mean_probability", "share_positive")),
     ]  # fmt: skip
@@ -171,11 +171,12 @@ def _training(training: Sequence[dict[str, Any]]) -> list[Table]:
     names = ("run", "split", "model", "fits", "epochs", "best_epoch", "exams_per_second", "time")
     fits = [
         (t["run"], t["split"], f["repeat"], f["fold"], len(f["epoch"]), f["best"], "yes" if f["early"] else "no",
-         f["loss"])
+         f["loss"], f["learned"], f["steps"], f["rate"])
         for t in training
         for f in t["by_fold"]
     ]  # fmt: skip
-    each = ("run", "split", "repeat", "fold", "epochs", "best_epoch", "stopped_early", "validation_loss")
+    each = ("run", "split", "repeat", "fold", "epochs", "best_epoch", "stopped_early", "validation_loss",
+            "training_auroc", "steps", "last_learning_rate")  # fmt: skip
     return [
         _table("training", "Training", [[t[k] for k in keys] for t in training], names),
         _table("best-epochs", "Best epoch of each fit", fits, each),

@@ -30,7 +30,7 @@ from scan2gene.stats.decision import NetBenefit, useful_range
 from scan2gene.stats.intervals import Estimate
 
 NAMES = {
-    "calibration": "Calibration, as given and mended on validation patients",
+    "calibration": "Calibration, as given and recalibrated on other patients",
     "decision": "Net benefit by threshold",
     "predictive_values": "Predictive values at the prevalence that the study names",
     "abstention": "Wrong decisions among the surest",
@@ -157,7 +157,7 @@ def _mended(table: pd.DataFrame) -> str:
             return f"Not fitted, because {rows['reason'].iloc[0]}."
         brier, error = (number_text(values[name].value) for name in ("brier", "ece"))
         found.append(f"{method} Brier {brier}, error {error}")
-    return f"Fitted on validation patients, judged on test patients: {'; '.join(found)}." if found else ""
+    return f"Fitted on other patients than those tested: {'; '.join(found)}." if found else ""
 
 
 def _curve(table: pd.DataFrame) -> NetBenefit:
@@ -206,7 +206,7 @@ def sets_in_words(table: pd.DataFrame) -> str:
         verdict = ", more often than they need to" if held.low > level else verdict
     both, none = (found[n].value or 0.0 for n in ("both_classes", "no_class"))
     small = int(table["n_fits_too_small"].iloc[0])
-    caution = f" {small} folds have too few validation patients and name both classes." if small else ""
+    caution = f" {small} folds have too few patients to learn the sets from and name both classes." if small else ""
     by_class = ", ".join(f"{c} {estimate_or_reason(found[f'coverage_{c}'])}" for c in ("positive", "negative"))
     return (
         f"Sets made to hold the class in {percent(level)} hold it in {estimate_or_reason(held)}{verdict} ({by_class}); "

@@ -121,7 +121,7 @@ def leakage(job: Job) -> list[Check]:
         copies_before_split(manifest),
         fitted_inside(list(_fitted(job)), cohort, split, _given(job), list(_harmonised(job))),
         thresholds_inside(_kept_thresholds(out), _thresholds(predictions)),
-        early_stopping(list(_histories(job)), answered),
+        early_stopping(list(_stopped_early(job)), answered),
     ]
 
 
@@ -182,6 +182,17 @@ def _histories(job: Job) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
             yield folder.path.parent.name, fold, pd.read_csv(folder.history.path)
 
 
+def _stopped_early(job: Job) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Histories of the fits that chose an epoch by the validation part."""
+    configs = {config.name: config for config in job.configs}
+    for run, fold, history in _histories(job):
+        config, folder = configs[run], job.out.fit(run, **fold)
+        if config.search and folder.search.exists():
+            config = config.with_values(folder.search.read()["values"])
+        if config.train.patience is not None:
+            yield run, fold, history
+
+
 def _fits(job: Job) -> Iterator[tuple[dict[str, Any], FitDirectory]]:
     """(split, repeat, fold) and folder of every fit."""
     names = job.out.split.read()[FOLD].drop_duplicates().to_dict("records")
@@ -198,7 +209,7 @@ def _kept_thresholds(out: RunDirectory) -> list[dict[str, Any]]:
 
 
 def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:
-    """Chosen anew, by the same rule on validation rows only, without looking at how it was done."""
+    """Chosen anew on validation rows, or without any on test rows of other folds, not looking at how it was done."""
     from scan2gene.evaluate.ensemble import ALL
     from scan2gene.evaluate.evaluate import DEFAULT_THRESHOLD, to_patients
     from scan2gene.stats.thresholds import g_mean_threshold
@@ -209,11 +220,12 @@ def _thresholds(predictions: pd.DataFrame) -> list[dict[str, Any]]:
     for (run, split, variant, repeat, target), group in known.groupby(
         ["run_id", "split", "variant", "repeat", "target"]
     ):
-        validation = group[group["part"] == "validation"]
+        own = patients[(patients["run_id"] == run) & (patients["split"] == split) & (patients["repeat"] == repeat)]
+        part = "validation" if (own["part"] == "validation").any() else "test"
         for fold in patients.loc[(patients["run_id"] == run) & (patients["split"] == split), "fold"].unique():
-            own = patients[(patients["run_id"] == run) & (patients["split"] == split) & (patients["repeat"] == repeat)]
             tested = own.loc[(own["fold"] == fold) & (own["part"] == "test"), "patient_id"]
-            seen = validation[~validation["patient_id"].isin(tested)]
+            seen = group[(group["part"] == part) & (group["fold"] != fold if part == "test" else True)]
+            seen = seen[~seen["patient_id"].isin(tested)]
             both = seen["y_true"].nunique() == 2
             value = g_mean_threshold(seen["y_true"].to_numpy(), seen["prob"].to_numpy()) if both else DEFAULT_THRESHOLD
             rows.append({"run_id": run, "split": split, "variant": variant, "repeat": repeat, "fold": fold,

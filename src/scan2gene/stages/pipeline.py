@@ -18,7 +18,7 @@ from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.section import check_plugin
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, members_by
 from scan2gene.core.study_file import load_study
 from scan2gene.core.text import duration
 from scan2gene.privacy.pseudonyms import pseudonymiser, shown_study
@@ -307,6 +307,11 @@ def check(study: Study, networks: bool = True) -> None:
             )
         if split.external and not study.cohort.site_column:
             raise StudyError(f"split {split.name} has external sites, so cohort.site_column must name their column")
+        for name in () if split.has_validation else members_by(study, "late"):
+            raise StudyError(
+                f"ensembles.{name}: method late weighs its members on the validation part, and split {split.name} has "
+                "none: set method: mean_logit, or give the split a validation_fraction above 0"
+            )
     configs = resolved(study)
     for config in configs:
         if networks:

@@ -159,4 +159,9 @@ def _told(folder: FitDirectory) -> str:
         return ""
     history = pd.read_csv(folder.history.path)
     best = history[history["best"] == 1].iloc[-1]
+    if pd.isna(best["validation_loss"]):
+        learned = (
+            "" if pd.isna(best["final_train_auroc"]) else f"training AUROC {number_text(best['final_train_auroc'])}, "
+        )
+        return f"{len(history)} epochs, {learned}"
     return f"best epoch {best['epoch']:.0f} of {len(history)}, validation loss {number_text(best['validation_loss'])}, "

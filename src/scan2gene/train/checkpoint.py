@@ -14,7 +14,10 @@ from scan2gene.train.epoch import State
 
 @dataclass
 class Progress:
-    """Where a fold's training stands; `best_loss` is the least of what is watched, negative where that should rise."""
+    """Where a fold's training stands; `best_loss` is the least of what is watched, negative where that should rise.
+
+    Without early stopping `best_epoch` is 0 until the last epoch, whose weights are kept.
+    """
 
     epoch: int = 0
     best_loss: float = float("inf")
@@ -57,7 +60,8 @@ def resume(state: State) -> Progress:
         return Progress()
     try:
         kept = torch.load(path, weights_only=True, map_location="cpu")
-        torch.load(folder.best.path, weights_only=True, map_location="cpu")  # else the best epoch would be lost
+        if kept["progress"]["best_epoch"]:
+            torch.load(folder.best.path, weights_only=True, map_location="cpu")  # else the best epoch would be lost
     except Exception:  # a damaged file raises many kinds; the fold then starts anew
         return Progress()
     state.network.load_state_dict(kept["model"])

@@ -19,6 +19,7 @@ from scan2gene.data.images import taken, to_input
 from scan2gene.data.samples import Samples
 from scan2gene.tasks.fit import Fit
 from scan2gene.train.loss import BCE, Group, LabelWeights, balanced_shares, class_codes, masked_loss
+from scan2gene.train.schedules import EVERY_STEP, after_step
 from scan2gene.train.sites import Adversary, site_shares
 
 _MIXUP = 1_000  # number of mixup's random stream, behind those of the augmentation steps
@@ -40,6 +41,7 @@ class State:
         images: Their images where they are used from: on the device when they fit.
         groups: Columns of logits that share a loss.
         weights: Of labels.
+        steps: Of the optimiser in an epoch.
         codes: Number of each sample's site, where draws are balanced by it.
         adversary: Names sites from features, or None.
     """
@@ -55,6 +57,7 @@ class State:
     images: Any
     groups: list[Group]
     weights: LabelWeights
+    steps: int
     codes: Tensor | None = None
     adversary: Adversary | None = None
 
@@ -78,6 +81,7 @@ class EpochResult:
         logits: (N, T) answers in passing, before each step, with dropout and augmentation.
         labels: (N, T) theirs, NaN where unknown.
         site_loss: Of naming sites, 0 without an adversary.
+        rate: Learning rate of the last step.
         data_seconds: Spent on data and augmentation.
     """
 
@@ -85,6 +89,7 @@ class EpochResult:
     logits: np.ndarray
     labels: np.ndarray
     site_loss: float
+    rate: float
     data_seconds: float
 
 
@@ -106,7 +111,12 @@ def run_epoch(state: State, rows: np.ndarray, epoch: int) -> EpochResult:
     logits, labels = _gathered(state.fabric, sums.answers, state.data.targets.shape[1])
     loss = float(state.fabric.all_reduce(torch.stack(sums.losses).mean()))
     site_loss = float(torch.stack(sums.site_losses).mean()) if sums.site_losses else 0.0
-    return EpochResult(loss, logits, labels, site_loss, sums.data_seconds)
+    return EpochResult(loss, logits, labels, site_loss, sums.rate, sums.data_seconds)
+
+
+def steps_of_epoch(rows: int, batch_size: int, accumulate: int) -> int:
+    """Steps of the optimiser in one pass over so many training samples."""
+    return -(-len(_batches(torch.arange(rows), batch_size)) // accumulate)
 
 
 @dataclass
@@ -116,6 +126,7 @@ class _Sums:
     losses: list[Tensor] = field(default_factory=list)
     site_losses: list[Tensor] = field(default_factory=list)
     answers: list[Tensor] = field(default_factory=list)
+    rate: float = 0.0
     data_seconds: float = 0.0
 
 
@@ -151,6 +162,10 @@ def _step(state: State, group: Sequence[Tensor], epoch: int, sums: _Sums) -> Non
     if state.average is not None:
         state.average.update_parameters(state.network)
     sums.losses.append(step_loss)
+    sums.rate = state.optimizer.param_groups[0]["lr"]
+    if state.settings.schedule.name in EVERY_STEP:
+        done = (epoch - 1) * state.steps + len(sums.losses)
+        after_step(state.schedule, state.optimizer, done, state.settings.epochs * state.steps)
 
 
 def _train_mode(network: nn.Module) -> None:

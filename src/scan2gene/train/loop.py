@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -27,11 +28,11 @@ from scan2gene.models.memory_format import channels_last
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import target_of
 from scan2gene.train.checkpoint import Progress, resume, save
-from scan2gene.train.epoch import State, run_epoch
+from scan2gene.train.epoch import State, run_epoch, steps_of_epoch
 from scan2gene.train.history import figures
 from scan2gene.train.loss import class_codes, label_weights, loss_groups, masked_loss
 from scan2gene.train.monitor import LOSS, check_watched, monitored, to_lower
-from scan2gene.train.schedules import SCHEDULES
+from scan2gene.train.schedules import EVERY_STEP, SCHEDULES, follow_rates
 from scan2gene.train.sites import Adversary, pull, share_table, site_codes, site_shares
 
 
@@ -40,13 +41,15 @@ def fit_network(
 ) -> None:
     """Train until `patience` epochs bring no better validation loss, or other figure that `monitor` names.
 
+    Without patience all epochs are trained, and the weights of the last one are kept.
+
     Args:
-        fit: Its folder gets best.pt (weights of the best epoch), history.csv and last.pt, to go on from; whoever
+        fit: Its folder gets best.pt (weights of the epoch kept), history.csv and last.pt, to go on from; whoever
             records that the fit is done may delete it.
         build: Gives a network with random weights.
         data: The samples.
         train: Rows of training samples.
-        validation: Rows of validation samples; they choose the checkpoint.
+        validation: Rows of validation samples; they choose the checkpoint. Without patience there may be none.
     """
     from lightning_fabric import Fabric
 
@@ -72,29 +75,32 @@ def _train(
     state, settings = prepared(fabric, fit, build, data, train), fit.config.train
     truth = data.targets[torch.as_tensor(validation)]
     outputs = data.names or tuple(f"output {n}" for n in range(truth.shape[1]))
-    check_watched(settings.monitor, truth.numpy(), outputs, fit.title)
+    if settings.patience is not None:
+        check_watched(settings.monitor, truth.numpy(), outputs, fit.title)
     progress = resume(state)
-    while progress.epoch < settings.epochs and progress.epoch - progress.best_epoch < settings.patience:
+    while progress.epoch < settings.epochs and not _stopped(progress, settings):
         started = time.perf_counter()
         rate = state.optimizer.param_groups[0]["lr"]
         passed = run_epoch(state, train, progress.epoch + 1)
         logits = forward(state.evaluated, data, validation.tolist(), fit.config.data.batch_size, state.images)
-        loss = float(masked_loss(torch.from_numpy(logits), truth.double(), groups=state.groups))
-        state.schedule.step(*([loss] if settings.schedule.name == "plateau" else []))
-        _follow_rates(state.optimizer)
+        loss = None
+        if len(validation):
+            loss = float(masked_loss(torch.from_numpy(logits), truth.double(), groups=state.groups))
+        if settings.schedule.name not in EVERY_STEP:
+            state.schedule.step(*([loss] if settings.schedule.name == "plateau" else []))
+            follow_rates(state.optimizer)
         progress.epoch += 1
-        if not np.isfinite(loss):
-            raise RunError(
-                f"training diverged in epoch {progress.epoch}: the validation loss is {loss}. "
-                f"Lower train.learning_rate ({settings.learning_rate}) or standardise intensities with zscore."
-            )
-        watched = loss if settings.monitor == LOSS else monitored(settings.monitor, truth.numpy(), logits, outputs)
-        better = progress.improved_by(to_lower(settings.monitor, watched))
+        _check_finite(progress.epoch, passed.loss if loss is None else loss, loss is not None, settings)
+        watched = loss
+        if settings.monitor != LOSS and loss is not None:
+            watched = monitored(settings.monitor, truth.numpy(), logits, outputs)
         row = {
             **fit.place,
             **({"leaky": LEAKY} if fit.config.is_leaky else {}),
             "epoch": progress.epoch,
+            "steps": progress.epoch * state.steps,
             "learning_rate": rate,
+            "last_rate": passed.rate,
             "train_loss": passed.loss,
             **figures("train", passed.labels, passed.logits, data.names),
             "validation_loss": loss,
@@ -104,12 +110,47 @@ def _train(
             row |= {"site_loss": passed.site_loss, "site_pull": pull(state.adversary.settings, progress.epoch)}
         if settings.monitor != LOSS:
             row |= {"monitor": settings.monitor, "monitored": watched}
+        better = _is_kept(progress, settings, watched)
         seconds = {"seconds": time.perf_counter() - started, "seconds_data": passed.data_seconds}
         progress.history.append(row | {"best": int(better)} | {k: round(v, 3) for k, v in seconds.items()})
         if fabric.global_rank == 0:
             save(state, progress, better)
             live(f"{fit.title}: {_described(progress, settings)}")
         fabric.barrier()
+    if fabric.global_rank == 0:
+        _describe_kept(state, progress, train)
+
+
+def _stopped(progress: Progress, settings: Train) -> bool:
+    """Whether early stopping ends the training."""
+    return settings.patience is not None and progress.epoch - progress.best_epoch >= settings.patience
+
+
+def _is_kept(progress: Progress, settings: Train, watched: float | None) -> bool:
+    """Whether the weights of the epoch are to be kept: of the best one, or without early stopping of the last one."""
+    if settings.patience is not None and watched is not None:
+        return progress.improved_by(to_lower(settings.monitor, watched))
+    last = progress.epoch == settings.epochs
+    progress.best_epoch = progress.epoch if last else 0
+    return last
+
+
+def _check_finite(epoch: int, loss: float, of_validation: bool, settings: Train) -> None:
+    if not np.isfinite(loss):
+        raise RunError(
+            f"training diverged in epoch {epoch}: the {'validation' if of_validation else 'training'} loss is {loss}. "
+            f"Lower train.learning_rate ({settings.learning_rate}) or standardise intensities with zscore."
+        )
+
+
+def _describe_kept(state: State, progress: Progress, train: np.ndarray) -> None:
+    """Add what the kept network says of its own training samples, in evaluation mode, to its row of history.csv."""
+    folder, data = state.fit.folder, state.data
+    state.evaluated.load_state_dict(torch.load(folder.best.path, weights_only=True, map_location="cpu"))
+    logits = forward(state.evaluated, data, train.tolist(), state.fit.config.data.batch_size, state.images)
+    truth = data.targets[torch.as_tensor(train)].numpy()
+    progress.history[progress.best_epoch - 1] |= figures("final_train", truth, logits, data.names)
+    folder.history.write(pd.DataFrame(progress.history))
 
 
 def prepared(fabric: Any, fit: Fit, build: Callable[[], nn.Module], data: Samples, train: np.ndarray) -> State:
@@ -137,11 +178,12 @@ def prepared(fabric: Any, fit: Fit, build: Callable[[], nn.Module], data: Sample
     model, wrapped = fabric.setup(torch.compile(network) if settings.compile else network, optimizer)
     of_targets = [settings.target_weights.get(target_of(name), 1.0) for name in data.names or [""] * learned.shape[1]]
     weights = label_weights(learned, settings.class_weights == "balanced", torch.tensor(of_targets), groups)
-    schedule = SCHEDULES[settings.schedule.name](optimizer, settings.epochs, **settings.schedule.options)
-    _follow_rates(optimizer)
+    steps = steps_of_epoch(len(train), fit.config.data.batch_size, settings.accumulate)
+    schedule = SCHEDULES[settings.schedule.name](optimizer, settings.epochs, steps, **settings.schedule.options)
+    follow_rates(optimizer)
     return State(
         fit, fabric, network, model, average, wrapped, schedule, data, data.placed(fabric.device), groups, weights,
-        codes, adversary,
+        steps, codes, adversary,
     )  # fmt: skip
 
 
@@ -170,21 +212,17 @@ def _groups(network: nn.Module, pretrained_rate: float) -> list[dict[str, Any]]:
     return [g for g in groups if g["params"]]
 
 
-def _follow_rates(optimizer: torch.optim.Optimizer) -> None:
-    """Keep every group's rate at its factor of the first one's; schedules know of one rate only."""
-    first = optimizer.param_groups[0]
-    for group in optimizer.param_groups[1:]:
-        group["lr"] = first["lr"] * group["factor"] / first.get("factor", 1.0)
-
-
 def _described(progress: Progress, settings: Train) -> str:
     """Epoch, losses, AUROC and the longest time that may be left."""
     row = progress.history[-1]
     pace = float(np.median([r["seconds"] for r in progress.history[-10:]]))
-    left = min(settings.epochs - progress.epoch, settings.patience - (progress.epoch - progress.best_epoch))
+    most = settings.epochs - progress.epoch
+    if settings.patience is None or row["validation_loss"] is None:
+        return f"epoch {progress.epoch}, loss {number_text(row['train_loss'])}, {duration(most * pace)} left"
+    left = min(most, settings.patience - (progress.epoch - progress.best_epoch))
     shown = "" if row["validation_auroc"] is None else f", AUROC {number_text(row['validation_auroc'])}"
     return (
         f"epoch {progress.epoch}, loss {number_text(row['train_loss'])}, validation "
         f"{number_text(row['validation_loss'])}{shown}, {duration(left * pace)} left if nothing improves, "
-        f"{duration((settings.epochs - progress.epoch) * pace)} at most"
+        f"{duration(most * pace)} at most"
     )

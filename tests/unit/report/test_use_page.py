@@ -47,7 +47,7 @@ def test_every_run_is_told_of_with_a_value_or_a_reason(tmp_path):
     assert "Where 2 % are positive" in words
     assert "this is nested cross-validation" in words
     assert "folds are sites" in words
-    assert "every fold has fewer than 9 validation patients" in words
+    assert "every fold has fewer than 9 other patients" in words
     assert {"decision-cv-idh-net", "abstention-sites-idh-age"} <= set(report.figures)
     assert {"calibration", "calibration-figures", "decision", "conformal", "evidence"} <= set(report.tables)
 

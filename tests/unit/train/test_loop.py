@@ -40,10 +40,11 @@ def _cohort(n: int = 20) -> Samples:
 
 def _fit(folder: Path, build=None, **settings) -> pd.DataFrame:
     data = _cohort()
+    parts = settings.pop("parts", (np.arange(14), np.arange(14, 20)))
     view = Data(batch_size=4, augment=[Plugin(name="flip"), Plugin(name="pad_and_crop", options={"voxels": 1})])
     train = Train(**({"epochs": 6, "device": "cpu"} | settings))
     build = build or (lambda: MODELS["light_cnn"](1, 2))
-    fit_network(bare_fit(folder, view, train, 5), build, data, np.arange(14), np.arange(14, 20))
+    fit_network(bare_fit(folder, view, train, 5), build, data, *parts)
     return pd.read_csv(folder / "history.csv")
 
 
@@ -164,6 +165,13 @@ def test_forward_does_not_depend_on_batch_size():
 EXTRAS = {
     "accumulate": {"accumulate": 3, "clip_norm": 0.5},
     "ema": {"ema": 0.9, "schedule": Plugin(name="cosine", options={"warmup_epochs": 2})},
+    "one_cycle": {"schedule": Plugin(name="one_cycle"), "patience": None, "optimizer": "adamw", "pretrained_rate": 0.5},
+    "no_validation": {
+        "schedule": Plugin(name="one_cycle"),
+        "patience": None,
+        "ema": 0.9,
+        "parts": (np.arange(17), np.arange(0)),
+    },
     "mixup": {"mixup": 0.4, "label_smoothing": 0.1, "optimizer": "adamw", "weight_decay": 0.01},
     "balanced": {"balanced_sampling": True, "class_weights": "balanced", "schedule": Plugin(name="cyclic")},
     "sgd": {
@@ -235,7 +243,7 @@ def test_balanced_shares_draw_both_classes_equally_often():
 def _rates(name: str, epochs: int, losses=None, **options) -> list[float]:
     parameter = nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
-    schedule = SCHEDULES[name](optimizer, epochs, **options)
+    schedule = SCHEDULES[name](optimizer, epochs, 1, **options)
     rates = []
     for epoch in range(epochs):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -246,13 +254,16 @@ def _rates(name: str, epochs: int, losses=None, **options) -> list[float]:
 
 def test_schedules_do_what_they_say():
     assert _rates("constant", 3) == [1, 1, 1]
+    one = _rates("one_cycle", 20, rise_share=0.25, start_share=0.1, final_share=0.01)
+    np.testing.assert_allclose([one[0], max(one), one[-1]], [0.1, 1, 0.01], atol=1e-9)
+    assert one.index(max(one)) == 4
     assert _rates("multistep", 5, milestones=[2, 4], factor=0.5) == [1, 1, 0.5, 0.5, 0.25]
     np.testing.assert_allclose(
         _rates("plateau", 6, [1, 2, 2, 2, 2, 2], factor=0.1, patience=1), [1, 1, 1, 0.1, 0.1, 0.01]
     )
     cosine = _rates("cosine", 20, warmup_epochs=4, final_share=0.0)
     np.testing.assert_allclose(cosine[:5], [0.2, 0.4, 0.6, 0.8, 1.0])
-    np.testing.assert_allclose(cosine[5:], 0.5 * (1 + np.cos(np.pi * np.arange(1, 16) / 16)), atol=1e-6)
+    np.testing.assert_allclose(cosine[5:], 0.5 * (1 + np.cos(np.pi * np.arange(1, 16) / 15)), atol=1e-6)
     np.testing.assert_allclose(_rates("cyclic", 5, lowest_share=0.2, period_epochs=4), [0.2, 0.6, 1.0, 0.6, 0.2])
 
 
@@ -310,6 +321,7 @@ class _Started(nn.Module):
 
 SCHEDULED = {
     "plateau": {},
+    "one_cycle": {},
     "cosine": {"warmup_epochs": 2},
     "multistep": {"milestones": [2], "factor": 0.5},
     "cyclic": {"period_epochs": 4},
@@ -335,6 +347,40 @@ def test_pretrained_layers_keep_their_share_of_the_rate(name, tmp_path, monkeypa
     np.testing.assert_allclose([rates[1] / rates[0] for rates in seen], 0.1)
     assert len(seen) > 3
     assert len(set(history["learning_rate"])) > 1 or name in ("plateau", "constant")
+
+
+@pytest.mark.parametrize("name", ["one_cycle", "cosine"])
+def test_a_schedule_of_steps_ends_with_the_training(name, tmp_path):
+    schedule = Plugin(name=name, options={"final_share": 0.01})
+    settings = {"epochs": 7, "accumulate": 2, "patience": None, "learning_rate": 0.1}
+    history = _fit(tmp_path, build=_Started, schedule=schedule, pretrained_rate=0.1, **settings)
+    assert history["steps"].tolist() == [2 * epoch for epoch in range(1, 8)]  # four batches, two and two
+    assert history["last_rate"].iloc[-1] == pytest.approx(0.001)
+    assert history["last_rate"].max() > 0.08
+    assert (history["learning_rate"] != history["last_rate"]).all()
+
+
+def test_without_early_stopping_the_last_weights_are_kept(tmp_path):
+    history = _fit(tmp_path, epochs=5, patience=None, learning_rate=0.05, schedule=Plugin(name="constant"))
+    assert history["best"].tolist() == [0, 0, 0, 0, 1]
+    model = MODELS["light_cnn"](1, 2)
+    model.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
+    logits = forward(model, _cohort(), range(14, 20), 4)
+    loss = masked_loss(torch.from_numpy(logits), _cohort().targets[14:].double())
+    assert float(loss) == pytest.approx(history["validation_loss"].iloc[-1], abs=1e-6)
+
+
+def test_a_tiny_planted_cohort_is_learned_as_evaluation_sees_it(tmp_path):
+    """Also without a validation part, whose cells in history.csv are empty then."""
+    data, train = _cohort(), np.arange(20)
+    settings = {"epochs": 30, "patience": None, "optimizer": "adamw", "schedule": Plugin(name="one_cycle")}
+    history = _fit(tmp_path, parts=(train, train[:0]), **settings)
+    assert history.filter(like="validation").isna().all(axis=None)
+    assert history["final_train_auroc"].isna().tolist() == [True] * 29 + [False]
+    assert history["final_train_auroc"].iloc[-1] == 1.0
+    model = MODELS["light_cnn"](1, 2)
+    model.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
+    assert roc_auc_score(data.targets[:, 0], forward(model, data, train, 4)[:, 0]) == 1.0
 
 
 def test_frozen_layers_and_their_batch_statistics_stay(tmp_path):

@@ -56,7 +56,8 @@ def test_memory_does_not_grow_with_epochs(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=os.environ | FREED_AT_ONCE)
     assert done.returncode == 0, done.stderr
     sizes = json.loads(done.stdout.splitlines()[-1])
-    assert len(sizes) == EPOCHS  # one validation batch an epoch
+    assert len(sizes) == EPOCHS + 2  # one validation batch an epoch, and two of the training samples at the end
+    sizes = sizes[:EPOCHS]
     grown = np.median(sizes[-10:]) - np.median(sizes[WARM - 10 : WARM])
     print(f"{grown:.2f} MB more after {EPOCHS - WARM} further epochs, {sizes[-1]:.0f} MB in all")
     assert grown < LIMIT_MB
