@@ -12,6 +12,7 @@ import pandas as pd
 from scan2gene.cohorts.cells import decimal_mark, different
 from scan2gene.cohorts.dates import in_time, one_exam
 from scan2gene.cohorts.exams import READABLE, build_exams, one_day
+from scan2gene.cohorts.feature_table import read_feature_table
 from scan2gene.cohorts.flow import Flow, counts
 from scan2gene.cohorts.genomics import with_mutations
 from scan2gene.cohorts.ids import label_patients, near_ids, no_overlap, reason_of
@@ -31,7 +32,7 @@ from scan2gene.core.errors import CohortError
 from scan2gene.core.section import unknown_name
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import Cohort, Target, label_files
-from scan2gene.core.tables import EXCLUSION_COLUMNS
+from scan2gene.core.tables import EXCLUSION_COLUMNS, ROLE_COLUMNS
 from scan2gene.core.text import clauses, listed
 from scan2gene.core.text_table import read_text_table
 from scan2gene.imaging.patients import with_patients
@@ -74,7 +75,7 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
     """
     rules = study.cohort
     flow = Flow()
-    series, exams, roles = find_exams(rules, series, flow)
+    series, exams, roles = find_exams(rules, series, flow) if rules.scans else exams_of_tables(study, series, flow)
     everyone = {plain_text(i) for column in ("patient_id", "series_id") for i in series[column]}
     paths = dict(zip(series["series_id"], series["path"], strict=True))
 
@@ -105,6 +106,17 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
         _check_classes(labels, study)
     exclusions = pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)).fillna("")
     return Curated(cohort, labels, exclusions, roles, flow.steps)
+
+
+def exams_of_tables(
+    study: Study, series: pd.DataFrame, flow: Flow
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """As `find_exams`, of a study without scans: an exam for each patient whom a table of features has."""
+    tables = [read_feature_table(block, name) for name, block in study.features.items() if block.table]
+    patients = sorted({str(patient) for table in tables for patient in table.index})
+    flow.step("patients in the features", len(patients), "patients")
+    exams = pd.DataFrame({"patient_id": patients, "exam_id": patients, "date": None})
+    return series, exams, pd.DataFrame(columns=list(ROLE_COLUMNS))
 
 
 def find_exams(rules: Cohort, series: pd.DataFrame, flow: Flow) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

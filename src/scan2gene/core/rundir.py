@@ -23,6 +23,7 @@ from scan2gene.core.tables import (
     CONFUSION_COLUMNS,
     EMBEDDING_COLUMNS,
     EXCLUSION_COLUMNS,
+    INNER_COLUMNS,
     LABEL_COLUMNS,
     METRIC_COLUMNS,
     PREDICTION_COLUMNS,
@@ -41,6 +42,8 @@ class FitDirectory:
     path: Path
 
     best = File("best.pt")
+    estimators = File("estimators.skops")
+    inner = Parquet("inner.parquet", INNER_COLUMNS)
     last = File("last.pt")
     model = Json("model.json")
     config = Json("config.json")
@@ -128,6 +131,7 @@ class RunDirectory:
     embeddings = Parquet("embeddings.parquet", EMBEDDING_COLUMNS)
     variants = Parquet("variants.parquet", PREDICTION_COLUMNS)
     fusion_weights = Csv("fusion_weights.csv", WEIGHT_COLUMNS)
+    scales = Csv("ensembles.csv")
     embedding_map = Csv("embedding_map.csv")
     embedding_agreement = Csv("embedding_agreement.csv")
 
@@ -277,6 +281,10 @@ class RunDirectory:
     def store(self, recipe: str) -> StoreDirectory:
         """Of a recipe, by its hash."""
         return StoreDirectory(self.path / "store" / recipe)
+
+    def features(self, name: str) -> Parquet:
+        """The table of features of a name."""
+        return Parquet(self.path / "features" / f"{name}.parquet")
 
     def stores(self) -> list[StoreDirectory]:
         """Those that are there."""

@@ -6,6 +6,8 @@ Unknown keys are refused. A run may override any part of `preprocess`, `data` an
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pydantic import Field, model_validator
 from scan2gene.core.files import value_hash
 from scan2gene.core.section import MAX_SEED, Name, Plugin, Section, unknown_name
 from scan2gene.core.study_cohort import Cohort, Target, label_files
+from scan2gene.core.study_features import Features
 from scan2gene.core.study_runs import Data, Ensemble, Evaluate, Explain, Predict, Run, Split, Train
 
 SIDES = ("L", "R")  # of the patient
@@ -28,6 +31,9 @@ class Study(Section):
     cohort: Cohort
     targets: dict[Name, Target] = Field(min_length=1)
     preprocess: list[Plugin] = Field([], description="steps; default: planned from the cohort")
+    features: dict[Name, Features] = Field(
+        {}, description="tables of numbers about every exam, for models that read a table; default: planned"
+    )
     splits: list[Split] = Field(
         [Split(name="cv", kind="kfold")],
         min_length=1,
@@ -76,8 +82,10 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
-        if not input_roles(self):
+        if self.cohort.scans and not input_roles(self):
             raise ValueError("no role has kind 'intensity', so a network has nothing to look at")
+        if not self.cohort.scans and not any(block.table for block in self.features.values()):
+            raise ValueError("cohort.scans is missing; a study without scans needs features with a table")
         strange = [r for r in self.data.roles if r not in self.cohort.roles]
         if strange:
             raise ValueError(f"data.roles: {unknown_name(strange[0], self.cohort.roles)}")
@@ -153,11 +161,14 @@ class Study(Section):
             members = ensemble.members
             if name in runs:
                 raise ValueError(f"ensembles: {name!r} is the name of a run; give the ensemble another one")
-            if len(set(members)) < 2 or len(set(members)) < len(members):
+            standardised = ensemble.method == "standardised"
+            if len(set(members)) < (1 if standardised else 2) or len(set(members)) < len(members):
                 raise ValueError(f"ensembles.{name} needs two different runs at least")
+            others = [n for n, e in self.ensembles.items() if standardised and n != name and e.method == "standardised"]
             for member in members:
-                if member not in runs:
-                    raise ValueError(f"ensembles.{name}: run {unknown_name(member, runs)}")
+                if member not in [*runs, *others]:
+                    raise ValueError(f"ensembles.{name}: run {unknown_name(member, [*runs, *others])}")
+        refuse_circles(members_by(self, "standardised"))
         for target in (name for pair in self.predict.swap_targets for name in pair):
             if target not in self.targets:
                 raise ValueError(f"predict.swap_targets: target {unknown_name(target, self.targets)}")
@@ -178,6 +189,18 @@ def _data_of(study: Study, run: Run) -> Data:
 def members_by(study: Study, method: str) -> dict[str, list[str]]:
     """Names of the ensembles of a method -> their members."""
     return {name: ensemble.members for name, ensemble in study.ensembles.items() if ensemble.method == method}
+
+
+def refuse_circles(members: Mapping[str, Sequence[str]]) -> None:
+    """Refuse ensembles that are members of each other.
+
+    Raises:
+        ValueError: With one such circle.
+    """
+    try:
+        TopologicalSorter(members).prepare()
+    except CycleError as error:
+        raise ValueError(f"ensembles: {' of '.join(error.args[1])} are members of each other") from None
 
 
 def is_sided(study: Study, name: str) -> bool:

@@ -151,7 +151,9 @@ class Target(Section):
 class Cohort(Section):
     """Where scans and labels lie and how they are joined."""
 
-    scans: list[str] = Field(min_length=1, description="folders or files, relative to the study file")
+    scans: list[str] = Field(
+        [], description="folders or files, relative to the study file; none where all that is learned from is a table"
+    )
     labels: str | list[str] = Field(
         "",
         description="CSV, TSV or Excel table, one row per patient, or per side with side_column; of several tables, "
@@ -205,7 +207,9 @@ class Cohort(Section):
     pseudonyms: str | None = Field(
         None, description="key file (CSV: patient_id, pseudonym; made if missing); only pseudonyms are then shown"
     )
-    roles: dict[Name, Role] = Field(min_length=1)
+    roles: dict[Name, Role] = Field(
+        {}, description="which series of an exam are read; one at least where there are scans"
+    )
     dates: Dates | None = Field(None, description="which exams are of the right time")
     min_lesion: MinLesion | None = Field(None, description="exams with a smaller lesion are left out")
     exam: Literal["study", "day"] = Field(
@@ -222,6 +226,10 @@ class Cohort(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Cohort:
+        if self.scans and not self.roles:
+            raise ValueError("roles is missing: which series of an exam are read")
+        if self.roles and not self.scans:
+            raise ValueError("scans is missing: folders or files; roles are read from them")
         if not self.labels and not self.mutations:
             raise ValueError("labels is missing: the table of what is to be predicted (or mutations, for genes)")
         if self.sequenced and self.sequenced_column:

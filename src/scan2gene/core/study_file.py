@@ -138,9 +138,11 @@ def _anchored(study: Study, folder: Path) -> Study:
             update={"file": anchor(r.weights.file), "run": anchor(r.weights.run)})}) if r.weights else r
         for r in study.runs
     ]  # fmt: skip
+    features = {n: f.model_copy(update={"table": anchor(f.table)}) for n, f in study.features.items()}
     return study.model_copy(
-        update={"cohort": cohort, "evaluate": evaluate, "runs": runs, "weights_dir": anchor(study.weights_dir)}
-    )
+        update={"cohort": cohort, "features": features, "evaluate": evaluate, "runs": runs,
+                "weights_dir": anchor(study.weights_dir)}
+    )  # fmt: skip
 
 
 def _as_written(labels: str | list[str], files: list[str]) -> str | list[str]:

@@ -182,9 +182,11 @@ class Weights(Section):
 class Ensemble(Section):
     """Several runs as one."""
 
-    members: list[Name] = Field(description="two or more runs")
-    method: Literal["mean", "mean_logit", "late"] = Field(
-        "mean", description="mean of the probabilities, mean_logit: of the logits; late: logits weighed by validation"
+    members: list[Name] = Field(min_length=1, description="two or more runs; of method standardised also ensembles")
+    method: Literal["mean", "mean_logit", "late", "standardised"] = Field(
+        "mean",
+        description="mean of the probabilities, mean_logit: of the logits; late: logits weighed by validation; "
+        "standardised: mean of scores in units of their spread over patients who were left out of training",
     )
 
 

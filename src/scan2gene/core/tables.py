@@ -26,6 +26,7 @@ PREDICTION_COLUMNS = (
     "unit", "unit_id", "target", "label", "y_true", "logit", "prob", "status", "reason",
 )  # fmt: skip
 WEIGHT_COLUMNS = ("run_id", "split", "repeat", "fold", "target", "side", "member", "weight", "n", "reason")
+INNER_COLUMNS = ("exam_id",)  # and log odds of each output: training exams, by inner folds without them
 EMBEDDING_COLUMNS = ("run_id", "split", "repeat", "fold", "part", "patient_id", "exam_id", "embedding")
 MEAN = "mean over targets"  # stands where a target's name does; no target can be called so
 SLICE_LEVEL = "slice level"  # variant of figures on single slices, which are not for comparison
@@ -89,6 +90,12 @@ def _texts(cells: pd.Series) -> set[str]:
     if pd.api.types.is_numeric_dtype(cells):
         return set()
     return {c for c in cells.to_numpy(dtype=object) if isinstance(c, str)}  # pandas' own texts are slow to walk
+
+
+def first_series(cohort: pd.DataFrame) -> pd.Series:
+    """The series id of each exam's first role that it has; missing where there are no scans."""
+    roles = cohort[[c for c in cohort.columns if c.startswith("role:")]]
+    return roles.bfill(axis=1).iloc[:, 0] if roles.shape[1] else pd.Series(None, cohort.index, dtype=object)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

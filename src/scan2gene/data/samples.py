@@ -72,6 +72,7 @@ class Samples:
         failed: exam_id -> reason, of exams that are not in `table`.
         names: Of the T outputs: `IDH`, `malignant.L`, `subtype:her2`.
         spacing_mm: Voxel size along i, j, k; the median of the cohort.
+        columns: Names of the F numbers, of columns of cohort.csv and of features.
     """
 
     table: pd.DataFrame
@@ -81,6 +82,7 @@ class Samples:
     failed: dict[str, str]
     names: tuple[str, ...] = ()
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    columns: tuple[str, ...] = ()
     _copies: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property

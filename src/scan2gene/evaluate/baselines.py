@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.tables import EXTERNAL, first_series
 from scan2gene.evaluate.headers import by_patient, chosen
 from scan2gene.stats.linear import ridge_logistic, sigmoid, standardised
 from scan2gene.stats.resampling import PERSON
@@ -74,8 +74,7 @@ def clinical_table(cohort: pd.DataFrame, series: pd.DataFrame, volume_mm3: pd.Se
     }  # fmt: skip
     known = " ".join(columns).lower()
     index = series.drop_duplicates("series_id").set_index("series_id")
-    roles = [c for c in first.columns if c.startswith("role:")]
-    rows = index.reindex(first[roles].bfill(axis=1).iloc[:, 0].to_numpy())
+    rows = index.reindex(first_series(first).to_numpy())
     rows.index = first.index
     if "age" not in known and "PatientAge" in rows:
         columns["age"] = pd.to_numeric(rows["PatientAge"].astype(str).str.extract(r"^0*(\d+)Y?$")[0], errors="coerce")

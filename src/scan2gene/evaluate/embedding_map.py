@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.errors import RunError
+from scan2gene.core.tables import first_series
 
 MAP_COLUMNS = (
     "run_id", "split", "repeat", "fold", "method", "patient_id", "exam_id", "part", "x", "y", "site", "scanner",
@@ -201,7 +202,6 @@ def _first_networks(embeddings: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def scanners(cohort: pd.DataFrame, series: pd.DataFrame) -> pd.Series:
     """exam_id -> manufacturer, model and field strength of its first role; empty where the header has none."""
     columns = [c for c in SCANNER if c in series.columns]
-    told = series.set_index("series_id")[columns].fillna("").astype(str).agg(" ".join, axis=1).str.split().str.join(" ")
-    roles = [c for c in cohort.columns if c.startswith("role:")]
-    first = cohort[roles].bfill(axis=1).iloc[:, 0]
-    return pd.Series(first.map(told).fillna("").to_numpy(), index=cohort["exam_id"].to_numpy())
+    rows = series.set_index("series_id")[columns].fillna("").astype(str).itertuples()
+    told = {row[0]: " ".join(" ".join(row[1:]).split()) for row in rows}
+    return pd.Series(first_series(cohort).map(told).fillna("").to_numpy(), index=cohort["exam_id"].to_numpy())

@@ -16,16 +16,16 @@ from scan2gene.evaluate.leakage import FOLD, Check, outcome
 
 
 def fitted_inside(
-    fitted: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], cohort: pd.DataFrame, split: pd.DataFrame,
+    fitted: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], table: pd.DataFrame, split: pd.DataFrame,
     given: Sequence[str] = (), harmonised: Sequence[tuple[Mapping[str, Any], str, bool]] = (),
 ) -> Check:  # fmt: skip
     """Were statistics that are learned across patients learned from the training part of their own fold?
 
-    The medians that a clinical baseline fills gaps with are computed anew from its training part, and compared.
+    The medians that models on tables fill gaps with are computed anew from their training part, and compared.
 
     Args:
         fitted: (split, repeat, fold), and model.json with columns and median.
-        cohort: Rows with `clinical:` columns.
+        table: patient_id and the columns of those models, a row per exam.
         split: split.csv.
         given: Steps whose statistics came with the study file.
         harmonised: (split, repeat, fold), run, and whether ComBat learned anew from training rows is the one kept.
@@ -35,18 +35,19 @@ def fitted_inside(
         {c: fold[c] for c in FOLD} | {"what": f"{run}: ComBat is not what the fold's training rows give"}
         for fold, run, same in harmonised if not same
     ]  # fmt: skip
+    everyone = table.drop(columns="patient_id").median()
     for fold, model in fitted:
         rows = split[(split[FOLD] == [fold[c] for c in FOLD]).all(axis=1) & (split["part"] == "train")]
-        inside = cohort[cohort["patient_id"].isin(rows["patient_id"])]
-        for column, kept in zip(model["columns"], model["median"], strict=True):
-            values = pd.to_numeric(inside[f"clinical:{column}"], errors="coerce")
-            outside = pd.to_numeric(cohort[f"clinical:{column}"], errors="coerce")
-            own, every = float(values.median()), float(outside.median())
-            agree += bool(np.isclose(own, kept, rtol=1e-6))
-            if np.isfinite(own) and not np.isclose(own, kept, rtol=1e-6) and np.isclose(every, kept, rtol=1e-6):
-                cases.append({c: fold[c] for c in FOLD} | {
-                    "what": f"the median of {column} is that of all patients, {every:g}; the training part has {own:g}"
-                })  # fmt: skip
+        columns, kept = list(model["columns"]), np.array(model["median"], float)
+        own = table.loc[table["patient_id"].isin(rows["patient_id"]), columns].median().to_numpy()
+        every = everyone[columns].to_numpy()
+        same = np.isclose(own, kept, rtol=1e-6)
+        agree += int(same.sum())
+        for n in np.flatnonzero(np.isfinite(own) & ~same & np.isclose(every, kept, rtol=1e-6)):
+            cases.append({c: fold[c] for c in FOLD} | {
+                "what": f"the median of {columns[n]} is that of all patients, {every[n]:g}; the training part has "
+                f"{own[n]:g}"
+            })  # fmt: skip
     if cases:
         return outcome(name, cases, f"{len(cases)} statistics are not those of the training part.", "")
     if given:

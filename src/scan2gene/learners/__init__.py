@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 LEARNERS: dict[str, tuple[str, ...]] = {  # file -> its models, where these read no images
     "network": (),
     "probe": (),
-    "tabular": ("clinical",),
-}
+    "tabular": (
+        "clinical", "ridge", "elastic_net", "pca_logistic", "svm", "random_forest", "extra_trees", "boosting", "mean",
+    ),
+}  # fmt: skip
 
 
 def learner(name: str) -> Learner:
@@ -33,5 +35,5 @@ def learner_of(config: RunConfig) -> Learner:
 
 
 def reads_images(config: RunConfig) -> bool:
-    """False where a run learns from columns of the label table, which new exams lack."""
+    """False where a run learns from a table: columns of the label table, or features."""
     return not any(config.model.name in models for models in LEARNERS.values())

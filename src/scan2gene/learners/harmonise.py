@@ -12,8 +12,8 @@ from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.section import check_plugin, unknown_name
 from scan2gene.data.samples import Samples
 from scan2gene.learners import learner_of
-from scan2gene.radiomics.clinical import clinical_columns
-from scan2gene.radiomics.combat import UNKNOWN, Combat, fit_combat, harmonised
+from scan2gene.learners.clinical import clinical_columns
+from scan2gene.learners.combat import UNKNOWN, Combat, fit_combat, harmonised
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig
 

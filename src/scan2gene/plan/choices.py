@@ -94,6 +94,8 @@ def choose(
     keys = left_open(study)
     chosen: dict[str, Any] = {}
     why: dict[str, str] = {}
+    if not study.cohort.scans:
+        return _for_tables(study, labels, keys)
     machine = "cpu" if study.train.device == "cpu" or not has_gpu() else "gpu"
     if study.data.slices is not None:
         chosen = {k: v for k, v in _for_slices().items() if k in keys}
@@ -122,6 +124,14 @@ def choose(
         chosen["runs"], why["runs"] = _runs(study, lesion)
     fingerprint = {} if found is None else vars(found)
     return {"chosen": chosen, "why": why, "fingerprint": fingerprint, "machine": machine if chosen else ""}
+
+
+def _for_tables(study: Study, labels: pd.DataFrame, keys: list[str]) -> dict[str, Any]:
+    """What a study without scans gets for the keys it leaves open."""
+    chosen, why = {}, {}
+    if "splits" in keys:
+        chosen["splits"], why["splits"] = _splits(labels)
+    return {"chosen": chosen, "why": why, "fingerprint": {}, "machine": ""}
 
 
 def with_choices(study: Study, chosen: Mapping[str, Any]) -> Study:

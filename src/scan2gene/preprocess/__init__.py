@@ -20,6 +20,7 @@ from scan2gene.preprocess.first_channel import first_channel
 from scan2gene.preprocess.match_grid import match_grid
 from scan2gene.preprocess.min_max_uint8 import min_max_uint8
 from scan2gene.preprocess.n4 import n4
+from scan2gene.preprocess.nominal_spacing import nominal_spacing
 from scan2gene.preprocess.nyul import nyul
 from scan2gene.preprocess.percentiles import clip_percentile, normalise_percentile
 from scan2gene.preprocess.register import register
@@ -36,6 +37,7 @@ STEPS: dict[str, Callable[..., Volume]] = {
     "reorient": reorient,
     "resample": resample,
     "resize": resize,
+    "nominal_spacing": nominal_spacing,
     "register": register,
     "match_grid": match_grid,
     "skull_strip": skull_strip,
@@ -56,4 +58,6 @@ STEPS: dict[str, Callable[..., Volume]] = {
 }
 
 # Steps that move voxels; masks take part in these and in no other. So does any step with `crop: true`.
-GEOMETRIC = frozenset({"reorient", "resample", "resize", "match_grid", "body_crop", "crop_or_pad", "crop_to_mask"})
+GEOMETRIC = frozenset(
+    {"reorient", "resample", "resize", "nominal_spacing", "match_grid", "body_crop", "crop_or_pad", "crop_to_mask"}
+)

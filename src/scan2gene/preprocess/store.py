@@ -108,7 +108,7 @@ def _one_exam(
         lost: dict[str, str] = {}
         optional = [r for r in sources if roles[r].optional]
         with collected() as notes:  # no name holds the scans meanwhile
-            prepared = apply_recipe(_read_roles(sources, roles, lost), recipe, optional, lost)
+            prepared = apply_recipe(read_roles(sources, roles, lost), recipe, optional, lost)
             _note_lost_marks(prepared)
         for role, volume in prepared.items():
             _write(volume, files[role], SEPARATOR.join(notes))
@@ -121,7 +121,7 @@ def _one_exam(
         return [base | {"role": role, "status": "failed", "reason": reason} for role in sources]
 
 
-def _read_roles(sources: Mapping[str, str], roles: Mapping[str, Role], lost: dict[str, str]) -> dict[str, Volume]:
+def read_roles(sources: Mapping[str, str], roles: Mapping[str, Role], lost: dict[str, str]) -> dict[str, Volume]:
     """Volumes by role; `lost` is told why an optional one could not be had."""
     volumes = {}
     for role, path in sources.items():

@@ -36,6 +36,10 @@ def _resample(o: Options) -> str:
     return f"resampled to {times(o['spacing_mm'])} mm by cubic B-splines{of.get(o['axes'], '')}{turned}"
 
 
+def _nominal_spacing(o: Options) -> str:
+    return f"given a nominal slice distance, as if the slices spanned {o['extent_mm']:g} mm"
+
+
 def _resize(o: Options) -> str:
     kept = " (n as before)" if None in o["shape"] else ""
     return f"stretched to {times(o['shape'])} voxels{kept}"
@@ -98,6 +102,7 @@ WORDS: dict[str, tuple[Callable[[Options], str], tuple[str, ...]]] = {
     "reorient": (_reorient, ()),
     "resample": (_resample, ("Unser1999",)),
     "resize": (_resize, ("Unser1999",)),
+    "nominal_spacing": (_nominal_spacing, ()),
     "register": (_register, ("Mattes2003",)),
     "match_grid": (lambda o: f"brought onto the grid of {o['reference']}", ()),
     "skull_strip": (_skull_strip, ()),

@@ -27,6 +27,8 @@ from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, th
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.underfit import training_aurocs
 from scan2gene.evaluate.verdict import Verdict, summary
+from scan2gene.learners.feature_rows import numbers_of
+from scan2gene.stages.features import read_by_runs
 from scan2gene.stages.fits import FOLD, fits
 from scan2gene.stages.job import Job, run_data, run_stores, stage_key
 from scan2gene.stages.variants import lesion_role
@@ -119,7 +121,7 @@ def leakage(job: Job) -> list[Check]:
         twin_images(pairs, parts, compared, "no image was prepared"),
         one_person(cohort["patient_id"], parts),
         copies_before_split(manifest),
-        fitted_inside(list(_fitted(job)), cohort, split, _given(job), list(_harmonised(job))),
+        fitted_inside(list(_fitted(job)), _model_columns(job), split, _given(job), list(_harmonised(job))),
         thresholds_inside(_kept_thresholds(out), _thresholds(predictions)),
         early_stopping(list(_stopped_early(job)), answered),
     ]
@@ -161,6 +163,18 @@ def _fitted(job: Job) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
             model = folder.model.read()
             if "median" in model and "columns" in model:
                 yield fold, model
+
+
+def _model_columns(job: Job) -> pd.DataFrame:
+    """patient_id and every column that models on tables read, by the names that model.json has."""
+    cohort = job.out.cohort.read()
+    clinical = [column for column in cohort if column.startswith("clinical:")]
+    numbers = cohort[clinical].apply(pd.to_numeric, errors="coerce")
+    tables = [cohort[["patient_id"]], numbers.rename(columns=lambda c: c.removeprefix("clinical:"))]
+    for name in read_by_runs(job):
+        own = numbers_of(job.out.features(name).read()).reindex(cohort["exam_id"]).set_axis(cohort.index)
+        tables.append(own.add_prefix(f"{name}:"))
+    return pd.concat(tables, axis=1)
 
 
 def _harmonised(job: Job) -> Iterator[tuple[dict[str, Any], str, bool]]:

@@ -24,6 +24,7 @@ from scan2gene.core.study_file import study_text
 from scan2gene.core.text import counted
 from scan2gene.evaluate.power_tables import power_table
 from scan2gene.imaging.index import copied_series, fingerprint, index
+from scan2gene.imaging.rows import SERIES_COLUMNS
 from scan2gene.plan.choices import choose, left_open, with_choices
 from scan2gene.privacy.pseudonyms import Pseudonymiser, shown_study
 from scan2gene.stages.job import Job, ToDo, stage_key
@@ -35,6 +36,10 @@ _REASONS = 3  # of rejected series that are shown, the most frequent ones; serie
 def index_scans(job: Job) -> str:
     """Write series.csv; what a terminal shows of it."""
     scans = job.study.cohort.scans
+    if not scans:
+        if not job.out.series.exists():
+            job.out.series.write(pd.DataFrame(columns=list(SERIES_COLUMNS)))
+        return "no scans; the study learns from tables"
     key = stage_key("index", files=value_hash(fingerprint(scans)))
     table = None
     if job.pseudonymiser:
@@ -68,6 +73,7 @@ def curate_cohort(job: Job) -> str:
         tables=[file_hash(p) for p in sources],
         cohort=rules.model_dump(mode="json"),
         targets={n: t.model_dump(mode="json") for n, t in job.study.targets.items()},
+        **_own_features(job.study),
         masks=(job.out.stamp("index") or {}).get("key") if rules.min_lesion else None,
     )
     if not job.is_done("curate", key):
@@ -90,6 +96,12 @@ def curate_cohort(job: Job) -> str:
     guess = f"; {NO_LIST}" if rules.mutations and not (rules.sequenced or rules.sequenced_column) else ""
     warnings = "".join(f"\n{'':<11}warning: {text}" for text in contested(job.out.roles.read()))
     return f"{people}; {counts}; {len(excluded)} rows in exclusions.csv{guess}{warnings}"
+
+
+def _own_features(study: Study) -> dict[str, list[str]]:
+    """Hashes of the tables that say who is there, in a study without scans."""
+    tables = [Path(block.table) for block in study.features.values() if block.table]
+    return {} if study.cohort.scans else {"features": [file_hash(path) for path in tables if path.is_file()]}
 
 
 def _class_counts(labels: pd.DataFrame, study: Study) -> str:

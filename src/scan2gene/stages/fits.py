@@ -25,6 +25,7 @@ def fits(job: Job) -> Iterator[Fit]:
     for config in job.configs:
         store = stores.get(config.name)
         images = store.manifest.hash() if store else None
+        tables = [job.out.features(name).hash() for name in config.model.options.get("features", ())]
         weights, versions, search = _weights_key(config), model_versions(config), config.search
         for (name, repeat, number), rows in split.groupby(FOLD, sort=False):
             fold = {"split": name, "repeat": int(repeat), "fold": int(number)}
@@ -32,7 +33,7 @@ def fits(job: Job) -> Iterator[Fit]:
                 "train", inputs=inputs, images=images, fold=fold, model=config.model.model_dump(), versions=versions,
                 seed=config.seed, data=_data_key(config), train=config.train.model_dump(),
                 targets=[astuple(a) for a in config.outputs], roles=config.roles,
-                search=search and search.model_dump(), weights=weights,
+                search=search and search.model_dump(), weights=weights, **({"features": tables} if tables else {}),
             )  # fmt: skip
             parts = dict(zip(rows["patient_id"], rows["part"], strict=True))
             yield Fit(config, **fold, folder=job.out.fit(config.name, **fold), parts=parts, key=key)

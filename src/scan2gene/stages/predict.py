@@ -12,6 +12,7 @@ from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.study import Study, members_by
 from scan2gene.core.tables import WEIGHT_COLUMNS
 from scan2gene.core.text import listed
+from scan2gene.evaluate.blocks import standardised_means
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.stacking import late_ensembles
@@ -25,7 +26,7 @@ MAP_STAGE = "embedding-map"
 
 def predict_runs(job: Job) -> str:
     """Write predictions.parquet and embeddings.parquet, each fit beside its checkpoint first."""
-    from scan2gene.predict.table import write_embeddings
+    from scan2gene.predict.table import inner_rows, write_embeddings
 
     work = list(fits(job))
     key = stage_key(
@@ -40,6 +41,11 @@ def predict_runs(job: Job) -> str:
             folders.append(_predict_fit(job, fit))
             altered.append(altered_fit(job, fit))
         table = pd.concat([f.predictions.read() for f in folders], ignore_index=True)
+        cohort, labels = job.out.cohort.read(), job.out.labels.read()
+        inner = pd.concat([inner_rows(fit.as_chosen(), cohort, labels) for fit in work], ignore_index=True)
+        standardised, scales = standardised_means(table, inner, members_by(job.study, "standardised"))
+        table = pd.concat([t for t in (table, standardised) if len(t)], ignore_index=True)
+        job.out.scales.write(scales)
         members = {method: members_by(job.study, method) for method in ("mean", "mean_logit", "late")}
         late, weights = late_ensembles(table, members["late"])
         of_runs = run_ensembles(table, members["mean"] | members["mean_logit"], list(members["mean"]))
@@ -51,7 +57,7 @@ def predict_runs(job: Job) -> str:
         write_embeddings(job.out.embeddings.path, (f.embeddings.read() for f in folders if f.embeddings.exists()))
         write_variants(job, altered)
         weighed = [job.out.fusion_weights] if job.out.fusion_weights.exists() else []
-        job.done("predict", key, [job.out.predictions, job.out.embeddings, *weighed, job.out.variants])
+        job.done("predict", key, [job.out.predictions, job.out.embeddings, *weighed, job.out.variants, job.out.scales])
     _map_embeddings(job)
     table = job.out.predictions.read(["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"

@@ -56,8 +56,8 @@ def train_fit(job: Job, fit: Fit) -> bool:
     folder.network.write(learner_of(chosen.config).describe(chosen, job.out))
     _draw_augmentation(job, chosen)
     cost = watch.stamp()
-    files = (folder.best, folder.model, folder.history, folder.search, folder.weights, folder.network,
-             folder.harmonise, folder.sampling)  # fmt: skip
+    files = (folder.best, folder.model, folder.estimators, folder.inner, folder.history, folder.search,
+             folder.weights, folder.network, folder.harmonise, folder.sampling)  # fmt: skip
     written = [f for f in files if f.exists()]
     job.out.mark_done(fit.stage, fit.key, written, models=model_versions(fit.config), **cost)
     folder.last.path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from typing import Any
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
 from scan2gene.core.study_cohort import Role
+from scan2gene.core.study_features import Features
 from scan2gene.core.study_runs import Data, Predict, Run, Search, Split, Train, Weights
 from scan2gene.tasks.outputs import Output, names_of, outputs, stem_of
 
@@ -31,6 +32,7 @@ class RunConfig:
         splits: All of the study.
         cohort_roles: All of the study, by name.
         clinical: Columns of cohort.csv that a model may read.
+        features: Tables of features that a model may read, by name.
         has_sites: Whether the site of a patient is a column of the label table.
         weights_dir: Folder with released weights; None for the usual one.
         layer: Whose activations maps weigh; None for the network's own choice.
@@ -49,6 +51,7 @@ class RunConfig:
     splits: tuple[Split, ...]
     cohort_roles: Mapping[str, Role]
     clinical: tuple[str, ...]
+    features: Mapping[str, Features]
     has_sites: bool
     weights_dir: str | None
     layer: str | None
@@ -156,7 +159,7 @@ def resolve(study: Study, run: Run) -> RunConfig:
     config = RunConfig(
         run, run.model, run.weights, study.seed, study.seed, tuple(outputs(study)), tuple(study.preprocess), study.data,
         study.train, study.predict, tuple(study.splits), study.cohort.roles, tuple(study.cohort.clinical),
-        bool(study.cohort.site_column), study.weights_dir, study.explain.layer.get(run.name),
+        study.features, bool(study.cohort.site_column), study.weights_dir, study.explain.layer.get(run.name),
     )  # fmt: skip
     return config._changed_by(run)
 

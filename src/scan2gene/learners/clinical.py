@@ -28,7 +28,7 @@ def fit_clinical(
         strength: Inverse of the ridge penalty.
 
     Returns:
-        JSON-ready parameters for `clinical_logits`. A target with one class in training
+        JSON-ready parameters for `linear_logits`. A target with one class in training
         gets slope 0, and one of several classes that training lacks a probability of nearly 0.
     """
     scale = column_scale(values)
@@ -71,7 +71,7 @@ def _multinomial(x: np.ndarray, targets: np.ndarray, strength: float) -> tuple[n
     return slopes, intercepts
 
 
-def clinical_logits(model: dict[str, Any], values: np.ndarray) -> np.ndarray:
+def linear_logits(model: dict[str, Any], values: np.ndarray) -> np.ndarray:
     """(N, C) -> logits (N, T)."""
     x = scaled(values, *(np.array(model[name]) for name in ("median", "mean", "spread")))
     return x @ np.array(model["slopes"]).T + np.array(model["intercepts"])
@@ -82,4 +82,5 @@ def clinical_columns(cohort: pd.DataFrame, columns: Sequence[str]) -> np.ndarray
     return np.stack([pd.to_numeric(cohort[f"clinical:{c}"]).to_numpy(float) for c in columns], axis=1)
 
 
-CLASSICAL = {"clinical": fit_clinical}
+def clinical(seed: int, *, columns: Sequence[str], strength: float = 1.0) -> None:
+    """Options of the clinical baseline; see `fit_clinical`."""

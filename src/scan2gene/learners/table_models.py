@@ -1,0 +1,253 @@
+"""Models on tables of numbers by scikit-learn, each fitted on training rows with everything that it needs there.
+
+Every output is learned alone, several classes one against the rest. A score is put on a common scale by scores of
+training patients whom an inner fold left out: their mean and standard deviation place the models of a mean, and a
+logistic regression on them turns the result into log odds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scan2gene.stats.linear import column_scale, logit, ridge_logistic, scaled
+from scan2gene.stats.matrices import uncorrelated
+
+VERSION = 1
+CLIP = 5.0  # standard deviations; one mad number does not decide
+CORRELATED = 0.95  # of two columns that agree so far the second goes
+INNER_FOLDS = 5
+TREES = 200
+SLOPE = 0.05  # at least: a model that fails within the training part is not turned round
+PULL = 10.0  # inverse of the ridge penalty on that slope
+SEVEN = ("ridge", "elastic_net", "pca_logistic", "svm", "random_forest", "extra_trees", "boosting")
+
+Estimators = dict[str, Any]  # name -> scikit-learn estimator
+
+
+def ridge(
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), strength: float = 0.001
+) -> Estimators:
+    """Logistic regression with a ridge penalty; `strength` is the inverse of the penalty."""
+    from sklearn.linear_model import LogisticRegression
+
+    return {"ridge": LogisticRegression(C=strength, max_iter=2000)}
+
+
+def elastic_net(
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), strength: float = 0.1, share: float = 0.5
+) -> Estimators:
+    """Logistic regression with an elastic-net penalty, `share` of it lasso.
+
+    Source: Zou and Hastie 2005, "Regularization and variable selection via the elastic net".
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    fit = LogisticRegression(C=strength, l1_ratio=share, solver="saga", max_iter=300, tol=1e-3, random_state=seed)
+    return {"elastic_net": fit}
+
+
+def pca_logistic(
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), strength: float = 0.1,
+    variance: float = 0.8,
+) -> Estimators:  # fmt: skip
+    """Logistic regression on the principal components that hold a share of the variance."""
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    components = PCA(variance, svd_solver="full")
+    return {"pca_logistic": make_pipeline(components, LogisticRegression(C=strength, max_iter=2000))}
+
+
+def svm(seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), cost: float = 1.0) -> Estimators:
+    """Support vector machine with radial basis functions."""
+    from sklearn.svm import SVC
+
+    return {"svm": SVC(C=cost)}
+
+
+def random_forest(
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), trees: int = TREES, leaf: int = 3
+) -> Estimators:
+    """Random forest; leaves of `leaf` patients at least.
+
+    Source: Breiman 2001, "Random forests".
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    return {"random_forest": RandomForestClassifier(trees, min_samples_leaf=leaf, random_state=seed)}
+
+
+def extra_trees(
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), trees: int = TREES, leaf: int = 3
+) -> Estimators:
+    """Extremely randomised trees.
+
+    Source: Geurts, Ernst and Wehenkel 2006, "Extremely randomized trees".
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    return {"extra_trees": ExtraTreesClassifier(trees, min_samples_leaf=leaf, random_state=seed)}
+
+
+def boosting(
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), trees: int = 100, depth: int = 2,
+    rate: float = 0.05,
+) -> Estimators:  # fmt: skip
+    """Gradient boosting of small trees, each on 70 % of the patients.
+
+    Source: Friedman 2002, "Stochastic gradient boosting".
+    """
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    fit = GradientBoostingClassifier(
+        n_estimators=trees, max_depth=depth, learning_rate=rate, subsample=0.7, max_features="sqrt", random_state=seed
+    )
+    return {"boosting": fit}
+
+
+def mean(
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), models: Sequence[str] = SEVEN
+) -> Estimators:
+    """The mean of several models' standardised scores: none is chosen, so nothing is fitted to chance."""
+    return {name: estimator for model in models for name, estimator in MODELS[model](seed).items()}
+
+
+MODELS: dict[str, Callable[..., Estimators]] = {
+    "ridge": ridge,
+    "elastic_net": elastic_net,
+    "pca_logistic": pca_logistic,
+    "svm": svm,
+    "random_forest": random_forest,
+    "extra_trees": extra_trees,
+    "boosting": boosting,
+    "mean": mean,
+}
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A fitted model.
+
+    Args:
+        median: (F,) of training rows, for what is missing; so are `mean` and `spread`, which is 0 where constant.
+        mean: See there.
+        spread: See there.
+        kept: Numbers of the columns that are used.
+        fitted: For each output its estimators; none where training has one class.
+        placed: For each output estimator -> mean and standard deviation of its inner scores.
+        line: (T, 2) slope and intercept from the mean of standardised scores to log odds.
+    """
+
+    median: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
+    kept: np.ndarray
+    fitted: list[Estimators]
+    placed: list[dict[str, tuple[float, float]]]
+    line: np.ndarray
+
+    def logits(self, values: np.ndarray) -> np.ndarray:
+        """(N, F) -> (N, T)."""
+        x = _standardised(values, self.median, self.mean, self.spread)[:, self.kept]
+        out = np.zeros((len(x), len(self.fitted)))
+        for column, (fitted, placed) in enumerate(zip(self.fitted, self.placed, strict=True)):
+            slope, intercept = self.line[column]
+            out[:, column] = slope * _mean({n: _score(e, x) for n, e in fitted.items()}, placed) + intercept
+        return out
+
+
+def fit_table_model(
+    values: np.ndarray, targets: np.ndarray, patients: np.ndarray, estimators: Mapping[str, Any], seed: int
+) -> tuple[TableModel, np.ndarray]:
+    """Fit one model per output.
+
+    Args:
+        values: (N, F) numbers of training rows, NaN where missing.
+        targets: (N, T) 0, 1 or NaN.
+        patients: (N,) ids; inner folds keep a patient's rows together.
+        estimators: Name -> estimator that is not fitted yet.
+        seed: Of inner folds.
+
+    Returns:
+        The model, and log odds (N, T) of training rows by inner folds that left them out; NaN where there are none.
+    """
+    scale = column_scale(values)
+    x = _standardised(values, *scale)
+    varied = np.flatnonzero(scale[2] > 0)
+    kept = varied[uncorrelated(x[:, varied], CORRELATED)]
+    x = x[:, kept]
+    fitted: list[Estimators] = []
+    placed: list[dict[str, tuple[float, float]]] = []
+    lines, inner = np.zeros((targets.shape[1], 2)), np.full(targets.shape, np.nan)
+    for column in range(targets.shape[1]):
+        rows = np.flatnonzero(~np.isnan(targets[:, column]))
+        y = targets[rows, column].astype(int)
+        if len(np.unique(y)) < 2 or not len(kept):
+            fitted.append({})
+            placed.append({})
+            lines[column, 1] = logit((y.sum() + 0.5) / (len(y) + 1))
+            continue
+        scores = {n: _inner_scores(e, x[rows], y, patients[rows], seed) for n, e in estimators.items()}
+        fitted.append({n: _fitted(e, x[rows], y) for n, e in estimators.items()})
+        placed.append({n: (float(s.mean()), max(float(s.std()), 1e-9)) for n, s in scores.items()})
+        z = _mean(scores, placed[-1])
+        slope, intercept = ridge_logistic(z[:, None], y.astype(float), PULL)
+        lines[column] = max(float(slope[0]), SLOPE), float(intercept)
+        inner[rows, column] = lines[column, 0] * z + lines[column, 1]
+    return TableModel(*scale, kept, fitted, placed, lines), inner
+
+
+def _standardised(values: np.ndarray, median: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    return np.clip(scaled(values, median, mean, spread), -CLIP, CLIP)
+
+
+def _mean(scores: Mapping[str, np.ndarray], placed: Mapping[str, tuple[float, float]]) -> Any:
+    """(N,) mean of standardised scores; 0 without any."""
+    return sum((scores[n] - at) / width for n, (at, width) in placed.items()) / max(len(placed), 1)
+
+
+def _fitted(estimator: Any, x: np.ndarray, y: np.ndarray) -> Any:
+    from sklearn import clone
+
+    return clone(estimator).fit(x, y)
+
+
+def _score(estimator: Any, x: np.ndarray) -> np.ndarray:
+    """(N,) the larger, the more like a positive."""
+    if hasattr(estimator, "decision_function"):
+        return estimator.decision_function(x)
+    return logit(estimator.predict_proba(x)[:, 1], edge=0.01)
+
+
+def inner_folds(y: np.ndarray, patients: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to learn from and rows left out, five times over or as often as the rarest class has patients.
+
+    Args:
+        y: (N,) classes, all known.
+        patients: (N,) ids; a patient's rows stay together.
+        seed: Of the folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    rarest = min(len(set(patients[y == label])) for label in np.unique(y))
+    folds = min(INNER_FOLDS, rarest)
+    if folds < 2 or len(np.unique(y)) < 2:
+        return
+    for learn, left_out in StratifiedGroupKFold(folds, shuffle=True, random_state=seed % 2**32).split(y, y, patients):
+        if len(np.unique(y[learn])) > 1:
+            yield learn, left_out
+
+
+def _inner_scores(estimator: Any, x: np.ndarray, y: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
+    """(N,) scores by models that were fitted without the row's patient; by one of all rows where a class has one."""
+    scores = np.full(len(y), np.nan)
+    for learn, left_out in inner_folds(y, patients, seed):
+        scores[left_out] = _score(_fitted(estimator, x[learn], y[learn]), x[left_out])
+    if np.isnan(scores).all():
+        return _score(_fitted(estimator, x, y), x)
+    return np.where(np.isnan(scores), np.nanmean(scores), scores)

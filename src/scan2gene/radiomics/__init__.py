@@ -1,1 +1,0 @@
-"""Classical models: what a network must beat."""

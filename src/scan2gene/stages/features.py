@@ -1,0 +1,91 @@
+"""Tables of features, computed from the scans or read from the study's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from scan2gene.core.files import file_hash
+from scan2gene.core.study import Study
+from scan2gene.stages.job import Job, stage_key
+
+UNFINISHED = "unfinished.jsonl"
+
+
+def compute_features(job: Job) -> str:
+    """Write features/<name>.parquet of every table that a run reads: ids, status, reason and numbers of each exam."""
+    from scan2gene.features.compute import compute
+
+    names = read_by_runs(job)
+    if not names:
+        return "no run reads features"
+    own = [name for name in names if job.study.features[name].table]
+    for name in own:
+        _read_own(job, name)
+    wanted, scans = [], (job.out.stamp("index") or {}).get("key")
+    for want in wanted_tables(job.study, [name for name in names if name not in own]):
+        key = stage_key("features", table=want.key, cohort=job.out.cohort.hash(), scans=scans)
+        if not job.is_done(f"features/{want.name}", key):
+            wanted.append((want, key))
+    if wanted:
+        unfinished = job.out.features("").path.parent / UNFINISHED
+        tables = compute(
+            [w for w, _ in wanted], job.out.cohort.read(), job.paths(), unfinished, job.pseudonymiser or str
+        )
+        for want, key in wanted:
+            file = job.out.features(want.name)
+            file.write(tables[want.name])
+            job.done(f"features/{want.name}", key, [file])
+        unfinished.unlink(missing_ok=True)
+    return "; ".join(_summary(name, job.out.features(name).read()) for name in names)
+
+
+def read_by_runs(job: Job) -> list[str]:
+    """Names of the features that a run reads, in the order of the study."""
+    read = {name for config in job.configs for name in config.model.options.get("features", ())}
+    return [name for name in job.study.features if name in read]
+
+
+def wanted_tables(study: Study, names: list[str]) -> list:
+    """What is to be computed of each exam."""
+    from scan2gene.features.compute import Wanted
+
+    return [Wanted(name, study.features[name], study.cohort.roles) for name in names]
+
+
+def _read_own(job: Job, name: str) -> None:
+    """Write a table of the study's own, joined to the exams by patient id."""
+    from scan2gene.cohorts.feature_table import VERSION, read_feature_table
+
+    block = job.study.features[name]
+    key = stage_key(
+        "features", table=file_hash(Path(str(block.table))), block=block.model_dump(exclude={"table"}), version=VERSION,
+        cohort=job.out.cohort.hash(),
+    )  # fmt: skip
+    if job.is_done(f"features/{name}", key):
+        return
+    numbers = read_feature_table(block, name, label_columns(job.study))
+    exams = job.out.cohort.read()[["patient_id", "exam_id"]]
+    listed = exams["patient_id"].isin(numbers.index)
+    table = exams.assign(status="ok", reason="")
+    table.loc[~listed, ["status", "reason"]] = "failed", f"patient is not in the features {name}"
+    values = numbers.reindex(exams["patient_id"]).set_axis(exams.index)
+    job.out.features(name).write(pd.concat([table, values], axis=1))
+    job.done(f"features/{name}", key, [job.out.features(name)])
+
+
+def label_columns(study: Study) -> set[str]:
+    """Columns of the label table that are no features, in lower case: the targets, and what was known before."""
+    cohort = study.cohort
+    named = [cohort.patient_column, cohort.side_column, cohort.site_column, *cohort.clinical]
+    for name, target in study.targets.items():
+        named += [name, target.column, target.left, target.right]
+    return {str(column).lower() for column in named if column}
+
+
+def _summary(name: str, table: pd.DataFrame) -> str:
+    failed = int((table["status"] != "ok").sum())
+    return f"{name}: {table.shape[1] - 4} numbers of {len(table) - failed} exams" + (
+        f", {failed} failed" if failed else ""
+    )
