@@ -17,7 +17,17 @@ from scan2gene.core.files import value_hash
 from scan2gene.core.section import MAX_SEED, Name, Plugin, Section, unknown_name
 from scan2gene.core.study_cohort import Cohort, Target, label_files
 from scan2gene.core.study_features import Features
-from scan2gene.core.study_runs import Data, Ensemble, Evaluate, Explain, Predict, Run, Split, Train
+from scan2gene.core.study_runs import (
+    MEAN_OF_RUNS,
+    Data,
+    Ensemble,
+    Evaluate,
+    Explain,
+    Predict,
+    Run,
+    Split,
+    Train,
+)
 
 SIDES = ("L", "R")  # of the patient
 
@@ -71,6 +81,20 @@ class Study(Section):
                 moved[name] = {"members": given, "method": method} if isinstance(given, list) else given
         kept = {k: v for k, v in predict.items() if k not in ("ensembles", "late_fusion")}
         return values | {"predict": kept, "ensembles": moved}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _standardised_as_runs(cls, values: Any) -> Any:
+        """An ensemble of method standardised is a run: it stands in every table as the runs that are its members."""
+        if not isinstance(values, dict) or not isinstance(values.get("ensembles"), dict):
+            return values
+        kept, runs = {}, list(values.get("runs") or [])
+        for name, given in values["ensembles"].items():
+            if isinstance(given, dict) and given.get("method") == "standardised":
+                runs.append(mean_of_runs(str(name), given.get("members") or []))
+            else:
+                kept[name] = given
+        return values | {"ensembles": kept, "runs": runs}
 
     @model_validator(mode="before")
     @classmethod
@@ -161,14 +185,18 @@ class Study(Section):
             members = ensemble.members
             if name in runs:
                 raise ValueError(f"ensembles: {name!r} is the name of a run; give the ensemble another one")
-            standardised = ensemble.method == "standardised"
-            if len(set(members)) < (1 if standardised else 2) or len(set(members)) < len(members):
+            if len(set(members)) < 2 or len(set(members)) < len(members):
                 raise ValueError(f"ensembles.{name} needs two different runs at least")
-            others = [n for n, e in self.ensembles.items() if standardised and n != name and e.method == "standardised"]
             for member in members:
-                if member not in [*runs, *others]:
-                    raise ValueError(f"ensembles.{name}: run {unknown_name(member, [*runs, *others])}")
-        refuse_circles(members_by(self, "standardised"))
+                if member not in runs:
+                    raise ValueError(f"ensembles.{name}: run {unknown_name(member, runs)}")
+        for run in self.runs:
+            for member in run.members:
+                if member not in runs:
+                    raise ValueError(f"ensembles.{run.name}: run {unknown_name(member, runs)}")
+            if run.model.name == MEAN_OF_RUNS and len(set(run.members)) < max(len(run.members), 1):
+                raise ValueError(f"ensembles.{run.name} needs runs as members, each once")
+        refuse_circles(standardised(self))
         for target in (name for pair in self.predict.swap_targets for name in pair):
             if target not in self.targets:
                 raise ValueError(f"predict.swap_targets: target {unknown_name(target, self.targets)}")
@@ -184,6 +212,16 @@ class Study(Section):
 def _data_of(study: Study, run: Run) -> Data:
     """What a run's network sees."""
     return Data.model_validate(study.data.model_dump() | run.data)
+
+
+def mean_of_runs(name: str, members: list[str]) -> dict[str, Any]:
+    """A run, as a study file has it, that is the mean of other runs' standardised scores."""
+    return {"name": name, "model": {"name": MEAN_OF_RUNS, "options": {"members": members}}}
+
+
+def standardised(study: Study) -> dict[str, list[str]]:
+    """Runs that are means of other runs' standardised scores -> their members."""
+    return {run.name: run.members for run in study.runs if run.members}
 
 
 def members_by(study: Study, method: str) -> dict[str, list[str]]:

@@ -285,6 +285,9 @@ class Search(Section):
         return self
 
 
+MEAN_OF_RUNS = "mean_of_runs"  # the model of a run that is an ensemble of method standardised
+
+
 class Run(Section):
     """One model, and whatever it changes of the study."""
 
@@ -299,3 +302,8 @@ class Run(Section):
         None, ge=0, le=MAX_SEED, description="of weights, order and augmentation; the split stays the study's"
     )
     targets: list[Name] = Field([], description="those that this run learns; default: all, by one network")
+
+    @property
+    def members(self) -> list[str]:
+        """Runs whose standardised scores this one is the mean of; none of a run that is fitted."""
+        return list(self.model.options.get("members", ())) if self.model.name == MEAN_OF_RUNS else []

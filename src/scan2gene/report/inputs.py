@@ -123,7 +123,7 @@ class Inputs:
     def used_series(self) -> pd.DataFrame:
         """Rows of series.csv that networks see, with their role (column variable) and the cohort's patient id."""
         roles = [f"role:{role}" for role in self.seen_roles()]
-        used = self.cohort.melt("patient_id", roles, value_name="series_id").dropna()
+        used = self.cohort.melt("patient_id", roles, value_name="series_id").dropna().astype({"series_id": str})
         return used.merge(self.series.drop(columns="patient_id"), on="series_id", how="inner")
 
     def wide_labels(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from scan2gene.core.started import RANDOM, started
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import PARTS
 from scan2gene.core.text import count_range, counted, listed, percent
+from scan2gene.learners import reads_images
 from scan2gene.report.inputs import Inputs, baseline_columns, monitor_text
 from scan2gene.report.statements import Statement
 from scan2gene.tasks.run_config import resolve
@@ -33,6 +34,14 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "vision_lstm": ("bidirectional LSTM layers over patches", ()),
     "vil": ("a Vision-LSTM", ("Alkin2024",)),
     "vit2d": ("a vision transformer", ("Dosovitskiy2021",)),
+    "ridge": ("a logistic regression with a ridge penalty", ()),
+    "elastic_net": ("a logistic regression with an elastic-net penalty", ()),
+    "pca_logistic": ("a logistic regression on principal components", ()),
+    "svm": ("a support vector machine with radial basis functions", ()),
+    "random_forest": ("a random forest", ()),
+    "extra_trees": ("extremely randomised trees", ()),
+    "boosting": ("gradient boosting of small trees", ()),
+    "mean": ("the mean of standardised scores of several models, none of which was chosen", ()),
 }
 OPTIMIZERS = {
     "adam": ("Adam", ("Kingma2015",)),
@@ -52,7 +61,22 @@ def networks(inputs: Inputs) -> Iterator[Statement]:
                 "model", f"The run {run.name} was a ridge logistic regression on {names}.", "study.yaml, runs"
             )
             continue
+        if run.members:
+            yield Statement(
+                "model",
+                f"The run {run.name} was the mean of the scores of {listed(run.members)}, each in units of its spread "
+                "over training patients whom inner folds left out; nothing was chosen or weighed.",
+                "study.yaml, runs; ensembles.csv",
+            )
+            continue
         words, cites = MODELS[run.model.name]
+        tables = run.model.options.get("features", ())
+        if tables or not reads_images(resolve(inputs.study, run)):
+            read = listed([f"the features {name}" for name in tables] + [*run.model.options.get("columns", ())])
+            yield Statement(
+                "model", f"The run {run.name} was {words} on {inputs.hide(read)}.", "study.yaml, runs", cites
+            )
+            continue
         begun = started(inputs.files, run.name, inputs.study.splits[0].name)
         options = _options(run.model.options)
         size = f", {begun.parameters:,} parameters" if begun.parameters is not None else ""

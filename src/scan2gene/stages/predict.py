@@ -9,7 +9,7 @@ from scan2gene.core.console import say
 from scan2gene.core.leakage import stamped
 from scan2gene.core.rundir import FitDirectory, RunDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study, members_by
+from scan2gene.core.study import Study, members_by, standardised
 from scan2gene.core.tables import WEIGHT_COLUMNS
 from scan2gene.core.text import listed
 from scan2gene.evaluate.blocks import standardised_means
@@ -34,6 +34,7 @@ def predict_runs(job: Job) -> str:
         predict=job.study.predict.model_dump(mode="json"),
         ensembles={n: e.model_dump() for n, e in job.study.ensembles.items()}, altered=VERSIONS["variants"],
         fusion=[fusion_key(fit.config) for fit in work],
+        **({"means": standardised(job.study)} if standardised(job.study) else {}),
     )  # fmt: skip
     if not job.is_done("predict", key):
         folders, altered = [], []
@@ -43,8 +44,8 @@ def predict_runs(job: Job) -> str:
         table = pd.concat([f.predictions.read() for f in folders], ignore_index=True)
         cohort, labels = job.out.cohort.read(), job.out.labels.read()
         inner = pd.concat([inner_rows(fit.as_chosen(), cohort, labels) for fit in work], ignore_index=True)
-        standardised, scales = standardised_means(table, inner, members_by(job.study, "standardised"))
-        table = pd.concat([t for t in (table, standardised) if len(t)], ignore_index=True)
+        means, scales = standardised_means(table, inner, standardised(job.study))
+        table = pd.concat([t for t in (table, means) if len(t)], ignore_index=True)
         job.out.scales.write(scales)
         members = {method: members_by(job.study, method) for method in ("mean", "mean_logit", "late")}
         late, weights = late_ensembles(table, members["late"])

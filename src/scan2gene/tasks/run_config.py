@@ -165,5 +165,5 @@ def resolve(study: Study, run: Run) -> RunConfig:
 
 
 def resolved(study: Study) -> list[RunConfig]:
-    """Every run of a study."""
-    return [resolve(study, run) for run in study.runs]
+    """Every run of a study that is fitted: means of other runs are not."""
+    return [resolve(study, run) for run in study.runs if not run.members]
