@@ -27,10 +27,10 @@ from scan2gene.core.study import Study
 from scan2gene.core.study_runs import Split
 from scan2gene.core.tables import read_csv
 from scan2gene.evaluate.evaluate import evaluate
+from scan2gene.learners.clinical import clinical_columns, fit_clinical, linear_logits
 from scan2gene.phantom.exams import write_cohort
 from scan2gene.phantom.patients import STRIPE_PERIOD_MM, Patient, best_auroc
 from scan2gene.predict.table import prediction_rows
-from scan2gene.radiomics.clinical import clinical_columns, clinical_logits, fit_clinical
 from scan2gene.recipes import recipe_text
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import resolved
@@ -138,7 +138,7 @@ def without_networks(patients: list[Patient], degrees: Mapping[str, float], seed
         part = split[split["fold"] == fold].set_index("patient_id")["part"].to_dict()
         train = (cohort["patient_id"].map(part) == "train").to_numpy()
         fitted = fit_clinical(ages[train], labels[["value"]].to_numpy()[train], columns=["age"])
-        by_age = dict(zip(cohort["exam_id"], clinical_logits(fitted, ages), strict=True))
+        by_age = dict(zip(cohort["exam_id"], linear_logits(fitted, ages), strict=True))
         by_template = {n: np.array([(d - 45) / 10]) for n, d in degrees.items()}
         fit = Fit(config, "cv", 0, fold, FitDirectory(WORK), part)  # nothing is written
         for run, logits in ((TEMPLATE, by_template), (AGE, by_age)):

@@ -26,6 +26,7 @@ CASES: dict[str, tuple[str, dict]] = {
     "resample-straight": ("resample", {"spacing_mm": (1.5, 1.2, 2.5), "straighten": True}),
     "resize": ("resize", {"shape": (10, 20, 7)}),
     "resize-slices": ("resize", {"shape": (10, 20, None)}),
+    "nominal_spacing": ("nominal_spacing", {"extent_mm": 40.0}),
     "register": ("register", {"reference": "moved"}),
     "match_grid": ("match_grid", {"reference": "other"}),
     "skull_strip": ("skull_strip", {"method": "simple", "depth_mm": 2, "volume_ml": (0.1, 3000)}),
@@ -58,7 +59,8 @@ CASES: dict[str, tuple[str, dict]] = {
     "edge_slices-middle": ("edge_slices", {"rule": "middle"}),
     "zscore_slices": ("zscore_slices", {}),
 }  # fmt: skip
-LABELS = ("reorient", "resample", "resample-world", "resize", "match_grid", "crop_or_pad", "crop_to_mask-shape")
+LABELS = ("reorient", "resample", "resample-world", "resize", "nominal_spacing", "match_grid", "crop_or_pad",
+          "crop_to_mask-shape")  # fmt: skip
 
 
 def _ball(affine: np.ndarray, shape: tuple[int, ...] = SHAPE) -> np.ndarray:

@@ -168,7 +168,7 @@ def applied_means(
             if any(part is None for part in parts):
                 continue
             own = keyed.loc[[(name, *key[1:])]].set_index([*_QUESTION, "member"])
-            scores = _wide(dict(zip(members[name], parts, strict=True)))  # type: ignore[arg-type]
+            scores = _wide(dict(zip(members[name], parts, strict=True)))
             of = scores.index.droplevel(["patient_id", "exam_id"])
             z = sum(
                 (scores[m] - own.xs(m, level="member")["mean"].reindex(of).to_numpy())
@@ -177,7 +177,7 @@ def applied_means(
             ) / scores.shape[1]  # fmt: skip
             line = own.xs(members[name][0], level="member")[["slope", "intercept"]].reindex(of)
             log_odds = pd.Series(line["slope"].to_numpy() * z + line["intercept"].to_numpy(), scores.index)
-            rows = _rows(name, parts, _of_classes(log_odds))  # type: ignore[arg-type]
+            rows = _rows(name, parts, _of_classes(log_odds))
             known[name, *key[1:]] = rows
             tables.append(rows)
     return _concat(tables) if tables else predictions[:0]

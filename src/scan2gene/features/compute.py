@@ -132,7 +132,7 @@ def _of_exam(
 ) -> list[tuple[str, dict[str, float], str]]:  # fmt: skip
     """Key, numbers and reason of each table; the reason is empty where the numbers are there."""
     prepared: dict[str, Exam | str] = {}
-    made = []
+    made: list[tuple[str, dict[str, float], str]] = []
     for want in wanted:
         sources = sources_of(exam, want.roles, paths)
         try:

@@ -12,7 +12,7 @@ VERSION = 1
 
 
 def nominal_spacing(volume: Volume, *, extent_mm: float, axis: Literal["i", "j", "k"] = "k") -> Volume:
-    """Let the slices of a volume span a given length; no voxel changes.
+    """Let the slices of a volume span a given length about its centre; no voxel changes.
 
     For sets of single pictures whose slice distance was lost and is 1 mm in the header: sizes in mm are then
     comparable between patients if the scans cover the same part of the body.
@@ -23,5 +23,8 @@ def nominal_spacing(volume: Volume, *, extent_mm: float, axis: Literal["i", "j",
         axis: Along which slices were stacked.
     """
     affine, number = volume.affine.copy(), "ijk".index(axis)
+    middle = (np.array(volume.shape) - 1) / 2
+    centre = affine[:3, :3] @ middle + affine[:3, 3]
     affine[:3, number] *= extent_mm / volume.shape[number] / np.linalg.norm(affine[:3, number])
+    affine[:3, 3] = centre - affine[:3, :3] @ middle
     return Volume(volume.array, affine, volume.kind)

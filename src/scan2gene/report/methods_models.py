@@ -10,7 +10,6 @@ from scan2gene.core.started import RANDOM, started
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import PARTS
 from scan2gene.core.text import count_range, counted, listed, percent
-from scan2gene.learners import reads_images
 from scan2gene.report.inputs import Inputs, baseline_columns, monitor_text
 from scan2gene.report.statements import Statement
 from scan2gene.tasks.run_config import resolve
@@ -71,10 +70,10 @@ def networks(inputs: Inputs) -> Iterator[Statement]:
             continue
         words, cites = MODELS[run.model.name]
         tables = run.model.options.get("features", ())
-        if tables or not reads_images(resolve(inputs.study, run)):
-            read = listed([f"the features {name}" for name in tables] + [*run.model.options.get("columns", ())])
+        read = [*(f"the features {name}" for name in tables), *run.model.options.get("columns", ())]
+        if read:
             yield Statement(
-                "model", f"The run {run.name} was {words} on {inputs.hide(read)}.", "study.yaml, runs", cites
+                "model", f"The run {run.name} was {words} on {inputs.hide(listed(read))}.", "study.yaml, runs", cites
             )
             continue
         begun = started(inputs.files, run.name, inputs.study.splits[0].name)

@@ -321,6 +321,11 @@ def check(study: Study, networks: bool = True) -> None:
             if config.search:
                 check_search(config, _check_run)
         check_recipe(config.recipe, study.cohort.roles)
+    for name, block in study.features.items():
+        if not block.table:
+            from scan2gene.features.compute import check_features
+
+            check_features(name, block, study.cohort.roles)
     if networks and study.explain.exams:
         from scan2gene.explain import METHODS
         from scan2gene.explain.fit import check_layer

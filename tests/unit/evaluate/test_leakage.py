@@ -174,11 +174,11 @@ def test_copies_in_the_store_are_augmentation_before_the_split():
 
 def test_a_median_of_all_patients_is_found():
     split = _split()
-    cohort = pd.DataFrame({"patient_id": PATIENTS, "clinical:age": np.random.default_rng(0).normal(50, 10, 40)})
+    cohort = pd.DataFrame({"patient_id": PATIENTS, "age": np.random.default_rng(0).normal(50, 10, 40)})
     fold = {"split": "cv", "repeat": 0, "fold": 1}
     rows = split[(split["fold"] == 1) & (split["part"] == "train")]["patient_id"]
-    inside = float(cohort[cohort["patient_id"].isin(rows)]["clinical:age"].median())
-    everyone = float(cohort["clinical:age"].median())
+    inside = float(cohort[cohort["patient_id"].isin(rows)]["age"].median())
+    everyone = float(cohort["age"].median())
     assert inside != everyone
     assert fitted_inside([(fold, {"columns": ["age"], "median": [inside]})], cohort, split).status == "clean"
     found = fitted_inside([(fold, {"columns": ["age"], "median": [everyone]})], cohort, split)

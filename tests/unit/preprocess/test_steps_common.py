@@ -21,6 +21,7 @@ OPTIONS = {
     "body_crop": {"margin_voxels": 1},
     "resample": {"spacing_mm": (2.0, 1.0, 2.5)},
     "resize": {"shape": (10, 20, 7)},
+    "nominal_spacing": {"extent_mm": 40.0},
     "crop_or_pad": {"shape": (10, 20, 7)},
     "skull_strip": {"method": "simple", "depth_mm": 2, "volume_ml": (0.1, 3000)},
     "nyul": {"standard": [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]},

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from scan2gene.radiomics.clinical import clinical_logits, fit_clinical
+from scan2gene.learners.clinical import linear_logits, fit_clinical
 from scan2gene.stats.corrected_t_test import corrected
 from scan2gene.stats.label_permutation import Part, permute_labels
 from scan2gene.stats.linear import logistic_scores, ridge_scores
@@ -115,7 +115,7 @@ def test_the_refitted_clinical_model_is_the_clinical_model():
     labels[:, 4] = 1.0
     model = fit_clinical(values[:40], labels[:40], columns=["a", "b", "c"], strength=0.7)
     ours = logistic_scores(values[:40], labels[:40], values[40:], strength=0.7)
-    assert ours == pytest.approx(clinical_logits(model, values[40:]), abs=1e-9)
+    assert ours == pytest.approx(linear_logits(model, values[40:]), abs=1e-9)
 
 
 def test_the_ridge_probe_is_scikit_learns():

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from scan2gene.core.study_cohort import Target
 from scan2gene.predict.table import prediction_rows
-from scan2gene.radiomics.clinical import clinical_logits, fit_clinical
+from scan2gene.learners.clinical import linear_logits, fit_clinical
 from scan2gene.stats.linear import sigmoid
 from scan2gene.tasks.multiclass import one_hot, softmax_log_odds
 from scan2gene.tasks.outputs import Output, by_question, mirrored, names_of, one_vs_rest, output_values, target_of
@@ -111,8 +111,8 @@ def test_clinical_columns_tell_classes_by_a_multinomial_model():
     x = np.c_[classes + rng.normal(0, 0.4, 300), rng.normal(0, 1, 300)]
     classes[:20] = np.nan
     model = fit_clinical(x, one_hot(classes, 3), [SUBTYPE], columns=["a", "b"])
-    probs = softmax(clinical_logits(model, x), axis=1)
+    probs = softmax(linear_logits(model, x), axis=1)
     assert (probs.argmax(axis=1)[20:] == classes[20:]).mean() > 0.8
     assert probs[20:].mean(axis=0) == pytest.approx(np.bincount(classes[20:].astype(int)) / 280, abs=0.02)
     two = fit_clinical(x, one_hot(np.where(classes == 1, np.nan, classes), 3), [SUBTYPE], columns=["a", "b"])
-    assert softmax(clinical_logits(two, x), axis=1)[:, 1].max() < 1e-6  # a class that training lacks
+    assert softmax(linear_logits(two, x), axis=1)[:, 1].max() < 1e-6  # a class that training lacks

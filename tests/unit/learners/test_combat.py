@@ -16,7 +16,7 @@ from scan2gene.core.study import Study
 from scan2gene.learners.fold import check_run, predict_fold, train_fold
 from scan2gene.learners.harmonise import fit_harmonise, is_of_training
 from scan2gene.learners.tabular import samples_of
-from scan2gene.radiomics.combat import MIN_NEW_SITE_ROWS, Combat, fit_combat, harmonised
+from scan2gene.learners.combat import MIN_NEW_SITE_ROWS, Combat, fit_combat, harmonised
 from scan2gene.stats.metrics import auroc
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig, resolve
@@ -112,7 +112,7 @@ def test_the_site_goes_and_the_biology_stays():
 def test_tested_rows_and_their_labels_change_nothing_that_was_fitted(tmp_path):
     rng = np.random.default_rng(0)
     cohort, targets, parts = _cohort(rng)
-    data, fits = samples_of(_config(), cohort, targets), []
+    data, fits = samples_of(_config(), cohort, targets, {}), []
     for spoilt in (False, True):
         other, labels = cohort.copy(), targets.copy()
         if spoilt:
@@ -121,7 +121,7 @@ def test_tested_rows_and_their_labels_change_nothing_that_was_fitted(tmp_path):
             labels[tested] = 1 - labels[tested]
         folder = tmp_path / str(spoilt)
         fit = Fit(_config(), "cv", 0, 0, FitDirectory(folder), parts, "k")
-        train_fold(fit, samples_of(_config(), other, labels))
+        train_fold(fit, samples_of(_config(), other, labels, {}))
         fits.append(((folder / "harmonise.json").read_text(), (folder / "model.json").read_text()))
         logits = predict_fold(fit, data).logits["original"]
         assert np.isfinite(logits).all()
@@ -230,7 +230,7 @@ def test_what_cannot_be_harmonised_is_said(tmp_path):
     cohort, targets, parts = _cohort(np.random.default_rng(0))
     fit = Fit(_config(), "cv", 0, 0, FitDirectory(tmp_path / "f"), parts, "k")
     with pytest.raises(CohortError, match=r"run table, .*cannot be estimated, because there is 1 site"):
-        train_fold(fit, samples_of(fit.config, cohort.assign(site="A"), targets))
+        train_fold(fit, samples_of(fit.config, cohort.assign(site="A"), targets, {}))
     for change, why in (({"keep": ["weight"]}, "'weight' is not known"), ({"unknown": "guess"}, "valid: estimate"),
                         ({"lambda": 1}, "option 'lambda' is not known")):  # fmt: skip
         with pytest.raises(StudyError, match=why):
