@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scan2gene.learners.clinical import linear_logits, fit_clinical
+from scan2gene.learners.clinical import fit_clinical, linear_logits
 
 
 def test_logits_equal_a_scikit_learn_pipeline():

@@ -13,10 +13,10 @@ from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study
+from scan2gene.learners.combat import MIN_NEW_SITE_ROWS, Combat, fit_combat, harmonised
 from scan2gene.learners.fold import check_run, predict_fold, train_fold
 from scan2gene.learners.harmonise import fit_harmonise, is_of_training
 from scan2gene.learners.tabular import samples_of
-from scan2gene.learners.combat import MIN_NEW_SITE_ROWS, Combat, fit_combat, harmonised
 from scan2gene.stats.metrics import auroc
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig, resolve

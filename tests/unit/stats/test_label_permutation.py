@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from scan2gene.learners.clinical import linear_logits, fit_clinical
+from scan2gene.learners.clinical import fit_clinical, linear_logits
 from scan2gene.stats.corrected_t_test import corrected
 from scan2gene.stats.label_permutation import Part, permute_labels
 from scan2gene.stats.linear import logistic_scores, ridge_scores

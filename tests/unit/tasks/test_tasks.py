@@ -13,8 +13,8 @@ from tests.bare_fit import bare_fit
 from torch.nn.functional import cross_entropy
 
 from scan2gene.core.study_cohort import Target
+from scan2gene.learners.clinical import fit_clinical, linear_logits
 from scan2gene.predict.table import prediction_rows
-from scan2gene.learners.clinical import linear_logits, fit_clinical
 from scan2gene.stats.linear import sigmoid
 from scan2gene.tasks.multiclass import one_hot, softmax_log_odds
 from scan2gene.tasks.outputs import Output, by_question, mirrored, names_of, one_vs_rest, output_values, target_of
