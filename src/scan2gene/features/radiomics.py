@@ -13,6 +13,7 @@ from scan2gene.features.exam import Exam
 from scan2gene.features.radiomics_measure import Settings, measure
 from scan2gene.features.radiomics_regions import Regions, bounds, enough, regions_of
 from scan2gene.features.radiomics_shape import NAMES, shape_features
+from scan2gene.features.regions import body_of
 from scan2gene.preprocess.resample import onto, resample
 
 VERSION = 1
@@ -28,7 +29,7 @@ def radiomics(
     bin_count: int = 32,
     bin_width: float | None = None,
     resample_mm: float | None = None,
-    normalise: Literal["none", "image", "tissue", "mask"] = "tissue",
+    normalise: Literal["none", "image", "body", "mask"] = "body",
     normalise_scale: float = 100.0,
     outlier_sd: float | None = None,
     log_sigma_mm: Sequence[float] = (1.0, 3.0),
@@ -50,13 +51,13 @@ def radiomics(
         resample_mm: Edge of the voxels to which images and mask are resampled; null leaves the grid. An axis on which
             the mask has one slice stays.
         normalise: "none", or mean 0 and standard deviation `normalise_scale` over the "image" (as pyradiomics'
-            `normalize`), over its "tissue" (what is brighter than air) or over the "mask".
+            `normalize`), over the "body" in it (what is brighter than air) or over the "mask".
         normalise_scale: See there.
         outlier_sd: Leave out voxels further from the region's mean than so many standard deviations.
         log_sigma_mm: Sigmas of the Laplacian of Gaussian in mm, one filtered image each.
         wavelet: Eight filtered images by the wavelet coif1.
         rim_mm: Thickness of the shell inside the mask, between centres of voxels; 0 for no rim.
-        ring_mm: Thickness of the shell outside it, where the image has tissue; 0 for no ring.
+        ring_mm: Thickness of the shell outside it, within the body; 0 for no ring.
         min_voxels: A region with fewer has NaN, as has one that is a line.
         in_plane: Texture between voxels of a slice only, for slices far apart.
         pool_directions: GLCM and GLRLM features of one matrix of all directions, not their means over directions.
@@ -93,8 +94,11 @@ def radiomics(
         images = {role: image and _resampled(image, inside, spacing) for role, image in images.items()}
     regions = regions_of(inside, name, rim_mm, ring_mm)
     features = {f"{name}_original_shape_{key}": value for key, value in _shape(regions, name, min_voxels).items()}
+    present = [image.array for image in images.values() if image is not None]
+    needed = present and regions.inside.any() and (ring_mm > 0 or normalise == "body")
+    body = body_of(present).inside.T if needed else None
     for role, image in images.items():
-        features |= {f"{role}_{key}": value for key, value in measure(image, regions, settings).items()}
+        features |= {f"{role}_{key}": value for key, value in measure(image, regions, settings, body).items()}
     return features
 
 

@@ -73,7 +73,7 @@ def _emphases(matrix: np.ndarray, levels: np.ndarray, sizes: np.ndarray) -> list
         by_level @ low / total, by_level @ high / total, corners[:, 0, 0], corners[:, 1, 0], corners[:, 0, 1],
         corners[:, 1, 1],
     )  # fmt: skip
-    return [float(v.mean()) for v in values]
+    return np.array(values).mean(axis=1).tolist()
 
 
 def _variance(counts: np.ndarray, values: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def glcm(counts: Counts, pooled: bool = False) -> dict[str, float]:
         "SumEntropy": _entropy(sums),
         "SumSquares": spread,
     }
-    return {name: float(values.mean()) for name, values in features.items()}
+    return dict(zip(features, np.array([*features.values()]).mean(axis=1).tolist(), strict=True))
 
 
 def _entropy(shares: np.ndarray) -> np.ndarray:

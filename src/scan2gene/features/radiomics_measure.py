@@ -15,7 +15,6 @@ from scan2gene.features.radiomics_log import log_filter
 from scan2gene.features.radiomics_matrices import Counts, Region, count
 from scan2gene.features.radiomics_regions import Regions, bounds, enough
 from scan2gene.features.radiomics_wavelet import BANDS, GAIN, wavelets
-from scan2gene.preprocess.foreground import foreground
 
 # Texture classes: names of their features, and the function that gives them; the flag pools directions.
 TEXTURES: dict[str, tuple[tuple[str, ...], Callable[[Counts, bool], dict[str, float]]]] = {
@@ -54,13 +53,16 @@ class Settings:
         return ["original", *log, *(f"wavelet-{band}" for band in BANDS if self.wavelet)]
 
 
-def measure(image: Volume | None, regions: Regions, settings: Settings) -> dict[str, float]:
+def measure(
+    image: Volume | None, regions: Regions, settings: Settings, body: np.ndarray | None = None
+) -> dict[str, float]:
     """Features of one image.
 
     Args:
         image: (I, J, K); voxels that are not finite are left out, and filled with the mean for the filters.
         regions: On the image's grid.
         settings: Options.
+        body: (K, J, I) bool, which limits the ring and may be what the image is normalised over; None for everywhere.
 
     Returns:
         `<region>_<filter>_<class>_<Name>`, all NaN without an image.
@@ -78,17 +80,14 @@ def measure(image: Volume | None, regions: Regions, settings: Settings) -> dict[
         if not finite.any():
             return features
         array = np.where(finite, array, array[finite].mean(dtype=np.float64))
-    tissue = None
-    if "ring" in regions.masks or settings.normalise == "tissue":
-        tissue = foreground(array.T).T & finite
-    shift, factor = _scale(array, _sample(settings, finite, tissue, regions), settings)
+    shift, factor = _scale(array, _sample(settings, finite, body, regions), settings)
     original = (array[regions.box].astype(np.float64) - shift) * factor
     places: dict[str, Region] = {}
     boxes = {}
     for name, mask in regions.masks.items():
         mask = mask & finite[regions.box]
-        if name == "ring" and tissue is not None:
-            mask &= tissue[regions.box]
+        if name == "ring" and body is not None:
+            mask &= body[regions.box]
         if settings.outlier_sd is not None and mask.any():
             values = original[mask]
             mask[mask] = np.abs(values - values.mean()) <= settings.outlier_sd * values.std()
@@ -115,7 +114,7 @@ def _features(values: np.ndarray, region: Region, voxel_mm3: float, settings: Se
     return {f"{kind}_{name}": value for kind, values_of in found.items() for name, value in values_of.items()}
 
 
-def _sample(settings: Settings, finite: np.ndarray, tissue: np.ndarray | None, regions: Regions) -> np.ndarray | None:
+def _sample(settings: Settings, finite: np.ndarray, body: np.ndarray | None, regions: Regions) -> np.ndarray | None:
     """Voxels (K, J, I) that the mean and the standard deviation are taken from; None for no normalisation."""
     if settings.normalise == "none":
         return None
@@ -123,7 +122,7 @@ def _sample(settings: Settings, finite: np.ndarray, tissue: np.ndarray | None, r
         inside = np.zeros(finite.shape, bool)
         inside[regions.box] = regions.inside
         return inside & finite
-    return tissue if settings.normalise == "tissue" and tissue is not None and tissue.any() else finite
+    return body & finite if settings.normalise == "body" and body is not None and body.any() else finite
 
 
 def _scale(array: np.ndarray, sample: np.ndarray | None, settings: Settings) -> tuple[float, float]:

@@ -45,7 +45,7 @@ def regions_of(mask: Volume | None, name: str, rim_mm: float, ring_mm: float) ->
         nothing = np.zeros((1, 1, 1), bool)
         return Regions((slice(0, 1),) * 3, (1.0, 1.0, 1.0), dict.fromkeys(names, nothing), nothing)
     spacing = mask.spacing_mm[::-1]
-    whole = mask.array.T > 0
+    whole = np.ascontiguousarray(mask.array.T > 0)  # of any memory order: kernels are compiled for this one
     box = bounds(whole, [int(ring_mm / s) for s in spacing])
     inside = whole[box]
     masks = {name: inside}

@@ -136,6 +136,14 @@ REFERENCES: dict[str, dict[str, str]] = {
     "Adebayo2018": _talk("Adebayo, J and Gilmer, J and Muelly, M and Goodfellow, I and Hardt, M and Kim, B",
                          "Sanity checks for saliency maps", "Advances in Neural Information Processing Systems", 2018,
                          "9505--9515"),
+    # features
+    "Griethuysen2017": _article("van Griethuysen, J J M and Fedorov, A and Parmar, C and others", "Computational "
+                                "radiomics system to decode the radiographic phenotype", "Cancer Research", 2017, "77",
+                                "e104--e107", doi="10.1158/0008-5472.CAN-17-0339"),
+    "Zwanenburg2020": _article("Zwanenburg, A and Valli{\\`e}res, M and Abdalah, M A and others", "The image biomarker "
+                               "standardization initiative: standardized quantitative radiomics for high-throughput "
+                               "image-based phenotyping", "Radiology", 2020, "295", "328--338",
+                               doi="10.1148/radiol.2020191145"),
     # sites
     "Johnson2007": _article("Johnson, W E and Li, C and Rabinovic, A", "Adjusting batch effects in microarray "
                             "expression data using empirical {Bayes} methods", "Biostatistics", 2007, "8",

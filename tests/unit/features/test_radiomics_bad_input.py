@@ -31,8 +31,8 @@ USUAL = box(slice(4, 14), slice(5, 13), slice(2, 7))
 
 def exam(array: np.ndarray | None, label: np.ndarray | None) -> Exam:
     return Exam(
-        {} if array is None else {"t1": Volume(array, np.eye(4))},
-        {} if label is None else {"tumour": Volume(label, np.eye(4), "label")},
+        {} if array is None else {"t1": Volume(np.asfortranarray(array), np.eye(4))},
+        {} if label is None else {"tumour": Volume(np.asfortranarray(label), np.eye(4), "label")},
     )
 
 
@@ -131,6 +131,11 @@ def test_too_narrow_bins_are_refused():
 def test_impossible_bins_are_refused(options):
     with pytest.raises(StudyError, match="above 0"):
         radiomics(exam(image(), USUAL), **QUICK | options)
+
+
+def test_memory_order_does_not_matter():
+    rows_first = Exam({"t1": Volume(image(), np.eye(4))}, {"tumour": Volume(USUAL, np.eye(4), "label")})
+    assert radiomics(rows_first, **QUICK) == radiomics(exam(image(), USUAL), **QUICK)
 
 
 def test_another_grid_is_refused():
