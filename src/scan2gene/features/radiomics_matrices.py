@@ -49,7 +49,7 @@ class Region:
     @cached_property
     def joined(self) -> np.ndarray:
         """Directions (A,) bool along which some line meets two voxels, side by side or not."""
-        return _kernels()[2](np.argwhere(self.mask).astype(np.int32), self.numbers, self.steps, self.mask.shape)
+        return _kernels()[1](np.argwhere(self.mask).astype(np.int32), self.numbers, self.steps, self.mask.shape)
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,22 @@ def count(region: Region, grey: np.ndarray) -> Counts:
         region: N voxels.
         grey: Grey level of each voxel, (N,) whole numbers from 1 on.
     """
-    levels, level = np.unique(grey, return_inverse=True)
-    level, values = level.astype(np.int32), levels.astype(np.float64)
-    walk, run, _ = _kernels()
-    pairs, alike, contrast, owner = walk(region.numbers, region.voxels, region.offsets, level, values)
-    runs = run(region.numbers, region.voxels, region.offsets, level, len(values), max(region.mask.shape))
+    found = np.bincount(grey)
+    levels = np.flatnonzero(found)
+    number = np.zeros(len(found), np.int32)
+    number[levels] = np.arange(len(levels))
+    level, values = number[grey], levels.astype(np.float64)
+    walk, _ = _kernels()
+    pairs, alike, contrast, runs, owner = walk(
+        region.numbers, region.voxels, region.offsets, level, values, max(region.mask.shape)
+    )
     area = np.bincount(owner)
     roots = np.flatnonzero(area)
     sizes, size = np.unique(area[roots], return_inverse=True)
     zones = np.bincount(level[roots] * len(sizes) + size, minlength=len(values) * len(sizes))
     return Counts(
         values,
-        np.bincount(level),
+        found[levels],
         pairs,
         alike,
         contrast,
@@ -111,27 +115,34 @@ def _kernels():
     import numba
 
     @numba.njit(nogil=True, cache=True)
-    def walk(numbers, voxels, offsets, level, values):
-        """Pairs, like neighbours and contrast by level, and for each voxel the first one of its zone."""
+    def walk(numbers, voxels, offsets, level, values, longest):
+        """Pairs, like neighbours, contrast and runs by level, and for each voxel the first one of its zone."""
         count, directions, size = len(voxels), len(offsets), len(values)
         pairs = np.zeros((directions, size, size), np.int32)
         alike = np.zeros((size, 2 * directions + 1))
         contrast = np.zeros(size)
+        runs = np.zeros((directions, size, longest))
+        before = np.zeros((count, directions), np.int32)  # voxels of the run before this one; all offsets go forward
+        last = 0
         total, near, same = np.zeros(count), np.zeros(count, np.int32), np.zeros(count, np.int32)
         owner = np.arange(count)
         for v in range(count):
             g = level[v]
             for a in range(directions):
                 w = numbers[voxels[v] + offsets[a]] - 1
+                h = level[w] if w >= 0 else -1
+                if h != g:
+                    runs[a, g, before[v, a]] += 1
+                    last = max(last, before[v, a])
                 if w < 0:
                     continue
-                h = level[w]
                 pairs[a, g, h] += 1
                 total[v] += values[h]
                 total[w] += values[g]
                 near[v] += 1
                 near[w] += 1
                 if g == h:
+                    before[w, a] = before[v, a] + 1
                     same[v] += 1
                     same[w] += 1
                     p, q = v, w
@@ -147,25 +158,7 @@ def _kernels():
             alike[level[v], same[v]] += 1
             if near[v]:
                 contrast[level[v]] += abs(values[level[v]] - total[v] / near[v])
-        return pairs, alike, contrast, owner
-
-    @numba.njit(nogil=True, cache=True)
-    def run(numbers, voxels, offsets, level, size, longest):
-        runs = np.zeros((len(offsets), size, longest))
-        found = 0
-        for a in range(len(offsets)):
-            for v in range(len(voxels)):
-                g = level[v]
-                before = numbers[voxels[v] - offsets[a]] - 1
-                if before >= 0 and level[before] == g:
-                    continue
-                length, place = 0, voxels[v]
-                while numbers[place] > 0 and level[numbers[place] - 1] == g:
-                    place += offsets[a]
-                    length += 1
-                runs[a, g, length - 1] += 1
-                found = max(found, length)
-        return runs[:, :, :found]
+        return pairs, alike, contrast, runs[:, :, : last + 1], owner
 
     @numba.njit(nogil=True, cache=True)
     def join(points, numbers, steps, shape):
@@ -181,4 +174,4 @@ def _kernels():
                     break
         return joined
 
-    return walk, run, join
+    return walk, join
