@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from scan2gene.features.encoder import encoder
 from scan2gene.features.lesion import lesion
 from scan2gene.features.radiomics import radiomics
 from scan2gene.features.subregions import subregions
 
 KINDS: dict[str, Callable[..., dict[str, float]]] = {
+    "encoder": encoder,
     "lesion": lesion,
     "radiomics": radiomics,
     "subregions": subregions,
