@@ -16,7 +16,7 @@ import pandas as pd
 from scan2gene.core.console import track
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
 from scan2gene.core.files import value_hash
-from scan2gene.core.section import Plugin, check_plugin, version_of
+from scan2gene.core.section import Plugin, check_plugin, options_of, version_of
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_features import Features
 from scan2gene.core.volume import Volume
@@ -191,5 +191,8 @@ def _one_grid(volumes: Mapping[str, Volume]) -> None:
 
 
 def numbers_of(want: Wanted, exam: Exam) -> dict[str, float]:
-    """The features of a prepared exam."""
-    return {name: float(value) for name, value in KINDS[want.block.name](exam, **want.block.options).items()}
+    """The features of a prepared exam; the same names whichever of the study's roles it lacks."""
+    kind, options = KINDS[want.block.name], dict(want.block.options)
+    if "roles" in options_of(kind) and not options.get("roles"):
+        options["roles"] = [role for role, block in want.roles.items() if block.kind == "intensity"]
+    return {name: float(value) for name, value in kind(exam, **options).items()}

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ DARK, BRIGHT = 0.01, 0.99  # quantiles of the body that become -1 and 1
 LEAST_MM = 20.0  # side of the smallest crop
 MARGIN = 0.1  # around the lesion on each side, as a share of its extent
 COLOURS = 3
+_LOADING = Lock()
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,14 @@ def encoder(
     return out
 
 
-@lru_cache(maxsize=2)
 def load_encoder(weights: str = DEFAULT, weights_dir: str = "") -> Encoder:
     """A frozen network, loaded once per process; arguments and errors as in `encoder`."""
+    with _LOADING:  # several threads may want it at once
+        return _loaded(weights, weights_dir)
+
+
+@lru_cache(maxsize=2)
+def _loaded(weights: str, weights_dir: str) -> Encoder:
     from scan2gene.models import efficientnet_lite0
 
     if weights == DEFAULT:

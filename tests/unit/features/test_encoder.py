@@ -14,7 +14,7 @@ from tests.stand_in import accept, write_stand_in
 
 from scan2gene.core.errors import StudyError, WeightsError
 from scan2gene.core.volume import Volume
-from scan2gene.features.encoder import at_hand, encoder, load_encoder
+from scan2gene.features.encoder import _loaded, at_hand, encoder, load_encoder
 from scan2gene.features.exam import Exam
 from scan2gene.models import efficientnet_lite0
 from scan2gene.models.weights import WEIGHTS
@@ -29,9 +29,9 @@ def random_weights(tmp_path_factory, monkeypatch) -> Iterator[None]:
     """The wheel's file, with random numbers in it."""
     path = _file(tmp_path_factory)
     monkeypatch.setattr(efficientnet_lite0, "weights_file", lambda: path)
-    load_encoder.cache_clear()
+    _loaded.cache_clear()
     yield
-    load_encoder.cache_clear()
+    _loaded.cache_clear()
 
 
 def _file(factory) -> Path:
