@@ -23,12 +23,16 @@ def apply(
     study: Annotated[
         Path | None, typer.Option("--study", help="Study file whose cohort part finds the exams; default: the run's.")
     ] = None,
+    clinical: Annotated[
+        Path | None,
+        typer.Option("--clinical", help="Table with columns such as age; default: age and sex of the headers."),
+    ] = None,
 ) -> None:
     """Predict exams without labels, and refuse those unlike the training exams. Not for clinical use."""
     from scan2gene.commands.apply import apply as apply_run
     from scan2gene.commands.apply import told
 
-    applied = apply_run(run_dir, scans, out, run=run, split=split, force=force, study=study)
+    applied = apply_run(run_dir, scans, out, run=run, split=split, force=force, study=study, clinical=clinical)
     print_applied(applied.summary)
     for line in told(applied):
         typer.echo(line)

@@ -226,6 +226,17 @@ def _tells_sex_or_scanner(values: set[str]) -> bool:
     return bool(sexes or values <= _MAKERS or fields)
 
 
+def is_age(column: str) -> bool:
+    """True where a column is named as one of ages at the scan or diagnosis."""
+    words = plain(column)
+    return bool(_AGE.search(words) and not _NOT_AGE.search(words))
+
+
+def is_sex(column: str) -> bool:
+    """True where a column is named as one of sexes."""
+    return bool(_SEX.search(plain(column)))
+
+
 def guess_age(table: pd.DataFrame, taken: Sequence[str]) -> tuple[str | None, list[str], list[str]]:
     """The column of ages, cells in it that must mean "not known", and remarks on columns that cannot serve.
 
@@ -234,8 +245,7 @@ def guess_age(table: pd.DataFrame, taken: Sequence[str]) -> tuple[str | None, li
     """
     remarks: list[str] = []
     for column in table.columns:
-        words = plain(column)
-        if column in taken or not _AGE.search(words) or _NOT_AGE.search(words):
+        if column in taken or not is_age(column):
             continue
         known = table[column][~table[column].str.lower().isin(MISSING)]
         numbers = known.map(parse_number)
@@ -250,7 +260,7 @@ def guess_age(table: pd.DataFrame, taken: Sequence[str]) -> tuple[str | None, li
 def guess_sex(table: pd.DataFrame) -> tuple[str | None, str]:
     """The column of sexes if it holds two numbers or their words, else a remark."""
     for column in table.columns:
-        if _SEX.search(plain(column)):
+        if is_sex(column):
             known = set(table[column].map(canonical)) - MISSING
             if len(known) == 2 and (known <= {"0", "1", "2"} or known <= set(SEXES)):
                 return column, ""

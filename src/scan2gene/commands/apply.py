@@ -10,18 +10,21 @@ import numpy as np
 import pandas as pd
 
 from scan2gene import __version__
+from scan2gene.cohorts.clinical_values import of_headers, of_table
 from scan2gene.cohorts.unlabelled import Found, find_unlabelled
 from scan2gene.commands.predict_exams import predict_exams
+from scan2gene.commands.predict_tables import features_of_exams, predict_tables
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.section import unknown_name
-from scan2gene.core.study import Study, is_leaky, members_by
+from scan2gene.core.study import Study, is_leaky, members_by, standardised
 from scan2gene.core.study_cohort import Cohort
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.core.text import listed
+from scan2gene.evaluate.blocks import applied_means
 from scan2gene.evaluate.ensemble import ensemble
 from scan2gene.evaluate.stacking import LATE, late_applied
 from scan2gene.learners import reads_images
@@ -69,6 +72,7 @@ class Applied:
 def apply(
     run_dir: str | Path, scans: str | Path | Iterable[str | Path], out: str | Path | None = None, *,
     run: str | None = None, split: str | None = None, force: bool = False, study: str | Path | None = None,
+    clinical: str | Path | None = None,
 ) -> Applied:  # fmt: skip
     """Predict exams without labels with a run's networks; refuse those unlike its training exams.
 
@@ -77,11 +81,13 @@ def apply(
         scans: Folders or files with DICOM or NIfTI.
         out: Where to; default `<run_dir>/apply/<name of the scans' folder>`, without that
             name where the run has pseudonyms.
-        run: One of the study's runs; default: all that are networks.
+        run: One of the study's runs, an ensemble with its members; default: all.
         split: Whose fold networks; default: the study's first.
         force: Predict also what would be refused; the reason stays in its row.
         study: Study file whose `cohort` part finds the exams, where ids or series are named
             otherwise than in the run's scans, or the run has pseudonyms.
+        clinical: Table with the clinical columns that runs read, such as age; default: that of `study`, or age and
+            sex from the headers.
 
     Raises:
         RunError: The run is not finished, was prepared by other versions of its steps, or lacks what is asked for.
@@ -91,8 +97,8 @@ def apply(
     roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
     settings = _with_weights(trained.study(), study)
     split = _chosen_split(settings, split)
-    configs, notes = _networks(settings, run)
-    of_runs = [(_fits(trained, config, split), _store(trained, config)) for config in configs]
+    configs, notes = _applicable(settings, run, clinical is not None)
+    of_runs = [(_fits(trained, c, split), _store(trained, c) if reads_images(c) else None) for c in configs]
     rules, key = _rules(settings, configs, study, roots, trained.path)
     new = RunDirectory(_folder(trained.path, roots, out, hidden=key is not None))
     new.path.mkdir(parents=True, exist_ok=True)
@@ -102,11 +108,18 @@ def apply(
         say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
         notes += [*(f"warning: {text}" for text in found.warnings), *_known_before(trained, found)]
         tables, seen = [], []
+        on_tables = [config for config in configs if not reads_images(config)]
+        features = features_of_exams(on_tables, found, new) if on_tables else {}
+        known = _clinical(settings, on_tables, found, study, clinical)
         for fits, store in of_runs:
-            rows, features, told = predict_exams(trained, fits, store, found, new, force)
+            if store is None:
+                tables.append(predict_tables(fits, found, features, known, force))
+                continue
+            rows, embeddings, told = predict_exams(trained, fits, store, found, new, force)
             tables.append(rows)
-            seen += features
+            seen += embeddings
             notes += [n for n in told if n not in notes]
+        tables += _means(trained, settings, pd.concat(tables, ignore_index=True))
         fused = _late(trained, settings, pd.concat(tables, ignore_index=True))
         predictions = (
             pd.concat([*tables, fused], ignore_index=True) if len(fused) else pd.concat(tables, ignore_index=True)
@@ -139,21 +152,63 @@ def _chosen_split(settings: Study, split: str | None) -> str:
     return split or names[0]
 
 
-def _networks(settings: Study, run: str | None) -> tuple[list[RunConfig], list[str]]:
+def _applicable(settings: Study, run: str | None, clinical: bool) -> tuple[list[RunConfig], list[str]]:
+    """Runs that new exams can be shown, and a sentence about the others."""
     names = [one.name for one in settings.runs]
     if run is not None and run not in names:
         raise RunError(f"run {unknown_name(run, names)}")
-    asked = [config for config in resolved(settings) if run in (None, config.name)]
-    networks = [config for config in asked if reads_images(config)]
-    if not networks:
-        raise RunError(
-            f"{listed(config.name for config in asked)}: a model on columns of the label table, which new exams do "
-            "not have. Only networks can be applied."
-        )
     if is_leaky(settings):
         raise RunError("the study splits slices to show leakage (LEAKY), so its networks are not applied to new exams")
-    skipped = [config.name for config in asked if not reads_images(config)]
-    return networks, [f"{name} is skipped: it needs columns of the label table." for name in skipped]
+    asked = [config for config in resolved(settings) if run is None or config.name in _fitted(settings, run)]
+    own = {name for name, block in settings.features.items() if block.table}
+    waited = {member for members in standardised(settings).values() for member in members}
+    kept, notes = [], []
+    for config in asked:
+        read = config.model.options.get("features", ())
+        if own & set(read):
+            notes.append(f"{config.name} is skipped: it reads a table of features, which new exams do not have.")
+        elif reads_images(config) or read or clinical or config.name in waited:
+            kept.append(config)
+        else:
+            notes.append(f"{config.name} is skipped: it needs columns of the label table; give --clinical TABLE.")
+    if not kept:
+        raise RunError(
+            f"{listed(c.name for c in asked)}: a model on a table, which new exams do not have. Only networks "
+            "and features of images can be applied; to columns of the label table --clinical TABLE gives the values."
+        )
+    return kept, notes
+
+
+def _fitted(settings: Study, run: str) -> set[str]:
+    """The run itself, or the fitted runs behind an ensemble."""
+    members = standardised(settings).get(run)
+    return {run} if members is None else set().union(*(_fitted(settings, member) for member in members))
+
+
+def _clinical(
+    settings: Study, configs: list[RunConfig], found: Found, file: str | Path | None, table: str | Path | None
+) -> pd.DataFrame:
+    """Numbers of the clinical columns that runs read, by patient_id."""
+    columns = list(dict.fromkeys(c for config in configs for c in config.model.options.get("columns", ())))
+    if not columns:
+        return pd.DataFrame()
+    headers = of_headers(found.series, columns)
+    if table is not None:
+        return of_table(settings.cohort, columns, table).combine_first(headers)
+    if file is not None and (given := load_study(file).cohort).labels:
+        return of_table(given, columns).combine_first(headers)
+    return headers
+
+
+def _means(run_dir: RunDirectory, settings: Study, predictions: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of runs that are means of others, fold by fold and over all folds."""
+    members = standardised(settings)
+    if not members or not run_dir.scales.exists():
+        return []
+    rows = applied_means(predictions[predictions["variant"] == "original"], members, run_dir.scales.read())
+    if rows.empty:
+        return []
+    return [rows, ensemble(rows)]
 
 
 def _fits(run_dir: RunDirectory, config: RunConfig, split: str) -> list[Fit]:
@@ -199,7 +254,8 @@ def _rules(
     An exam needs the roles that every one of `configs` reads; what only some of them read, it may lack.
     """
     rules = settings.cohort
-    read = [set(roles_seen(config)) for config in configs]
+    read = [set(roles_seen(c)) for c in configs if reads_images(c) or c.model.options.get("features")]
+    read = read or [set(rules.roles)]
     if file is not None:
         given = load_study(file)
         _check_roles(given.cohort, rules, set.intersection(*read), file)

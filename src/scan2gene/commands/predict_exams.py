@@ -39,7 +39,7 @@ def predict_exams(
     training = of_training(run_dir, fits[0].split, store, roles)
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
     new_store = out.store(store.name).path
-    without = _without(found.exams, roles)
+    without = without_roles(found.exams, roles)
     exams = found.exams[~found.exams["exam_id"].isin(without)]
     manifest = build_store(new_store, exams, found.paths, roles, config.recipe, hide)
     unlike = reasons_against(exams, found.series, new_store, manifest, roles, training)
@@ -57,10 +57,10 @@ def predict_exams(
             f"{config.name}: prepared volumes differ in their number of voxels, so whether a new exam correlates with "
             "the mean of training is not checked; geometry and grey values are."
         )
-    return _rows(fits, found.listed, logits, refused, failed, against), features, notes
+    return prediction_table(fits, found.listed, logits, refused, failed, against), features, notes
 
 
-def _without(exams: pd.DataFrame, roles: dict[str, Role]) -> dict[str, str]:
+def without_roles(exams: pd.DataFrame, roles: dict[str, Role]) -> dict[str, str]:
     """Exams that lack a role which this run reads and others do not: exam_id -> reason."""
     found: dict[str, list[str]] = {}
     for name, role in roles.items():
@@ -152,7 +152,7 @@ def _logits(
     return found, features
 
 
-def _rows(
+def prediction_table(
     fits: Sequence[Fit], listed: pd.DataFrame, logits: list[dict[str, dict[str, np.ndarray]]],
     refused: dict[str, str], failed: dict[str, str], against: dict[str, str],
 ) -> pd.DataFrame:  # fmt: skip

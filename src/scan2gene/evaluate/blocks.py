@@ -160,7 +160,8 @@ def applied_means(
         scales: From `standardised_means`.
     """
     known = dict(list(predictions.groupby(["run_id", *_FOLD], sort=False)))
-    keyed = scales.assign(side=scales["side"].fillna("")).set_index(["run_id", *_FOLD])
+    numbers = dict.fromkeys(("mean", "sd", "slope", "intercept"), float)
+    keyed = scales.assign(side=scales["side"].fillna("")).astype(numbers).set_index(["run_id", *_FOLD])
     tables = []
     for name in ordered(members):
         for key in [k for k in list(known) if k[0] == members[name][0]]:

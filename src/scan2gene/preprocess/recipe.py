@@ -93,7 +93,9 @@ def roles_of_steps(recipe: Sequence[Plugin]) -> list[str]:
 
 
 def roles_seen(config: RunConfig) -> dict[str, Role]:
-    """Roles on which a run's answer depends: what its network sees, and what its steps name."""
+    """Roles on which a run's answer depends: what its network sees, and what its steps name; features read all."""
+    if config.model.options.get("features"):
+        return dict(config.cohort_roles)
     needed = {*config.roles, *roles_of_steps(config.recipe)}
     return {n: role for n, role in config.cohort_roles.items() if n in needed}
 
