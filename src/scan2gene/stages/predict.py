@@ -16,7 +16,7 @@ from scan2gene.evaluate.blocks import standardised_means
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.stacking import late_ensembles
-from scan2gene.stages.fits import fits, fusion_key
+from scan2gene.stages.fits import FOLD, fits, fusion_key
 from scan2gene.stages.job import VERSIONS, Job, run_data, stage_key
 from scan2gene.stages.variants import altered_fit, write_variants
 from scan2gene.tasks.fit import Fit
@@ -41,7 +41,7 @@ def predict_runs(job: Job) -> str:
         for fit in work:  # copies are altered while the fit's prepared cohort is at hand
             folders.append(_predict_fit(job, fit))
             altered.append(altered_fit(job, fit))
-        table = pd.concat([f.predictions.read() for f in folders], ignore_index=True)
+        table = _of_every_fold(pd.concat([f.predictions.read() for f in folders], ignore_index=True))
         cohort, labels = job.out.cohort.read(), job.out.labels.read()
         inner = pd.concat([inner_rows(fit.as_chosen(), cohort, labels) for fit in work], ignore_index=True)
         means, scales = standardised_means(table, inner, standardised(job.study))
@@ -62,6 +62,17 @@ def predict_runs(job: Job) -> str:
     _map_embeddings(job)
     table = job.out.predictions.read(["status"])
     return f"{len(table)} rows, {(table['status'] != 'ok').sum()} failed"
+
+
+def _of_every_fold(table: pd.DataFrame) -> pd.DataFrame:
+    """The prediction table without variants that only some folds of a run have.
+
+    A search may choose a frozen encoder, which has no mirrored copies, in one fold and a network in another.
+    """
+    places = table[["run_id", "variant", *FOLD]].drop_duplicates()
+    folds = places.groupby(["run_id", "variant"])["fold"].size()
+    lacking = folds[folds < folds.groupby("run_id").transform("max")].index
+    return table[~pd.MultiIndex.from_frame(table[["run_id", "variant"]]).isin(lacking)]
 
 
 def _map_embeddings(job: Job) -> None:

@@ -115,6 +115,25 @@ def test_weights_survive_saving(name, tmp_path):
     assert torch.equal(model(x), other(x))
 
 
+@pytest.mark.parametrize("sides", [False, True])
+def test_a_head_normalises_what_all_exams_have_in_common(sides):
+    """Features far from zero with little between exams reach the linear layer with mean 0 and deviation 1."""
+    head = RoleAwareHead(4, 1, 2, norm="batch")
+    torch.manual_seed(1)
+    features = 50 + 0.1 * torch.randn(200, 4)
+    seen = []
+    head.dropout.register_forward_hook(lambda _, __, out: seen.append(out.detach()))
+    head(features)  # a single batch is enough
+    head.eval()
+    head(features)
+    for out in (seen[0], seen[-1]):
+        torch.testing.assert_close(out.mean(dim=0), torch.zeros(4), atol=1e-2, rtol=0)
+        torch.testing.assert_close(out.std(dim=0), torch.ones(4), atol=2e-2, rtol=0)
+    model = _two_sides() if sides else MODELS["light_cnn"](2, 1)
+    model.train()
+    assert model(torch.randn(1, 2, 16, 16, 16)).isfinite().all()  # one exam, in training
+
+
 def test_light_cnn_has_under_half_a_million_parameters():
     assert sum(p.numel() for p in MODELS["light_cnn"](3, 4).parameters()) < 500_000
 

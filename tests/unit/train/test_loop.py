@@ -143,6 +143,18 @@ def test_stops_after_patience_epochs_without_a_better_loss(tmp_path):
     assert len(history) - history[history["best"] == 1]["epoch"].max() == 3
 
 
+@pytest.mark.parametrize("batch", [1, 13])
+def test_a_batch_of_one_exam_trains_a_normalised_head(batch, tmp_path):
+    data = _cohort()
+    settings = Train(epochs=3, device="cpu", patience=None, schedule=Plugin(name="one_cycle"))
+    for rows in (np.arange(14), np.arange(2)):
+        folder = tmp_path / str(len(rows))
+        fit_network(bare_fit(folder, Data(batch_size=batch), settings), partial(MODELS["light_cnn"], 1, 2), data, rows,
+                    rows[:0])  # fmt: skip
+        state = torch.load(folder / "best.pt", weights_only=True)
+        assert all(value.isfinite().all() for value in state.values())
+
+
 def test_divergence_is_said_plainly(tmp_path):
     class Broken(nn.Module):
         def __init__(self):
@@ -200,7 +212,7 @@ def _plain_fit(folder: Path, batch: int, **settings) -> dict:
     train = Train(
         epochs=2, device="cpu", optimizer="sgd", learning_rate=0.05, schedule=Plugin(name="constant"), **settings
     )
-    build = partial(MODELS["light_cnn"], 1, 2, dropout=0.0)
+    build = partial(MODELS["light_cnn"], 1, 2, dropout=0.0, head_norm="none")  # whose statistics are a batch's own
     fit = bare_fit(folder, Data(batch_size=batch), train, 5)
     fit_network(fit, build, data, np.arange(12), np.arange(12, 17))
     return torch.load(folder / "best.pt", weights_only=True)
