@@ -19,6 +19,10 @@ def new(
     scans: Annotated[
         Path | None, typer.Option(help="Folder with scans: draft the study from them and --labels.")
     ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(help="Table with numbers about each patient, with --scans or in their place; may be repeated."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Label table; default: participants.tsv of a BIDS folder.")
     ] = None,
@@ -27,25 +31,25 @@ def new(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default <recipe>.yaml.")] = None,
 ) -> None:
-    """Write a commented study file: a recipe, or a draft from --scans and --labels."""
+    """Write a commented study file: a recipe, or a draft from --scans or --features, and --labels."""
     from scan2gene.recipes import recipe_text, recipes
 
     if recipe == "list":
         for name, title in recipes().items():
             typer.echo(f"{name:<20}{title}")
         return
-    if (recipe is None) == (scans is None):
-        raise Scan2GeneError("give either the name of a recipe (`scan2gene new list`), or --scans FOLDER --labels FILE")
+    if (recipe is None) == (scans is None and not features):
+        raise Scan2GeneError(
+            "give either the name of a recipe (`scan2gene new list`), or --scans FOLDER or --features FILE with "
+            "--labels FILE"
+        )
     path = out or Path(f"{recipe or 'study'}.yaml")
     if path.exists():
         raise Scan2GeneError(f"{path} exists and is not overwritten. Name another file with -o.")
-    if scans is not None:
+    if recipe is None:
         from scan2gene.cohorts.draft import draft
 
-        table = labels or scans / "participants.tsv"
-        if labels is None and scans.is_dir() and not table.is_file():
-            raise Scan2GeneError(f"{scans} is no BIDS folder with a participants.tsv: give --labels FILE as well")
-        text, warnings = draft(scans, table, path, target or ())
+        text, warnings = draft(scans, _label_file(scans, labels), path, target or (), features or ())
         told = f"Read its comments, then: scan2gene curate {path}"
     else:
         text, warnings = recipe_text(recipe or ""), []
@@ -56,6 +60,18 @@ def new(
     for warning in warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(f"{path} written, and {schema.name} beside it, with which editors complete and check. {told}")
+
+
+def _label_file(scans: Path | None, labels: Path | None) -> Path:
+    """The label table, or that of a BIDS folder."""
+    if labels is not None:
+        return labels
+    if scans is None:
+        raise Scan2GeneError("give --labels FILE as well: the table of what is to be predicted")
+    table = scans / "participants.tsv"
+    if scans.is_dir() and not table.is_file():
+        raise Scan2GeneError(f"{scans} is no BIDS folder with a participants.tsv: give --labels FILE as well")
+    return table
 
 
 def fetch(

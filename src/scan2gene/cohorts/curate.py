@@ -95,7 +95,7 @@ def curate(study: Study, series: pd.DataFrame, both_classes: bool = True) -> Cur
     table, sides = table[kept], None if sides is None else sides[kept.to_numpy()]
     labels = target_labels(table, rules.patient_column, study.targets, source, sides, rules.decimal)
     where = "in the label table" if rules.labels else "among the sequenced"
-    exams = _labelled(exams, labels, set(different(table[rules.patient_column])), where, flow)
+    exams = _labelled(exams, labels, set(different(table[rules.patient_column])), where, flow, bool(rules.scans))
     exams = in_time(exams, table, rules, source, flow)
     exams = large_enough(exams, paths, rules.min_lesion, flow, rules.mask_threshold)
     exams = one_exam(exams, rules, flow)
@@ -112,7 +112,8 @@ def exams_of_tables(
     study: Study, series: pd.DataFrame, flow: Flow
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """As `find_exams`, of a study without scans: an exam for each patient whom a table of features has."""
-    tables = [read_feature_table(block, name) for name, block in study.features.items() if block.table]
+    decimal, blocks = study.cohort.decimal, {n: block for n, block in study.features.items() if block.table}
+    tables = [read_feature_table(block, name, (), decimal, flow) for name, block in blocks.items()]
     patients = sorted({str(patient) for table in tables for patient in table.index})
     flow.step("patients in the features", len(patients), "patients")
     exams = pd.DataFrame({"patient_id": patients, "exam_id": patients, "date": None})
@@ -219,8 +220,10 @@ def _of_patients(ids: pd.Series) -> str:
     return f" (patient {', '.join(ids[:_SHOWN])}{more})" if ids else ""
 
 
-def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where: str, flow: Flow) -> pd.DataFrame:
-    """Exams of patients with a known value of one target at least."""
+def _labelled(
+    exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where: str, flow: Flow, scanned: bool
+) -> pd.DataFrame:  # fmt: skip
+    """Exams of patients with a known value of one target at least; without scans, exams are rows of features."""
     labelled, near = set(different(labels["patient_id"])), near_ids(exams["patient_id"], listed)
 
     def reason(patient: str) -> str:
@@ -234,12 +237,14 @@ def _labelled(exams: pd.DataFrame, labels: pd.DataFrame, listed: set[str], where
 
     kept = flow.narrow(exams, exams["patient_id"].map(reason), "labelled exams", "exams")
     for patient in sorted(listed - set(exams["patient_id"])):
-        flow.leave_out("labelled exams", "labelled patient without a usable scan", patient)
+        lacks = "a usable scan" if scanned else "features"
+        flow.leave_out("labelled exams", f"labelled patient without {lacks}", patient)
     if kept.empty:
+        who, where = ("scanned patient", "scans") if scanned else ("patient with features", "features")
         raise CohortError(
-            "no scanned patient has a known value of a target"
+            f"no {who} has a known value of a target"
             if listed & set(exams["patient_id"])
-            else no_overlap(exams["patient_id"], listed)
+            else no_overlap(exams["patient_id"], listed, where)
         )
     return kept
 

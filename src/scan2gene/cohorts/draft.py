@@ -19,12 +19,14 @@ from scan2gene.cohorts.guess_columns import (
     guess_sex,
     guess_site,
 )
+from scan2gene.cohorts.guess_features import TableGuess, guess_tables, look_at_tables, table_lines
 from scan2gene.cohorts.guess_roles import MANDATORY, RARE, RoleGuess, literal
 from scan2gene.cohorts.label_table import sheets
 from scan2gene.cohorts.roles import contested, found_in
 from scan2gene.cohorts.seen import Seen, choose_targets, look
 from scan2gene.core.errors import CohortError
 from scan2gene.core.study_cohort import Cohort, Role
+from scan2gene.core.text import listed
 
 MAX_ROLES = 4
 _PROCEDURES = r"BIOPSY|LOCALI[SZ]ATION|WIRE|CLIP"
@@ -35,58 +37,88 @@ def draft_study(scans: Path, labels: Path, out: Path, targets: Sequence[str] = (
     return draft(scans, labels, out, targets)[0]
 
 
-def draft(scans: Path, labels: Path, out: Path, targets: Sequence[str] = ()) -> tuple[str, list[str]]:
+def draft(
+    scans: Path | None, labels: Path, out: Path, targets: Sequence[str] = (), tables: Sequence[Path] = ()
+) -> tuple[str, list[str]]:  # fmt: skip
     """Draft a study.
 
     Args:
-        scans: Folder with DICOM or NIfTI.
+        scans: Folder with DICOM or NIfTI; None: a study of tables of features.
         labels: CSV, TSV or Excel table, or a MAF.
         out: Where the file will lie; its paths are written relative to that folder.
         targets: Columns to predict; none: up to three are guessed.
+        tables: Tables of features.
 
     Returns:
         Text of a study file that `load_study` reads, comments included; and what a person must look at first.
 
     Raises:
-        CohortError: No readable scan, no column with the scans' patients, no role, no target.
+        CohortError: No readable scan, no column with the patients, no role, no target.
     """
-    seen = look(scans, labels, targets)
+    seen = look(scans, labels, targets) if scans else look_at_tables(tables, labels, targets)
     chosen, others = choose_targets(seen, targets)
+    used = _used_roles(seen) if scans else []
+    contests = _contested(seen, used) if scans else []
+    columns = [c for t in chosen for c in t.sides or (t.column,)]
+    features = guess_tables(tables, labels, seen, columns, [_relative(table, out) for table in tables])
+    classes = other_classes(seen, [*chosen, *others])
+    lines = [
+        *_head_lines(seen, out, [t.column for t in chosen], used, features),
+        "cohort:",
+        *([f"  scans: [{scalar(_relative(scans, out))}]"] if scans else []),
+        *_cohort_lines(seen, labels, out, columns),
+        *(["  roles:                       # patterns on columns of series.csv"] if scans else []),
+        *(f"    # WARNING: {text}" for text in contests),
+        *_role_lines(seen, used),
+        "",
+        f"targets:                       # positive / negative, or each class, among {_patients_of(scans)}",
+        *target_lines(seen, chosen, others, classes),
+        "",
+        *(["features:                      # tables of numbers, a row per patient"] if features else []),
+        *(line for guess in features for line in table_lines(guess)),
+        *([""] if features else []),
+        *_open_lines(seen, bool(scans)),
+    ]
+    lost = seen.patients.told if seen.patients.found < seen.patients.scanned else ()
+    warnings = [*lost, *contests, *target_warnings(chosen, classes), *(w for guess in features for w in guess.warnings)]
+    return "\n".join(map(one_line, lines)) + "\n", warnings
+
+
+def _patients_of(scans: Path | None) -> str:
+    return "scanned patients" if scans else "patients with features"
+
+
+def _used_roles(seen: Seen) -> list[RoleGuess]:
+    """The roles that are drafted; others stand as comments."""
     roles = [g for g in seen.roles if g.pattern]
     if not any(g.kind == "intensity" for g in roles):
         raise CohortError("nothing tells what the series are; write roles by hand, from `scan2gene new classify-3d`")
     used = [g for g in roles if g.patients >= RARE * len(seen.scanned) or g is roles[0]]
     images = [g for g in used if g.kind == "intensity"][:MAX_ROLES]
-    used = images + [g for g in used if g.kind == "label"][:1]
-    contests = _contested(seen, used)
-    classes = other_classes(seen, [*chosen, *others])
-    names, sequences = (", ".join(n) for n in ([t.column for t in chosen], [g.name for g in images]))
-    lines = [
-        f"# Drafted by `scan2gene new` from {seen.n_series} series and {len(seen.table)} label rows. What follows is",
+    return images + [g for g in used if g.kind == "label"][:1]
+
+
+def _head_lines(
+    seen: Seen, out: Path, targets: Sequence[str], used: Sequence[RoleGuess], features: Sequence[TableGuess]
+) -> list[str]:  # fmt: skip
+    sequences = ", ".join(g.name for g in used if g.kind == "intensity")
+    names = [*([f"{sequences} MRI"] if used else []), *(f"the table {guess.name}" for guess in features)]
+    question = f"Can {', '.join(targets)} be predicted from {listed(names)}?"
+    given = f"{seen.n_series} series" if used else f"features of {seen.patients.scanned} patients"
+    return [
+        f"# Drafted by `scan2gene new` from {given} and {len(seen.table)} label rows. What follows is",
         "# guessed; beside every guess stands what was seen. Check it, then:",
         f"#   scan2gene curate {out.name}     who is in, who is not and why",
         f"#   scan2gene plan {out.name}       what these patients can show, and what it will cost",
         f"#   scan2gene run {out.name}",
         f"name: {scalar(study_name(out.stem))}",
-        f"question: {scalar(f'Can {names} be predicted from {sequences} MRI?')}",
+        f"question: {scalar(question)}",
         "seed: 2026",
         "",
-        "cohort:",
-        *_cohort_lines(seen, scans, labels, out, [c for t in chosen for c in t.sides or (t.column,)]),
-        "  roles:                       # patterns on columns of series.csv",
-        *(f"    # WARNING: {text}" for text in contests),
-        *_role_lines(seen, used),
-        "",
-        "targets:                       # positive / negative, or each class, among scanned patients",
-        *target_lines(seen, chosen, others, classes),
-        "",
-        *_open_lines(seen),
     ]
-    lost = seen.patients.told if seen.patients.found < seen.patients.scanned else ()
-    return "\n".join(map(one_line, lines)) + "\n", [*lost, *contests, *target_warnings(chosen, classes)]
 
 
-def _contested(seen: Seen, used: list[RoleGuess]) -> list[str]:
+def _contested(seen: Seen, used: Sequence[RoleGuess]) -> list[str]:
     """What decides between several series of an exam that fit one of the drafted roles."""
     roles = {g.name: Role(match=dict([(g.column, g.pattern), *g.also]), kind=g.kind, optional=True) for g in used}
     rules = Cohort(scans=["scans"], labels="labels", roles=roles, exclude=_exclude_rules(seen))
@@ -97,19 +129,16 @@ def _contested(seen: Seen, used: list[RoleGuess]) -> list[str]:
         return [f"these roles make no exam: {error}"]
 
 
-def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: list[str]) -> list[str]:
+def _cohort_lines(seen: Seen, labels: Path, out: Path, targets: list[str]) -> list[str]:
     guess = seen.patients
-    lines = [
-        f"  scans: [{scalar(_relative(scans, out))}]",
-        f"  {'mutations' if seen.mutations else 'labels'}: {scalar(_relative(labels, out))}",
-    ]
+    lines = [f"  {'mutations' if seen.mutations else 'labels'}: {scalar(_relative(labels, out))}"]
     if seen.mutations:
         lines.append("  # sequenced: cases_sequenced.txt   # ids of all who were sequenced; else who has a row counts")
     if seen.sheet:
         lines.append(f"  sheet: {scalar(seen.sheet)}                 # of {', '.join(sheets(labels))}")
     lines += [f"  # {line}" for line in guess.told]
     if guess.others:
-        lines.append("  # other columns with ids of scans: " + ", ".join(f"{c} ({n})" for c, n in guess.others))
+        lines.append("  # other columns with such ids: " + ", ".join(f"{c} ({n})" for c, n in guess.others))
     lines.append(f"  patient_column: {scalar(guess.column)}")
     if guess.label_id_pattern:
         lines.append(f"  label_id_pattern: {single(guess.label_id_pattern)}   # group 1, in a cell of the table")
@@ -129,7 +158,7 @@ def _cohort_lines(seen: Seen, scans: Path, labels: Path, out: Path, targets: lis
             f"  # exams: first               # patients with several exams: {several}; all their exams are kept"
         )
     dated = [c for c in date_columns(seen.table) if c not in targets][:6]
-    if dated:
+    if dated and len(seen.series):
         lines.append(f"  # dates: {{reference_column: {scalar(dated[0])}, window_days: [-90, 0]}}")
         lines.append(f"  #   columns with dates or days: {', '.join(dated)}")
     if any(g.kind == "label" for g in seen.roles):
@@ -195,7 +224,7 @@ def _exclude_lines(seen: Seen) -> list[str]:
     return lines
 
 
-def _role_lines(seen: Seen, used: list[RoleGuess]) -> list[str]:
+def _role_lines(seen: Seen, used: Sequence[RoleGuess]) -> list[str]:
     lines = []
     if any(guess.name == "post1" or guess.name == "phase1" for guess in used):
         lines += [
@@ -216,9 +245,10 @@ def _role_lines(seen: Seen, used: list[RoleGuess]) -> list[str]:
     return lines
 
 
-def _open_lines(seen: Seen) -> list[str]:
+def _open_lines(seen: Seen, scanned: bool) -> list[str]:
+    kept = "Preprocessing, splits, batch, augmentation and runs" if scanned else "Splits and runs"
     lines = [
-        "# Preprocessing, splits, batch, augmentation and runs are left open: they are chosen from the curated",
+        f"# {kept} are left open: they are chosen from the curated",
         "# cohort. `scan2gene plan` says what was chosen, why, and what it will cost; whatever is set here is kept.",
     ]
     if guess_site(seen.table, seen.patients.column, seen.scanned):

@@ -117,8 +117,8 @@ def lost_ids(exclusions: pd.DataFrame) -> list[str]:
     for what, pairs in near.items():
         scan, label = next(iter(pairs.items()))
         lines.append(
-            f"{len(pairs)} scanned patients are not in the label table, and would be if {what} did not count, such as "
-            f"scan {ascii(scan) if what == ENCODING else repr(scan)} and label {label}: {_MEND.get(what, _ALIKE)}"
+            f"{len(pairs)} patients are not in the label table, and would be if {what} did not count, such as "
+            f"{ascii(scan) if what == ENCODING else repr(scan)} and label {label}: {_MEND.get(what, _ALIKE)}"
         )
     blank = [reason for reason in reasons if reason.startswith(NO_ID)]
     if blank:
@@ -126,20 +126,21 @@ def lost_ids(exclusions: pd.DataFrame) -> list[str]:
     return lines
 
 
-def no_overlap(scanned: Iterable[str], listed: Iterable[str]) -> str:
-    """What to say when no scanned patient is in the label table."""
+def no_overlap(scanned: Iterable[str], listed: Iterable[str], where: str = "scans") -> str:
+    """What to say when no patient of the scans, or of tables of features, is in the label table."""
     scanned, listed = sorted(set(scanned)), sorted(set(listed))
     near = near_ids(scanned, listed)
     head = (
-        f"no scanned patient has a label. Scans have ids such as {scanned[0]!r}, "
+        f"no patient of the {where} has a label. The {where} have ids such as {scanned[0]!r}, "
         f"the label table such as {next(iter(listed), 'none')!r}"
     )
     if not near:
-        return f"{head}; see cohort.patient_pattern and cohort.patient_column."
+        patterns = "cohort.patient_pattern and " if where == "scans" else ""
+        return f"{head}; see {patterns}cohort.patient_column."
     scan, (label, what) = next(iter(near.items()))
     same = sum(w == what for _, w in near.values())
     shown = [ascii(i) if what == ENCODING else repr(i) for i in (scan, label)]
     return (
-        f"{head}. Of {len(scanned)} scanned patients {same} would be found if {what} did not count, such as scan "
-        f"{shown[0]} and label {shown[1]}; ids are never joined on a guess: {_MEND.get(what, _ALIKE)}."
+        f"{head}. Of {len(scanned)} patients {same} would be found if {what} did not count, such as {shown[0]} of the "
+        f"{where} and label {shown[1]}; ids are never joined on a guess: {_MEND.get(what, _ALIKE)}."
     )

@@ -70,9 +70,8 @@ def look(scans: Path, labels: Path, wanted: Sequence[str] = ()) -> Seen:
         raise CohortError(f"there is no readable scan below {scans}. {why}".strip())
     below = list(below_roots(series["path"], [str(scans)]))
     best: tuple[PatientGuess, pd.DataFrame, str | None] | None = None
-    mutations = is_maf(labels)
-    for sheet in sheets(labels) if len(sheets(labels)) > 1 else [None]:
-        table = gene_table(labels, wanted) if mutations else read_table(labels, sheet)
+    mutations, tables = label_sheets(labels, wanted)
+    for table, sheet in tables:
         patients = guess_patients(series, below, table)
         if patients and (best is None or patients.found > best[0].found):
             best = (patients, table, sheet)
@@ -89,15 +88,26 @@ def look(scans: Path, labels: Path, wanted: Sequence[str] = ()) -> Seen:
             f"{below[0].partition('#')[0]!r}, but no one pattern finds the id in every path. {MEND_PATHS}."
         )
     series = with_patients(series, patients.patient_pattern, [str(scans)])
-    listed = table[patients.column]
-    if patients.label_id_pattern:
-        table = table.assign(
-            **{patients.column: listed.str.extract(patients.label_id_pattern, expand=False).fillna("")}
-        )
-    scanned = sorted(set(series["patient_id"]) & set(table[patients.column]) - {""})
-    table = table[table[patients.column] != ""]
+    table = with_patient_ids(table, patients)
+    scanned = sorted(set(series["patient_id"]) & set(table[patients.column]))
     roles = guess_roles(series, below, [p if p in set(scanned) else "" for p in series["patient_id"]])
     return Seen(series, len(found), table, sheet, patients, tuple(scanned), tuple(roles), mutations)
+
+
+def label_sheets(labels: Path, wanted: Sequence[str]) -> tuple[bool, list[tuple[pd.DataFrame, str | None]]]:
+    """Whether a file holds mutations, and its tables, each with its sheet where an Excel file has several."""
+    if is_maf(labels):
+        return True, [(gene_table(labels, wanted), None)]
+    names = sheets(labels) if len(sheets(labels)) > 1 else [None]
+    return False, [(read_table(labels, name), name) for name in names]
+
+
+def with_patient_ids(table: pd.DataFrame, patients: PatientGuess) -> pd.DataFrame:
+    """The rows of a label table that have a patient, with the patient's id taken out of the cell."""
+    if patients.label_id_pattern:
+        ids = table[patients.column].str.extract(patients.label_id_pattern, expand=False).fillna("")
+        table = table.assign(**{patients.column: ids})
+    return table[table[patients.column] != ""]
 
 
 def choose_targets(seen: Seen, wanted: Sequence[str]) -> tuple[list[TargetGuess], list[TargetGuess]]:

@@ -47,7 +47,7 @@ def test_almost_equal_ids_are_not_joined_and_the_reason_names_them(go):
 
 def test_no_overlap_counts_what_would_be_found_and_names_the_mend(go):
     labels = "patient_id,IDH\nP001,1\nP002,0\n"
-    with pytest.raises(CohortError, match=r"Of 2 scanned patients 2 would be found if zeros.*'P1'.*'P001'.*0\*"):
+    with pytest.raises(CohortError, match=r"Of 2 patients 2 would be found if zeros.*'P1'.*'P001'.*0\*"):
         go(whole("P1", "P2"), labels)
 
 
@@ -94,7 +94,7 @@ def test_some_lost_ids_are_said_with_their_number_and_the_mend(go):
     found = go(whole(*ids), labels)
     assert found.cohort["patient_id"].nunique() == 12
     zeros, blank = lost_ids(found.exclusions)
-    assert zeros.startswith("8 scanned patients")
+    assert zeros.startswith("8 patients are not in the label table")
     assert "zeros in front" in zeros
     assert "'092' and label 92" in zeros
     assert "1 label rows without an id" in blank
