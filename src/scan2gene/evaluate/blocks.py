@@ -1,8 +1,9 @@
 """Means of standardised scores: several models as one, without choosing among them.
 
 The score of each member is put in units of its spread over training patients who were left out by inner folds, or
-over validation patients. The mean of such scores becomes log odds by a logistic regression on the same patients. So a
-member that is sure of itself counts no more than another, and the test part decides nothing.
+over validation patients, or over those whom the other folds of the repeat test. The mean of such scores becomes log
+odds by a logistic regression on the same patients. So a member that is sure of itself counts no more than another, and
+the fold's own test part decides nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ SCALE_COLUMNS = (
     "run_id", "split", "repeat", "fold", "target", "side", "label", "member", "mean", "sd", "slope", "intercept", "n",
     "patients",
 )  # fmt: skip
-INNER, VALIDATION, TRAINING = "inner folds", "validation", "training"  # whose scores place a member
+# whose scores place a member, the best first
+KINDS = INNER, VALIDATION, OTHERS, TRAINING = "inner folds", "validation", "other folds", "training"
 FEWEST = 10  # exams of these; below, the next kind is taken
 SLOPE = 0.05  # at least: what fails within the training part is not turned round
 PULL = 10.0  # inverse of the ridge penalty on that slope
@@ -52,11 +54,12 @@ def standardised_means(
         Rows as of one run, of variant "original"; and what places the members, columns `SCALE_COLUMNS`.
     """
     own = without_slices(predictions[predictions["variant"] == "original"])
+    tested = own[own["part"] == "test"]
     known, references = {}, {}
     for (run, *fold), rows in own.groupby(["run_id", *_FOLD], sort=False):
         known[run, *fold] = rows
         mine = inner[(inner[["run_id", *_FOLD]] == [run, *fold]).all(axis=1)] if len(inner) else inner
-        references[run, *fold] = _reference(rows, mine)
+        references[run, *fold] = _reference(rows, mine, _tested_elsewhere(tested, run, fold))
     tables, scales = [], []
     for name in ordered(members):
         for fold in [key[1:] for key in known if key[0] == members[name][0]]:
@@ -73,13 +76,22 @@ def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _reference(rows: pd.DataFrame, inner: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _tested_elsewhere(tested: pd.DataFrame, run: str, fold: Sequence) -> pd.DataFrame:
+    """Test rows of the other folds of a repeat, without the patients whom this one tests."""
+    rows = tested[(tested[["run_id", *_FOLD[:2]]] == [run, *fold[:2]]).all(axis=1)]
+    mine = rows.loc[rows["fold"] == fold[2], "patient_id"]
+    return rows[~rows["patient_id"].isin(mine)]
+
+
+def _reference(rows: pd.DataFrame, inner: pd.DataFrame, elsewhere: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Scores that say how a member does on patients whom it did not learn from, and whose they are."""
     validation = rows[rows["part"] == "validation"]
     if len(inner):
         return _concat([inner, validation]).dropna(subset=["logit"]), INNER
     if validation["exam_id"].nunique() >= FEWEST:
         return validation.dropna(subset=["logit"]), VALIDATION
+    if validation.empty and elsewhere["exam_id"].nunique() >= FEWEST:
+        return elsewhere.dropna(subset=["logit"]), OTHERS
     return rows[rows["part"].isin(["train", "validation"])].dropna(subset=["logit"]), TRAINING
 
 
@@ -90,7 +102,7 @@ def _mean(
     scores = _wide({m: rows for m, rows, _, _ in members})
     reference = _wide({m: rows for m, _, rows, _ in members}).dropna()
     truth = pd.concat([r for _, _, r, _ in members]).drop_duplicates(_UNIT).set_index(_UNIT)["y_true"]
-    weakest = max((kind for *_, kind in members), key=[INNER, VALIDATION, TRAINING].index)
+    weakest = max((kind for *_, kind in members), key=KINDS.index)
     log_odds, back = pd.Series(np.nan, scores.index), pd.Series(np.nan, reference.index)
     scale = []
     for question in scores.index.droplevel(["patient_id", "exam_id"]).unique():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.evaluate.blocks import standardised_means
 from scan2gene.evaluate.evaluate import evaluate, fitting_rows
 from scan2gene.evaluate.leakage_of_fits import thresholds_inside
 from scan2gene.evaluate.probabilities import probability_tables, recalibrated
@@ -91,3 +92,16 @@ def test_calibration_and_sets_are_fitted_on_the_other_folds(folds):
     sets = tables["conformal"].set_index("figure")
     assert sets["n_fits_too_small"].eq(0).all()
     assert 0.8 < sets.loc["coverage", "value"] <= 1  # exchangeable scores: 0.9 but for chance
+
+
+def test_standardised_means_are_placed_by_the_other_folds():
+    both = pd.concat([_scores(4, 1, seed).assign(run_id=name) for seed, name in ((6, "a"), (6, "b"))])
+    both.loc[both["run_id"] == "b", "logit"] *= 7
+    none, members = both[:0], {"mean": ["a", "b"]}
+    made, scales = standardised_means(both, none, members)
+    assert scales["patients"].eq("other folds").all() and scales["n"].eq(45).all()
+    mine = both["patient_id"].isin(both.loc[(both["fold"] == 2) & (both["part"] == "test"), "patient_id"])
+    turned = both.assign(y_true=both["y_true"].where(~mine, 1 - both["y_true"]))
+    again = standardised_means(turned, none, members)[0]
+    assert np.array_equal(made.loc[made["fold"] == 2, "prob"], again.loc[again["fold"] == 2, "prob"])
+    assert not np.array_equal(made.loc[made["fold"] == 1, "prob"], again.loc[again["fold"] == 1, "prob"])
