@@ -102,7 +102,7 @@ def export_bids(
     for exam in track(exams, "bids", len(exams)):
         who = f"sub-{subjects[exam['patient_id']]}"
         when = sessions[exam["exam_id"]]
-        chosen = {r: rows[exam[f"role:{r}"]] for r in roles if isinstance(exam[f"role:{r}"], str)}
+        chosen = {r: rows[exam[f"role:{r}"]] for r in roles if exam[f"role:{r}"] in rows}
         for role, stem in _stems(chosen, roles).items():
             try:
                 _write_series(unfinished, (who, when), stem, chosen[role], roles[role])

@@ -143,10 +143,14 @@ def find_exams(rules: Cohort, series: pd.DataFrame, flow: Flow) -> tuple[pd.Data
     shared = two_persons(series, rules.same_person)
     if shared.ne("").any():
         series = _narrow(series, shared, "one person per patient id", flow)
-    fits = role_fits(series, rules.roles)
+    matched = {name: role for name, role in rules.roles.items() if not role.boxes}
+    fits = role_fits(series, matched)
     series = _narrow(series, _without_role(series, rules, fits.any(axis=1)), "with a role", flow)
     series = series.assign(role=fits.idxmax(axis=1)[series.index])
-    return found, *build_exams(one_day(series) if rules.exam == "day" else series, rules.roles, flow)
+    exams, roles = build_exams(one_day(series) if rules.exam == "day" else series, matched, flow)
+    for name in [n for n in rules.roles if n not in matched]:
+        exams[f"role:{name}"] = None  # until the boxes are read
+    return found, exams, roles
 
 
 def _without_role(series: pd.DataFrame, rules: Cohort, playing: pd.Series) -> pd.Series:

@@ -120,6 +120,8 @@ class RunDirectory:
     labels = Csv("labels.csv", LABEL_COLUMNS)
     exclusions = Csv("exclusions.csv", EXCLUSION_COLUMNS)
     roles = Csv("roles.csv", ROLE_COLUMNS)
+    boxes = Csv("boxes.csv", ("series_id", "file"))
+    box_masks = File("boxes")
     flow = Json("flow.json")
     plan = Json("plan.json")
     costs = Json("costs.json")

@@ -265,6 +265,8 @@ def study_hash(study: Study) -> str:
     cohort["labels"] = [Path(p).name for p in label_files(study.cohort)]
     for key in ("mutations", "sequenced", "exclude_file"):
         cohort[key] = cohort[key] and Path(cohort[key]).name
+    for role in cohort["roles"].values():
+        role["boxes"] = role["boxes"] and Path(role["boxes"]).name
     cohort.pop("pseudonyms")  # where the key lies decides nothing
     values["evaluate"].pop("ledger")
     values.pop("weights_dir")

@@ -12,7 +12,7 @@ from scan2gene.core.section import LabelValue, Name, Pattern, Section, unknown_n
 class Role(Section):
     """Which series plays a role in an exam. All patterns must be found (case ignored)."""
 
-    match: dict[str, Pattern] = Field(description="column of series.csv -> regular expression that must be found")
+    match: dict[str, Pattern] = Field({}, description="column of series.csv -> regular expression that must be found")
     kind: Literal["intensity", "label"] = Field(
         "intensity", description="label: a mask, resampled by nearest neighbour"
     )
@@ -24,11 +24,31 @@ class Role(Section):
     optional: bool = Field(
         False, description="an exam without this role is kept; its channel is zero and marked absent"
     )
+    boxes: str | None = Field(
+        None,
+        description="in place of match: a table, one row per slice (patient_id, k, box_x, box_y, box_w, box_h), whose "
+        "boxes become a mask; patients without boxes have none",
+    )
+    of: Name | None = Field(None, description="with boxes: the role in whose voxels they are")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _boxes_are_masks(cls, values: Any) -> Any:
+        """A mask of boxes is of kind label, and not every patient need have one."""
+        if isinstance(values, dict) and values.get("boxes"):
+            return {"kind": "label", "optional": True} | values
+        return values
 
     @model_validator(mode="after")
     def _of_a_mask(self) -> Role:
         if self.threshold is not None and self.kind != "label":
             raise ValueError("threshold goes with kind: label")
+        if bool(self.match) == bool(self.boxes):
+            raise ValueError("a role needs match, the patterns of its series, or boxes, a table; one of them")
+        if bool(self.boxes) != bool(self.of):
+            raise ValueError("boxes and of go together: of is the role in whose voxels the boxes are")
+        if self.boxes and (self.kind != "label" or not self.optional or self.threshold is not None):
+            raise ValueError("boxes make a mask that patients may lack: leave out kind, optional and threshold")
         return self
 
 
@@ -241,7 +261,15 @@ class Cohort(Section):
             raise ValueError(f"{key} is a column of the label table, and there are no labels")
         if self.exams == "nearest" and not (self.dates and self.dates.reference_column):
             raise ValueError("exams: nearest needs dates.reference_column, the day that it is near to")
+        images = [n for n, r in self.roles.items() if r.kind == "intensity"]
+        for name, role in self.roles.items():
+            if role.boxes and role.of not in images:
+                raise ValueError(f"roles.{name}.of: {unknown_name(str(role.of), images)} It takes an image.")
+            if role.boxes and self.pseudonyms:
+                raise ValueError(f"roles.{name}: boxes cannot be read in a study with pseudonyms; write masks instead")
         if self.min_lesion:
+            if self.min_lesion.role in self.roles and self.roles[self.min_lesion.role].boxes:
+                raise ValueError("min_lesion.role: boxes are no outline, so they do not measure a lesion")
             masks = [n for n, r in self.roles.items() if r.kind == "label"]
             if self.min_lesion.role not in masks:
                 raise ValueError(

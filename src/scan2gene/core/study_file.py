@@ -130,6 +130,10 @@ def _anchored(study: Study, folder: Path) -> Study:
             "sequenced": anchor(study.cohort.sequenced),
             "exclude_file": anchor(study.cohort.exclude_file),
             "pseudonyms": anchor(study.cohort.pseudonyms),
+            "roles": {
+                n: r.model_copy(update={"boxes": anchor(r.boxes)}) if r.boxes else r
+                for n, r in study.cohort.roles.items()
+            },
         }
     )
     evaluate = study.evaluate.model_copy(update={"ledger": anchor(study.evaluate.ledger)})

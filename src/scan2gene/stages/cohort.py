@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from scan2gene.cohorts.curate import curate
+from scan2gene.cohorts.boxes import write_box_masks
+from scan2gene.cohorts.curate import Curated, curate
 from scan2gene.cohorts.genomics import NO_LIST, mutation_files
 from scan2gene.cohorts.ids import lost_ids
 from scan2gene.cohorts.odd_series import odd_series
@@ -64,6 +67,7 @@ def curate_cohort(job: Job) -> str:
     """Write cohort.csv, labels.csv, exclusions.csv, roles.csv and flow.json."""
     rules = job.study.cohort
     named = [*label_files(rules), rules.exclude_file, rules.sequenced]
+    named += [role.boxes for role in rules.roles.values()]
     sources = [*(Path(p) for p in named if p and Path(p).is_file()), *mutation_files(rules)]
     key = stage_key(
         "curate",
@@ -80,12 +84,15 @@ def curate_cohort(job: Job) -> str:
         curated = (
             curate_pseudonymised(job.pseudonymiser) if job.pseudonymiser else curate(job.study, job.out.series.read())
         )
+        if any(role.boxes for role in rules.roles.values()):
+            curated = _with_boxes(job, curated)
         job.out.cohort.write(curated.cohort)
         job.out.labels.write(curated.labels)
         job.out.exclusions.write(curated.exclusions)
         job.out.roles.write(curated.roles)
         job.out.flow.write(curated.flow)
-        files = (job.out.cohort, job.out.labels, job.out.exclusions, job.out.roles, job.out.flow)
+        files = [job.out.cohort, job.out.labels, job.out.exclusions, job.out.roles, job.out.flow]
+        files += [job.out.boxes] if job.out.boxes.exists() else []
         job.done("curate", key, files)
     cohort, labels = job.out.cohort.read(), job.out.labels.read()
     counts = _class_counts(labels, job.study)
@@ -96,6 +103,17 @@ def curate_cohort(job: Job) -> str:
     guess = f"; {NO_LIST}" if rules.mutations and not (rules.sequenced or rules.sequenced_column) else ""
     warnings = "".join(f"\n{'':<11}warning: {text}" for text in contested(job.out.roles.read()))
     return f"{people}; {counts}; {len(excluded)} rows in exclusions.csv{guess}{warnings}"
+
+
+def _with_boxes(job: Job, curated: Curated) -> Curated:
+    """The cohort with masks written of its tables of boxes."""
+    folder = job.out.box_masks.path
+    shutil.rmtree(folder, ignore_errors=True)  # of other tables
+    folder.mkdir(parents=True)
+    series = job.out.series.read().set_index("series_id")["path"].to_dict()
+    cohort, masks, excluded = write_box_masks(curated.cohort, job.study.cohort, series, folder)
+    job.out.boxes.write(masks)
+    return replace(curated, cohort=cohort, exclusions=pd.concat([curated.exclusions, excluded], ignore_index=True))
 
 
 def _own_features(study: Study) -> dict[str, list[str]]:

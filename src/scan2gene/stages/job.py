@@ -74,7 +74,12 @@ class Job:
         """Series id, as tables show it -> what `read_volume` opens."""
         if self.pseudonymiser:
             return self.pseudonymiser.paths()
-        return self.out.series.read().set_index("series_id")["path"].to_dict()
+        paths = self.out.series.read().set_index("series_id")["path"].to_dict()
+        if any(role.boxes for role in self.study.cohort.roles.values()) and self.out.boxes.exists():
+            masks = self.out.boxes.read()
+            folder = self.out.box_masks.path.resolve()
+            paths |= {identity: str(folder / file) for identity, file in masks.itertuples(index=False)}
+        return paths
 
 
 def stage_key(stage: str, **inputs: Any) -> str:
