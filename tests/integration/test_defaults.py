@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 import scan2gene
 from scan2gene.core.errors import RunError
-from scan2gene.plan.choices import MULTIPLE, grid
+from scan2gene.core.study_file import load_study
+from scan2gene.plan.choices import MULTIPLE, choose, grid
+from scan2gene.plan.training import FEWEST_EPOCHS, FEWEST_STEPS
+from scan2gene.train.epoch import steps_of_epoch
 from tests.integration.road import edit, nifti_study, phantom_study
 
 OPEN = ("preprocess", "splits", "runs", "data", "evaluate", "train", "question")
@@ -36,15 +39,51 @@ def test_cohort_and_targets_are_enough(tmp_path):
     changes = ["train.epochs=1", "evaluate.bootstrap=100"]
     out = scan2gene.run(study, tmp_path / "run", until="evaluate", changes=changes)
     ran = json.loads((out / "study.json").read_text())
-    assert [run["name"] for run in ran["runs"]] == ["light", "light-lesion", "clinical"]
+    assert [run["name"] for run in ran["runs"]] == ["network-1", "network-2", "network-3", "network", "clinical"]
+    assert [run["seed"] for run in ran["runs"][:3]] == [ran["seed"], ran["seed"] + 1, ran["seed"] + 2]
+    assert (ran["train"]["patience"], ran["train"]["schedule"]["name"]) == (None, "one_cycle")
+    assert ran["predict"]["flips"] == ["i"]
+    assert set(pd.read_csv(out / "split.csv")["part"]) == {"train", "test"}
     assert ran["preprocess"] == _planned(out)["chosen"]["preprocess"]
     assert ran["question"] == "Can mutation be predicted from the scans?"
     assert ran["splits"][0]["folds"] == 5
     manifests = [pd.read_csv(m) for m in (out / "store").glob("*/manifest.csv")]
-    assert len(manifests) == 2
+    assert len(manifests) == 1  # the neighbourhood of the mask
     assert all(m["status"].eq("ok").all() and m["shape"].nunique() == 1 for m in manifests)
     auroc = pd.read_csv(out / "metrics.csv").query("metric == 'auroc'")
-    assert set(auroc["run_id"]) == {"light", "light-lesion", "clinical"}
+    assert set(auroc["run_id"]) == {"network-1", "network-2", "network-3", "network", "clinical"}
+
+
+def _trained(tmp_path, patients=79, **changes):
+    """What is planned for networks of a cohort with whole volumes of so many patients."""
+    (tmp_path / "labels.csv").write_text("")
+    roles = {"t1": {"match": {"path": "t1"}}}
+    study = {"name": "s", "cohort": {"scans": ["."], "labels": "labels.csv", "roles": roles}, "targets": {"gene": {}},
+             "preprocess": [{"name": "zscore"}], "data": {"augment": [], "batch_size": 8}} | changes  # fmt: skip
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    cohort = pd.DataFrame({"patient_id": range(patients), "role:t1": "x"})
+    labels = cohort.assign(target="gene", label=[("positive", "negative")[n % 2] for n in range(patients)])
+    return choose(load_study(tmp_path / "study.yaml"), cohort, labels, {})["chosen"]
+
+
+@pytest.mark.parametrize(("patients", "epochs"), [(79, 30), (20, 120), (299, 20)])
+def test_training_is_planned_in_steps(tmp_path, patients, epochs):
+    chosen = _trained(tmp_path, patients)
+    assert chosen["train.epochs"] == epochs
+    assert chosen["splits"][0]["validation_fraction"] == 0 and chosen["train.patience"] is None
+    steps = steps_of_epoch(int(patients * 0.8), 8, 1)
+    assert epochs * steps >= FEWEST_STEPS and epochs >= FEWEST_EPOCHS
+
+
+def test_what_is_set_of_training_is_kept(tmp_path):
+    large = _trained(tmp_path, 300)
+    assert not any(key.startswith("train.") for key in large) and "validation_fraction" not in large["splits"][0]
+    stopped = _trained(tmp_path, train={"patience": 7})  # early stopping is asked for
+    assert not any(key.startswith("train.") for key in stopped) and "validation_fraction" not in stopped["splits"][0]
+    own = _trained(tmp_path, train={"epochs": 3, "optimizer": "sgd"})
+    assert {"train.epochs", "train.optimizer"}.isdisjoint(own) and own["train.schedule"] == {"name": "one_cycle"}
+    run = {"name": "mine", "model": {"name": "light_cnn"}}
+    assert not any(key.startswith("train.") for key in _trained(tmp_path, runs=[run]))
 
 
 def test_the_body_fits_the_planned_grid(tmp_path):
@@ -85,7 +124,8 @@ def test_what_is_set_is_kept_and_a_plan_is_made_once(tmp_path):
     assert (before["data"]["batch_size"], before["data"]["augment"]) == (3, [])
     edit(study, runs=[])
     scan2gene.run(study, out, until="plan")
-    assert set(_planned(out)["chosen"]) == {"runs", "data.batch_size", "data.augment", "train.accumulate"}
+    trained = {f"train.{k}" for k in ("patience", "schedule", "optimizer", "learning_rate", "weight_decay")}
+    assert set(_planned(out)["chosen"]) == {"runs", "data.batch_size", "data.augment", "train.accumulate"} | trained
     stamp = (out / "plan.json").stat().st_mtime_ns
     scan2gene.run(study, out, until="preprocess")
     assert (out / "plan.json").stat().st_mtime_ns == stamp

@@ -25,7 +25,7 @@ from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.core.text import listed
 from scan2gene.evaluate.blocks import applied_means
-from scan2gene.evaluate.ensemble import ensemble
+from scan2gene.evaluate.ensemble import answers, ensemble
 from scan2gene.evaluate.stacking import LATE, late_applied
 from scan2gene.learners import reads_images
 from scan2gene.preprocess.recipe import recipe_hash, roles_seen
@@ -205,7 +205,7 @@ def _means(run_dir: RunDirectory, settings: Study, predictions: pd.DataFrame) ->
     members = standardised(settings)
     if not members or not run_dir.scales.exists():
         return []
-    rows = applied_means(predictions[predictions["variant"] == "original"], members, run_dir.scales.read())
+    rows = applied_means(answers(predictions), members, run_dir.scales.read())
     if rows.empty:
         return []
     return [rows, ensemble(rows)]

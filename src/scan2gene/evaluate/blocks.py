@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_expit
 
-from scan2gene.core.tables import PREDICTION_COLUMNS, without_slices
+from scan2gene.core.tables import PREDICTION_COLUMNS
+from scan2gene.evaluate.ensemble import answers
 from scan2gene.stats.linear import ridge_logistic, sigmoid
 from scan2gene.tasks.multiclass import softmax_log_odds
 
@@ -46,14 +47,14 @@ def standardised_means(
     """Every mean, fold by fold.
 
     Args:
-        predictions: Prediction table of the runs; its "original" rows are the members' scores.
+        predictions: Prediction table of the runs; see `answers`.
         inner: Rows of the same form, of training exams by inner folds without them; runs without have none.
         members: Name -> names of runs or of other means.
 
     Returns:
         Rows as of one run, of variant "original"; and what places the members, columns `SCALE_COLUMNS`.
     """
-    own = without_slices(predictions[predictions["variant"] == "original"])
+    own = answers(predictions)
     tested = own[own["part"] == "test"]
     known, references = {}, {}
     for (run, *fold), rows in own.groupby(["run_id", *_FOLD], sort=False):

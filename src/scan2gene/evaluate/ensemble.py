@@ -73,20 +73,28 @@ def external_ensembles(predictions: pd.DataFrame) -> pd.DataFrame:
     return _joined(_mean(rows, ["run_id", "split"]) for _, rows in outside.groupby(["run_id", "split"], sort=False))
 
 
+def answers(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Rows by which runs count in an ensemble, as "original": the means over mirrored copies where a run has these."""
+    own = without_slices(predictions)
+    mirrored = own.loc[own["variant"] == "tta", "run_id"].unique()
+    wanted = np.where(own["run_id"].isin(mirrored), "tta", "original")
+    return own[own["variant"] == wanted].assign(variant="original")
+
+
 def run_ensembles(
     predictions: pd.DataFrame, members: Mapping[str, Sequence[str]], of_probabilities: Collection[str] = ()
 ) -> pd.DataFrame:
     """Mean logit, or mean probability, over several runs, fold by fold.
 
     Args:
-        predictions: Prediction table; its "original" rows are the members.
+        predictions: Prediction table; see `answers`.
         members: Name of the ensemble -> names of its runs.
         of_probabilities: Ensembles whose probabilities are averaged; their logit is that of the mean.
 
     Returns:
         Rows as of one run, with the ensemble's name as run_id and variant "ensemble".
     """
-    own = without_slices(predictions[predictions["variant"] == "original"])
+    own = answers(predictions)
     fold = ["split", "repeat", "fold"]
     found = [
         _mean(own[own["run_id"].isin(runs)].assign(run_id=name), ["run_id", *fold], name in of_probabilities)

@@ -21,9 +21,10 @@ from scan2gene.core.machine import available_memory, has_gpu
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import RESERVED_CLASSES
-from scan2gene.core.study_runs import Data, Run, Split, Train
+from scan2gene.core.study_runs import Data, Predict, Run, Split, Train
 from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.index import read_volume
+from scan2gene.plan.training import EARLY_STOPPING_FROM, is_fixed, seeds_of, training
 from scan2gene.preprocess.recipe import apply_recipe
 from scan2gene.preprocess.resample import like
 
@@ -38,6 +39,7 @@ BATCH = 8
 SMALL_COHORT = 64  # patients below which a batch is half as large
 BYTES_PER_VOXEL = 400.0  # of one role, in a training step of the light CNN
 MEMORY_SHARE = 0.5
+WHOLE_VOLUME_FROM = 300  # patients, where there is a mask
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,15 @@ def choose(
     why: dict[str, str] = {}
     if not study.cohort.scans:
         return _for_tables(study, labels, keys)
+    patients = cohort["patient_id"].nunique()
+    fixed = is_fixed(study, patients)
     machine = "cpu" if study.train.device == "cpu" or not has_gpu() else "gpu"
     if study.data.slices is not None:
-        chosen = {k: v for k, v in _for_slices().items() if k in keys}
+        chosen = {k: v for k, v in _for_slices(study).items() if k in keys}
         why = {k: _SLICES_WHY[k] for k in chosen}
         if "splits" in keys:
-            chosen["splits"], why["splits"] = _splits(labels)
+            chosen["splits"], why["splits"] = _splits(labels, fixed)
+        _add_training(study, patients, 0, chosen, why)
         return {"chosen": chosen, "why": why, "fingerprint": {}, "machine": machine if chosen else ""}
     found = _fingerprint(study, cohort, paths, hide) if {"preprocess", "data.augment"} & set(keys) else None
     lesion: list[dict[str, Any]] = []
@@ -111,7 +116,7 @@ def choose(
         lesion = _lesion(study, found, voxels)
         voxels = int(np.prod(shape))
     if "splits" in keys:
-        chosen["splits"], why["splits"] = _splits(labels)
+        chosen["splits"], why["splits"] = _splits(labels, fixed)
     if "data.batch_size" in keys:
         chosen["data.batch_size"], why["data.batch_size"] = _batch(study, cohort, voxels)
         if chosen["data.batch_size"] < BATCH and "accumulate" not in study.train.model_fields_set:
@@ -121,9 +126,23 @@ def choose(
         mirrored = "preprocess" in keys or any(s.name == "reorient" for s in study.preprocess)
         chosen["data.augment"], why["data.augment"] = _augment(found, mirrored)
     if "runs" in keys:
-        chosen["runs"], why["runs"] = _runs(study, lesion)
+        chosen["runs"], why["runs"] = _runs(study, lesion, patients)
+        mirrored = any(step["name"] == "flip" for step in chosen.get("data.augment", []))
+        if mirrored and "flips" not in study.predict.model_fields_set:
+            chosen["predict.flips"] = ["i"]
+            why["predict.flips"] = "training saw mirrored exams, so answers are averaged over both"
+    batch = chosen.get("data.batch_size", study.data.batch_size)
+    _add_training(study, patients, batch * chosen.get("train.accumulate", study.train.accumulate), chosen, why)
     fingerprint = {} if found is None else vars(found)
     return {"chosen": chosen, "why": why, "fingerprint": fingerprint, "machine": machine if chosen else ""}
+
+
+def _add_training(study: Study, patients: int, batch: int, chosen: dict[str, Any], why: dict[str, str]) -> None:
+    """Put how planned networks are trained to what is chosen and why; see `training`."""
+    splits = [Split.model_validate(s) for s in chosen["splits"]] if "splits" in chosen else study.splits
+    more, reasons = training(study, splits, patients, batch)
+    chosen |= more
+    why |= reasons
 
 
 def _for_tables(study: Study, labels: pd.DataFrame, keys: list[str]) -> dict[str, Any]:
@@ -138,9 +157,11 @@ def with_choices(study: Study, chosen: Mapping[str, Any]) -> Study:
     """The study with what was chosen for it; what its file sets stays."""
     data = {k.removeprefix("data."): v for k, v in chosen.items() if k.startswith("data.")}
     train = {k.removeprefix("train."): v for k, v in chosen.items() if k.startswith("train.")}
+    flips = {"flips": chosen["predict.flips"]} if "predict.flips" in chosen else {}
     changed: dict[str, Any] = {
         "data": Data.model_validate(study.data.model_dump() | data),
         "train": Train.model_validate(study.train.model_dump() | train),
+        "predict": Predict.model_validate(study.predict.model_dump() | flips),
     }
     kinds: dict[str, Any] = {"preprocess": Plugin, "splits": Split, "runs": Run}
     for key, kind in kinds.items():
@@ -232,7 +253,7 @@ def _lesion(study: Study, found: Fingerprint, voxels: int) -> list[dict[str, Any
     return [*steps, *_end()]
 
 
-def _for_slices() -> dict[str, Any]:
+def _for_slices(study: Study) -> dict[str, Any]:
     """What a study of slices gets for the keys it leaves open: the GBM study's, without its risks."""
     return {
         "preprocess": [
@@ -244,7 +265,7 @@ def _for_slices() -> dict[str, Any]:
             _step("affine", rotation_degrees=10, scale=0.1), _step("intensity", scale=0.1, shift=0.05),
             _step("noise", std=0.02),
         ],
-        "runs": [{"name": "light", "model": {"name": "light_cnn2d"}}],
+        "runs": seeds_of(study, "network", {"model": {"name": "light_cnn2d"}}),
     }  # fmt: skip
 
 
@@ -252,7 +273,7 @@ _SLICES_WHY = {
     "preprocess": "slices as they were acquired, ends without foreground left out, one size, standardised one by one",
     "data.batch_size": "slices are small",
     "data.augment": "small changes in the plane that leave every label true; no mirroring, as planes differ",
-    "runs": "a small network, as cohorts are small",
+    "runs": "a small network from three seeds, whose mean is the answer, as single seeds scatter",
 }
 
 
@@ -291,13 +312,19 @@ def grid(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...], voxels: in
     return [float(round(v, 2)) for v in spacing], [int(n) for n in counts]
 
 
-def _splits(labels: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
+def _splits(labels: pd.DataFrame, fixed: bool = False) -> tuple[list[dict[str, Any]], str]:
+    """Folds by the rarest class; without a validation part where all training is on a fixed schedule."""
     counts = labels.groupby(["target", "label"])["patient_id"].nunique()
     rarest = int(counts.min()) if len(counts) else 0
     folds = 5 if rarest >= 10 else 3 if rarest >= 5 else 2
     target, label = counts.idxmin() if len(counts) else ("", "")
     named = "" if label in ("", *RESERVED_CLASSES) else f", {label} of {target},"
-    return [{"name": "cv", "kind": "kfold", "folds": folds}], f"the rarest class{named} has {rarest} patients"
+    split: dict[str, Any] = {"name": "cv", "kind": "kfold", "folds": folds}
+    why = f"the rarest class{named} has {rarest} patients"
+    if fixed:
+        split["validation_fraction"] = 0
+        why += f"; no validation part, as networks of fewer than {EARLY_STOPPING_FROM} patients are not stopped early"
+    return [split], why
 
 
 def _usual_batch(cohort: pd.DataFrame) -> int:
@@ -330,12 +357,17 @@ def _augment(found: Fingerprint, mirrored: bool) -> tuple[list[dict[str, Any]], 
     return [_step("flip", axes=["i"]), *steps], "small changes that leave every label true"
 
 
-def _runs(study: Study, lesion: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    runs: list[dict[str, Any]] = [{"name": "light", "model": {"name": "light_cnn"}}]
-    why = "a small network, as cohorts are small"
+def _runs(study: Study, lesion: list[dict[str, Any]], patients: int) -> tuple[list[dict[str, Any]], str]:
+    light: dict[str, Any] = {"model": {"name": "light_cnn"}}
+    runs = seeds_of(study, "network", light | ({"preprocess": lesion} if lesion else {}))
+    why = "a small network from three seeds, whose mean is the answer, as single seeds scatter"
     if lesion:
-        runs.append({"name": "light-lesion", "model": {"name": "light_cnn"}, "preprocess": lesion})
-        why += "; the same on the neighbourhood of the mask"
+        why += "; on the neighbourhood of the mask"
+        if patients >= WHOLE_VOLUME_FROM:
+            runs += seeds_of(study, "whole", light)
+            why += ", and one on whole volumes"
+        else:
+            why += f": with fewer than {WHOLE_VOLUME_FROM} patients a network does not find a lesion in whole volumes"
     if study.cohort.clinical:
         options = {"columns": list(study.cohort.clinical)}
         runs.append({"name": "clinical", "model": {"name": "clinical", "options": options}})

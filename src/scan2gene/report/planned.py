@@ -31,9 +31,16 @@ def choices(plan: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(key, what was chosen, why) of plan.json."""
     found = []
     for key, value in plan["chosen"].items():
-        shown = ", ".join(_named(entry) for entry in value) if isinstance(value, list) else str(value)
-        found.append((key, shown, plan["why"][key]))
+        found.append((key, _shown(value), plan["why"][key]))
     return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_shown(entry) for entry in value)
+    if value is None:
+        return "none"
+    return _named(value) if isinstance(value, dict) else str(value)
 
 
 def _named(entry: dict[str, Any]) -> str:

@@ -163,6 +163,9 @@ def plan_study(job: Job) -> str:
         "plan", open=left_open(study), cohort=job.out.cohort.hash(), labels=job.out.labels.hash(),
         roles={n: r.model_dump(mode="json") for n, r in study.cohort.roles.items()}, inputs=input_roles(study),
         preprocess=[s.model_dump() for s in study.preprocess],
+        # what training is planned by, where runs are
+        networks=[] if study.runs else [study.seed, sorted(study.train.model_fields_set), study.data.batch_size,
+                                        study.train.accumulate, [s.model_dump() for s in study.splits]],
     )  # fmt: skip
     if not job.is_done("plan", key):
         labels = job.out.labels.read()
