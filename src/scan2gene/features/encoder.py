@@ -171,7 +171,7 @@ def _scaled(array: np.ndarray, body: Body) -> np.ndarray | None:
     step = tuple(slice(None, None, -(-n // SAMPLE)) for n in array.shape)
     values = array[step][body.inside[step]]
     values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [DARK, BRIGHT]) if values.size else (0, 0)
+    low, high = map(float, np.quantile(values, [DARK, BRIGHT])) if values.size else (0.0, 0.0)
     if not high > low:
         return None
     return np.nan_to_num(np.clip((array - low) * (2 / (high - low)) - 1, -1, 1), nan=-1.0).astype(np.float32)

@@ -74,8 +74,8 @@ def standardised(array: np.ndarray, body: Body) -> np.ndarray:
     values = values[np.isfinite(values)].astype(np.float64)
     if values.size < 2 or values.max() == values.min():
         return np.full(array.shape, np.nan, np.float32)
-    out = (array - values.mean()) / values.std()
-    return np.where(np.isfinite(out), out, np.nan).astype(np.float32)
+    out = (array - float(values.mean())) / float(values.std())  # plain numbers keep float32
+    return np.where(np.isfinite(out), out, np.float32(np.nan)).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
