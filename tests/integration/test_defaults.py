@@ -39,8 +39,11 @@ def test_cohort_and_targets_are_enough(tmp_path):
     changes = ["train.epochs=1", "evaluate.bootstrap=100"]
     out = scan2gene.run(study, tmp_path / "run", until="evaluate", changes=changes)
     ran = json.loads((out / "study.json").read_text())
-    assert [run["name"] for run in ran["runs"]] == ["network-1", "network-2", "network-3", "network", "clinical"]
-    assert [run["seed"] for run in ran["runs"][:3]] == [ran["seed"], ran["seed"] + 1, ran["seed"] + 2]
+    models = [run["name"] for run in ran["runs"]]
+    seeds = ["network-1", "network-2", "network-3"]
+    assert {*models} >= {"clinical", "lesion", "radiomics", "network", *seeds}
+    assert models[-2:] == ["image", "best"]
+    assert [r["seed"] for r in ran["runs"] if r["name"] in seeds] == [ran["seed"], ran["seed"] + 1, ran["seed"] + 2]
     assert (ran["train"]["patience"], ran["train"]["schedule"]["name"]) == (None, "one_cycle")
     assert ran["predict"]["flips"] == ["i"]
     assert set(pd.read_csv(out / "split.csv")["part"]) == {"train", "test"}
@@ -48,10 +51,10 @@ def test_cohort_and_targets_are_enough(tmp_path):
     assert ran["question"] == "Can mutation be predicted from the scans?"
     assert ran["splits"][0]["folds"] == 5
     manifests = [pd.read_csv(m) for m in (out / "store").glob("*/manifest.csv")]
-    assert len(manifests) == 1  # the neighbourhood of the mask
+    assert len(manifests) == 1  # the neighbourhood of the mask; features need no store
     assert all(m["status"].eq("ok").all() and m["shape"].nunique() == 1 for m in manifests)
     auroc = pd.read_csv(out / "metrics.csv").query("metric == 'auroc'")
-    assert set(auroc["run_id"]) == {"network-1", "network-2", "network-3", "network", "clinical"}
+    assert set(auroc["run_id"]) == set(models)
 
 
 def _trained(tmp_path, patients=79, **changes):
@@ -59,7 +62,7 @@ def _trained(tmp_path, patients=79, **changes):
     (tmp_path / "labels.csv").write_text("")
     roles = {"t1": {"match": {"path": "t1"}}}
     study = {"name": "s", "cohort": {"scans": ["."], "labels": "labels.csv", "roles": roles}, "targets": {"gene": {}},
-             "preprocess": [{"name": "zscore"}], "data": {"augment": [], "batch_size": 8}} | changes  # fmt: skip
+             "preprocess": [{"name": "zscore"}], "features": {"mine": {"table": "features.csv"}}, "data": {"augment": [], "batch_size": 8}} | changes  # fmt: skip
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     cohort = pd.DataFrame({"patient_id": range(patients), "role:t1": "x"})
     labels = cohort.assign(target="gene", label=[("positive", "negative")[n % 2] for n in range(patients)])
@@ -125,7 +128,9 @@ def test_what_is_set_is_kept_and_a_plan_is_made_once(tmp_path):
     edit(study, runs=[])
     scan2gene.run(study, out, until="plan")
     trained = {f"train.{k}" for k in ("patience", "schedule", "optimizer", "learning_rate", "weight_decay")}
-    assert set(_planned(out)["chosen"]) == {"runs", "data.batch_size", "data.augment", "train.accumulate"} | trained
+    assert set(_planned(out)["chosen"]) == {
+        "runs", "features", "data.batch_size", "data.augment", "train.accumulate", *trained
+    }  # fmt: skip
     stamp = (out / "plan.json").stat().st_mtime_ns
     scan2gene.run(study, out, until="preprocess")
     assert (out / "plan.json").stat().st_mtime_ns == stamp

@@ -219,6 +219,14 @@ def mean_of_runs(name: str, members: list[str]) -> dict[str, Any]:
     return {"name": name, "model": {"name": MEAN_OF_RUNS, "options": {"members": members}}}
 
 
+IMAGE, BEST = "image", "best"  # planned means: of what reads the images, and of that with what the clinic knows
+
+
+def headline(study: Study) -> str:
+    """The run that was fixed beforehand as the study's answer; empty where the study names its models itself."""
+    return BEST if BEST in standardised(study) else ""
+
+
 def standardised(study: Study) -> dict[str, list[str]]:
     """Runs that are means of other runs' standardised scores -> their members."""
     return {run.name: run.members for run in study.runs if run.members}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import Study
+from scan2gene.core.study import IMAGE, Study, headline
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.core.text import capitalised, difference_text, listed, number_text, p_text
 from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
@@ -287,17 +287,18 @@ def verdicts(
         checks: Of leakage.
         beyond: From `outside`.
     """
-    figures = corrected(figures)
+    fixed = headline(study)
+    figures = corrected(figures, fixed)
     main = next((s for s in study.splits if s.kind != "leave_one_site_out"), study.splits[0])
     kinds = {s.name: s.kind for s in study.splits}
     found = []
     for target, settings in study.targets.items():
-        whole = _best(figures, "macro", main.name, target)
+        whole = _best(figures, "macro", main.name, target, fixed)
         if whole:  # its classes as the network sees them that is best on the whole
             best = whole[0]
             by_run = [f for f in figures if (f.kind, f.split, f.run) == ("network", main.name, best.run)]
             classes = {
-                label: _facts(tables, figures, checks, f, len(whole), kinds, beyond)
+                label: _facts(tables, figures, checks, f, len(whole), kinds, beyond, fixed)
                 for label in settings.classes for f in by_run if f.target == question(target, label)
             }  # fmt: skip
             found.append(judge_whole(WholeFacts(
@@ -305,27 +306,29 @@ def verdicts(
                 sum(f.kind == "macro" and f.split == main.name for f in figures), classes,
             )))  # fmt: skip
         for name in question_names({target: settings}):
-            own = _best(figures, "network", main.name, name)
+            own = _best(figures, "network", main.name, name, fixed)
             if own:
-                facts = _facts(tables, figures, checks, own[0], len(own), kinds, beyond)
+                facts = _facts(tables, figures, checks, own[0], len(own), kinds, beyond, fixed)
                 found.append(judge(replace(facts, equal=sum(f.estimate.value == own[0].estimate.value for f in own))))
     return found
 
 
-def _best(figures: Sequence[Figure], kind: str, split: str, target: str) -> list[Figure]:
-    """Figures of networks on one split and target, the highest first."""
-    own = [f for f in figures if (f.kind, f.split, f.target) == (kind, split, target)]
+def _best(figures: Sequence[Figure], kind: str, split: str, target: str, fixed: str) -> list[Figure]:
+    """Figures on one split and target, the highest first; where a run was fixed beforehand, its own alone."""
+    own = [f for f in figures if (f.kind, f.split, f.target) == (kind, split, target) and f.run == (fixed or f.run)]
     return sorted(own, key=lambda f: 1.0 if f.estimate.value is None else -f.estimate.value)
 
 
-def corrected(figures: Sequence[Figure]) -> list[Figure]:
+def corrected(figures: Sequence[Figure], fixed: str = "") -> list[Figure]:
     """Figures with Holm's correction over the networks and targets of a split: against chance, and each baseline.
 
-    Macro figures of targets of several classes are a family of their own.
+    Macro figures of targets of several classes are a family of their own, and so are those of a run that was fixed
+    beforehand as the answer: it was not chosen among others.
     """
-    out = list(figures)
-    for kind, split in product(("network", "macro", "metadata", "clinical"), dict.fromkeys(f.split for f in figures)):
-        at = [n for n, f in enumerate(figures) if f.kind == kind and f.split == split and f.run]
+    out, splits = list(figures), dict.fromkeys(f.split for f in figures)
+    for kind, split, own in product(("network", "macro", "metadata", "clinical"), splits, (True, False)):
+        at = [n for n, f in enumerate(figures) if f.kind == kind and f.split == split and f.run
+              and (f.run == fixed) == own]  # fmt: skip
         chance = kind in ("network", "macro")
         values = [figures[n].p if chance else figures[n].p_difference for n in at]
         for n, value in zip(at, holm(values), strict=True):
@@ -335,9 +338,11 @@ def corrected(figures: Sequence[Figure]) -> list[Figure]:
 
 def _facts(
     tables: Tables, figures: Sequence[Figure], checks: Sequence[Check], best: Figure, networks: int,
-    kinds: Mapping[str, str], beyond: tuple[Sequence[Transfer], Sequence[Shift]] = ((), ()),
+    kinds: Mapping[str, str], beyond: tuple[Sequence[Transfer], Sequence[Shift]] = ((), ()), fixed: str = "",
 ) -> Facts:  # fmt: skip
-    here = [f for f in figures if (f.split, f.target, f.run) == (best.split, best.target, best.run)]
+    # what the answer owes to the pictures is asked of the part of it that sees them
+    seeing = IMAGE if best.run == fixed else best.run
+    here = [f for f in figures if (f.split, f.target, f.run) == (best.split, best.target, seeing)]
     by_kind = {f.kind: f for f in here if f.kind not in ("subgroup", "gap")}
     rows = _tested(tables.predictions)
     rows = rows[(rows["variant"] == "original") & (rows["run_id"] == best.run) & (rows["split"] == best.split)
@@ -354,7 +359,8 @@ def _facts(
     return Facts(
         target=best.target, split=best.split, run=best.run, networks=networks, auroc=best.estimate, n=best.n,
         n_units=sample.n_units or best.n, n_positive=best.n_positive, p=best.p,
-        tested=sum(f.kind == "network" and f.split == best.split for f in figures),
+        tested=sum(f.kind == "network" and f.split == best.split and (f.run == fixed) == (best.run == fixed)
+                   for f in figures),
         metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
         erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
         erased_n=erased.n if erased else None,

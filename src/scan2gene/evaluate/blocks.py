@@ -125,7 +125,9 @@ def _mean(
 
 def _wide(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row per unit and label, a column per member."""
-    return pd.DataFrame({m: t.drop_duplicates(_UNIT).set_index(_UNIT)["logit"] for m, t in tables.items()})
+    return pd.DataFrame(
+        {m: t.drop_duplicates(_UNIT).set_index(_UNIT)["logit"].astype(float) for m, t in tables.items()}
+    )
 
 
 def _line(z: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -7,6 +7,7 @@ logistic regression on them turns the result into log odds.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -213,8 +214,11 @@ def _mean(scores: Mapping[str, np.ndarray], placed: Mapping[str, tuple[float, fl
 
 def _fitted(estimator: Any, x: np.ndarray, y: np.ndarray) -> Any:
     from sklearn import clone
+    from sklearn.exceptions import ConvergenceWarning
 
-    return clone(estimator).fit(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a penalised fit near its end ranks as at its end
+        return clone(estimator).fit(x, y)
 
 
 def _score(estimator: Any, x: np.ndarray) -> np.ndarray:

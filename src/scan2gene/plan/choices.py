@@ -21,9 +21,11 @@ from scan2gene.core.machine import available_memory, has_gpu
 from scan2gene.core.section import Plugin
 from scan2gene.core.study import Study, input_roles
 from scan2gene.core.study_cohort import RESERVED_CLASSES
+from scan2gene.core.study_features import Features
 from scan2gene.core.study_runs import Data, Predict, Run, Split, Train
 from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.index import read_volume
+from scan2gene.plan.portfolio import Portfolio, feature_steps, portfolio
 from scan2gene.plan.training import EARLY_STOPPING_FROM, is_fixed, seeds_of, training
 from scan2gene.preprocess.recipe import apply_recipe
 from scan2gene.preprocess.resample import like
@@ -108,7 +110,8 @@ def choose(
             chosen["splits"], why["splits"] = _splits(labels, fixed)
         _add_training(study, patients, 0, chosen, why)
         return {"chosen": chosen, "why": why, "fingerprint": {}, "machine": machine if chosen else ""}
-    found = _fingerprint(study, cohort, paths, hide) if {"preprocess", "data.augment"} & set(keys) else None
+    measured = {"preprocess", "data.augment"} | (set() if study.features else {"runs"})
+    found = _fingerprint(study, cohort, paths, hide) if measured & set(keys) else None
     lesion: list[dict[str, Any]] = []
     voxels = VOXELS[machine]
     if found and "preprocess" in keys:
@@ -126,7 +129,10 @@ def choose(
         mirrored = "preprocess" in keys or any(s.name == "reorient" for s in study.preprocess)
         chosen["data.augment"], why["data.augment"] = _augment(found, mirrored)
     if "runs" in keys:
-        chosen["runs"], why["runs"] = _runs(study, lesion, patients)
+        planned = _portfolio(study, found, lesion, patients)
+        if planned.features:
+            chosen["features"], why["features"] = planned.features, "grey values as scanned, in one frame"
+        chosen["runs"], why["runs"] = planned.runs, "; ".join(planned.why)
         mirrored = any(step["name"] == "flip" for step in chosen.get("data.augment", []))
         if mirrored and "flips" not in study.predict.model_fields_set:
             chosen["predict.flips"] = ["i"]
@@ -150,6 +156,9 @@ def _for_tables(study: Study, labels: pd.DataFrame, keys: list[str]) -> dict[str
     chosen, why = {}, {}
     if "splits" in keys:
         chosen["splits"], why["splits"] = _splits(labels)
+    if "runs" in keys:
+        planned = portfolio(study, [], True, [], labels["patient_id"].nunique())
+        chosen["runs"], why["runs"] = planned.runs, "; ".join(planned.why)
     return {"chosen": chosen, "why": why, "fingerprint": {}, "machine": ""}
 
 
@@ -167,6 +176,8 @@ def with_choices(study: Study, chosen: Mapping[str, Any]) -> Study:
     for key, kind in kinds.items():
         if key in chosen:
             changed[key] = [kind.model_validate(value) for value in chosen[key]]
+    if "features" in chosen:
+        changed["features"] = {n: Features.model_validate(value) for n, value in chosen["features"].items()}
     if chosen.get("data.augment"):  # a frozen encoder sees every exam once, unchanged
         changed["runs"] = [
             r.model_copy(update={"data": {"augment": [], **r.data}}) if r.weights and r.weights.probes else r
@@ -299,7 +310,7 @@ def grid(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...], voxels: in
         voxels: As many at most, but for rounding to multiples of eight.
 
     Returns:
-        Spacing in mm, rounded up to 0.1 or, where fewer voxels must span the extent, to 0.01; and shape. The finest
+        Spacing in mm, rounded up to 0.1 or, where fewer voxels must span the extent, to 0.01 or 0.001; and shape. The finest
         axis is coarsened first, so thick slices stay as they are as long as they can.
     """
     spacing = np.array(spacing_mm, float)
@@ -308,8 +319,11 @@ def grid(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...], voxels: in
         spacing[finest] *= 1.02
     spacing = np.ceil(spacing * 10 - 1e-6) / 10
     counts = np.maximum(2, np.round(np.array(extent_mm) / spacing / MULTIPLE)) * MULTIPLE
-    spacing = np.maximum(spacing, np.ceil(np.array(extent_mm) / counts * 100 - 1e-6) / 100)  # fewer must still span it
-    return [float(round(v, 2)) for v in spacing], [int(n) for n in counts]
+    least = np.array(extent_mm) / counts  # fewer must still span it
+    rounded = np.maximum(spacing, np.ceil(least * 100 - 1e-6) / 100)
+    wide = rounded * counts - extent_mm > rounded * MULTIPLE / 2  # of hundreds of voxels 0.01 mm each are too much
+    spacing = np.where(wide, np.maximum(spacing, np.ceil(least * 1000 - 1e-6) / 1000), rounded)
+    return [float(round(v, 3)) for v in spacing], [int(n) for n in counts]
 
 
 def _splits(labels: pd.DataFrame, fixed: bool = False) -> tuple[list[dict[str, Any]], str]:
@@ -357,22 +371,16 @@ def _augment(found: Fingerprint, mirrored: bool) -> tuple[list[dict[str, Any]], 
     return [_step("flip", axes=["i"]), *steps], "small changes that leave every label true"
 
 
-def _runs(study: Study, lesion: list[dict[str, Any]], patients: int) -> tuple[list[dict[str, Any]], str]:
+def _portfolio(study: Study, found: Fingerprint | None, lesion: list[dict[str, Any]], patients: int) -> Portfolio:
+    """Models of a study with scans: networks see the neighbourhood of the mask where there is one."""
     light: dict[str, Any] = {"model": {"name": "light_cnn"}}
-    runs = seeds_of(study, "network", light | ({"preprocess": lesion} if lesion else {}))
-    why = "a small network from three seeds, whose mean is the answer, as single seeds scatter"
-    if lesion:
-        why += "; on the neighbourhood of the mask"
-        if patients >= WHOLE_VOLUME_FROM:
-            runs += seeds_of(study, "whole", light)
-            why += ", and one on whole volumes"
-        else:
-            why += f": with fewer than {WHOLE_VOLUME_FROM} patients a network does not find a lesion in whole volumes"
-    if study.cohort.clinical:
-        options = {"columns": list(study.cohort.clinical)}
-        runs.append({"name": "clinical", "model": {"name": "clinical", "options": options}})
-        why += "; and what the scans must beat"
-    return runs, why
+    networks = [seeds_of(study, "network", light | ({"preprocess": lesion} if lesion else {}))]
+    if lesion and patients >= WHOLE_VOLUME_FROM:
+        networks.append(seeds_of(study, "whole", light))
+    if found is None:
+        return portfolio(study, [], True, networks, patients)
+    steps = feature_steps(_begin(study)[:-1], found.spacing, found.field, found.believed)
+    return portfolio(study, steps, found.believed, networks, patients)
 
 
 def _step(name: str, **options: Any) -> dict[str, Any]:

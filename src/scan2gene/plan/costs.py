@@ -81,9 +81,10 @@ def time_runs(
         One `Cost` per run, in the study's order.
     """
     folds = len(counts[["split", "repeat", "fold"]].drop_duplicates())
-    fits = {one.name: folds * (one.search.trials if one.search else 1) for one in study.runs}
-    found = {one.name: Cost(one.name, fits=folds) for one in resolved(study) if not reads_images(one)}
-    waiting = sorted((one.name for one in study.runs if one.name not in found), key=_slowness(study))
+    configs = resolved(study)
+    fits = {one.name: folds * (one.search.trials if one.search else 1) for one in configs}
+    found = {one.name: Cost(one.name, fits=folds) for one in configs if not reads_images(one)}
+    waiting = sorted((one.name for one in configs if one.name not in found), key=_slowness(study))
     began, about = time.monotonic(), ("", "")
     if waiting:
         say("", f"  timing {len(waiting)} runs, {limit:.0f} s at most (--limit SECONDS gives more)")
@@ -100,7 +101,7 @@ def time_runs(
     for name in (n for n in waiting if n not in found):
         what = f"{about[1]} did not end" if name == about[0] else "it was not begun"
         found[name] = Cost(name, fits=fits[name], reason=f"{what} in the {limit:.0f} s for all runs; try --limit 600")
-    return [found[one.name] for one in study.runs]
+    return [found[one.name] for one in configs]
 
 
 def _slowness(study: Study) -> Callable[[str], int]:

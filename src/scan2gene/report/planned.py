@@ -31,7 +31,8 @@ def choices(plan: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(key, what was chosen, why) of plan.json."""
     found = []
     for key, value in plan["chosen"].items():
-        found.append((key, _shown(value), plan["why"][key]))
+        entries = list(value.values()) if key == "features" else value
+        found.append((key, _shown(entries), plan["why"][key]))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
-from scan2gene.core.study import input_roles
+from scan2gene.core.study import input_roles, standardised
 from scan2gene.core.tables import without_slices
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
 from scan2gene.evaluate.leakage import (
@@ -52,9 +52,10 @@ def audit_run(job: Job) -> str:
     if not job.is_done("audit", key):
         checks = leakage(job)
         tables = _tables(job)
-        figures = shortcut_figures(job.study, tables, [config.name for config, _ in run_stores(job)])
+        judged = [*(config.name for config, _ in run_stores(job)), *standardised(job.study)]
+        figures = shortcut_figures(job.study, tables, judged)
         beyond = outside(job.study, tables, figures)
-        judged = verdicts(job.study, tables, figures, checks, beyond)
+        judgements = verdicts(job.study, tables, figures, checks, beyond)
         moved, shifted = ([one.row() for one in found] for found in beyond)
         out.audit.write({
             "leakage": [{"check": c.name, "status": c.status, "told": c.told, "cases": len(c.cases)} for c in checks],
@@ -64,7 +65,7 @@ def audit_run(job: Job) -> str:
         })  # fmt: skip
         out.shortcuts.write(figure_table(figures))
         out.leakage.write(case_table(checks))
-        out.verdicts.write([vars(v) for v in judged])
+        out.verdicts.write([vars(v) for v in judgements])
         out.transfer.write(pd.DataFrame(moved, columns=None if moved else ["run", "split", "target"]))
         out.shift.write(pd.DataFrame(shifted, columns=None if shifted else ["split", "kind", "what"]))
         job.done("audit", key, [out.audit, out.shortcuts, out.leakage, out.verdicts, out.transfer, out.shift])

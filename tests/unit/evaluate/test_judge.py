@@ -149,7 +149,7 @@ def test_the_number_needed_is_the_smallest_that_tells_it(auroc, prevalence):
 def _study(sites: bool = False):
     splits = [Split(name="cv", kind="kfold", folds=3)]
     splits += [Split(name="sites", kind="leave_one_site_out")] if sites else []
-    return SimpleNamespace(splits=splits, targets={"gene": Target()}, seed=1, evaluate=Evaluate(bootstrap=100))
+    return SimpleNamespace(runs=[], splits=splits, targets={"gene": Target()}, seed=1, evaluate=Evaluate(bootstrap=100))
 
 
 def _tables(seed: int, n: int = 45, signal: float = 0.0, scanner: float = 0.0, runs: int = 2) -> Tables:

@@ -68,7 +68,8 @@ def test_each_rule(whole, kind, headline):
 def _study():
     target = Target(classes={c: [c] for c in CLASSES})
     splits = [Split(name="cv", kind="kfold", folds=3)]
-    return SimpleNamespace(splits=splits, targets={"subtype": target}, seed=1, evaluate=Evaluate(bootstrap=600))
+    evaluate = Evaluate(bootstrap=600)
+    return SimpleNamespace(runs=[], splits=splits, targets={"subtype": target}, seed=1, evaluate=evaluate)
 
 
 def _tables(signal: float, seed: int, scanner: str = "", n: int = 96) -> Tables:
