@@ -310,7 +310,7 @@ def grid(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...], voxels: in
         voxels: As many at most, but for rounding to multiples of eight.
 
     Returns:
-        Spacing in mm, rounded up to 0.1 or, where fewer voxels must span the extent, to 0.01 or 0.001; and shape. The finest
+        Spacing in mm, rounded up to 0.1 or, where fewer voxels must span the extent, finer; and shape. The finest
         axis is coarsened first, so thick slices stay as they are as long as they can.
     """
     spacing = np.array(spacing_mm, float)
