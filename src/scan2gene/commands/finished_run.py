@@ -58,15 +58,20 @@ class Run:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What the audit says: every check for leakage, and the verdict on each target and split.
+        """What the audit says: checks for leakage, what looks wrong about training, and the verdict on each target.
 
         Raises:
             RunError: There was no audit yet.
         """
-        checks = self.directory.audit.read()["leakage"]
+        audit = self.directory.audit.read()
+        checks = audit["leakage"]
         leaks = [Finding(c["check"], _LEAKS[c["status"]], c["told"], c["cases"]) for c in checks]
         verdicts = [
             Finding(f"verdict on {v['target']}, split {v['split']}", _VERDICTS[v["kind"]], v["headline"])
             for v in self.directory.verdicts.read()
         ]
-        return leaks + verdicts
+        training = [
+            Finding(f"{t['kind']}: {t['run']}, split {t['split']}", "warning", t["sentence"], t["cases"])
+            for t in audit.get("training", ())
+        ]
+        return leaks + training + verdicts

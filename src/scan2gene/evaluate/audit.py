@@ -26,6 +26,7 @@ from scan2gene.evaluate.multiclass import ClassSample
 from scan2gene.evaluate.places import Cues, cue_figures, cues_against, unchanged
 from scan2gene.evaluate.shortcuts import ALTERED, Figure, against, altered, baseline_told, kept, measured, named
 from scan2gene.evaluate.subgroups import grouped, subgroups
+from scan2gene.evaluate.underfit import TrainingFinding
 from scan2gene.evaluate.verdict import Verdict, judge, judge_whole, keeps
 from scan2gene.stats.calibration import slope_and_intercept
 from scan2gene.stats.intervals import Estimate
@@ -45,8 +46,7 @@ class Tables:
     """What the audit reads of a run directory.
 
     Args:
-        cohort: cohort.csv.
-        series: series.csv.
+        cohort, series: cohort.csv and series.csv.
         labels: labels.csv from `one_vs_rest`.
         split: split.csv.
         predictions: predictions.parquet from `by_question`.
@@ -55,7 +55,7 @@ class Tables:
         volume_mm3: Of the lesion, by patient_id; None without masks.
         thresholds: thresholds.json.
         grey: Grey-value measures of prepared volumes, by patient_id; None where no site is external.
-        learned: From `underfit.learned`.
+        learned, training: From `training_aurocs` and `training_findings`.
         cues: Run -> numbers about single places of the pictures that it sees.
     """
 
@@ -71,6 +71,7 @@ class Tables:
     grey: pd.DataFrame | None = None
     learned: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     cues: Mapping[str, Cues] = field(default_factory=dict)
+    training: Sequence[TrainingFinding] = ()
 
 
 def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> list[Figure]:
@@ -368,6 +369,7 @@ def _facts(
         elsewhere=tuple(elsewhere), outside=tuple(_outside(best, *beyond)),
         slope=slope_and_intercept(rows["y_true"].to_numpy(float), p, patient)[0] if len(rows) else None,
         learned=tables.learned.get((best.run, best.split, best.target)),
+        training=tuple(f.sentence for f in tables.training if (f.run, f.split) == (best.run, best.split)),
         gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
         leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
         suspicions=(*(c.told for c in bad if c.name in SUSPICIONS), *_telling_headers(figures, best)),

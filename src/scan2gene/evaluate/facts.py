@@ -119,7 +119,8 @@ class Facts:
         elsewhere: (sites never seen in training, AUROC, patients).
         outside: At external sites.
         slope: Calibration slope.
-        learned: AUROC on its own training patients at the epoch kept, median over fits; None where it was not recorded.
+        learned: AUROC on its own training patients, median over fits; None where it was not recorded.
+        training: What looks wrong about how it was trained.
         gaps: Sentences about gaps between subgroups that chance does not explain.
         leaks: Sentences of leakage checks that found something certain.
         suspicions: Sentences of those that found something to look at.
@@ -147,6 +148,7 @@ class Facts:
     outside: tuple[Outside, ...] = ()
     slope: Estimate | None = None
     learned: float | None = None
+    training: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     leaks: tuple[str, ...] = ()
     suspicions: tuple[str, ...] = ()

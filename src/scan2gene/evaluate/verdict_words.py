@@ -9,12 +9,12 @@ from scan2gene.core.levels import CHANCE
 from scan2gene.core.text import capitalised, difference_text, estimate_text, listed, number_text, p_text
 from scan2gene.evaluate.facts import Facts, WholeFacts, tried
 from scan2gene.evaluate.shortcuts import percent
+from scan2gene.evaluate.underfit import UNDERTRAINED
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.power import detectable_auroc, patients_needed, patients_needed_for_difference
 
 Kind = Literal["leak", "unknown", "chance", "worse", "shortcut", "unproven", "better"]
 WORTH = 0.65  # the AUROC for which a sample size is named where nothing was shown
-LEARNED = 0.6  # AUROC in training, in passing, below which hardly anything was learned
 UNSURE = 3.0  # width of the interval of a calibration slope that says nothing
 MOST = 100_000  # patients; beyond, no number is named
 
@@ -106,12 +106,15 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
 
 def _learned(facts: Facts, kind: Kind) -> list[str]:
     """A network that does not fit its own training patients says nothing about what the scans hold."""
-    if kind != "chance" or facts.learned is None or facts.learned >= LEARNED:
+    if kind != "chance":
         return []
+    others = [sentence for sentence in facts.training if not sentence.startswith("Undertrained")]
+    if facts.learned is None or facts.learned >= UNDERTRAINED:
+        return others
     return [
-        f"{facts.run} hardly learned: even on its own training patients its AUROC was "
-        f"{number_text(facts.learned, 2)} at the epoch kept. Train it longer or otherwise before anything is concluded."
-    ]
+        f"{facts.run} is undertrained: even on its own training patients its AUROC is "
+        f"{number_text(facts.learned, 2)}. Train it longer or otherwise before anything is concluded.", *others,
+    ]  # fmt: skip
 
 
 def _figures(facts: Facts, kind: Kind) -> str:

@@ -11,13 +11,14 @@ import pandas as pd
 from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.study_runs import Run, Train
 from scan2gene.core.text import count_range, duration
+from scan2gene.evaluate.underfit import TrainingFinding, training_findings, validation_patients
 from scan2gene.imaging.picture import data_uri
 from scan2gene.preprocess.notes import SEPARATOR
 from scan2gene.preprocess.preview import KEPT, STEP
 from scan2gene.privacy.redaction import grouped
 from scan2gene.report import curves
 from scan2gene.report.inputs import Inputs, monitor_text
-from scan2gene.tasks.run_config import resolve
+from scan2gene.tasks.run_config import resolve, resolved
 
 PREVIEW_BYTES = 3_600_000  # of all previews; base64 adds a third, and the page stays below 15 MB
 EXAMPLE_BYTES = 700_000  # of all pictures of augmentation
@@ -103,7 +104,7 @@ def augmentation(inputs: Inputs) -> list[dict[str, Any]]:
 
 def training(inputs: Inputs) -> list[dict[str, Any]]:
     """Per run and split: fits, epochs, seconds, speed, curves, and what looks wrong."""
-    seen = _exams_of_an_epoch(inputs)
+    seen, looked_at = _exams_of_an_epoch(inputs), _findings(inputs)
     found = []
     for run in inputs.study.runs:
         for split in inputs.study.splits:
@@ -122,12 +123,26 @@ def training(inputs: Inputs) -> list[dict[str, Any]]:
                     "epochs": _with_median([len(fit["epoch"]) for fit in fits]),
                     "best": _with_median([fit["best"] for fit in fits]),
                     "by_fold": fits,
-                    "notes": _training_notes(inputs, run, fits),
+                    "notes": [
+                        *_training_notes(inputs, run, fits),
+                        *(f.sentence for f in looked_at if (f.run, f.split) == (run.name, split.name)),
+                    ],
                     "svg": _loss_figure(run.name, split.name, fits, settings),
                     "accuracy": _accuracy_figure(run.name, split.name, fits),
                 }
             )
     return found
+
+
+def _findings(inputs: Inputs) -> list[TrainingFinding]:
+    """What looks wrong about the training of each run and split."""
+    histories = [
+        (run.name, {"split": split.name, "repeat": repeat, "fold": fold}, table)
+        for run in inputs.study.runs for split in inputs.study.splits
+        for repeat, fold, table in inputs.history(run.name, split.name)
+    ]  # fmt: skip
+    schedules = {config.name: config.train.schedule.name for config in resolved(inputs.study)}
+    return training_findings(histories, validation_patients(inputs.split), schedules)
 
 
 def _exams_of_an_epoch(inputs: Inputs) -> dict[Any, int]:

@@ -25,7 +25,7 @@ from scan2gene.evaluate.leakage import (
 )
 from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
 from scan2gene.evaluate.shortcuts import figure_table
-from scan2gene.evaluate.underfit import training_aurocs
+from scan2gene.evaluate.underfit import TrainingFinding, training_aurocs, training_findings, validation_patients
 from scan2gene.evaluate.verdict import Verdict, summary
 from scan2gene.learners.feature_rows import numbers_of
 from scan2gene.stages.features import read_by_runs
@@ -48,6 +48,7 @@ def audit_run(job: Job) -> str:
         study=[r.model_dump(mode="json") for r in job.study.runs],
         # not the files of histories, which have seconds
         learned=[[*key, value] for key, value in sorted(training_aurocs(_histories(job)).items())],
+        training=[f.sentence for f in _training(job)],
     )  # fmt: skip
     if not job.is_done("audit", key):
         checks = leakage(job)
@@ -62,6 +63,7 @@ def audit_run(job: Job) -> str:
             "shortcuts": [f.row() for f in figures],
             "transfer": moved,
             "shift": shifted,
+            "training": [vars(f) for f in tables.training],
         })  # fmt: skip
         out.shortcuts.write(figure_table(figures))
         out.leakage.write(case_table(checks))
@@ -86,8 +88,14 @@ def _tables(job: Job) -> Tables:
         by_question(job.out.variants.read()), job.out.embeddings.read_or_empty(),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
         job.out.thresholds.read(), _grey(job), training_aurocs(_histories(job)),
-        picture_cues(job),
+        picture_cues(job), _training(job),
     )  # fmt: skip
+
+
+def _training(job: Job) -> list[TrainingFinding]:
+    """What looks wrong about how runs were trained."""
+    schedules = {config.name: config.train.schedule.name for config in job.configs}
+    return training_findings(_histories(job), validation_patients(job.out.split.read()), schedules)
 
 
 def _grey(job: Job) -> pd.DataFrame | None:

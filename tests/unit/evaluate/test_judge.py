@@ -108,10 +108,12 @@ def test_the_paragraph_says_what_a_reader_needs():
     worse = " ".join(judge(replace(facts, metadata=behind)).sentences)
     assert "the network does worse: difference -0.200 (-0.300 to -0.100), P = 0.002." in worse
     chance = " ".join(judge(replace(facts, p=0.4)).sentences)
-    assert "hardly learned" not in chance and "hardly learned" not in text
+    assert "undertrained" not in chance and "undertrained" not in text
     lazy = judge(replace(facts, p=0.4, learned=0.524)).sentences
-    assert lazy[1].startswith(f"{facts.run} hardly learned: even on its own training patients its AUROC was 0.52")
-    assert "hardly learned" not in " ".join(judge(replace(facts, p=0.4, learned=0.8)).sentences)
+    assert lazy[1].startswith(f"{facts.run} is undertrained: even on its own training patients its AUROC is 0.52")
+    assert "undertrained" not in " ".join(judge(replace(facts, p=0.4, learned=0.8)).sentences)
+    noisy = replace(facts, p=0.4, learned=0.8, training=("Stopped by noise: in 4 of 5 fits.",))
+    assert judge(noisy).sentences[1] == "Stopped by noise: in 4 of 5 fits."
     assert "For one of 0.65 about" in chance
     assert "calibration" not in chance
 
