@@ -21,6 +21,10 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run; an error where none was begun. It goes on without, too.")
     ] = False,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0, help="From index to report; networks that do not fit are named. 0: no limit."),
+    ] = None,
 ) -> None:
     """Do every stage of a study that is not done yet, up to the report."""
     from scan2gene.stages.pipeline import dry_run
@@ -30,7 +34,7 @@ def run(
         for stage, what in dry_run(study, out, changes or ()).items():
             typer.echo(f"{stage:<11}{what}")
         return
-    folder = run_study(study, out, changes=changes or (), resume=resume)
+    folder = run_study(study, out, changes=changes or (), resume=resume, minutes=minutes)
     print_results(folder)
 
 

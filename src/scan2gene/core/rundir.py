@@ -125,6 +125,7 @@ class RunDirectory:
     flow = Json("flow.json")
     plan = Json("plan.json")
     costs = Json("costs.json")
+    budget = Json("budget.json")
     split = Csv("split.csv", SPLIT_COLUMNS)
     split_table = Csv("split_table.csv")
     power = Csv("power.csv")

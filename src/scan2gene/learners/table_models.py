@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn import clone
 
+from scan2gene.preprocess.threads import cpus
 from scan2gene.stats.linear import column_scale, logit, ridge_logistic, scaled
 from scan2gene.stats.matrices import uncorrelated
 
@@ -21,7 +24,7 @@ VERSION = 1
 CLIP = 5.0  # standard deviations; one mad number does not decide
 CORRELATED = 0.95  # of two columns that agree so far the second goes
 INNER_FOLDS = 5
-TREES = 200
+TREES = 100
 SLOPE = 0.05  # at least: a model that fails within the training part is not turned round
 PULL = 10.0  # inverse of the ridge penalty on that slope
 SEVEN = ("ridge", "elastic_net", "pca_logistic", "svm", "random_forest", "extra_trees", "boosting")
@@ -177,29 +180,39 @@ def fit_table_model(
     Returns:
         The model, and log odds (N, T) of training rows by inner folds that left them out; NaN where there are none.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     scale = column_scale(values)
     x = _standardised(values, *scale)
     varied = np.flatnonzero(scale[2] > 0)
     kept = varied[uncorrelated(x[:, varied], CORRELATED)]
     x = x[:, kept]
-    fitted: list[Estimators] = []
-    placed: list[dict[str, tuple[float, float]]] = []
-    lines, inner = np.zeros((targets.shape[1], 2)), np.full(targets.shape, np.nan)
-    for column in range(targets.shape[1]):
-        rows = np.flatnonzero(~np.isnan(targets[:, column]))
-        y = targets[rows, column].astype(int)
-        if len(np.unique(y)) < 2 or not len(kept):
-            fitted.append({})
-            placed.append({})
+    known = [np.flatnonzero(~np.isnan(column)) for column in targets.T]
+    answers = [targets[rows, column].astype(int) for column, rows in enumerate(known)]
+    both = [bool(len(kept)) and len(np.unique(y)) == 2 for y in answers]
+    tasks = [(column, name) for column, trained in enumerate(both) for name in estimators if trained]
+
+    def work(task: tuple[int, str]) -> tuple[np.ndarray, Any]:
+        rows, y, estimator = known[task[0]], answers[task[0]], estimators[task[1]]
+        return _inner_scores(estimator, x[rows], y, patients[rows], seed), clone(estimator).fit(x[rows], y)
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(cpus()) as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a penalised fit near its end ranks as at its end
+        done = dict(zip(tasks, pool.map(work, tasks), strict=True))
+    lines, inner = np.zeros((len(both), 2)), np.full(targets.shape, np.nan)
+    fitted: list[Estimators] = [{} for _ in both]
+    placed: list[dict[str, tuple[float, float]]] = [{} for _ in both]
+    for column, y in enumerate(answers):
+        if not both[column]:
             lines[column, 1] = logit((y.sum() + 0.5) / (len(y) + 1))
             continue
-        scores = {n: _inner_scores(e, x[rows], y, patients[rows], seed) for n, e in estimators.items()}
-        fitted.append({n: _fitted(e, x[rows], y) for n, e in estimators.items()})
-        placed.append({n: (float(s.mean()), max(float(s.std()), 1e-9)) for n, s in scores.items()})
-        z = _mean(scores, placed[-1])
+        scores = {name: done[column, name][0] for name in estimators}
+        fitted[column] = {name: done[column, name][1] for name in estimators}
+        placed[column] = {n: (float(s.mean()), max(float(s.std()), 1e-9)) for n, s in scores.items()}
+        z = _mean(scores, placed[column])
         slope, intercept = ridge_logistic(z[:, None], y.astype(float), PULL)
         lines[column] = max(float(slope[0]), SLOPE), float(intercept)
-        inner[rows, column] = lines[column, 0] * z + lines[column, 1]
+        inner[known[column], column] = lines[column, 0] * z + lines[column, 1]
     return TableModel(*scale, kept, fitted, placed, lines), inner
 
 
@@ -210,15 +223,6 @@ def _standardised(values: np.ndarray, median: np.ndarray, mean: np.ndarray, spre
 def _mean(scores: Mapping[str, np.ndarray], placed: Mapping[str, tuple[float, float]]) -> Any:
     """(N,) mean of standardised scores; 0 without any."""
     return sum((scores[n] - at) / width for n, (at, width) in placed.items()) / max(len(placed), 1)
-
-
-def _fitted(estimator: Any, x: np.ndarray, y: np.ndarray) -> Any:
-    from sklearn import clone
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a penalised fit near its end ranks as at its end
-        return clone(estimator).fit(x, y)
 
 
 def _score(estimator: Any, x: np.ndarray) -> np.ndarray:
@@ -251,7 +255,7 @@ def _inner_scores(estimator: Any, x: np.ndarray, y: np.ndarray, patients: np.nda
     """(N,) scores by models that were fitted without the row's patient; by one of all rows where a class has one."""
     scores = np.full(len(y), np.nan)
     for learn, left_out in inner_folds(y, patients, seed):
-        scores[left_out] = _score(_fitted(estimator, x[learn], y[learn]), x[left_out])
+        scores[left_out] = _score(clone(estimator).fit(x[learn], y[learn]), x[left_out])
     if np.isnan(scores).all():
-        return _score(_fitted(estimator, x, y), x)
+        return _score(clone(estimator).fit(x, y), x)
     return np.where(np.isnan(scores), np.nanmean(scores), scores)

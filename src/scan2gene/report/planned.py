@@ -24,6 +24,9 @@ def planned(inputs: Inputs) -> dict[str, Any]:
         warnings = list(power_warnings(table))
     if inputs.files.roles.exists():
         warnings = [*(f"{t}." for t in contested(inputs.files.roles.read())), *warnings]
+    budget = inputs.files.budget.read({})
+    left_out = budget.get("left_out", {}).items()
+    warnings += [f"{run} was left out of the {budget['minutes']:g} minutes: {why}." for run, why in left_out]
     return {"choices": chosen, "power": rows, "warnings": warnings}
 
 

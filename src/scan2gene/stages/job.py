@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,8 @@ class Job:
     worked: bool = False  # it had something to do
     kept: bool = False  # something was done before
     dry: bool = False  # do nothing, stop where work would begin
+    minutes: float | None = None  # in which the whole run is to end
+    begun: float = field(default_factory=time.monotonic)
 
     def is_done(self, stage: str, key: str) -> bool:
         """True when a stage was finished for these inputs; in a dry run, work to do ends it."""

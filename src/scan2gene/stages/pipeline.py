@@ -36,6 +36,7 @@ def run(
     until: str = "report",
     changes: Sequence[str] = (),
     resume: bool = False,
+    minutes: float | None = None,
 ) -> Path:
     """Do every stage of a study that is not done yet.
 
@@ -45,6 +46,8 @@ def run(
         until: Last stage to do, a key of `STAGES`.
         changes: "key=value" each, for a study file; see `load_study`.
         resume: Go on with a run that was begun, and refuse to begin one.
+        minutes: In which all stages are to end; see `stages.budget`. Default: as an earlier call for the directory
+            had it; 0 for no limit.
 
     Returns:
         The run directory; the report is `report.html` in it.
@@ -65,6 +68,9 @@ def run(
             "--resume."
         )
     with _opened(study, directory, record=True) as job:
+        job.minutes = minutes or None
+        if minutes == 0:
+            directory.budget.path.unlink(missing_ok=True)
         # file names and changes may hold what pseudonyms are to hide; a run with nothing to do writes nothing
         if called and job.pseudonymiser is None and directory.called.read({}) != called:
             directory.called.write(called)

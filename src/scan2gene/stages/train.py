@@ -12,7 +12,7 @@ from scan2gene.core.errors import StudyError
 from scan2gene.core.rundir import FitDirectory, fold_name
 from scan2gene.core.stopwatch import Stopwatch
 from scan2gene.core.text import duration, number_text
-from scan2gene.learners import learner_of
+from scan2gene.learners import learner_of, reads_images
 from scan2gene.stages.fits import fits, model_versions
 from scan2gene.stages.job import Job, run_data
 from scan2gene.tasks.fit import Fit
@@ -21,11 +21,17 @@ from scan2gene.tasks.run_config import RunConfig
 
 def train_runs(job: Job) -> str:
     """Train every run in every fold that is not trained yet."""
+    new = 0
+    if not job.dry and (job.minutes is not None or job.out.budget.exists()):
+        from scan2gene.stages.budget import keep_to_time
+
+        new = sum(train_fit(job, fit) for fit in fits(job) if not reads_images(fit.config))
+        keep_to_time(job)
     work = list(fits(job))
     check_fits(job, work)
     if not job.dry:
         _tell_searches([fit.config for fit in work if not job.out.is_done(fit.stage, fit.key)])
-    new = sum(train_fit(job, fit) for fit in work)
+    new += sum(train_fit(job, fit) for fit in work)
     _join_histories(job, new > 0)
     return f"{len(work)} fits, {new} new"
 
