@@ -93,3 +93,33 @@ def shell(monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
     with pytest.raises(SystemExit) as stop:
         main()
     return "" if stop.value.code in (0, None) else str(stop.value.code)
+
+
+def table_study(folder: Path, patients: int = 60, effect: float = 4.0, **changes) -> Path:
+    """A study without scans: one signal among ten numbers, ages that know a little; returns the study file."""
+    rng = np.random.default_rng(0)
+    gene, ids = np.arange(patients) % 2, [f"P{n:03d}" for n in range(patients)]
+    numbers = pd.DataFrame(rng.normal(size=(patients, 10)), columns=[f"f{n}" for n in range(10)])
+    numbers["f0"] += effect * gene
+    numbers.assign(patient_id=ids).to_csv(folder / "radiomics.csv", index=False)
+    labels = {"patient_id": ids, "gene": gene, "age": 50 + 10 * rng.normal(size=patients).round(2) + 8 * gene}
+    pd.DataFrame(labels).to_csv(folder / "labels.csv", index=False)
+    study = {
+        "name": "tables",
+        "cohort": {"labels": "labels.csv", "clinical": ["age"]},
+        "targets": {"gene": {}},
+        "features": {"radiomics": {"table": "radiomics.csv"}},
+        "splits": [{"name": "cv", "kind": "kfold", "folds": 3}],
+        "evaluate": {"bootstrap": 100, "shuffles": 0},
+        "runs": [
+            {"name": "clinical", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
+            {"name": "ridge", "model": {"name": "ridge", "options": {"features": ["radiomics"]}}},
+        ],
+        "ensembles": {
+            "image": {"members": ["ridge"], "method": "standardised"},
+            "best": {"members": ["clinical", "image"], "method": "standardised"},
+        },
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
+    return path

@@ -204,4 +204,6 @@ def scanners(cohort: pd.DataFrame, series: pd.DataFrame) -> pd.Series:
     columns = [c for c in SCANNER if c in series.columns]
     rows = series.set_index("series_id")[columns].fillna("").astype(str).itertuples()
     told = {row[0]: " ".join(" ".join(row[1:]).split()) for row in rows}
-    return pd.Series(first_series(cohort).map(told).fillna("").to_numpy(), index=cohort["exam_id"].to_numpy())
+    return pd.Series(
+        first_series(cohort).map(told).astype(object).fillna("").to_numpy(), index=cohort["exam_id"].to_numpy()
+    )

@@ -20,7 +20,7 @@ from scan2gene.preprocess.threads import cpus
 from scan2gene.stats.linear import column_scale, logit, ridge_logistic, scaled
 from scan2gene.stats.matrices import uncorrelated
 
-VERSION = 1
+VERSION = 2
 CLIP = 5.0  # standard deviations; one mad number does not decide
 CORRELATED = 0.95  # of two columns that agree so far the second goes
 INNER_FOLDS = 5
@@ -194,7 +194,9 @@ def fit_table_model(
 
     def work(task: tuple[int, str]) -> tuple[np.ndarray, Any]:
         rows, y, estimator = known[task[0]], answers[task[0]], estimators[task[1]]
-        return _inner_scores(estimator, x[rows], y, patients[rows], seed), clone(estimator).fit(x[rows], y)
+        fitted = clone(estimator).fit(x[rows], y)
+        level = _score(fitted, x[rows]).mean()
+        return level + _inner_scores(estimator, x[rows], y, patients[rows], seed), fitted
 
     with warnings.catch_warnings(), ThreadPoolExecutor(cpus()) as pool:
         warnings.simplefilter("ignore", ConvergenceWarning)  # a penalised fit near its end ranks as at its end
@@ -252,10 +254,19 @@ def inner_folds(y: np.ndarray, patients: np.ndarray, seed: int) -> Iterator[tupl
 
 
 def _inner_scores(estimator: Any, x: np.ndarray, y: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
-    """(N,) scores by models that were fitted without the row's patient; by one of all rows where a class has one."""
-    scores = np.full(len(y), np.nan)
+    """(N,) scores by models that were fitted without the row's patient; by one of all rows where a class has one.
+
+    A model's scores are taken from their mean over the rows that it learned from: where more positives were left out,
+    the intercept is lower, and scores of several folds together would otherwise be worse than chance.
+    """
+
+    def centred(learn: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        fitted = clone(estimator).fit(x[learn], y[learn])
+        return _score(fitted, x[rows]) - _score(fitted, x[learn]).mean()
+
+    scores, everyone = np.full(len(y), np.nan), np.arange(len(y))
     for learn, left_out in inner_folds(y, patients, seed):
-        scores[left_out] = _score(clone(estimator).fit(x[learn], y[learn]), x[left_out])
+        scores[left_out] = centred(learn, left_out)
     if np.isnan(scores).all():
-        return _score(clone(estimator).fit(x, y), x)
+        return centred(everyone, everyone)
     return np.where(np.isnan(scores), np.nanmean(scores), scores)

@@ -141,17 +141,21 @@ class Table:
 
 def _fit_clinical(fit: Fit, table: Table) -> np.ndarray:
     """Write the model; log odds (N, T) of training rows by inner folds without them."""
-    strength, outputs = float(fit.config.model.options.get("strength", 1.0)), fit.config.outputs
-
-    def fitted(rows: np.ndarray | slice) -> dict[str, Any]:
-        return fit_clinical(table.values[rows], table.targets[rows], outputs, columns=table.columns, strength=strength)
-
-    fit.folder.model.write(fitted(slice(None)))
-    scores = np.full(table.targets.shape, np.nan)
-    classes = np.nan_to_num(table.targets[:, 0], nan=-1)
-    for learn, left_out in inner_folds(classes, table.patients, fit.seed):
-        scores[left_out] = linear_logits(fitted(learn), table.values[left_out])
-    return np.where(np.isnan(table.targets), np.nan, scores)
+    strength = float(fit.config.model.options.get("strength", 1.0))
+    fitted = partial(fit_clinical, columns=table.columns, strength=strength)
+    fit.folder.model.write(fitted(table.values, table.targets, fit.config.outputs))
+    scores, start = np.full(table.targets.shape, np.nan), 0
+    for output in fit.config.outputs:
+        own = slice(start, start := start + len(output.names))
+        rows = np.flatnonzero(~np.isnan(table.targets[:, own]).any(axis=1))
+        values, targets = table.values[rows], table.targets[rows, own]
+        classes = targets.argmax(axis=1) if len(output.names) > 1 else targets[:, 0]
+        level = linear_logits(fitted(values, targets, [output]), values).mean(axis=0)
+        for learn, left_out in inner_folds(classes, table.patients[rows], fit.seed):
+            logits = linear_logits(fitted(values[learn], targets[learn], [output]), values)
+            # where more positives were left out, the intercept is lower: scores are taken from the model's own mean
+            scores[rows[left_out], own] = level + logits[left_out] - logits[learn].mean(axis=0)
+    return scores
 
 
 def _fit_table_model(fit: Fit, table: Table) -> np.ndarray:
