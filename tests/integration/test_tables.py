@@ -109,7 +109,9 @@ def test_patients_of_one_table_alone_are_listed_with_a_reason(tmp_path):
 def test_no_patient_in_both_tables_is_one_error(tmp_path):
     table_study(tmp_path)
     tables_of(tmp_path, patient_id=[f"Q{n}" for n in range(60)])
-    with pytest.raises(CohortError, match="no patient of the features has a label. The features have ids such as 'Q0'"):
+    with pytest.raises(
+        CohortError, match=r"no patient of the features has a label\. The features have ids such as 'Q0'"
+    ):
         curated(tmp_path)
 
 

@@ -22,6 +22,7 @@ from scan2gene.stats.matrices import uncorrelated
 
 VERSION = 2
 CLIP = 5.0  # standard deviations; one mad number does not decide
+REACH = 10.0  # distances between the quartiles; what lies further beyond them does not count for the spread
 CORRELATED = 0.95  # of two columns that agree so far the second goes
 INNER_FOLDS = 5
 TREES = 100
@@ -182,7 +183,7 @@ def fit_table_model(
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    scale = column_scale(values)
+    scale = column_scale(_within_reach(values))
     x = _standardised(values, *scale)
     varied = np.flatnonzero(scale[2] > 0)
     kept = varied[uncorrelated(x[:, varied], CORRELATED)]
@@ -216,6 +217,15 @@ def fit_table_model(
         lines[column] = max(float(slope[0]), SLOPE), float(intercept)
         inner[known[column], column] = lines[column, 0] * z + lines[column, 1]
     return TableModel(*scale, kept, fitted, placed, lines), inner
+
+
+def _within_reach(values: np.ndarray) -> np.ndarray:
+    """Columns with numbers far beyond the quartiles drawn in: else one of them takes the spread of all others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any value
+        low, high = np.nanquantile(values, [0.25, 0.75], axis=0)
+    reach = np.where(high > low, REACH * (high - low), np.inf)
+    return np.clip(values, low - reach, high + reach)
 
 
 def _standardised(values: np.ndarray, median: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
