@@ -35,6 +35,7 @@ def cam_phantom(folder: Path = ROOT / "runs" / "cam-phantom") -> str:
     if not (folder / "cohort").exists():
         write_cohort(folder / "cohort", PATIENTS, EFFECT, seed=SEED)
     study = yaml.safe_load(recipe_text("demo"))
+    del study["features"], study["ensembles"]
     study |= {
         "name": "cam-phantom",
         "preprocess": STEPS,

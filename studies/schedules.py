@@ -30,6 +30,7 @@ def study(folder: Path) -> Path:
     """Write a cohort and the study of its lesions; returns the study file."""
     write_cohort(folder / "cohort", PATIENTS, EFFECT, seed=SEED)
     values = yaml.safe_load(recipe_text("demo"))
+    del values["features"], values["ensembles"]
     network = {"name": "light_cnn"}
     over = {"train.schedule": SCHEDULES, "train.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
     values |= {

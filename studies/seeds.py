@@ -51,6 +51,7 @@ def study_of(seed: int) -> dict[str, Any]:
     study = yaml.safe_load(recipe_text("demo"))
     study["name"], study["seed"] = f"seed-{seed}", seed
     study["runs"] = [r for r in study["runs"] if r["name"] in (NETWORK, AGE)]
+    del study["features"], study["ensembles"]
     study["splits"] = [{"name": "cv", "kind": "kfold", "folds": FOLDS}]
     study["train"] |= {"epochs": 40, "patience": 12}
     return study

@@ -27,7 +27,8 @@ def phantom_study(folder: Path, patients: int, effect: float, organ: str = "brea
     sequences = ("t1c",) if organ == "breast" else ("flair", "t1c")
     write_cohort(folder / "cohort", patients, effect, organ, sequences, seed, troubles=True)
     study = yaml.safe_load(recipe_text("demo"))
-    study["runs"] = [r for r in study["runs"] if r["name"] in ("light-lesion", "age")]
+    study["runs"] = [r for name in ("light-lesion", "age") for r in study["runs"] if r["name"] == name]
+    del study["features"], study["ensembles"]
     if organ == "brain":
         del study["cohort"]["include"]
         study["cohort"]["exclude"] = {"StudyDescription": "BIOPSY"}

@@ -12,7 +12,7 @@ from scan2gene.features.lesion_shape import SHAPE
 from scan2gene.features.lesion_signal import DIFFERENCE, SIGNAL, Signal
 from scan2gene.features.regions import body_of, lesion_of, mask_of, oriented, standardised
 
-VERSION = 1
+VERSION = 2
 
 
 def lesion(exam: Exam, *, mask: str = "", roles: Sequence[str] = (), ring_mm: float = 10.0) -> dict[str, float]:

@@ -7,7 +7,7 @@ unless it says another: standard deviations of the body.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -148,9 +148,38 @@ def autocorrelation(signal: Signal) -> float:
 
     Source: Haralick 1979, autocorrelation at lag 1.
     """
+    return _lag_one(signal, [axis for axis in range(3) if axis != signal.region.slice_axis])
+
+
+def autocorrelation_left_right(signal: Signal) -> float:
+    """The same along the axis from right to left alone: the direction of texture; no unit.
+
+    Source: Haralick 1979, autocorrelation at lag 1.
+    """
+    return _lag_one(signal, [0])
+
+
+def autocorrelation_front_back(signal: Signal) -> float:
+    """The same along the axis from back to front; no unit.
+
+    Source: Haralick 1979, autocorrelation at lag 1.
+    """
+    return _lag_one(signal, [1])
+
+
+def autocorrelation_head_foot(signal: Signal) -> float:
+    """The same along the axis from foot to head; no unit.
+
+    Source: Haralick 1979, autocorrelation at lag 1.
+    """
+    return _lag_one(signal, [2])
+
+
+def _lag_one(signal: Signal, axes: Sequence[int]) -> float:
+    """Correlation of voxels in the lesion with their next neighbours along some axes."""
     inside = signal.region.inside & np.isfinite(signal.part)
     first, second = [], []
-    for axis in (a for a in range(3) if a != signal.region.slice_axis):
+    for axis in axes:
         here = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
         there = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
         both = inside[here] & inside[there]
@@ -177,6 +206,9 @@ SIGNAL: dict[str, Callable[[Signal], float]] = {
     "minus_contralateral": minus_contralateral,
     "edge_step": edge_step,
     "autocorrelation": autocorrelation,
+    "autocorrelation_left_right": autocorrelation_left_right,
+    "autocorrelation_front_back": autocorrelation_front_back,
+    "autocorrelation_head_foot": autocorrelation_head_foot,
 }
 DIFFERENCE: dict[str, Callable[[Signal], float]] = {
     name: SIGNAL[name] for name in ("mean", "sd", "p10", "p90", "core_minus_rim", "minus_contralateral")
