@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from scan2gene.commands.plan import plan, told
+from scan2gene.commands.plan import _cost_warnings, plan, told
 from scan2gene.core.console import Progress
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study_file import load_study
 from scan2gene.core.tables import read_csv
 from scan2gene.phantom.brain_exams import write_brain_cohort
+from scan2gene.plan.costs import Cost
+from scan2gene.plan.overfit import overfit
 from scan2gene.plan.timing import Step, _cost_of
 from scan2gene.recipes import recipe_text
+from scan2gene.stages.pipeline import series_paths
 from scan2gene.tasks.run_config import resolve
 from tests.integration.road import edit, nifti_study, shell
 
@@ -103,6 +108,25 @@ def test_a_step_of_fewer_exams_is_extrapolated_and_said_so(study, tmp_path):
     assert (part.step_seconds, part.memory_bytes) == (whole.step_seconds, whole.memory_bytes) == (4.5, 40 * 2048 + 8007)
     assert whole.note == "" and "batch of 1" in part.note
     assert part.maps_seconds == whole.maps_seconds > 0
+
+
+def test_a_network_that_can_learn_a_few_patients_does_and_one_that_cannot_is_named(study, tmp_path, monkeypatch):
+    plan(study, tmp_path / "run", limit=0)
+    out, loaded = RunDirectory(tmp_path / "run"), load_study(study)
+    tables = out.cohort.read(), out.labels.read(), series_paths(loaded, out.path)
+    config = resolve(loaded, loaded.runs[0])
+    found = overfit(config, *tables, time.monotonic() + 60)
+    assert (found.patients, found.auroc) == (16, 1.0) and found.steps <= 60  # of noise, learned by heart
+    assert overfit(config, *tables, time.monotonic() - 1).patients == 0  # no time
+    few = tables[1][tables[1]["patient_id"] < "P012"]  # six of each class
+    assert overfit(config, tables[0], few, tables[2], time.monotonic() + 60).patients == 0
+    still = replace(config, train=config.train.model_copy(update={"learning_rate": 1e-12}))
+    monkeypatch.setattr("scan2gene.plan.overfit.STEPS", 8)
+    dull = overfit(still, *tables, time.monotonic() + 60)
+    assert dull.is_whole and dull.auroc < 1
+    cost = Cost("light", (8, 8, 8), overfit=(dull.patients, dull.steps, dull.auroc))
+    (warning,) = _cost_warnings([cost])
+    assert warning.startswith("light does not learn 16 patients by heart: their AUROC is 0.")
 
 
 @pytest.mark.slow

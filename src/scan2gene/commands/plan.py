@@ -61,7 +61,8 @@ def plan(
     planned = files.plan.read()
     study = with_choices(study, planned["chosen"])
     targets = study_power(study, files.split.read(), files.labels.read())
-    costs = time_runs(study, files.cohort.read(), series_paths(study, files.path), table, limit)
+    cohort, labels = files.cohort.read(), files.labels.read()
+    costs = time_runs(study, cohort, series_paths(study, files.path), table, limit, labels)
     files.costs.write([vars(cost) for cost in costs])
     return Plan(
         targets,
@@ -80,6 +81,13 @@ def _cost_warnings(costs: Sequence[Cost]) -> Iterator[str]:
             yield (
                 f"{cost.run} needs about {file_size(cost.memory_bytes)} of memory and {file_size(free)} are free: "
                 "take a smaller grid or data.batch_size."
+            )
+        if cost.overfit and cost.overfit[2] < 1.0:
+            patients, steps, value = cost.overfit
+            yield (
+                f"{cost.run} does not learn {patients} patients by heart: their AUROC is {number_text(value, 2)} after "
+                f"{steps} steps without augmentation. Look at its input (`scan2gene qc`), its network and "
+                "train.learning_rate before the long work."
             )
 
 
@@ -116,4 +124,6 @@ def told(found: Plan) -> list[str]:
 
 def _beside(cost: Cost) -> str:
     maps = f", maps about {duration(cost.maps_seconds)}" if cost.maps_seconds else ""
+    if cost.overfit and cost.overfit[2] == 1:
+        maps += f"; learns {cost.overfit[0]} patients by heart in {cost.overfit[1]} steps"
     return maps + (f" ({cost.note})" if cost.note else "")

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -48,6 +48,7 @@ class Cost:
         reason: Why it could not be timed.
         maps_seconds: Maps of where the network looks; None where it is left open.
         note: What the figures were extrapolated from, or what else limits them.
+        overfit: Patients that the network was to learn by heart, steps, and the AUROC on them; None where not tried.
     """
 
     run: str
@@ -63,12 +64,14 @@ class Cost:
     reason: str = ""
     maps_seconds: float | None = None
     note: str = ""
+    overfit: tuple[int, int, float] | None = None
 
 
 def time_runs(
-    study: Study, cohort: pd.DataFrame, paths: dict[str, str], counts: pd.DataFrame, limit: float
-) -> list[Cost]:
-    """Time every run within a limit; what was not timed has the reason.
+    study: Study, cohort: pd.DataFrame, paths: dict[str, str], counts: pd.DataFrame, limit: float,
+    labels: pd.DataFrame | None = None,
+) -> list[Cost]:  # fmt: skip
+    """Time every run within a limit, and let networks learn a few patients; what was not timed has the reason.
 
     Args:
         study: With all that was planned.
@@ -76,6 +79,7 @@ def time_runs(
         paths: series_id -> what `read_volume` opens.
         counts: split_table.csv.
         limit: Seconds for all runs together.
+        labels: labels.csv; without it no network learns a few patients.
 
     Returns:
         One `Cost` per run, in the study's order.
@@ -88,10 +92,12 @@ def time_runs(
     began, about = time.monotonic(), ("", "")
     if waiting:
         say("", f"  timing {len(waiting)} runs, {limit:.0f} s at most (--limit SECONDS gives more)")
-        for line in _lines((study, waiting, cohort, paths, counts), began + limit):
+        for line in _lines((study, waiting, cohort, labels, paths, counts), began + limit):
             if "cost" in line:
                 cost = Cost(**line["cost"] | {"grid": tuple(line["cost"]["grid"])})
                 found[cost.run], about = cost, ("", "")
+            elif "overfit" in line:
+                found[line["run"]] = replace(found[line["run"]], overfit=tuple(line["overfit"]))
             elif "about" in line:
                 about = (line["run"], line["about"])
                 say("", f"  {line['run']}: {line['about']} ({duration(time.monotonic() - began)})")

@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,7 +56,7 @@ class Step:
 
 def _work(tell: Callable[[dict[str, Any]], None]) -> None:
     """Time the runs that stand on standard input: each once with a batch of one, then whole batches where they fit."""
-    study, names, cohort, paths, counts, limit = pickle.load(sys.stdin.buffer)
+    study, names, cohort, labels, paths, counts, limit = pickle.load(sys.stdin.buffer)
     until = time.monotonic() + limit
     configs = {config.name: config for config in resolved(study)}
     exams: dict[str, Any] = {}
@@ -87,6 +87,31 @@ def _work(tell: Callable[[dict[str, Any]], None]) -> None:
                 tell({"cost": vars(made(*_step(config, _shape(config, exams[_key(config)]), size)))})
             except (RuntimeError, MemoryError) as error:
                 tell({"cost": vars(Cost(name, fits=_fits(config, counts), reason=_first_line(error)))})
+
+    tried = [configs[name] for name in timed] if labels is not None else []
+    for name, result in _overfits(tried, cohort, labels, paths, until):
+        tell({"run": name, "overfit": result})
+
+
+def _overfits(
+    configs: Sequence[RunConfig], cohort: pd.DataFrame, labels: pd.DataFrame, paths: dict[str, str], until: float
+) -> Iterator[tuple[str, tuple[int, int, float]]]:
+    """How each different network that is trained whole, on volumes, learns a few patients, while time is left."""
+    from scan2gene.plan.overfit import SECONDS, overfit
+
+    done: set[str] = set()
+    for config in configs:
+        key = f"{config.model} {_key(config)}"
+        whole = not (config.probes or config.is_slices or config.search or config.weights)
+        if not whole or key in done or time.monotonic() > until:
+            continue
+        done.add(key)
+        try:
+            found = overfit(config, cohort, labels, paths, min(until, time.monotonic() + SECONDS))
+        except (Scan2GeneError, RuntimeError, MemoryError):  # its timing has said why
+            continue
+        if found.is_whole:
+            yield config.name, (found.patients, found.steps, found.auroc)
 
 
 def _first_line(error: BaseException) -> str:
