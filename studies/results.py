@@ -10,6 +10,7 @@ import pandas as pd
 
 import scan2gene
 from scan2gene.core.files import write_text
+from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study, study_hash
 from scan2gene.core.study_file import load_study
 from scan2gene.report.planned import choices
@@ -20,10 +21,10 @@ RESULTS = ROOT / "docs" / "results"
 DATA = ROOT.parent / "shared" / "data"
 
 
-def tcga_lgg(name: str = "tcga-lgg") -> None:
+def tcga_lgg(name: str = "tcga-lgg", minutes: float | None = None) -> None:
     """Run a study of the TCGA-LGG cohort; its table and training summary go to docs/results/."""
     path = ROOT / "studies" / f"{name}.yaml"
-    out = scan2gene.run(load_study(path), ROOT / "runs" / name)
+    out = scan2gene.run(load_study(path), ROOT / "runs" / name, minutes=minutes)
     study = Study.model_validate(json.loads((out / "study.json").read_text()))  # with what was planned
     metrics = pd.read_csv(out / "metrics.csv")
     metrics.round(4).to_csv(RESULTS / f"{name}-metrics.csv", index=False)
@@ -86,9 +87,12 @@ def _of_split(auroc: pd.DataFrame, split: str, study: Study) -> list[str]:
 
 
 def _planned(out: Path) -> list[str]:
-    """What was chosen for the study, and why."""
+    """What was chosen for the study, and why, and what did not fit into its time."""
     planned = json.loads((out / "plan.json").read_text(encoding="utf-8"))
     lines = [f"- {key}: {value} ({why})" for key, value, why in choices(planned)]
+    budget = RunDirectory(out).budget.read({})
+    lines += [f"- {run} is left out of the {budget['minutes']:g} minutes: {why}"
+              for run, why in budget.get("left_out", {}).items()]  # fmt: skip
     return ["## Chosen by the plan", "", *lines, ""] if lines else []
 
 
@@ -197,7 +201,7 @@ if __name__ == "__main__":
     gbm_exam()
     cam()
     tcga_lgg()
-    tcga_lgg("tcga-lgg-planned")
+    tcga_lgg("tcga-lgg-planned", minutes=40)  # what does not fit is named in its page
     tcga_lgg("tcga-lgg-slices")
     radiomics()
     scanners()
