@@ -124,3 +124,56 @@ def table_study(folder: Path, patients: int = 60, effect: float = 4.0, **changes
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
     return path
+
+
+def write_lesions(folder: Path, patients: int, first: int = 0, seed: int = 0, bright: float = 1.0) -> pd.DataFrame:
+    """Tiny volumes with a mask, larger where the gene is mutated, and labels.csv with ages that know a little."""
+    rng, rows = np.random.default_rng(seed), []
+    grid = np.stack(np.meshgrid(*map(np.arange, (20, 22, 16)), indexing="ij")).astype(float)
+    for n in range(first, first + patients):
+        gene = n % 2
+        centre = np.array([10, 11, 8]) + rng.uniform(-1.5, 1.5, 3)
+        radius = 2.6 + 1.2 * gene + rng.normal(0, 0.3)
+        away, deep = (np.linalg.norm((grid.T - centre) / size, axis=-1).T for size in (radius, np.array([9, 10, 7])))
+        mask, body = away < 1, deep < 1
+        array = body * (100 + 10 * rng.normal(size=mask.shape) + bright * 60 * mask)
+        exam = folder / "scans" / f"P{n:03d}"
+        exam.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(array.astype(np.float32), np.eye(4)), exam / "t1.nii.gz")
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), np.eye(4)), exam / "mask.nii.gz")
+        rows.append({"patient_id": f"P{n:03d}", "gene": gene, "age": 50 + 8 * gene + round(8 * rng.normal(), 1)})
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "labels.csv", index=False)
+    return table
+
+
+def lesion_study(folder: Path, **changes) -> Path:
+    """A study on features of `write_lesions`; returns the study file."""
+    steps = [{"name": "first_channel"}, {"name": "reorient", "options": {"axes": "LAS"}}]
+    mean = {"name": "mean", "options": {"features": ["lesion"], "models": ["ridge", "svm"]}}
+    study = {
+        "name": "lesions",
+        "cohort": {
+            "scans": ["scans"],
+            "labels": "labels.csv",
+            "patient_pattern": r"(P\d+)",
+            "clinical": ["age"],
+            "roles": {"t1": {"match": {"path": "t1"}}, "tumour": {"match": {"path": "mask"}, "kind": "label"}},
+        },
+        "targets": {"gene": {}},
+        "preprocess": steps,
+        "features": {"lesion": {"name": "lesion", "preprocess": steps}},
+        "splits": [{"name": "cv", "kind": "kfold", "folds": 3}],
+        "evaluate": {"bootstrap": 100, "shuffles": 0},
+        "runs": [
+            {"name": "clinical", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
+            {"name": "lesion", "model": mean},
+        ],
+        "ensembles": {
+            "image": {"members": ["lesion"], "method": "standardised"},
+            "best": {"members": ["clinical", "image"], "method": "standardised"},
+        },
+    }
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
+    return path

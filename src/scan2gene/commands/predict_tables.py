@@ -70,16 +70,14 @@ def predict_tables(
     ready = exams[~exams["exam_id"].isin(failed)].reset_index(drop=True)
     data = samples_of(config, ready, np.full((len(ready), len(config.output_names)), np.nan), dict(tables))
     failed |= data.failed
-    far: dict[str, list[str]] = {}
-    logits = []
+    ids, logits = data.table["exam_id"], []
     for fit in fits:
-        values = predict(fit, data).logits["original"]
-        logits.append({"original": dict(zip(data.table["exam_id"], values, strict=True))})
-        for exam, share in zip(data.table["exam_id"], _share_far(load(fit), data.vectors.numpy()), strict=True):
-            if share > MOST_FAR:
-                why = f"{share:.0%} of its numbers are more than {FAR:g} standard deviations from training exams"
-                far.setdefault(exam, []).append(why)
-    against = {exam: reasons[0] for exam, reasons in far.items()}
+        logits.append({"original": dict(zip(ids, predict(fit, data).logits["original"], strict=True))})
+    shares = np.mean([_share_far(load(fit), data.vectors.numpy()) for fit in fits], axis=0)
+    against = {
+        exam: f"{share:.0%} of its numbers are more than {FAR:g} standard deviations from training exams"
+        for exam, share in zip(ids, shares, strict=True) if share > MOST_FAR
+    }  # fmt: skip
     refused = {} if force else against
     if refused:
         logits = [{"original": {e: v for e, v in each["original"].items() if e not in refused}} for each in logits]

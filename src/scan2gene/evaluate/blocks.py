@@ -29,6 +29,7 @@ KINDS = INNER, VALIDATION, OTHERS, TRAINING = "inner folds", "validation", "othe
 FEWEST = 10  # exams of these; below, the next kind is taken
 SLOPE = 0.05  # at least: what fails within the training part is not turned round
 PULL = 10.0  # inverse of the ridge penalty on that slope
+_WORST = ("failed", "refused", "ok")
 _FOLD = ["split", "repeat", "fold"]
 _QUESTION = ["target", "side", "label"]
 _UNIT = ["patient_id", "exam_id", *_QUESTION]
@@ -152,15 +153,16 @@ def _of_classes(log_odds: pd.Series) -> pd.Series:
 
 
 def _rows(name: str, members: Sequence[pd.DataFrame], log_odds: pd.Series) -> pd.DataFrame:
-    """Rows as of one run; failed, with the first reason, where a member failed."""
-    table = members[0].drop_duplicates(_UNIT).set_index(_UNIT)
-    z = log_odds.reindex(table.index)
-    table = table.assign(run_id=name, variant="original", logit=z, prob=sigmoid(z))
-    reasons = [m[m["logit"].isna()].drop_duplicates(_UNIT).set_index(_UNIT)["reason"] for m in members]
-    lost, bad = pd.concat(reasons), table["logit"].isna()
-    lost = lost[~lost.index.duplicated()].reindex(table.index)
-    table["status"] = np.where(bad, "failed", "ok")
-    table["reason"] = lost.where(bad, "").fillna("a member has no answer")
+    """Rows as of one run; failed or refused, with the first reason, where a member is."""
+    tables = [m.drop_duplicates(_UNIT).set_index(_UNIT) for m in members]
+    z = log_odds.reindex(tables[0].index)
+    table, lost = tables[0].assign(run_id=name, variant="original", logit=z, prob=sigmoid(z)), z.isna()
+    notes = pd.concat([m[["status", "reason"]] for m in tables]).fillna("")
+    notes = notes[(notes["status"] != "ok") | (notes["reason"] != "")]
+    notes = notes.sort_values("status", key=lambda s: s.map(_WORST.index), kind="stable")
+    notes = notes[~notes.index.duplicated()].reindex(table.index)
+    table["status"] = notes["status"].where(notes["status"] != "ok").fillna("failed").where(lost, "ok")
+    table["reason"] = notes["reason"].fillna("a member has no answer").where(lost | notes["reason"].notna(), "")
     return table.reset_index()[list(PREDICTION_COLUMNS)]
 
 

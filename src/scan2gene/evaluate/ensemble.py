@@ -22,6 +22,7 @@ from scan2gene.tasks.multiclass import softmax_log_odds
 
 ALL = -1  # repeat and fold of a row that stands for several
 ENSEMBLE = "ensemble"
+FORCED = "forced: "  # begins the reason of an exam that would have been refused
 _UNIT = ["patient_id", "exam_id", "unit_id", "side", "target", "label"]
 
 
@@ -116,9 +117,10 @@ def _mean(rows: pd.DataFrame, by: list[str], of_probabilities: bool = False) -> 
     else:
         table["logit"] = _softmax(grouped["score"].mean().where(whole))
         table["prob"] = sigmoid(table["logit"])
-    table["status"] = np.where(table["logit"].notna(), "ok", "failed")
-    failed = rows[rows["logit"].isna()].groupby([*by, *_UNIT])["reason"].first()
-    table["reason"] = failed.reindex(table.index).fillna("")
+    lost = rows[rows["logit"].isna()].groupby([*by, *_UNIT])[["status", "reason"]].first().reindex(table.index)
+    table["status"] = lost["status"].replace("ok", "failed").fillna("ok")
+    forced = rows[rows["reason"].fillna("").str.startswith(FORCED)].groupby([*by, *_UNIT])["reason"].first()
+    table["reason"] = lost["reason"].fillna(forced.reindex(table.index)).fillna("")
     table["variant"] = ENSEMBLE
     for column, several in (("split", ""), ("repeat", ALL), ("fold", ALL)):
         if column not in by:

@@ -27,7 +27,7 @@ from scan2gene.preprocess.recipe import apply_recipe, check_recipe, recipe_hash
 from scan2gene.preprocess.store import read_roles
 from scan2gene.preprocess.threads import cpus
 
-VERSION = 1
+VERSION = 2
 NOMINAL = "nominal_spacing"  # the step that puts a slice distance in place of one that is not real
 Alter = Callable[[Exam], Exam]
 
@@ -92,6 +92,8 @@ def compute(
     records = exams.to_dict("records")
     try:
         with unfinished.open("a", encoding="utf-8") as stream:
+            if stream.tell():
+                stream.write("\n")  # after a line that was cut off, the next must not go on in it
             work = partial(_of_exam, wanted, paths, done)
             for exam, made in zip(records, track(pool.map(work, records), "features", len(records)), strict=True):
                 for want, (key, values, reason) in zip(wanted, made, strict=True):
@@ -186,13 +188,22 @@ def read_exam(sources: Mapping[str, str], roles: Mapping[str, Role], recipe: Seq
 def _one_grid(volumes: Mapping[str, Volume]) -> None:
     first, *others = volumes
     for role in others:
-        if volumes[role].shape != volumes[first].shape:
+        apart = np.abs((volumes[role].affine - volumes[first].affine) @ [*volumes[first].shape, 1])
+        if volumes[role].shape != volumes[first].shape or apart.max() > min(volumes[first].spacing_mm) / 2:
             raise ScanError(f"{role} and {first} have different grids; put the step match_grid before the features")
 
 
 def numbers_of(want: Wanted, exam: Exam) -> dict[str, float]:
-    """The features of a prepared exam; the same names whichever of the study's roles it lacks."""
+    """The features of a prepared exam; the same names whichever of the study's roles it lacks.
+
+    Raises:
+        ScanError: None of them can be computed, as of an empty mask.
+    """
     kind, options = KINDS[want.block.name], dict(want.block.options)
     if "roles" in options_of(kind) and not options.get("roles"):
         options["roles"] = [role for role, block in want.roles.items() if block.kind == "intensity"]
-    return {name: float(value) for name, value in kind(exam, **options).items()}
+    values = {name: float(value) for name, value in kind(exam, **options).items()}
+    if not np.isfinite(list(values.values())).any():
+        empty = [role for role, mask in exam.masks.items() if not (mask.array > 0).any()]
+        raise ScanError(f"no feature can be computed{f': {empty[0]} is empty' if empty else ''}")
+    return values

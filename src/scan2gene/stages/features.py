@@ -75,6 +75,7 @@ def _read_own(job: Job, name: str) -> None:
     table = exams.assign(status="ok", reason="")
     table.loc[~listed, ["status", "reason"]] = "failed", f"patient is not in the features {name}"
     values = numbers.reindex(exams["patient_id"]).set_axis(exams.index)
+    table.loc[listed & values.isna().all(axis=1), ["status", "reason"]] = "failed", f"no number in the features {name}"
     job.out.features(name).write(pd.concat([table, values], axis=1))
     job.done(f"features/{name}", key, [job.out.features(name)])
 
