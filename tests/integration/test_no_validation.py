@@ -34,6 +34,7 @@ def test_it_runs_to_the_report(tmp_path):
     audit = {c["check"]: c["status"] for c in json.loads((out / "audit.json").read_text())["leakage"]}
     assert audit["thresholds"] == "clean" and audit["early stopping"] == "clean"
     page = (out / "report.html").read_text()
+    assert "Training: 12 patients (" in page and "Validation: 0" not in page
     assert "chosen on patients tested in the other folds" in page
     assert "epochs without early stopping, and the last weights were kept" in page
 

@@ -86,7 +86,9 @@ def _groups(inputs: Inputs) -> Iterator[tuple[str, pd.Index]]:
     splits = inputs.study.splits
     if len(splits) == 1 and len(inputs.folds(splits[0].name)) == 1:
         for name, part in (("training", "train"), ("validation", "validation"), ("test", "test")):
-            yield name, pd.Index(inputs.split.loc[inputs.split["part"] == part, "patient_id"].unique())
+            people = pd.Index(inputs.split.loc[inputs.split["part"] == part, "patient_id"].unique())
+            if len(people):
+                yield name, people
 
 
 def _quartiles(values: pd.Series) -> tuple[int, int, str]:

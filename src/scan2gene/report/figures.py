@@ -162,7 +162,7 @@ def flow_diagram(steps: Sequence[dict[str, Any]], title: str, splits: Sequence[d
     Args:
         steps: step, kept, unit, left_out (list of (reason, count), already fit to print).
         title: Of the figure.
-        splits: Of each split: head, folds, parts (three of name and lines), analysed and not_analysed (lines).
+        splits: Of each split: head, folds, parts (name and lines, the tested last), analysed and not_analysed (lines).
     """
     body: list[str] = []
     told = []
@@ -191,15 +191,16 @@ def flow_diagram(steps: Sequence[dict[str, Any]], title: str, splits: Sequence[d
 
 
 def _parts(split: dict[str, Any], y: float) -> tuple[list[str], float]:
-    """The three parts of a split side by side, and below them who is analysed; where it begins and ends."""
+    """The parts of a split side by side, and below them who is analysed; where it begins and ends."""
     body = [_arrow(150, y, 150, y + 36), _text(166, y + 24, _short(split["head"], 90), weight=600, size=12)]
     top = y + 40
     wrapped = [[w for line in lines for w in textwrap.wrap(line, 40)] for _, lines in split["parts"]]
     height = 26 + 16 * max(len(lines) for lines in wrapped) + 6
+    width = (780 - 12 * (len(wrapped) - 1)) / len(wrapped)
     for place, ((name, _), lines) in enumerate(zip(split["parts"], wrapped, strict=True)):
-        body += _box(10 + 264 * place, top, 252, height, name, lines)
+        body += _box(10 + (width + 12) * place, top, width, height, name, lines)
     bottom = top + height + 24
-    body.append(_arrow(664, top + height, 664, bottom))
+    body.append(_arrow(790 - width / 2, top + height, 790 - width / 2, bottom))
     gone = [w for line in split["not_analysed"] for w in textwrap.wrap(line, 52)]
     scored = [w for line in split["analysed"] for w in textwrap.wrap(line, 60)]
     wide = 458 if gone else 780

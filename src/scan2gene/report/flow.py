@@ -46,7 +46,7 @@ def boxes(inputs: Inputs, parts: Sequence[dict[str, Any]], rows: Sequence[dict[s
         rows: From `analysed`.
 
     Returns:
-        Of each split: head, three parts (name, lines), and lines of those analysed and of those not.
+        Of each split: head, its parts (name, lines), and lines of those analysed and of those not.
     """
     found = []
     for table in parts:
@@ -60,6 +60,7 @@ def boxes(inputs: Inputs, parts: Sequence[dict[str, Any]], rows: Sequence[dict[s
                 "folds": table["folds"],
             "parts": [
                 (f"{name}: {sizes[n]} patients", _classes(table["rows"], n)) for n, (_, name) in enumerate(named)
+                if name != "Validation" or sizes[n] != "0"
             ],
             "analysed": _analysed(own),
             "not_analysed": _left(own),
