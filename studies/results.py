@@ -21,8 +21,8 @@ RESULTS = ROOT / "docs" / "results"
 DATA = ROOT.parent / "shared" / "data"
 
 
-def tcga_lgg(name: str = "tcga-lgg", minutes: float | None = None) -> None:
-    """Run a study of the TCGA-LGG cohort; its table and training summary go to docs/results/."""
+def real_study(name: str, minutes: float | None = None) -> None:
+    """Run a study of a real cohort; its table and training summary go to docs/results/."""
     path = ROOT / "studies" / f"{name}.yaml"
     out = scan2gene.run(load_study(path), ROOT / "runs" / name, minutes=minutes)
     study = Study.model_validate(json.loads((out / "study.json").read_text()))  # with what was planned
@@ -31,7 +31,7 @@ def tcga_lgg(name: str = "tcga-lgg", minutes: float | None = None) -> None:
     auroc = metrics[metrics["metric"] == "auroc"]
     plain = auroc[auroc["variant"] == "original"]
     lines = [
-        f"# TCGA-LGG: {study.question}",
+        f"# {study.name}: {study.question}",
         "",
         f"Written by `make results` from `studies/{name}.yaml` (scan2gene {scan2gene.__version__}, study hash",
         f"`{study_hash(study)}`, seed {study.seed}).",
@@ -200,9 +200,10 @@ if __name__ == "__main__":
     index_all()
     gbm_exam()
     cam()
-    tcga_lgg()
-    tcga_lgg("tcga-lgg-planned", minutes=40)  # what does not fit is named in its page
-    tcga_lgg("tcga-lgg-slices")
+    real_study("tcga-lgg")
+    real_study("tcga-lgg-planned", minutes=40)  # what does not fit is named in its page
+    real_study("tcga-lgg-slices")
+    real_study("breast-phases", minutes=20)
     radiomics()
     scanners()
     transferred()

@@ -201,6 +201,7 @@ def fit_table_model(
 
     with warnings.catch_warnings(), ThreadPoolExecutor(cpus()) as pool:
         warnings.simplefilter("ignore", ConvergenceWarning)  # a penalised fit near its end ranks as at its end
+        warnings.filterwarnings("ignore", message=".*sklearn.utils.parallel.delayed")  # forests on threads of ours
         done = dict(zip(tasks, pool.map(work, tasks), strict=True))
     lines, inner = np.zeros((len(both), 2)), np.full(targets.shape, np.nan)
     fitted: list[Estimators] = [{} for _ in both]
