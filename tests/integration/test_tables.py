@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 import yaml
 
-from scan2gene.core.errors import CohortError
+from scan2gene.core.errors import CohortError, WeightsError
 from scan2gene.core.rundir import RunDirectory
+from scan2gene.learners.tabular import load
 from scan2gene.stages.pipeline import run
-from tests.integration.road import edit, table_study
+from tests.integration.road import edit, fit_of, table_study
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +179,44 @@ def test_a_patient_whom_one_of_two_tables_lacks_has_a_reason(tmp_path):
     assert lost.loc["clinical", "status"] == "ok"
     assert set(lost.loc[["ridge", "image", "best"], "status"]) == {"failed"}
     assert set(lost.loc[["ridge", "image", "best"], "reason"]) == {"patient is not in the features short"}
+
+
+class Foreign:
+    """What no model of this product holds."""
+
+    def __init__(self) -> None:
+        self.numbers = [1.0]
+
+
+def test_a_file_of_a_model_with_foreign_types_is_not_loaded(finished):
+    fit = fit_of(finished.path, "ridge", "cv-r0-f0")
+    path = fit.folder.estimators.path
+    good = path.read_bytes()
+    whole = load(fit)
+    try:
+        path.write_bytes(skops.io.dumps([{"ridge": Foreign()}]))
+        with pytest.raises(WeightsError, match=r"estimators\.skops holds .*Foreign, which no model of scan2gene does"):
+            load(fit)
+        path.write_bytes(good[:100])
+        with pytest.raises(WeightsError, match=r"estimators\.skops cannot be read"):
+            load(fit)
+    finally:
+        path.write_bytes(good)
+    x = np.random.default_rng(0).normal(size=(5, 10))
+    assert load(fit).logits(x).tobytes() == whole.logits(x).tobytes()
+
+
+def test_pseudonyms_of_a_study_of_tables(tmp_path):
+    study = table_study(tmp_path)
+    content = yaml.safe_load(study.read_text())
+    edit(study, cohort=content["cohort"] | {"pseudonyms": str(tmp_path / "private" / "key.csv")})
+    tables_of(tmp_path, copied=pd.read_csv(tmp_path / "labels.csv")["gene"])
+    out = RunDirectory(run(study, tmp_path / "run", until="evaluate"))
+    table = out.features("radiomics").read()
+    assert (table["status"] == "ok").all() and len(table) == 60 and "copied" not in table
+    assert table["patient_id"].str.fullmatch(r"P-\w+").all() and table["exam_id"].str.fullmatch(r"E-\w+").all()
+    key = pd.read_csv(tmp_path / "private" / "key.csv").set_index("pseudonym")["patient_id"]
+    true = pd.read_csv(tmp_path / "radiomics.csv").set_index("patient_id")["f0"]
+    assert np.allclose(table["f0"], true.reindex(table["patient_id"].map(key)))
+    shown = "\n".join(p.read_text() for p in out.path.rglob("*") if p.suffix in (".csv", ".json", ".yaml", ".html"))
+    assert "P001" not in shown and str(tmp_path) not in shown

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scan2gene.cohorts.curate import Curated, curate
+from scan2gene.cohorts.feature_table import read_feature_table
 from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.genomics import mutation_ids, named_files
 from scan2gene.cohorts.ids import label_patients
@@ -33,6 +34,9 @@ def curate_pseudonymised(names: Pseudonymiser) -> Curated:
     names.learn("patient_id", mutation_ids(rules))
     names.learn("patient_id", listed[rules.patient_column])  # as the table writes them, and as the study reads them
     names.learn("patient_id", label_patients(listed, rules, Flow())[rules.patient_column])
+    for name, block in names.study.features.items():
+        if block.table:
+            names.learn("patient_id", read_feature_table(block, name, (), rules.decimal).index)
     with _true_exclude_file(names) as study:
         found = curate(study, names.truth().drop(columns=list(PRIVATE)))
     cohort, out = found.cohort.copy(), found.exclusions.copy()

@@ -198,7 +198,10 @@ def load(fit: Fit) -> dict[str, Any] | TableModel:
     import skops.io
 
     content = fit.folder.estimators.path.read_bytes()
-    strange = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    try:
+        strange = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    except Exception as error:  # of a damaged file, of many kinds
+        raise WeightsError(f"{fit.folder.estimators.path} cannot be read: {error}") from error
     if strange:
         raise WeightsError(f"{fit.folder.estimators.path} holds {strange[0]}, which no model of scan2gene does")
     arrays = {name: np.array(kept[name]) for name in ("median", "mean", "spread", "kept", "line")}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,9 +88,12 @@ class Pseudonymiser:
         spaced = {i: s for i, s in known.items() if i not in paths and re.search(r"[\s/\\]", i)}
         phrases = {f"/{p}/": "/[pattern]/" for p in self._patterns()} | {str(self.key): "[cohort.pseudonyms]"} | spaced
         single = [(key, getattr(rules, key)) for key in ("mutations", "sequenced", "exclude_file")]
-        for named, file in (*[("labels", file) for file in label_files(rules)], *single):
+        files_of = [(f"cohort.{named}", file) for named, file in single]
+        files_of += [("cohort.labels", file) for file in label_files(rules)]
+        files_of += [("features.table", block.table) for block in self.study.features.values()]
+        for named, file in files_of:
             if file:
-                phrases |= {file: f"[cohort.{named}]", Path(file).name: f"[cohort.{named}]"}
+                phrases |= {file: f"[{named}]", Path(file).name: f"[{named}]"}
         return Scrub(
             phrases=dict(sorted(phrases.items(), key=lambda pair: -len(pair[0]))),
             roots=tuple(sorted(rules.scans, key=len, reverse=True)),
@@ -125,6 +128,10 @@ class Pseudonymiser:
         filled = self._with_patients()
         for column in PREFIXES:
             self.learn(column, filled[column])
+
+    def read_no_index(self, columns: Sequence[str]) -> None:
+        """In place of `read_index` in a study without scans: an index without rows."""
+        self.index = pd.DataFrame(columns=[*columns, *PRIVATE], dtype=str)
 
     def truth(self) -> pd.DataFrame:
         """The true index.
@@ -208,6 +215,10 @@ class Pseudonymiser:
                 "roles": {n: r.model_copy(update={"match": hidden(r.match)}) for n, r in rules.roles.items()},
             }
         )
+        features = {
+            name: block.model_copy(update={"table": block.table and "[features.table]"})
+            for name, block in self.study.features.items()
+        }
         ledger = self.study.evaluate.ledger and "[evaluate.ledger]"
         evaluate = self.study.evaluate.model_copy(update={"ledger": ledger})
         runs = [
@@ -218,7 +229,13 @@ class Pseudonymiser:
         ]  # fmt: skip
         weights_dir = self.study.weights_dir and "[weights_dir]"
         return self.study.model_copy(
-            update={"cohort": cohort, "evaluate": evaluate, "runs": runs, "weights_dir": weights_dir}
+            update={
+                "cohort": cohort,
+                "features": features,
+                "evaluate": evaluate,
+                "runs": runs,
+                "weights_dir": weights_dir,
+            }
         )
 
     @contextlib.contextmanager

@@ -40,6 +40,8 @@ def index_scans(job: Job) -> str:
     """Write series.csv; what a terminal shows of it."""
     scans = job.study.cohort.scans
     if not scans:
+        if job.pseudonymiser:
+            job.pseudonymiser.read_no_index(SERIES_COLUMNS)
         if not job.out.series.exists():
             job.out.series.write(pd.DataFrame(columns=list(SERIES_COLUMNS)))
         return "no scans; the study learns from tables"
