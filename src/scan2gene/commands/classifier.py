@@ -18,6 +18,8 @@ from scan2gene.cohorts.draft import draft
 from scan2gene.commands.apply import apply
 from scan2gene.core.errors import CohortError, RunError, StudyError
 from scan2gene.core.files import write_text
+from scan2gene.core.rundir import RunDirectory
+from scan2gene.core.study import headline
 from scan2gene.core.study_file import load_study
 from scan2gene.core.volume import Volume
 from scan2gene.imaging.index import read_volume
@@ -31,9 +33,10 @@ _LABEL = "label"
 class ScanClassifier(ClassifierMixin, BaseEstimator):
     """From scans to class probabilities, with everything between them planned from the cohort.
 
-    Fitting trains the networks of an inner cross-validation by patient, which choose their own epochs and
-    thresholds; predictions are their mean. An outer cross-validation, such as scikit-learn's `cross_val_score`, stays
-    by patient where its splitter keeps rows of a patient together (`GroupKFold`).
+    Fitting trains the planned models, or the one that is named, in an inner cross-validation by patient; predictions
+    are the mean over its folds, of the run `best` where models are planned. An outer cross-validation, such as
+    scikit-learn's `cross_val_score`, stays by patient where its splitter keeps rows of a patient together
+    (`GroupKFold`).
 
     Args:
         model: A key of `scan2gene.models.MODELS`; default: planned.
@@ -83,6 +86,9 @@ class ScanClassifier(ClassifierMixin, BaseEstimator):
         write_text(root / "study.yaml", yaml.safe_dump(study, sort_keys=False, allow_unicode=True))
         changes = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in self._changes().items()]
         self.run_dir_ = run(root / "study.yaml", root / "run", until="train", changes=changes)
+        self.run_ = headline(RunDirectory(self.run_dir_).study()) or None
+        if self.run_:  # what places the members of a mean are their predictions
+            run(root / "study.yaml", self.run_dir_, until="predict", changes=changes)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -106,8 +112,9 @@ class ScanClassifier(ClassifierMixin, BaseEstimator):
                 ids = [f"case{n:06d}" for n in range(len(X))]
                 scans = root / "scans"
                 _write_scans(X[self.roles_], ids, scans)
-            applied = apply(self.run_dir_, scans, root / "answers", force=True)
+            applied = apply(self.run_dir_, scans, root / "answers", run=self.run_, force=True)
         rows = applied.predictions[applied.predictions["variant"] == "ensemble"]
+        rows = rows[rows["run_id"] == self.run_] if self.run_ else rows
         forced = rows[rows["reason"].fillna("").str.startswith("forced")]
         if len(forced):
             count = forced["exam_id"].nunique()

@@ -16,7 +16,7 @@ VERSION = 2
 
 
 def lesion(exam: Exam, *, mask: str = "", roles: Sequence[str] = (), ring_mm: float = 10.0) -> dict[str, float]:
-    """Features of the lesion that a mask marks: some 75 numbers for three roles.
+    """Features of the lesion that a mask marks: some 85 numbers for three roles.
 
     Geometry is in mm of the grid, also where its slice distance is nominal (`exam.spacing_believed` is False).
     Scaling a role's image or adding a constant to it changes nothing (see `lesion_signal`).

@@ -152,10 +152,10 @@ def _add_training(study: Study, patients: int, batch: int, chosen: dict[str, Any
 
 
 def _for_tables(study: Study, labels: pd.DataFrame, keys: list[str]) -> dict[str, Any]:
-    """What a study without scans gets for the keys it leaves open."""
+    """What a study without scans gets for the keys it leaves open; models on tables need no validation part."""
     chosen, why = {}, {}
     if "splits" in keys:
-        chosen["splits"], why["splits"] = _splits(labels)
+        chosen["splits"], why["splits"] = _splits(labels, fixed="runs" in keys)
     if "runs" in keys:
         planned = portfolio(study, [], True, [], labels["patient_id"].nunique())
         chosen["runs"], why["runs"] = planned.runs, "; ".join(planned.why)
