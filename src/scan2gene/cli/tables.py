@@ -40,13 +40,15 @@ def print_results(folder: Path) -> None:
     from rich.table import Table
 
     from scan2gene.core.rundir import RunDirectory
+    from scan2gene.core.study import BEST
     from scan2gene.core.tables import MEAN
     from scan2gene.evaluate.power_tables import without_small_classes
     from scan2gene.tasks.outputs import displayed
 
     metrics = without_small_classes(RunDirectory(folder).metrics.read())
     study = RunDirectory(folder).study_json.read()
-    order = [run["name"] for run in study["runs"]]  # as the study lists them
+    order = [run["name"] for run in study["runs"]]  # as the study lists them, its answer first
+    order.sort(key=lambda name: name != BEST)
     metrics = metrics[metrics["variant"] == "original"].sort_values(
         "run_id", key=lambda names: names.map(order.index), kind="stable"
     )

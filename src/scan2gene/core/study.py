@@ -219,12 +219,18 @@ def mean_of_runs(name: str, members: list[str]) -> dict[str, Any]:
     return {"name": name, "model": {"name": MEAN_OF_RUNS, "options": {"members": members}}}
 
 
+CLINICAL = "clinical"  # the planned run on what the clinic knows
 IMAGE, BEST = "image", "best"  # planned means: of what reads the images, and of that with what the clinic knows
 
 
 def headline(study: Study) -> str:
     """The run that was fixed beforehand as the study's answer; empty where the study names its models itself."""
     return BEST if BEST in standardised(study) else ""
+
+
+def headline_first(study: Study) -> list[Run]:
+    """Runs in the order in which figures show them: the study's answer, then the others as the study lists them."""
+    return sorted(study.runs, key=lambda run: run.name != headline(study))
 
 
 def standardised(study: Study) -> dict[str, list[str]]:

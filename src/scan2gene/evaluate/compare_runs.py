@@ -1,4 +1,4 @@
-"""Is the best run really better? Two runs on the same patients, resampled together."""
+"""One run against the others, on the same patients, resampled together."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ COMPARED_WHOLE = ("auroc_macro",)  # of a target of several classes
 
 
 def compare_with_best(
-    samples: Mapping[str, Sample | ClassSample], found: Mapping[str, Mapping[str, Estimate]], draws: int, seed: int
-) -> list[dict[str, Any]]:
-    """The best run of each metric against every other, on the patients that both have.
+    samples: Mapping[str, Sample | ClassSample], found: Mapping[str, Mapping[str, Estimate]], draws: int, seed: int,
+    fixed: str = "",
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The best run of each metric, or one that was fixed beforehand, against every other on the patients of both.
 
     Both runs are scored on the same draws of patients, so what makes a patient easy or hard for
     both cancels. P values are two-sided and corrected for the number of other runs (Holm).
 
-    The best run is chosen on the patients that it is then tested on. To ask that it differs
-    from *every* other keeps that harmless: where all are equal, that happens in fewer than one
-    study in twenty (tested). A single row says less.
+    Without a fixed run the best one is chosen on the patients that it is then tested on. To ask that
+    it differs from *every* other keeps that harmless: where all are equal, that happens in fewer than
+    one study in twenty (tested). A single row says less.
 
     Args:
         samples: Run -> its scored rows of one split and target.
         found: Run -> metric -> figure on all its patients.
         draws: Bootstrap draws.
         seed: Of the draws.
+        fixed: The run that is compared with every other, whatever its figures; "" takes the best.
 
     Returns:
         Rows of comparisons.csv without split and target; none for a single run.
@@ -52,7 +54,7 @@ def compare_with_best(
         known = {run: e[metric].value for run, e in found.items() if metric in e and e[metric].value is not None}
         if len(known) < 2:
             continue
-        best = max(known, key=lambda run: known[run])  # type: ignore[arg-type, return-value]
+        best = fixed if fixed in known else max(known, key=lambda run: known[run])  # type: ignore[arg-type, return-value]
         family: list[dict[str, Any]] = []
         for run in known:
             if run != best:

@@ -46,7 +46,7 @@ class Evaluation:
     confusion: pd.DataFrame
 
 
-def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: int) -> Evaluation:
+def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: int, fixed: str = "") -> Evaluation:
     """Score every run, split, variant and target on its test patients, or on their sides.
 
     Args:
@@ -54,6 +54,7 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
         split: split.csv, to see that nobody is missing.
         draws: Bootstrap draws.
         seed: Of the draws; one set of draws per target, so runs are compared on the same.
+        fixed: The run that the others are compared with; "" takes the best of each metric.
 
     Raises:
         RunError: The table lacks a patient that the split names, repeats a row, or holds what is no probability.
@@ -71,7 +72,7 @@ def evaluate(predictions: pd.DataFrame, split: pd.DataFrame, draws: int, seed: i
     if wholes:  # a target of several classes has no number of positives
         metrics = metrics.astype({"n_positive": "Int64"})
     means = pd.DataFrame(_means([*scored, *wholes], draws, seed), columns=list(METRIC_COLUMNS))
-    compared = pd.DataFrame(_compared([*scored, *wholes], draws, seed), columns=list(COMPARISON_COLUMNS))
+    compared = pd.DataFrame(_compared([*scored, *wholes], draws, seed, fixed), columns=list(COMPARISON_COLUMNS))
     confusion = pd.DataFrame(_confusion(wholes), columns=list(CONFUSION_COLUMNS))
     return Evaluation(metrics, thresholds, _results([*scored, *wholes]), compared, means, confusion)
 
@@ -149,15 +150,15 @@ def _results(scored: Sequence[_Scored]) -> dict[str, Any]:
     return results
 
 
-def _compared(scored: Sequence[_Scored], draws: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Rows of comparisons.csv: the best run of each split and target against the others."""
+def _compared(scored: Sequence[_Scored], draws: int, seed: int, fixed: str) -> Iterator[dict[str, Any]]:
+    """Rows of comparisons.csv: the best or fixed run of each split and target against the others."""
     places: dict[tuple[str, str], dict[str, _Scored]] = {}
     for one in scored:
         if one.variant == "original":
             places.setdefault((one.split, one.target), {})[one.run] = one
     for (name, target), runs in places.items():
         samples, figures = {r: s.sample for r, s in runs.items()}, {r: s.figures for r, s in runs.items()}
-        for row in compare_with_best(samples, figures, draws, seed):
+        for row in compare_with_best(samples, figures, draws, seed, fixed):
             yield {"split": name, "target": target, **row}
 
 

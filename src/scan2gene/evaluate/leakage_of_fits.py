@@ -1,4 +1,4 @@
-"""Leakage into what is fitted: statistics, thresholds and the epoch that is kept.
+"""Leakage into what is fitted or planned: statistics, thresholds, the epoch that is kept, and what means are made of.
 
 Each is computed anew from the rows that it may have seen, and held against what the run kept.
 """
@@ -157,3 +157,23 @@ def _cross_entropy(rows: pd.DataFrame | None) -> float:
         return float("nan")
     x, y = rows["logit"].to_numpy(float), rows["y_true"].to_numpy(float)
     return float(np.mean(np.logaddexp(0, x) - y * x))
+
+
+def composition_kept(planned: Mapping[str, Sequence[str]], used: Mapping[str, Mapping[str, Sequence[str]]]) -> Check:
+    """Are means of runs made of what was planned before any test patient was scored?
+
+    Args:
+        planned: Name of a mean -> its members, in plan.json.
+        used: Where else it is written -> name -> members.
+    """
+    cases = [
+        {"what": f"{name}: planned as the mean of {listed(members)}, and {where} has {listed(own.get(name, ['none']))}"}
+        for where, own in used.items()
+        for name, members in planned.items()
+        if sorted(own.get(name, [])) != sorted(members)
+    ]
+    return outcome(
+        "composition", cases, f"The composition changed after planning: {'; '.join(c['what'] for c in cases)}.",
+        f"{listed(planned)} {'is' if len(planned) == 1 else 'are'} made of the runs that were planned before any test "
+        "patient was scored.",
+    )  # fmt: skip

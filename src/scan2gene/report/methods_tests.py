@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.run_files import Csv
+from scan2gene.core.study import headline
 from scan2gene.core.text import clauses, counted, listed, number_text, percent
 from scan2gene.evaluate.places import KINDS
 from scan2gene.report.audited import WHAT
@@ -61,11 +62,12 @@ def figures(inputs: Inputs) -> Iterator[Statement]:
         "study.yaml, evaluate.bootstrap; metrics.csv",
         ("Efron1987",),
     )
+    fixed = headline(inputs.study)
     if len(inputs.comparisons):
         yield Statement(
             "comparison",
-            "The best run of each metric was held against every other one on the same draws of the "
-            "patients that both have, with two-sided P values corrected by Holm's method.",
+            f"{f'The run {fixed}' if fixed else 'The best run of each metric'} was held against every other one on the "
+            "same draws of the patients that both have, with two-sided P values corrected by Holm's method.",
             "comparisons.csv",
             ("Holm1979",),
         )

@@ -1,4 +1,7 @@
-"""Models side by side: what each started from, its figures, size and cost; bold where the best is really better."""
+"""Models side by side: what each started from, its figures, size and cost.
+
+Bold where the best is really better; nothing is bold where the study's answer was fixed beforehand.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import pandas as pd
 
 from scan2gene.core.levels import ALPHA
 from scan2gene.core.started import Started, started
+from scan2gene.core.study import headline, headline_first
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.core.text import duration, estimate_text, listed, magnitude, number_text, p_number
@@ -41,10 +45,11 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
             every = inputs.comparisons[inputs.comparisons[["best", "run_id"]].isin(list(begun)).all(axis=1)]
             compared = every[(every["split"] == split.name) & (every["target"] == target)]
             best = {metric: compared[compared["metric"] == metric] for metric in compared["metric"].unique()}
-            rows = [_row(inputs, run, split.name, target, found, begun[run.name]) for run in inputs.study.runs]
+            shown, fixed = headline_first(inputs.study), headline(inputs.study)
+            rows = [_row(inputs, run, split.name, target, found, begun[run.name]) for run in shown]
             for row in rows:
-                row["bold"] = [m for m in COMPARED if m in best and _is_bold(best[m], row["run"])]
-            said = [_sentence(m, best[m]) for m in COMPARED if m in best] or _nothing(rows)
+                row["bold"] = [m for m in COMPARED if m in best and not fixed and _is_bold(best[m], row["run"])]
+            said = [_sentence(m, best[m], fixed) for m in COMPARED if m in best] or _nothing(rows)
             tables.append(
                 {
                     "split": split.name,
@@ -52,6 +57,7 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
                     "target": target,
                     "rows": rows,
                     "said": said,
+                    "fixed": fixed,
                     "compared": [_compared(row, inputs) for row in compared.to_dict("records")],
                     "slices": _of_slices(inputs, split.name, target),
                 }
@@ -60,10 +66,10 @@ def models(inputs: Inputs, found: Scores) -> list[dict[str, Any]]:
 
 
 def best_of_wholes(inputs: Inputs) -> list[str]:
-    """Sentences on who is best on each target of several classes as a whole."""
+    """Sentences on who is best, or whom the fixed run beats, on each target of several classes as a whole."""
     table = inputs.comparisons[inputs.comparisons["target"].isin(inputs.several)]
     return [
-        f"{target}, {split}: {_sentence(metric, family)}"
+        f"{target}, {split}: {_sentence(metric, family, headline(inputs.study))}"
         for (split, target, metric), family in table.groupby(["split", "target", "metric"], sort=False)
     ]
 
@@ -114,8 +120,10 @@ def _is_bold(family: pd.DataFrame, run: str) -> bool:
     return bool((family["p_holm"] < ALPHA).all()) and run == family["best"].iloc[0]
 
 
-def _sentence(metric: str, family: pd.DataFrame) -> str:
+def _sentence(metric: str, family: pd.DataFrame, fixed: str) -> str:
     best = family["best"].iloc[0]
+    if best == fixed:
+        return f"{HEADERS[metric]}: {fixed} is {_against_each(family)}."
     equal = family["difference"].abs() < 1e-12
     if equal.any():
         return f"{HEADERS[metric]}: {_of_equals([best, *family.loc[equal, 'run_id']], family[~equal])}."
@@ -127,6 +135,13 @@ def _sentence(metric: str, family: pd.DataFrame) -> str:
     else:
         told = f"but not told apart from {f'any of {others} other runs' if others > 1 else 'the other run'}"
     return f"{HEADERS[metric]}: {best} is highest, {told}."
+
+
+def _against_each(family: pd.DataFrame) -> str:
+    """Which runs a fixed one is better or worse than."""
+    apart, gain = family["p_holm"] < ALPHA, family["difference"] > 0
+    groups = {"better than": apart & gain, "worse than": apart & ~gain, "not shown to differ from": ~apart}
+    return "; ".join(f"{words} {listed(family.loc[rows, 'run_id'])}" for words, rows in groups.items() if rows.any())
 
 
 def _of_equals(best: list[str], rest: pd.DataFrame) -> str:
@@ -187,10 +202,11 @@ def tables(page_tables: list[dict[str, Any]], comparisons: pd.DataFrame) -> list
                 | {"Parameters": parameter_count(row["parameters"]), "Training": row["time"]}
             )
         caption = (
-            f"Models for {table['target']} with 95 % interval, test patients of {table['split']} ({table['what']}); "
-            "bold: better than every other run (paired patient bootstrap, Holm)"
+            f"Models for {table['target']} with 95 % interval, test patients of {table['split']} ({table['what']})"
+            + ("" if table["fixed"] else "; bold: better than every other run (paired patient bootstrap, Holm)")
         )
         name = f"models-{table['split']}-{table['target']}"
         found.append(Table(name, caption, pd.DataFrame(csv), pd.DataFrame(printed, dtype=object)))
-    caption = "The best run of each metric against every other, on the patients that both have"
+    fixed = next((table["fixed"] for table in page_tables), "")
+    caption = f"{fixed or 'The best run of each metric'} against every other, on the patients that both have"
     return [*found, Table("comparisons", caption, comparisons)]

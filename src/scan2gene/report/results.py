@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from scan2gene.core.study import CLINICAL, headline, headline_first
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.core.text import counted, listed, number_text
@@ -69,7 +70,7 @@ def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
     wholes = [
         {"split": split.name, "target": target, "names": list(WHOLE_NAMES.values()), "rows": [
             {"run": run.name, "cells": [found.get((run.name, split.name, target, m)) for m in WHOLE_NAMES]}
-            for run in inputs.study.runs
+            for run in headline_first(inputs.study)
         ]}
         for split in inputs.study.splits for target in inputs.several
     ]  # fmt: skip
@@ -79,9 +80,10 @@ def answer(inputs: Inputs, found: Scores) -> dict[str, Any]:
 def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
     targets = inputs.questions
     rows = []
-    for run in inputs.study.runs:
+    for run in headline_first(inputs.study):
         cells = [found.get((run.name, split, target, "auroc")) for target in targets]
-        rows.append({"run": run.name, "model": _model_text(run), "cells": cells})
+        rows.append({"run": run.name, "model": _model_text(run), "cells": cells, "differences": []})
+        rows += _added(inputs, split) if run.name == headline(inputs.study) else []
     return {
         "split": split,
         "what": split_text(inputs.study, split),
@@ -89,6 +91,17 @@ def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
         "rows": rows,
         "notes": _not_paired(inputs, found, split),
     }
+
+
+def _added(inputs: Inputs, split: str) -> list[dict[str, Any]]:
+    """What the study's answer has above clinical columns, target by target; no row where none are known."""
+    table = inputs.comparisons
+    own = table[(table["split"] == split) & (table["metric"] == "auroc") & (table["run_id"] == CLINICAL)]
+    apart = own[own["best"] == headline(inputs.study)].set_index("target")[["difference", "low", "high", "reason"]]
+    rows = apart.rename(columns={"difference": "value"}).to_dict("index")
+    cells = [estimate_of(rows[target]) if target in rows else None for target in inputs.questions]
+    what = f"{headline(inputs.study)} − {CLINICAL}"
+    return [{"run": what, "model": "what the scan adds", "cells": [], "differences": cells}] if rows else []
 
 
 def _not_paired(inputs: Inputs, found: Scores, split: str) -> list[str]:
@@ -111,6 +124,8 @@ def _not_paired(inputs: Inputs, found: Scores, split: str) -> list[str]:
 
 def _model_text(run: Run) -> str:
     columns = baseline_columns(run)
+    if run.members:
+        return f"mean of {listed(run.members)}"
     return f"clinical baseline: {', '.join(columns)}" if columns else run.model.name
 
 
@@ -121,7 +136,8 @@ def metrics(inputs: Inputs, found: Scores) -> dict[str, Any]:
     for split in inputs.study.splits:
         for target in inputs.questions:
             notes: list[str] = []
-            rows = [_metric_row(run.name, split.name, target, found, failed, notes) for run in inputs.study.runs]
+            shown = headline_first(inputs.study)
+            rows = [_metric_row(run.name, split.name, target, found, failed, notes) for run in shown]
             rows += _variant_rows(inputs, split.name, target, failed, notes, of_slices=False)
             slices = _variant_rows(inputs, split.name, target, failed, notes, of_slices=True)
             groups = [("", rows), *([("single slices", slices)] if slices else [])]
@@ -233,7 +249,7 @@ def forests(inputs: Inputs, found: Scores) -> list[tuple[str, Any]]:
             metric_of = {name: "auroc_macro"} if target.classes else {}
             for one in (*metric_of, *question_names({name: target})):
                 rows.append(figures.ForestRow(f"{one}, mean over classes" if one in metric_of else displayed(one)))
-                for run in inputs.study.runs:
+                for run in headline_first(inputs.study):
                     scored = found.get((run.name, split.name, one, metric_of.get(one, "auroc")))
                     missing = "" if scored else "no test patients"
                     rows.append(figures.ForestRow(run.name, scored, bool(baseline_columns(run)), missing))

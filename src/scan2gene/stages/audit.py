@@ -10,6 +10,7 @@ import pandas as pd
 
 from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
 from scan2gene.core.study import input_roles, standardised
+from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import without_slices
 from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
 from scan2gene.evaluate.leakage import (
@@ -23,7 +24,7 @@ from scan2gene.evaluate.leakage import (
     shared_files,
     twin_images,
 )
-from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
+from scan2gene.evaluate.leakage_of_fits import composition_kept, early_stopping, fitted_inside, thresholds_inside
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.underfit import TrainingFinding, training_aurocs, training_findings, validation_patients
 from scan2gene.evaluate.verdict import Verdict, summary
@@ -41,7 +42,7 @@ def audit_run(job: Job) -> str:
     """Look for leakage and shortcuts, and judge every target."""
     out = job.out
     inputs = [out.cohort, out.series, out.labels, out.split, out.predictions, out.variants, out.embeddings,
-              out.thresholds, *(store.manifest for _, store in run_stores(job))]  # fmt: skip
+              out.thresholds, out.plan, out.scales, *(store.manifest for _, store in run_stores(job))]  # fmt: skip
     key = stage_key(
         "audit", files=[f.hash() for f in inputs if f.exists()],
         draws=job.study.evaluate.bootstrap, seed=job.study.seed,
@@ -133,7 +134,19 @@ def leakage(job: Job) -> list[Check]:
         fitted_inside(list(_fitted(job)), _model_columns(job), split, _given(job), list(_harmonised(job))),
         thresholds_inside(_kept_thresholds(out), _thresholds(predictions)),
         early_stopping(list(_stopped_early(job)), answered),
+        *_composition(job),
     ]
+
+
+def _composition(job: Job) -> list[Check]:
+    """Whether means of runs are made as planned; no check where the study names its runs itself."""
+    runs = job.out.plan.read({}).get("chosen", {}).get("runs", [])
+    planned = {run.name: run.members for run in map(Run.model_validate, runs) if run.members}
+    if not planned:
+        return []
+    scales = job.out.scales.read()
+    of_scores = {name: list(rows["member"].unique()) for name, rows in scales.groupby("run_id", sort=False)}
+    return [composition_kept(planned, {"study.json": standardised(job.study), "ensembles.csv": of_scores})]
 
 
 def _images(job: Job) -> tuple[pd.DataFrame | None, pd.DataFrame | None, int]:

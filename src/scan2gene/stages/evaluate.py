@@ -10,7 +10,7 @@ import pandas as pd
 from scan2gene import __version__
 from scan2gene.core.leakage import LEAKY, stamped
 from scan2gene.core.started import started
-from scan2gene.core.study import Study, is_leaky, study_hash
+from scan2gene.core.study import Study, headline, is_leaky, study_hash
 from scan2gene.core.tables import harmless_table, without_slices
 from scan2gene.learners import learner_of
 from scan2gene.privacy.pseudonyms import shown_study
@@ -37,7 +37,7 @@ def evaluate_runs(job: Job) -> str:
     if not job.is_done("evaluate", key):
         predictions = by_question(job.out.predictions.read())
         split = job.out.split.read()
-        found = evaluate(predictions, split, settings.bootstrap, job.study.seed)
+        found = evaluate(predictions, split, settings.bootstrap, job.study.seed, headline(job.study))
         for place, begun in starts.items():
             for result in found.results.get(place[0], {}).get(place[1], {}).values():
                 result["weights"] = begun.as_json()

@@ -21,3 +21,15 @@ def test_what_the_report_does_not_judge_has_no_auroc_on_the_console(tmp_path, ca
     assert told.count("0.710") == 2  # of IDH alone
     assert told.count("cannot be estimated") == 2
     assert told.count("5 of 18 are positive") == told.count("as above") == 1
+
+
+def test_the_study_s_answer_comes_first_on_the_console(tmp_path, capsys):
+    base = dict.fromkeys(METRIC_COLUMNS, "") | {"split": "cv", "variant": "original", "metric": "auroc", "n": 40,
+                                                "n_units": 40, "n_positive": 20, "target": "IDH", "value": 0.71,
+                                                "low": 0.6, "high": 0.9}  # fmt: skip
+    rows = [base | {"run_id": run} for run in ("clinical", "image", "best")]
+    write_csv(tmp_path / "metrics.csv", pd.DataFrame(rows, columns=list(METRIC_COLUMNS)))
+    (tmp_path / "study.json").write_text(json.dumps({"runs": [{"name": row["run_id"]} for row in rows]}))
+    print_results(tmp_path)
+    told = capsys.readouterr().out
+    assert told.index("best") < told.index("clinical") < told.index("image")

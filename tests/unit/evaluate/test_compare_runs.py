@@ -152,3 +152,14 @@ def test_holm_as_in_a_worked_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, None]) == [pytest.approx(1.0), None]
     assert holm([]) == []
+
+
+def test_a_fixed_run_is_compared_with_the_others_though_one_is_higher():
+    rng = np.random.default_rng(3)
+    y = np.arange(60) % 2
+    samples = {name: _sample(y, strength * y + rng.normal(size=60)) for name, strength in (("a", 0.5), ("b", 3.0))}
+    found = {run: {"auroc": bca_interval(s.resampled(["auroc"], 100, 1)["auroc"])} for run, s in samples.items()}
+    assert {row["best"] for row in compare_with_best(samples, found, 100, 1)} == {"b"}
+    rows = compare_with_best(samples, found, 100, 1, fixed="a")
+    assert [(row["best"], row["run_id"]) for row in rows] == [("a", "b")] and rows[0]["difference"] < 0
+    assert {row["best"] for row in compare_with_best(samples, found, 100, 1, fixed="absent")} == {"b"}

@@ -20,7 +20,7 @@ from scan2gene.evaluate.leakage import (
     stem,
     twin_images,
 )
-from scan2gene.evaluate.leakage_of_fits import early_stopping, fitted_inside, thresholds_inside
+from scan2gene.evaluate.leakage_of_fits import composition_kept, early_stopping, fitted_inside, thresholds_inside
 from scan2gene.stats.thresholds import g_mean_threshold
 
 PATIENTS = [f"P{n:03d}" for n in range(40)]
@@ -232,3 +232,12 @@ def test_cases_make_a_table_even_where_there_are_none():
     extra = split[(split["patient_id"] == "P003") & (split["fold"] == 3)].assign(part="train")
     table = case_table([patients_apart(pd.concat([split, extra]))])
     assert list(table["check"]) == ["patients"]
+
+
+def test_a_mean_that_is_not_made_as_planned_is_found():
+    planned = {"image": ["lesion", "radiomics"], "best": ["clinical", "image"]}
+    clean = composition_kept(planned, {"study.json": {"best": ["image", "clinical"], "image": ["lesion", "radiomics"]}})
+    assert clean.status == "clean"
+    found = composition_kept(planned, {"study.json": planned | {"image": ["radiomics"]}, "ensembles.csv": planned})
+    assert found.status == "found" and len(found.cases) == 1
+    assert "The composition changed after planning: image" in found.told and "study.json has radiomics" in found.told
