@@ -289,6 +289,10 @@ class RunDirectory:
         """The table of features of a name."""
         return Parquet(self.path / "features" / f"{name}.parquet")
 
+    def altered_features(self, name: str) -> Parquet:
+        """The same of altered copies of some tested exams."""
+        return Parquet(self.path / "features" / "altered" / f"{name}.parquet")
+
     def stores(self) -> list[StoreDirectory]:
         """Those that are there."""
         return [StoreDirectory(p) for p in sorted(self.path.glob("store/*")) if p.is_dir()]

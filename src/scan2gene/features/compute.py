@@ -29,7 +29,7 @@ from scan2gene.preprocess.threads import cpus
 
 VERSION = 2
 NOMINAL = "nominal_spacing"  # the step that puts a slice distance in place of one that is not real
-Alter = Callable[[Exam], Exam]
+Alter = Callable[[Exam, str], Exam]  # an exam and its id -> an altered copy
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,27 @@ class Wanted:
         name: Of the table.
         block: How the study file has it, with a `name` of `KINDS`.
         roles: What is read of each exam.
+        alter: Gives the copy that is measured in place of each exam; None: the exam as it is.
+        altered: What tells one such copy from another.
     """
 
     name: str
     block: Features
     roles: Mapping[str, Role]
+    alter: Alter | None = None
+    altered: str = ""
 
     @property
     def key(self) -> str:
         """Hash of everything that decides the numbers of an exam, but for its scans."""
         kind = KINDS[self.block.name]
         kinds = {n: (r.kind, r.threshold) for n, r in self.roles.items()}
-        return value_hash([VERSION, self.block.name, version_of(kind), self.block.options, self._recipe, kinds])
+        own = [VERSION, self.block.name, version_of(kind), self.block.options, self.recipe, kinds]
+        return value_hash([*own, self.altered] if self.altered else own)
 
     @property
-    def _recipe(self) -> str:
+    def recipe(self) -> str:
+        """Hash of the steps that prepare an exam."""
         return recipe_hash(self.block.preprocess)
 
 
@@ -134,6 +140,7 @@ def _of_exam(
 ) -> list[tuple[str, dict[str, float], str]]:  # fmt: skip
     """Key, numbers and reason of each table; the reason is empty where the numbers are there."""
     prepared: dict[str, Exam | str] = {}
+    copies: dict[tuple[str, str], Exam | str] = {}
     made: list[tuple[str, dict[str, float], str]] = []
     for want in wanted:
         sources = sources_of(exam, want.roles, paths)
@@ -145,10 +152,15 @@ def _of_exam(
         if key in done:
             made.append((key, *done[key]))
             continue
-        recipe = recipe_hash(want.block.preprocess) + value_hash(sorted(sources))
+        recipe = want.recipe + value_hash(sorted(sources))
         if recipe not in prepared:
             prepared[recipe] = _attempt(lambda s=sources, w=want: read_exam(s, w.roles, w.block.preprocess))  # type: ignore[misc]
         ready = prepared[recipe]
+        if want.alter and not isinstance(ready, str):
+            if (recipe, want.altered) not in copies:  # one is in memory at a time
+                alter = partial(want.alter, ready, str(exam["exam_id"]))
+                copies = {(recipe, want.altered): _attempt(alter)}
+            ready = copies[recipe, want.altered]
         values = ready if isinstance(ready, str) else _attempt(lambda w=want, e=ready: numbers_of(w, e))  # type: ignore[misc]
         made.append((key, {}, values) if isinstance(values, str) else (key, values, ""))
     return made

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 # "train" covers the loop, loss, sampling and augmentation; models and steps have a VERSION in their own file.
 VERSIONS = {
     "index": 1, "curate": 2, "plan": 2, "split": 1, "split_table": 1, "preprocess": 1, "features": 1, "train": 1,
-    "predict": 1, "variants": 1, "embedding-map": 1, "evaluate": 1, "audit": 1, "explain": 1, "report": 1,
+    "predict": 1, "variants": 1, "altered_features": 1, "embedding-map": 1, "evaluate": 2, "audit": 2, "explain": 1,
+    "report": 1,
 }  # fmt: skip
 
 

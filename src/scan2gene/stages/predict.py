@@ -16,6 +16,7 @@ from scan2gene.evaluate.blocks import standardised_means
 from scan2gene.evaluate.embedding_map import agreement_table, embedding_map, preferred
 from scan2gene.evaluate.ensemble import external_ensembles, repeat_ensembles, run_ensembles
 from scan2gene.evaluate.stacking import late_ensembles
+from scan2gene.stages.altered_features import alter_features, altered_features_fit, computed_by_runs
 from scan2gene.stages.fits import FOLD, fits, fusion_key
 from scan2gene.stages.job import VERSIONS, Job, run_data, stage_key
 from scan2gene.stages.variants import altered_fit, write_variants
@@ -35,12 +36,14 @@ def predict_runs(job: Job) -> str:
         ensembles={n: e.model_dump() for n, e in job.study.ensembles.items()}, altered=VERSIONS["variants"],
         fusion=[fusion_key(fit.config) for fit in work],
         **({"means": standardised(job.study)} if standardised(job.study) else {}),
+        **({"altered_features": VERSIONS["altered_features"]} if computed_by_runs(job) else {}),
     )  # fmt: skip
     if not job.is_done("predict", key):
         folders, altered = [], []
+        alter_features(job)
         for fit in work:  # copies are altered while the fit's prepared cohort is at hand
             folders.append(_predict_fit(job, fit))
-            altered.append(altered_fit(job, fit))
+            altered += [altered_fit(job, fit), altered_features_fit(job, fit)]
         table = _of_every_fold(pd.concat([f.predictions.read() for f in folders], ignore_index=True))
         cohort, labels = job.out.cohort.read(), job.out.labels.read()
         inner = pd.concat([inner_rows(fit.as_chosen(), cohort, labels) for fit in work], ignore_index=True)
@@ -56,7 +59,7 @@ def predict_runs(job: Job) -> str:
         job.out.predictions.write(stamped(joined, job.study))
         _write_weights(job.out, folders, weights, job.study)
         write_embeddings(job.out.embeddings.path, (f.embeddings.read() for f in folders if f.embeddings.exists()))
-        write_variants(job, altered)
+        write_variants(job, altered, table)
         weighed = [job.out.fusion_weights] if job.out.fusion_weights.exists() else []
         job.done("predict", key, [job.out.predictions, job.out.embeddings, *weighed, job.out.variants, job.out.scales])
     _map_embeddings(job)

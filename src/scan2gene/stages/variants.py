@@ -1,8 +1,8 @@
-"""What networks say of altered copies of the exams that they are tested on."""
+"""What models say of altered copies of the exams that they are tested on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -14,9 +14,10 @@ from scan2gene.cohorts.split import parts_of
 from scan2gene.core.leakage import stamped
 from scan2gene.core.rundir import FitDirectory
 from scan2gene.core.stopwatch import Stopwatch
-from scan2gene.core.study import Study
+from scan2gene.core.study import Study, standardised
 from scan2gene.core.tables import PREDICTION_COLUMNS
-from scan2gene.learners import learner_of
+from scan2gene.evaluate.blocks import applied_means, ordered
+from scan2gene.learners import learner_of, reads_images
 from scan2gene.stages.fits import fusion_key
 from scan2gene.stages.job import Job, run_data, stage_key
 from scan2gene.tasks.fit import Fit
@@ -28,26 +29,63 @@ def lesion_role(study: Study) -> str | None:
     return study.explain.mask or next((n for n, r in study.cohort.roles.items() if r.kind == "label"), None)
 
 
-def write_variants(job: Job, folders: Sequence[FitDirectory | None]) -> None:
+def write_variants(job: Job, folders: Sequence[FitDirectory | None], predictions: pd.DataFrame) -> None:
     """Write variants.parquet: rows as in predictions.parquet, of test parts only, one variant per way to alter.
 
     Args:
-        job: The run.
-        folders: From `altered_fit`.
+        job: The run, with the scales of its means of runs.
+        folders: From `altered_fit` and `altered_features_fit`.
+        predictions: Of all fits, of exams as they are.
     """
     tables = [f.variants.read() for f in folders if f is not None]
-    joined = pd.concat([t for t in tables if len(t)] or [_none()], ignore_index=True)
+    joined = pd.concat([t for t in tables if len(t)] or [no_rows()], ignore_index=True)
+    joined = pd.concat([joined, *_means(job, joined, predictions)], ignore_index=True)
     job.out.variants.write(stamped(joined, job.study))
 
 
-def _none() -> pd.DataFrame:
+def _means(job: Job, altered: pd.DataFrame, predictions: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Means of runs on altered copies; what sees no image, such as age, answers as it does on the exam itself."""
+    members = standardised(job.study)
+    blind = [c.name for c in job.configs if not reads_images(c) and not c.model.options.get("features")]
+    seeing = {config.name for config in job.configs} - set(blind)
+    for name in ordered(members):
+        seeing |= {name} if seeing & set(members[name]) else set()
+    plain = predictions[predictions["run_id"].isin(blind) & (predictions["part"] == "test")]
+    for variant, rows in altered.dropna(subset=["logit"]).groupby("variant", sort=False):
+        of_same = plain[plain["exam_id"].isin(rows["exam_id"])]
+        means = applied_means(pd.concat([rows, of_same], ignore_index=True), members, job.out.scales.read())
+        means = means[means["run_id"].isin(seeing)].dropna(subset=["logit"])
+        if len(means):
+            yield means.assign(variant=variant)
+
+
+def no_rows() -> pd.DataFrame:
+    """Of `variants.parquet`."""
     return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
+
+
+def variant_rows(job: Job, fit: Fit, altered: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
+    """Rows of one fit on altered copies of tested exams.
+
+    Args:
+        job: The run.
+        fit: The fit.
+        altered: Variant -> exam_id -> (T,) logits.
+    """
+    from scan2gene.predict.table import prediction_rows
+
+    cohort, labels = job.out.cohort.read(), job.out.labels.read()
+    tables = [no_rows()]
+    for variant, logits in altered.items():
+        some = cohort[cohort["exam_id"].isin(logits)]
+        # also where a split by slice has a patient in every part
+        tested_only = replace(fit, parts=dict.fromkeys(some["patient_id"], "test"))
+        tables.append(prediction_rows(tested_only, some, labels, logits).assign(variant=variant))
+    return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
 
 
 def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     """Write one fit's rows beside its checkpoint, so that a stop loses no fit; None for what sees no images."""
-    from scan2gene.predict.table import prediction_rows
-
     if not learner_of(fit.config).TRAINS_ON_IMAGES:
         return None
     folder, stage, role = fit.folder, f"variants/{fit.folder.name}", lesion_role(job.study)
@@ -62,21 +100,14 @@ def altered_fit(job: Job, fit: Fit) -> FitDirectory | None:
     data = run_data(job, config)
     if not data.grid:  # a search chose to train a head on embeddings
         return None
-    cohort, labels = job.out.cohort.read(), job.out.labels.read()
     tested = parts_of(fit, data.table) == "test"
     rows = np.flatnonzero(tested & ~np.isnan(data.targets.numpy()).all(axis=1)).tolist()
     watch = Stopwatch()
     altered = _altered(job, fit, data, rows) if rows else {}
-    tables = [_none()]
     exams = data.table["exam_id"].iloc[rows].unique()
-    for variant, values in altered.items():
-        known = ~np.isnan(values).any(axis=1)
-        logits = dict(zip(exams[known], values[known], strict=True))
-        some = cohort[cohort["exam_id"].isin(logits)]
-        # also where a split by slice has a patient in every part
-        tested_only = replace(fit, parts=dict.fromkeys(some["patient_id"], "test"))
-        tables.append(prediction_rows(tested_only, some, labels, logits).assign(variant=variant))
-    folder.variants.write(pd.concat([t for t in tables if len(t)] or tables, ignore_index=True))
+    known = {variant: ~np.isnan(values).any(axis=1) for variant, values in altered.items()}
+    logits = {v: dict(zip(exams[known[v]], values[known[v]], strict=True)) for v, values in altered.items()}
+    folder.variants.write(variant_rows(job, fit, logits))
     job.out.mark_done(stage, key, [folder.variants], **watch.stamp())
     return folder
 
