@@ -4,41 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import IMAGE, Study, headline
-from scan2gene.core.tables import EXTERNAL
+from scan2gene.core.study import CLINICAL, Study, headline, standardised
 from scan2gene.core.text import capitalised, difference_text, listed, number_text, p_text
 from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
-from scan2gene.evaluate.domain_shift import Shift, differences, shifts
+from scan2gene.evaluate.domain_shift import Shift, shifts
 from scan2gene.evaluate.embedding_map import scanners
 from scan2gene.evaluate.ensemble import ALL
 from scan2gene.evaluate.evaluate import to_patients
-from scan2gene.evaluate.external import Transfer, told, transfers
-from scan2gene.evaluate.facts import Against, Facts, Outside, WholeFacts
-from scan2gene.evaluate.headers import LISTED, Headers, associated, by_patient, header_columns, telling, to_pass_on
+from scan2gene.evaluate.external import Transfer, transfers
+from scan2gene.evaluate.headers import Headers, associated, by_patient, header_columns
 from scan2gene.evaluate.headers import told as told_headers
-from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.multiclass import ClassSample
-from scan2gene.evaluate.places import Cues, cue_figures, cues_against, unchanged
-from scan2gene.evaluate.shortcuts import ALTERED, Figure, against, altered, baseline_told, kept, measured, named
+from scan2gene.evaluate.places import Cues, cue_figures
+from scan2gene.evaluate.shortcuts import ALTERED, Figure, against, altered, baseline_told, measured, named
 from scan2gene.evaluate.subgroups import grouped, subgroups
 from scan2gene.evaluate.underfit import TrainingFinding
-from scan2gene.evaluate.verdict import Verdict, judge, judge_whole, keeps
-from scan2gene.stats.calibration import slope_and_intercept
 from scan2gene.stats.intervals import Estimate
-from scan2gene.stats.multiple_testing import holm
 from scan2gene.stats.permutation import PERMUTATIONS, p_chance_of_mean
-from scan2gene.stats.resampling import Sample
 from scan2gene.tasks.outputs import displayed, question, question_names
 from scan2gene.tasks.run_config import resolved
 
-ALONE = {"only_border": "the border of the pictures", "only_outside": "what lies outside the body"}
 METADATA = "scanner, site, scan settings, header fields and names"
-SUSPICIONS = frozenset({"visits and copies"})  # found, yet perhaps no leak
 
 
 @dataclass(frozen=True)
@@ -57,6 +47,7 @@ class Tables:
         grey: Grey-value measures of prepared volumes, by patient_id; None where no site is external.
         learned, training: From `training_aurocs` and `training_findings`.
         cues: Run -> numbers about single places of the pictures that it sees.
+        on_features: Run that reads features, or a mean with such a member -> whether they come from inside a mask.
     """
 
     cohort: pd.DataFrame
@@ -72,6 +63,7 @@ class Tables:
     learned: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     cues: Mapping[str, Cues] = field(default_factory=dict)
     training: Sequence[TrainingFinding] = ()
+    on_features: Mapping[str, bool] = field(default_factory=dict)
 
 
 def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> list[Figure]:
@@ -82,9 +74,9 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
         tables: Of its run directory.
         networks: Runs that see images.
     """
-    tested = _tested(tables.predictions)
+    tested = tested_rows(tables.predictions)
     tested = tested[tested["variant"] == "original"]
-    copies = _tested(tables.variants) if len(tables.variants) else tested[:0]
+    copies = tested_rows(tables.variants) if len(tables.variants) else tested[:0]
     features = {
         "metadata": metadata_table(tables.cohort, tables.series),
         "clinical": clinical_table(tables.cohort, tables.series, tables.volume_mm3),
@@ -99,6 +91,7 @@ def shortcut_figures(study: Study, tables: Tables, networks: Sequence[str]) -> l
             by_run = {run: rows for run, rows in own.groupby("run_id") if run in networks}
             figures += _of_target(study, tables, features, headers, (split.name, target), by_run, site)
             figures += _of_pictures(study, tables, (split.name, target), by_run)
+            figures += _added(study, own, (split.name, target))
             figures += _unscored(tables.predictions, (split.name, target), [n for n in networks if n not in by_run])
             for run, scores in by_run.items():
                 network = next(f for f in figures if (f.kind, f.split, f.target, f.run) == (
@@ -118,7 +111,7 @@ def _draws(study: Study) -> int:
     return study.evaluate.bootstrap
 
 
-def _tested(table: pd.DataFrame) -> pd.DataFrame:
+def tested_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Scored test patients of single fits."""
     rows = to_patients(table[(table["part"] == "test") & (table["fold"] != ALL)])
     return rows.dropna(subset=["y_true", "prob"])
@@ -154,6 +147,17 @@ def _of_target(
         for run, own in by_run.items():
             beside = against(replace(figure, run=run, told=""), own, scores, draws, seed)
             yield replace(beside, told=_told_against(beside))
+
+
+def _added(study: Study, own: pd.DataFrame, where: tuple[str, str]) -> Iterator[Figure]:
+    """What a fixed answer has above the planned run on clinical columns, where that is one of its members."""
+    fixed, runs = headline(study), dict(list(own.groupby("run_id")))
+    if CLINICAL not in standardised(study).get(fixed, ()) or not {fixed, CLINICAL} <= set(runs):
+        return
+    columns = next(run.model.options.get("columns", ()) for run in study.runs if run.name == CLINICAL)
+    base = measured("added", (*where, fixed), runs[CLINICAL], _draws(study), study.seed, listed(columns))
+    beside = against(base, runs[fixed], runs[CLINICAL], _draws(study), study.seed)
+    yield replace(beside, told=_told_against(beside))
 
 
 def _macro(study: Study, tested: pd.DataFrame, networks: Sequence[str]) -> Iterator[Figure]:
@@ -271,136 +275,3 @@ def adapting_runs(study: Study) -> list[str]:
     """Runs whose ComBat estimates a site that training lacks from that site's own rows."""
     plugins = {config.name: config.data.harmonise for config in resolved(study)}
     return [name for name, plugin in plugins.items() if plugin and plugin.options.get("unknown") == "estimate"]
-
-
-def verdicts(
-    study: Study, tables: Tables, figures: Sequence[Figure], checks: Sequence[Check],
-    beyond: tuple[Sequence[Transfer], Sequence[Shift]] = ((), ()),
-) -> list[Verdict]:  # fmt: skip
-    """One verdict for each target, on the first split that does not leave sites out, if there is such a one.
-
-    A target of several classes has one for the whole, and one for each class against the rest.
-
-    Args:
-        study: The study.
-        tables: Of its run directory.
-        figures: From `shortcut_figures`.
-        checks: Of leakage.
-        beyond: From `outside`.
-    """
-    fixed = headline(study)
-    figures = corrected(figures, fixed)
-    main = next((s for s in study.splits if s.kind != "leave_one_site_out"), study.splits[0])
-    kinds = {s.name: s.kind for s in study.splits}
-    found = []
-    for target, settings in study.targets.items():
-        whole = _best(figures, "macro", main.name, target, fixed)
-        if whole:  # its classes as the network sees them that is best on the whole
-            best = whole[0]
-            by_run = [f for f in figures if (f.kind, f.split, f.run) == ("network", main.name, best.run)]
-            classes = {
-                label: _facts(tables, figures, checks, f, len(whole), kinds, beyond, fixed)
-                for label in settings.classes for f in by_run if f.target == question(target, label)
-            }  # fmt: skip
-            found.append(judge_whole(WholeFacts(
-                target, best.split, best.run, len(whole), best.estimate, best.n, best.p,
-                sum(f.kind == "macro" and f.split == main.name for f in figures), classes,
-            )))  # fmt: skip
-        for name in question_names({target: settings}):
-            own = _best(figures, "network", main.name, name, fixed)
-            if own:
-                facts = _facts(tables, figures, checks, own[0], len(own), kinds, beyond, fixed)
-                found.append(judge(replace(facts, equal=sum(f.estimate.value == own[0].estimate.value for f in own))))
-    return found
-
-
-def _best(figures: Sequence[Figure], kind: str, split: str, target: str, fixed: str) -> list[Figure]:
-    """Figures on one split and target, the highest first; where a run was fixed beforehand, its own alone."""
-    own = [f for f in figures if (f.kind, f.split, f.target) == (kind, split, target) and f.run == (fixed or f.run)]
-    return sorted(own, key=lambda f: 1.0 if f.estimate.value is None else -f.estimate.value)
-
-
-def corrected(figures: Sequence[Figure], fixed: str = "") -> list[Figure]:
-    """Figures with Holm's correction over the networks and targets of a split: against chance, and each baseline.
-
-    Macro figures of targets of several classes are a family of their own, and so are those of a run that was fixed
-    beforehand as the answer: it was not chosen among others.
-    """
-    out, splits = list(figures), dict.fromkeys(f.split for f in figures)
-    for kind, split, own in product(("network", "macro", "metadata", "clinical"), splits, (True, False)):
-        at = [n for n, f in enumerate(figures) if f.kind == kind and f.split == split and f.run
-              and (f.run == fixed) == own]  # fmt: skip
-        chance = kind in ("network", "macro")
-        values = [figures[n].p if chance else figures[n].p_difference for n in at]
-        for n, value in zip(at, holm(values), strict=True):
-            out[n] = replace(out[n], p=value) if chance else replace(out[n], p_difference=value)
-    return out
-
-
-def _facts(
-    tables: Tables, figures: Sequence[Figure], checks: Sequence[Check], best: Figure, networks: int,
-    kinds: Mapping[str, str], beyond: tuple[Sequence[Transfer], Sequence[Shift]] = ((), ()), fixed: str = "",
-) -> Facts:  # fmt: skip
-    # what the answer owes to the pictures is asked of the part of it that sees them
-    seeing = IMAGE if best.run == fixed else best.run
-    here = [f for f in figures if (f.split, f.target, f.run) == (best.split, best.target, seeing)]
-    by_kind = {f.kind: f for f in here if f.kind not in ("subgroup", "gap")}
-    rows = _tested(tables.predictions)
-    rows = rows[(rows["variant"] == "original") & (rows["run_id"] == best.run) & (rows["split"] == best.split)
-                & (rows["target"] == best.target)]  # fmt: skip
-    p, patient = rows["prob"].to_numpy(float), rows["patient_id"].to_numpy()
-    erased = by_kind.get("erased")
-    elsewhere = [
-        ("sites that it never saw" if kinds[f.split] == "leave_one_site_out" else f"split {f.split}", f.estimate, f.n)
-        for f in figures
-        if (f.kind, f.target, f.run) == ("network", best.target, best.run) and f.split != best.split
-    ]  # fmt: skip
-    bad = [c for c in checks if c.status == "found"]
-    sample = Sample(rows)
-    return Facts(
-        target=best.target, split=best.split, run=best.run, networks=networks, auroc=best.estimate, n=best.n,
-        n_units=sample.n_units or best.n, n_positive=best.n_positive, p=best.p,
-        tested=sum(f.kind == "network" and f.split == best.split and (f.run == fixed) == (best.run == fixed)
-                   for f in figures),
-        metadata=_against(figures, best, "metadata"), clinical=_against(figures, best, "clinical"),
-        erased=erased.estimate if erased else None, left=kept(erased) if erased else None,
-        erased_n=erased.n if erased else None,
-        cues=cues_against(figures, best), alone=_alone(by_kind), unchanged=unchanged(here, best),
-        elsewhere=tuple(elsewhere), outside=tuple(_outside(best, *beyond)),
-        slope=slope_and_intercept(rows["y_true"].to_numpy(float), p, patient)[0] if len(rows) else None,
-        learned=tables.learned.get((best.run, best.split, best.target)),
-        training=tuple(f.sentence for f in tables.training if (f.run, f.split) == (best.run, best.split)),
-        gaps=tuple(f.told for f in here if f.kind == "gap" and (f.estimate.low or 0) > 0),
-        leaks=tuple(c.told for c in bad if c.name not in SUSPICIONS),
-        suspicions=(*(c.told for c in bad if c.name in SUSPICIONS), *_telling_headers(figures, best)),
-        fewest=sample.fewest if sample.n_units != sample.n_patients else None,
-    )  # fmt: skip
-
-
-def _telling_headers(figures: Sequence[Figure], best: Figure) -> list[str]:
-    own = [f for f in figures if (f.kind, f.split, f.target) == ("headers", best.split, best.target)]
-    return [to_pass_on(f.told.partition(LISTED)[0]) + "." for f in own if telling(f.p)]
-
-
-def _alone(by_kind: Mapping[str, Figure]) -> tuple[tuple[str, Estimate], ...]:
-    """Copies without the inside of the body by which the network keeps its skill."""
-    return tuple(
-        (words, by_kind[kind].estimate) for kind, words in ALONE.items()
-        if kind in by_kind and keeps(by_kind[kind].estimate, kept(by_kind[kind]))
-    )  # fmt: skip
-
-
-def _outside(best: Figure, found: Sequence[Transfer], shifted: Sequence[Shift]) -> Iterator[Outside]:
-    """The best network at external sites."""
-    for one in found:
-        if (one.kind, one.run, one.target) == (EXTERNAL, best.run, best.target):
-            apart = differences(shifted, one.split, one.target)
-            yield Outside(one.where, told(one), one.outside, one.lost, apart)
-
-
-def _against(figures: Sequence[Figure], best: Figure, kind: str) -> Against | None:
-    found = [f for f in figures if (f.kind, f.split, f.target) == (kind, best.split, best.target)]
-    beside = next((f for f in found if f.run == best.run), None)
-    if beside is None:
-        return None
-    return Against(beside.of, beside.estimate, beside.p, beside.difference or Estimate(None), beside.p_difference)

@@ -1,11 +1,12 @@
-"""What is known of a target's best network, as its verdict takes it."""
+"""What is known of a target's best or planned model, as its verdict takes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scan2gene.core.levels import ALPHA, CHANCE
+from scan2gene.core.text import listed
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.power import too_few
 from scan2gene.tasks.outputs import displayed
@@ -124,6 +125,13 @@ class Facts:
         gaps: Sentences about gaps between subgroups that chance does not explain.
         leaks: Sentences of leakage checks that found something certain.
         suspicions: Sentences of those that found something to look at.
+        noun: What the runs are called together: "network", or "model" where some read features.
+        members: Of a mean of runs that was fixed as the answer before training; empty where the best was taken.
+        seeing: The part of such a mean that sees the pictures, whose altered copies are scored; "" for the run itself.
+        in_mask: Whether that part reads features from inside a mask.
+        adds: Whether `clinical` is the run on clinical columns that is one of the members.
+        learner: The network behind `learned`, where it is another run.
+        healthy: Runs that see the pictures and answered for nearly all test patients; of a fixed mean.
     """
 
     target: str
@@ -154,6 +162,13 @@ class Facts:
     suspicions: tuple[str, ...] = ()
     fewest: int | None = None
     equal: int = 1
+    noun: str = "network"
+    members: tuple[str, ...] = ()
+    seeing: str = ""
+    in_mask: bool = False
+    adds: bool = False
+    learner: str = ""
+    healthy: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -161,9 +176,19 @@ class Facts:
         return displayed(self.target)
 
     @property
+    def it(self) -> str:
+        """What sentences call the run."""
+        return self.run if self.members else f"the {self.noun}"
+
+    @property
+    def subject(self) -> str:
+        """The same where a sentence begins."""
+        return self.run if self.members else f"The {self.noun}"
+
+    @property
     def lesion_tested(self) -> bool:
-        """Whether copies without the lesion were scored."""
-        return self.erased is not None and self.erased.value is not None
+        """Whether it is known if the lesion is needed: from copies without it, or because features are of its mask."""
+        return self.in_mask or (self.erased is not None and self.erased.value is not None)
 
     @property
     def lacking(self) -> str:
@@ -185,6 +210,8 @@ class WholeFacts:
         p: Against chance, two-sided, corrected (Holm).
         tested: For how many comparisons it is corrected.
         classes: Class -> what is known of this network on it against the rest.
+        noun: As in `Facts`.
+        members: As in `Facts`.
     """
 
     target: str
@@ -196,9 +223,19 @@ class WholeFacts:
     p: float | None
     tested: int
     classes: Mapping[str, Facts]
+    noun: str = "network"
+    members: tuple[str, ...] = ()
 
 
 def tried(facts: Facts) -> list[tuple[str, Against]]:
     """Baselines that could be tried, by the names that a headline gives them."""
     both = (("scan metadata", facts.metadata), ("clinical data", facts.clinical))
     return [(name, b) for name, b in both if b is not None and b.estimate.value is not None]
+
+
+def called(run: str, networks: int, noun: str, members: Sequence[str]) -> str:
+    """How the first sentence about a run's figures names it."""
+    if members:
+        made = f"the mean of {listed(members)}" if len(members) > 1 else f"here {members[0]} alone"
+        return f"{run}, {made}, fixed before training,"
+    return f"The best of {networks} {noun}s, {run}," if networks > 1 else f"The {noun} {run}"

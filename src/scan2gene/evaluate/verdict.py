@@ -11,8 +11,14 @@ The rules, in order; the first that holds gives the headline:
               lesion is erased, or when only the border or what lies outside every body is shown,
               and that rest is better than chance; or a rule without a network does as well by the
               border, by what lies outside the body, or by a few constant pixels (`places.marks`).
+              Of a model whose features come from inside a mask, an erased lesion is no such sign: it
+              needs the mask by construction, and with the grey values replaced and the mask kept it
+              may go by size, form, place and surroundings. The paragraph then says how
+              much of the skill rests on these and how much on grey values. A mean of runs is such a
+              model where any of its members is.
 6. unproven   it is not shown to beat scan metadata, or the clinical baseline (paired test, Holm);
-              or no copy without the lesion could be scored, mostly because there is no mask.
+              or no copy without the lesion could be scored, mostly because there is no mask; a model
+              on features from inside a mask needs no such copy.
 7. better     none of these.
 
 Of 5, 6 and 7 the headline also says where the network was tested at external sites and lost: the
@@ -26,6 +32,10 @@ and one for the whole, by the network with the highest macro AUROC, which is the
 those above, of the macro AUROC and its P value, corrected for the networks and such targets of the split. It carries
 the macro AUROC where a class has one that is not lower. The whole is a shortcut where a class that carries it is one
 by that network, better where all that carry it are better, and otherwise unproven. Headlines name the classes.
+
+Where the study was planned with one run as its answer (`best`), that run alone is judged, and P values are corrected
+for targets only. Its clinical baseline is the planned run on clinical columns: what the scan adds to these. What it
+owes to the pictures is asked of `image`, the part of it that sees them.
 
 "Shown to beat" means: the paired difference of AUROCs on the same patients is above 0 with a
 corrected P value below 0.05.
@@ -138,7 +148,7 @@ def _reads_scanner(facts: Facts) -> bool:
 
 
 def _needs_no_lesion(facts: Facts) -> bool:
-    return facts.erased is not None and keeps(facts.erased, facts.left)
+    return facts.erased is not None and not facts.in_mask and keeps(facts.erased, facts.left)
 
 
 def keeps(estimate: Estimate, left: float | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from scan2gene.core.levels import CHANCE
 from scan2gene.core.text import capitalised, difference_text, estimate_text, listed, number_text, p_text
-from scan2gene.evaluate.facts import Facts, WholeFacts, tried
+from scan2gene.evaluate.facts import Facts, WholeFacts, called, tried
 from scan2gene.evaluate.shortcuts import percent
 from scan2gene.evaluate.underfit import UNDERTRAINED
 from scan2gene.stats.intervals import Estimate
@@ -28,6 +28,8 @@ def sentences(facts: Facts, kind: Kind, reads_scanner: bool) -> Iterator[str]:
         reads_scanner: Whether scan metadata alone do as well.
     """
     yield _meaning(facts, kind, reads_scanner)
+    if facts.adds:
+        yield from _added(facts)
     yield from _learned(facts, kind)
     yield from facts.leaks
     yield _figures(facts, kind)
@@ -49,13 +51,13 @@ def whole_sentences(whole: WholeFacts, kind: Kind, headlines: Mapping[str, str])
         kind: By the rules.
         headlines: Class -> what is said of it against the rest.
     """
-    classes = list(whole.classes.values())
+    classes, subject = list(whole.classes.values()), whole.run if whole.members else f"The {whole.noun}"
     yield {
         "leak": "Mend what leaks and run again; until then every figure below may flatter.",
         "chance": f"This study does not show that scans tell the classes of {whole.target} apart; it does not rule it "
         "out.",
         "worse": "The answers go the wrong way: look whether classes are exchanged.",
-        "shortcut": "The network may tell classes apart by something other than the disease; their verdicts name it.",
+        "shortcut": f"{subject} may tell classes apart by something other than the disease; their verdicts name it.",
         "unproven": f"Something in the pictures goes with {whole.target}; that it is the disease is not shown.",
         "better": f"The scans hold something about {whole.target}.",
     }.get(kind, "")
@@ -63,8 +65,7 @@ def whole_sentences(whole: WholeFacts, kind: Kind, headlines: Mapping[str, str])
     if whole.auroc.value is None or whole.p is None:
         yield f"{whole.target} cannot be estimated as a whole, because {whole.auroc.reason or 'it has no P value'}."
     else:
-        several = whole.networks > 1
-        which = f"The best of {whole.networks} networks, {whole.run}," if several else f"The network {whole.run}"
+        which = called(whole.run, whole.networks, whole.noun, whole.members)
         numbers = listed(f"{facts.n_positive} {label}" for label, facts in whole.classes.items())
         corrected = f", corrected for {whole.tested} comparisons" if whole.tested > 1 else ""
         yield (
@@ -82,16 +83,17 @@ def whole_sentences(whole: WholeFacts, kind: Kind, headlines: Mapping[str, str])
 def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
     """What the headline means, for somebody who reads no figures."""
     if kind == "shortcut" and reads_scanner:
-        return "What the network has learned may be where and how a patient was scanned, not the disease."
+        return f"What {facts.it} has learned may be where and how a patient was scanned, not the disease."
     if kind == "shortcut" and (facts.cues or facts.alone):
-        return "What the network has learned may be a mark in the pictures, not the disease: look at the places below."
+        return f"What {facts.it} has learned may be a mark in the pictures, not the disease: look at the places below."
     if kind == "shortcut":
-        return "The network keeps most of its skill without seeing the lesion, so most of it rests on something else."
+        whose = f"{facts.subject} keeps most of its skill"
+        return f"{whose} without seeing the lesion, so most of it rests on something else."
     if kind == "unproven":
         known = " or ".join(name for name, b in tried(facts) if not b.beaten)
         if not known:
             return f"Something in the pictures goes with {facts.name}; that it is the disease is not shown."
-        return f"The network knows something of {facts.name}, but perhaps nothing that {known} do not tell."
+        return f"{facts.subject} knows something of {facts.name}, but perhaps nothing that {known} do not tell."
     beside = f" that {listed(name for name, _ in tried(facts))} do not tell" if tried(facts) else ""
     return {
         "leak": "Mend what leaks and run again; until then every figure below may flatter.",
@@ -104,17 +106,36 @@ def _meaning(facts: Facts, kind: Kind, reads_scanner: bool) -> str:
     }.get(kind, "")
 
 
+def _added(facts: Facts) -> list[str]:
+    """What the scan adds to clinical columns: the run less the one on these alone, which is one of its members."""
+    base = facts.clinical
+    if base is None or base.estimate.value is None:
+        return []
+    without = f"{base.knows} alone: AUROC {estimate_text(base.estimate)}"
+    if base.difference.value is None:
+        return [f"What the scan adds cannot be estimated, because {base.difference.reason} ({without})."]
+    shown = "is shown to add" if base.beaten else "takes away" if base.better else "is not shown to add"
+    apart = f"{difference_text(base.difference)}, {p_text(base.p_difference)}"
+    return [f"The scan {shown} to {base.knows}: difference of {facts.run} {apart} ({without})."]
+
+
 def _learned(facts: Facts, kind: Kind) -> list[str]:
     """A network that does not fit its own training patients says nothing about what the scans hold."""
     if kind != "chance":
         return []
     others = [sentence for sentence in facts.training if not sentence.startswith("Undertrained")]
-    if facts.learned is None or facts.learned >= UNDERTRAINED:
+    who, fits = facts.learner or facts.run, facts.learned is not None and facts.learned >= UNDERTRAINED
+    if facts.learned is not None and not fits:
+        return [
+            f"{who} is undertrained: even on its own training patients its AUROC is "
+            f"{number_text(facts.learned, 2)}. Train it longer or otherwise before anything is concluded.", *others,
+        ]  # fmt: skip
+    if not facts.healthy or others:
         return others
+    network = f", and {who} fits its training patients (AUROC {number_text(facts.learned, 2)})" if fits else ""
     return [
-        f"{facts.run} is undertrained: even on its own training patients its AUROC is "
-        f"{number_text(facts.learned, 2)}. Train it longer or otherwise before anything is concluded.", *others,
-    ]  # fmt: skip
+        f"{listed(facts.healthy)} answered for nearly all patients{network}: no signal in this cohort is seen by them."
+    ]
 
 
 def _figures(facts: Facts, kind: Kind) -> str:
@@ -122,9 +143,9 @@ def _figures(facts: Facts, kind: Kind) -> str:
         few = facts.lacking if facts.n_units else ""
         why = few or facts.auroc.reason or "no P value could be computed"
         return f"{facts.name} cannot be estimated, because {why}."
-    which = f"The best of {facts.networks} networks, {facts.run}," if facts.networks > 1 else f"The network {facts.run}"
+    which = called(facts.run, facts.networks, facts.noun, facts.members)
     if facts.equal > 1:
-        which = f"{facts.run}, one of {facts.equal} networks that share the highest AUROC of {facts.networks},"
+        which = f"{facts.run}, one of {facts.equal} {facts.noun}s that share the highest AUROC of {facts.networks},"
     who = f"{facts.n} test patients" + (f" with {facts.n_units} sides" if facts.n_units != facts.n else "")
     corrected = f", corrected for {facts.tested} comparisons" if facts.tested > 1 else ""
     return (
@@ -137,20 +158,20 @@ def _figures(facts: Facts, kind: Kind) -> str:
 def _baselines(facts: Facts) -> list[str]:
     said = []
     for baseline in (facts.metadata, facts.clinical):
-        if baseline is None:
+        if baseline is None or (facts.adds and baseline is facts.clinical):
             continue
         name = capitalised(baseline.knows)
         if baseline.estimate.value is None:
             said.append(f"{name} alone could not be tried, because {baseline.estimate.reason}.")
             continue
         if baseline.beaten:
-            ours = "the network does better"
+            ours = f"{facts.it} does better"
         elif baseline.difference.value is None:
-            ours = f"whether the network does better cannot be estimated, because {baseline.difference.reason}"
+            ours = f"whether {facts.it} does better cannot be estimated, because {baseline.difference.reason}"
         elif baseline.better:
-            ours = "the network does worse"
+            ours = f"{facts.it} does worse"
         else:
-            ours = "the network is not shown to do better"
+            ours = f"{facts.it} is not shown to do better"
         apart = baseline.difference
         gap = ""
         if apart.value is not None and apart.low is not None and apart.high is not None:
@@ -162,22 +183,39 @@ def _baselines(facts: Facts) -> list[str]:
 
 def _lesion(facts: Facts, kind: Kind) -> list[str]:
     if facts.erased is None or facts.erased.value is None:
-        if kind not in ("shortcut", "unproven"):
+        if kind not in ("shortcut", "unproven", "better"):
             return []
-        why = (
-            "no scored copy lacks it, which takes a mask of the lesion (explain.mask) and a network that sees pictures"
-        )
+        needs = f"a mask of the lesion (explain.mask) and a {facts.noun} that sees pictures"
+        why = f"no scored copy lacks it, which takes {needs}"
         why = facts.erased.reason if facts.erased is not None and facts.erased.reason else why
-        return [f"Whether the network needs the lesion could not be tested, because {why}."]
-    left = "" if facts.left is None else f": {percent(facts.left)} of its skill is left"
+        what = "How much rests on the lesion's grey values" if facts.in_mask else f"Whether {facts.it} needs the lesion"
+        return [f"{what} could not be tested, because {why}."]
     fewer = facts.erased_n is not None and facts.erased_n < facts.n
     where = f", on {facts.erased_n} of {facts.n} patients," if fewer else ""
-    return [f"With the lesion erased{where} its AUROC is {estimate_text(facts.erased)}{left}."]
+    if facts.in_mask:
+        return [
+            f"With the lesion's grey values replaced by its surroundings and its mask kept{where} the AUROC of "
+            f"{facts.seeing or facts.run} is {estimate_text(facts.erased)}{_of_form(facts.left)}."
+        ]
+    left = "" if facts.left is None else f": {percent(facts.left)} of its skill is left"
+    whose = f"that of {facts.seeing}" if facts.seeing else "its AUROC"
+    return [f"With the lesion erased{where} {whose} is {estimate_text(facts.erased)}{left}."]
+
+
+def _of_form(left: float | None) -> str:
+    """How skill on features from inside a mask divides, by the share that is left without grey values."""
+    if left is None:
+        return ", and these patients show too little skill to divide it between form and grey values"
+    whole = "the lesion's size, form, place and surroundings"
+    if left >= 1:
+        return f": all of its skill there can rest on {whole}"
+    return f": about {percent(max(left, 0.0))} of its skill there rests on {whole}, the rest on its grey values"
 
 
 def _marks(facts: Facts) -> list[str]:
     """What else in the pictures gives the answer."""
-    said = [f"The network by {words} alone reaches {estimate_text(estimate)}." for words, estimate in facts.alone]
+    who = facts.seeing or facts.subject
+    said = [f"{who} by {words} alone reaches {estimate_text(estimate)}." for words, estimate in facts.alone]
     for cue in facts.cues:
         said.append(f"A rule without a network that sees only {cue.of} reaches {estimate_text(cue.estimate)}.")
         said += [cue.where] if cue.where else []
@@ -231,7 +269,7 @@ def _needed(facts: Facts, kind: Kind) -> list[str]:
     unit = "sides (as if no two were of one patient)" if facts.n_units != facts.n else "patients"
     if kind in ("chance", "worse"):
         least = detectable_auroc(facts.n_positive, facts.n_units - facts.n_positive)
-        now = "not even a perfect network would be told" if least is None else (
+        now = f"not even a perfect {facts.noun} would be told" if least is None else (
             f"only a true AUROC above {least:.2f} would be told"
         )  # fmt: skip
         number = patients_needed(WORTH, prevalence)

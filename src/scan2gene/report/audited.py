@@ -112,7 +112,7 @@ def _rows(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if f["kind"] in WHAT:
                 rows.append(_row(f"{run}, {WHAT[f['kind']]}", f))
         for f in own:
-            if f["kind"] in ("metadata", "clinical", *KINDS):
+            if f["kind"] in ("metadata", "clinical", "added", *KINDS):
                 rows.append(_row(f"{f['of']} alone, beside {run}", f))
     if not rows:
         rows = [_row(f"{f['of']} alone", f) for f in figures if f["kind"] in ("metadata", "clinical")]

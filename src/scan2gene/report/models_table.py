@@ -120,7 +120,7 @@ def _is_bold(family: pd.DataFrame, run: str) -> bool:
     return bool((family["p_holm"] < ALPHA).all()) and run == family["best"].iloc[0]
 
 
-def _sentence(metric: str, family: pd.DataFrame, fixed: str) -> str:
+def _sentence(metric: str, family: pd.DataFrame, fixed: str = "") -> str:
     best = family["best"].iloc[0]
     if best == fixed:
         return f"{HEADERS[metric]}: {fixed} is {_against_each(family)}."

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.rundir import FitDirectory, RunDirectory, StoreDirectory
-from scan2gene.core.study import input_roles, standardised
+from scan2gene.core.section import options_of
+from scan2gene.core.study import headline, input_roles, standardised
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import without_slices
-from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures
+from scan2gene.evaluate.blocks import ordered
 from scan2gene.evaluate.leakage import (
     Check,
     Parts,
@@ -25,9 +27,12 @@ from scan2gene.evaluate.leakage import (
     twin_images,
 )
 from scan2gene.evaluate.leakage_of_fits import composition_kept, early_stopping, fitted_inside, thresholds_inside
+from scan2gene.evaluate.places import Cues
 from scan2gene.evaluate.shortcuts import figure_table
 from scan2gene.evaluate.underfit import TrainingFinding, training_aurocs, training_findings, validation_patients
 from scan2gene.evaluate.verdict import Verdict, summary
+from scan2gene.evaluate.verdicts import verdicts
+from scan2gene.learners import reads_images
 from scan2gene.learners.feature_rows import numbers_of
 from scan2gene.stages.features import read_by_runs
 from scan2gene.stages.fits import FOLD, fits
@@ -54,7 +59,7 @@ def audit_run(job: Job) -> str:
     if not job.is_done("audit", key):
         checks = leakage(job)
         tables = _tables(job)
-        judged = [*(config.name for config, _ in run_stores(job)), *standardised(job.study)]
+        judged = _judged(job)
         figures = shortcut_figures(job.study, tables, judged)
         beyond = outside(job.study, tables, figures)
         judgements = verdicts(job.study, tables, figures, checks, beyond)
@@ -89,7 +94,7 @@ def _tables(job: Job) -> Tables:
         by_question(job.out.variants.read()), job.out.embeddings.read_or_empty(),
         lesion_volumes([store for _, store in _stores(job)], lesion_role(job.study)),
         job.out.thresholds.read(), _grey(job), training_aurocs(_histories(job)),
-        picture_cues(job), _training(job),
+        _of_means(job, picture_cues(job)), _training(job), _on_features(job),
     )  # fmt: skip
 
 
@@ -97,6 +102,40 @@ def _training(job: Job) -> list[TrainingFinding]:
     """What looks wrong about how runs were trained."""
     schedules = {config.name: config.train.schedule.name for config in job.configs}
     return training_findings(_histories(job), validation_patients(job.out.split.read()), schedules)
+
+
+def _judged(job: Job) -> list[str]:
+    """Runs that see images or features of them; of a planned study without single networks of which means are made."""
+    means, seeds = standardised(job.study), {config.name for config, _ in run_stores(job)}
+    seeds &= {m for own in standardised(job.study).values() for m in own} if headline(job.study) else set()
+    seen = [c.name for c in job.configs if reads_images(c) or c.model.options.get("features")]
+    return [name for name in (*seen, *means) if name not in seeds]
+
+
+def _of_means(job: Job, cues: dict[str, Cues]) -> dict[str, Cues]:
+    """Also for means of runs that all see the same pictures."""
+    means = standardised(job.study)
+    for name in ordered(means):
+        own = [cues.get(member) for member in means[name]]
+        if own[0] is not None and all(cue is own[0] for cue in own):
+            cues[name] = own[0]
+    return cues
+
+
+def _on_features(job: Job) -> dict[str, bool]:
+    """Run that reads features, or a mean with such a member -> whether they come from inside a mask."""
+    from scan2gene.features import KINDS
+
+    has_mask, found = any(role.kind == "label" for role in job.study.cohort.roles.values()), dict[str, bool]()
+    for config in job.configs:
+        blocks = [job.study.features[name].name for name in config.model.options.get("features", ())]
+        if blocks:
+            found[config.name] = has_mask and any(b and "mask" in options_of(KINDS[b]) for b in blocks)
+    means = standardised(job.study)
+    for name in ordered(means):
+        own = [found[member] for member in means[name] if member in found]
+        found |= {name: any(own)} if own else {}
+    return found
 
 
 def _grey(job: Job) -> pd.DataFrame | None:

@@ -19,13 +19,14 @@ from scan2gene.core.study_cohort import Target
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate import external
-from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures
 from scan2gene.evaluate.domain_shift import Shift, domain_auroc, domain_p_value, shifts
 from scan2gene.evaluate.ensemble import external_ensembles
 from scan2gene.evaluate.evaluate import check_complete, evaluate
 from scan2gene.evaluate.external import Transfer
 from scan2gene.evaluate.shortcuts import Figure, named
 from scan2gene.evaluate.subgroups import subgroups
+from scan2gene.evaluate.verdicts import verdicts
 from scan2gene.stats.auroc_difference import auroc_drop, difference_of_intervals
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.proportions import newcombe

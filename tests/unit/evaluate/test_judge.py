@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from scan2gene.core.study import mean_of_runs
 from scan2gene.core.study_cohort import Target
-from scan2gene.core.study_runs import Evaluate, Split
-from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
+from scan2gene.core.study_runs import Evaluate, Run, Split
+from scan2gene.evaluate.audit import Tables, shortcut_figures
 from scan2gene.evaluate.facts import Against, Cue, Facts, Outside
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.places import unchanged
 from scan2gene.evaluate.shortcuts import Figure
 from scan2gene.evaluate.underfit import training_aurocs
 from scan2gene.evaluate.verdict import HEADLINES, judge
+from scan2gene.evaluate.verdicts import verdicts
 from scan2gene.stats.intervals import Estimate
 from scan2gene.stats.power import detectable_auroc, patients_needed, too_few
 
@@ -127,6 +129,49 @@ def test_without_a_lesion_test_nobody_is_told_that_the_scans_hold_something():
     marked = " ".join(judge(replace(CLEAR, cues=(replace(CORNER, where="At pixel 3."),), unchanged=True)).sentences)
     for part in ("0.820", "At pixel 3.", "same on every altered copy"):
         assert part in marked
+
+
+PLANNED = replace(
+    CLEAR, run="best", networks=1, noun="model", members=("clinical", "image"), seeing="image", in_mask=True, adds=True,
+    clinical=replace(WEAK, knows="age and sex"),
+)  # fmt: skip
+
+
+def test_a_planned_answer_is_named_and_what_the_scan_adds_comes_second():
+    said = judge(PLANNED).sentences
+    assert said[1] == (
+        "The scan is shown to add to age and sex: difference of best +0.280 (+0.150 to +0.400), P = 0.001 (age and sex "
+        "alone: AUROC 0.520 (0.420–0.620))."
+    )
+    assert said[2].startswith("best, the mean of clinical and image, fixed before training, ranks a positive")
+    text = " ".join(said)
+    assert "etwork" not in text and text.count("Age and sex") == 0 and "Scanner and site alone reach" in text
+    behind = replace(PLANNED, clinical=replace(STRONG, knows="age and sex"))
+    assert "The scan is not shown to add to age and sex" in judge(behind).sentences[1]
+    assert judge(behind).headline == "better than chance, but not shown to beat clinical data alone"
+
+
+def test_features_of_a_mask_may_go_by_form_and_place():
+    kept = replace(PLANNED, erased=Estimate(0.78, 0.7, 0.86), left=0.93, erased_n=30)
+    assert judge(kept).kind == "better" and judge(replace(kept, in_mask=False)).kind == "shortcut"
+    said = " ".join(judge(kept).sentences)
+    assert "grey values replaced by its surroundings and its mask kept, on 30 of 100 patients, the AUROC of" in said
+    assert "about 93 % of its skill there rests on the lesion's size, form, place and surroundings, the rest on" in said
+    assert "all of its skill" in " ".join(judge(replace(kept, left=1.1)).sentences)
+    assert "too little skill to divide" in " ".join(judge(replace(kept, left=None)).sentences)
+    untested = judge(replace(kept, erased=None, left=None))
+    assert untested.kind == "better" and "lesion's grey values could not be tested" in " ".join(untested.sentences)
+
+
+def test_chance_says_whether_networks_learned_and_features_are_there():
+    chance = replace(PLANNED, p=0.4, healthy=("lesion", "radiomics"))
+    said = " ".join(judge(chance).sentences)
+    assert "lesion and radiomics answered for nearly all patients: no signal" in said and "true AUROC above" in said
+    fits = " ".join(judge(replace(chance, learner="network-1", learned=0.93)).sentences)
+    assert "and network-1 fits its training patients (AUROC 0.93): no signal in this cohort is seen by them" in fits
+    lazy = " ".join(judge(replace(chance, learner="network-1", learned=0.55)).sentences)
+    assert "network-1 is undertrained" in lazy and "no signal" not in lazy
+    assert "no signal" not in " ".join(judge(replace(chance, healthy=())).sentences)
 
 
 def test_an_auroc_that_nothing_changes_is_told():
@@ -265,3 +310,25 @@ def test_what_was_looked_at_is_listed_where_nothing_differs():
     figures = shortcut_figures(_study(), replace(tables, series=one), ["net0"])
     said = {f.kind: f.told for f in figures if f.kind in ("headers", "metadata") and not f.run}
     assert all(w in said["headers"] for w in ("SoftwareVersions", "Manufacturer", "patient id"))
+
+
+def test_a_planned_answer_is_judged_alone_and_asks_the_part_that_sees_what_it_owes():
+    """`image` keeps its skill without the lesion; features from inside a mask may do that, others may not."""
+    base = _tables(2, 90, signal=2.5, runs=3)
+    names = {"net0": "clinical", "net1": "image", "net2": "best"}
+    tables = replace(base, predictions=base.predictions.replace({"run_id": names}))
+    seen = tables.predictions[tables.predictions["run_id"] == "image"]
+    tables = replace(tables, variants=seen.assign(variant="erased"))
+    columns = {"name": "clinical", "model": {"name": "clinical", "options": {"columns": ["age"]}}}
+    runs = [Run.model_validate(run) for run in (columns, mean_of_runs("image", ["clinical"]),
+                                                mean_of_runs("best", ["clinical", "image"]))]  # fmt: skip
+    study = SimpleNamespace(**vars(_study()) | {"runs": runs})
+    figures = shortcut_figures(study, tables, ["image", "best"])
+    whole = verdicts(study, tables, figures, [])
+    assert [(v.run, v.kind) for v in whole] == [("best", "shortcut")]
+    of_mask = verdicts(study, replace(tables, on_features={"image": True, "best": True}), figures, [])[0]
+    assert of_mask.kind != "shortcut" and "the AUROC of image is" in " ".join(of_mask.sentences)
+    assert of_mask.sentences[1].startswith("The scan ") and "to age" in of_mask.sentences[1]
+    added = next(f for f in figures if f.kind == "added")
+    by_run = {f.run: f.estimate.value for f in figures if f.kind == "network"}
+    assert added.difference.value == pytest.approx(by_run["best"] - added.estimate.value)

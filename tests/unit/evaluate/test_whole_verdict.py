@@ -13,13 +13,14 @@ from tests.several_classes import CLASSES, predictions
 from scan2gene.core.study_cohort import Target
 from scan2gene.core.study_runs import Evaluate, Split
 from scan2gene.core.tables import MEAN
-from scan2gene.evaluate.audit import Tables, shortcut_figures, verdicts
+from scan2gene.evaluate.audit import Tables, shortcut_figures
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.facts import Against, Facts, WholeFacts
 from scan2gene.evaluate.leakage import Check
 from scan2gene.evaluate.multiclass import OVER_CLASSES, WHOLE_METRICS
 from scan2gene.evaluate.power_tables import without_small_classes
 from scan2gene.evaluate.verdict import judge_whole
+from scan2gene.evaluate.verdicts import verdicts
 from scan2gene.stats.intervals import Estimate
 from scan2gene.tasks.outputs import by_question, one_vs_rest
 

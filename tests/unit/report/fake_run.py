@@ -14,9 +14,10 @@ import pandas as pd
 from scan2gene.core.files import write_json
 from scan2gene.core.study import Study
 from scan2gene.core.tables import write_csv, write_parquet
-from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures
 from scan2gene.evaluate.evaluate import Evaluation, evaluate
 from scan2gene.evaluate.leakage import Check, patients_apart
+from scan2gene.evaluate.verdicts import verdicts
 
 EVIL = "<script>alert(1)</script>"
 PATIENTS = [f"PAT-{n:04d}" for n in range(40)]

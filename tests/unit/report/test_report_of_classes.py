@@ -14,10 +14,11 @@ from tests import several_classes
 from scan2gene.core.files import write_json
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.core.study import Study
-from scan2gene.evaluate.audit import Tables, outside, shortcut_figures, verdicts
+from scan2gene.evaluate.audit import Tables, outside, shortcut_figures
 from scan2gene.evaluate.evaluate import evaluate
 from scan2gene.evaluate.leakage import patients_apart
 from scan2gene.evaluate.probabilities import probability_tables
+from scan2gene.evaluate.verdicts import verdicts
 from scan2gene.report.beside import Report, write_beside
 from scan2gene.report.page import make_report
 from scan2gene.stages.evaluate import _add_means
