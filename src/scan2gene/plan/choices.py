@@ -26,7 +26,7 @@ from scan2gene.core.study_runs import Data, Predict, Run, Split, Train
 from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.index import read_volume
 from scan2gene.plan.portfolio import Portfolio, feature_steps, portfolio
-from scan2gene.plan.training import EARLY_STOPPING_FROM, is_fixed, seeds_of, training
+from scan2gene.plan.training import is_fixed, seeds_of, training
 from scan2gene.preprocess.recipe import apply_recipe
 from scan2gene.preprocess.resample import like
 
@@ -337,7 +337,7 @@ def _splits(labels: pd.DataFrame, fixed: bool = False) -> tuple[list[dict[str, A
     why = f"the rarest class{named} has {rarest} patients"
     if fixed:
         split["validation_fraction"] = 0
-        why += f"; no validation part, as networks of fewer than {EARLY_STOPPING_FROM} patients are not stopped early"
+        why += "; no validation part, as nothing is stopped or chosen by one"
     return [split], why
 
 
