@@ -96,9 +96,9 @@ def shell(monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
     return "" if stop.value.code in (0, None) else str(stop.value.code)
 
 
-def table_study(folder: Path, patients: int = 60, effect: float = 4.0, **changes) -> Path:
+def table_study(folder: Path, patients: int = 60, effect: float = 4.0, seed: int = 0, **changes) -> Path:
     """A study without scans: one signal among ten numbers, ages that know a little; returns the study file."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     gene, ids = np.arange(patients) % 2, [f"P{n:03d}" for n in range(patients)]
     numbers = pd.DataFrame(rng.normal(size=(patients, 10)), columns=[f"f{n}" for n in range(10)])
     numbers["f0"] += effect * gene

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 import skops.io
 import yaml
+from sklearn.metrics import roc_auc_score
 
-from scan2gene.core.errors import CohortError, WeightsError
+from scan2gene.commands.external import external
+from scan2gene.core.errors import CohortError, RunError, WeightsError
 from scan2gene.core.rundir import RunDirectory
 from scan2gene.learners.tabular import load
 from scan2gene.stages.pipeline import run
@@ -117,12 +119,12 @@ def test_no_patient_in_both_tables_is_one_error(tmp_path):
         curated(tmp_path)
 
 
-def figures(folder, **changes) -> pd.Series:
-    """Mean AUROC of each run."""
-    edit(folder / "study.yaml", **changes)
-    out = RunDirectory(run(folder / "study.yaml", folder / "run", until="evaluate"))
-    metrics = pd.read_csv(out.path / "metrics.csv")
-    return metrics[metrics["metric"] == "auroc"].groupby("run_id")["value"].mean()
+def figures(folder) -> pd.Series:
+    """Mean AUROC over the folds of each run."""
+    rows = RunDirectory(run(folder / "study.yaml", folder / "run", until="predict")).predictions.read()
+    tested = rows[(rows["part"] == "test") & (rows["variant"] == "original")]
+    folds = {key: roc_auc_score(fold["y_true"], fold["logit"]) for key, fold in tested.groupby(["run_id", "fold"])}
+    return pd.Series(folds).groupby(level=0).mean()
 
 
 def test_odd_columns_and_more_features_than_patients_change_little(tmp_path):
@@ -220,3 +222,21 @@ def test_pseudonyms_of_a_study_of_tables(tmp_path):
     assert np.allclose(table["f0"], true.reindex(table["patient_id"].map(key)))
     shown = "\n".join(p.read_text() for p in out.path.rglob("*") if p.suffix in (".csv", ".json", ".yaml", ".html"))
     assert "P001" not in shown and str(tmp_path) not in shown
+
+
+def test_another_hospital_brings_its_own_table(finished, tmp_path):
+    study = table_study(tmp_path, patients=40, seed=7)
+    table = pd.read_csv(tmp_path / "radiomics.csv").iloc[1:]
+    table = table[table.columns[::-1]].assign(extra=0.0, patient_id="Q" + table["patient_id"])
+    table.to_csv(tmp_path / "radiomics.csv", index=False)
+    labels = pd.read_csv(tmp_path / "labels.csv")
+    labels.assign(patient_id="Q" + labels["patient_id"]).to_csv(tmp_path / "labels.csv", index=False)
+    edit(study, name="elsewhere")
+    found = external(finished.path, study, tmp_path / "out")
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv")
+    assert set(scores["run_id"]) == {"clinical", "ridge", "image", "best"}
+    assert scores.groupby("run_id")["patient_id"].nunique().eq(39).all() and scores["prob"].notna().all()
+    assert {t.run: t.outside.value for t in found.transfers}["image"] > 0.85
+    table[["patient_id", "f0", "f1"]].to_csv(tmp_path / "radiomics.csv", index=False)
+    with pytest.raises(RunError, match="the table lacks numbers in f2, f3"):
+        external(finished.path, study, tmp_path / "less")

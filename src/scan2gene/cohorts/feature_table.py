@@ -170,6 +170,24 @@ def _of_texts(texts: pd.Series, mark: str | None) -> pd.Series | None:
     return None if (numbers.isna() & (texts != "")).any() else numbers.astype(float)
 
 
+def joined_to_exams(numbers: pd.DataFrame, exams: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table of features as a run keeps it: patient_id, exam_id, status, reason and the numbers of each exam.
+
+    Args:
+        numbers: By patient id.
+        exams: With patient_id and exam_id.
+        name: Of the features, for reasons.
+    """
+    values = numbers.reindex(exams["patient_id"]).set_axis(exams.index)
+    table = exams[["patient_id", "exam_id"]].assign(status="ok", reason="")
+    for lost, reason in (
+        (values.isna().all(axis=1), f"no number in the features {name}"),
+        (~exams["patient_id"].isin(numbers.index), f"patient is not in the features {name}"),
+    ):
+        table.loc[lost, ["status", "reason"]] = "failed", reason
+    return pd.concat([table, values], axis=1)
+
+
 def row_numbers(numbers: pd.DataFrame) -> list[str]:
     """Columns that only count the rows of the table: where these are sorted by label, they tell it."""
     if len(numbers) < FEWEST:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from scan2gene import __version__
 from scan2gene.cohorts.clinical_values import of_headers, of_table
 from scan2gene.cohorts.unlabelled import Found, find_unlabelled
 from scan2gene.commands.predict_exams import predict_exams
-from scan2gene.commands.predict_tables import features_of_exams, predict_tables
+from scan2gene.commands.predict_tables import exams_of_tables, features_of_exams, predict_tables
 from scan2gene.core.console import say
 from scan2gene.core.errors import RunError, StudyError
 from scan2gene.core.files import value_hash
@@ -97,19 +97,20 @@ def apply(
     roots = [Path(p).resolve() for p in ([scans] if isinstance(scans, str | Path) else scans)]
     settings = _with_weights(trained.study(), study)
     split = _chosen_split(settings, split)
-    configs, notes = _applicable(settings, run, clinical is not None)
+    brought = {} if study is None else {n: b for n, b in load_study(study).features.items() if b.table}
+    configs, notes = _applicable(settings, run, clinical is not None or bool(brought), brought)
     of_runs = [(_fits(trained, c, split), _store(trained, c) if reads_images(c) else None) for c in configs]
     rules, key = _rules(settings, configs, study, roots, trained.path)
     new = RunDirectory(_folder(trained.path, roots, out, hidden=key is not None))
     new.path.mkdir(parents=True, exist_ok=True)
     with new.exclusive():
         _begin(new, trained, roots, split, force)
-        found = find_unlabelled(rules, new.path, key)
+        found = find_unlabelled(rules, new.path, key) if roots else exams_of_tables(brought, new)
         say("exams", f"{len(found.listed)} found, {len(found.exams)} with every role that is needed")
         notes += [*(f"warning: {text}" for text in found.warnings), *_known_before(trained, found)]
         tables, seen = [], []
         on_tables = [config for config in configs if not reads_images(config)]
-        features = features_of_exams(on_tables, found, new) if on_tables else {}
+        features = features_of_exams(on_tables, found, new, brought, trained) if on_tables else {}
         known = _clinical(settings, on_tables, found, study, clinical)
         for fits, store in of_runs:
             if store is None:
@@ -152,21 +153,24 @@ def _chosen_split(settings: Study, split: str | None) -> str:
     return split or names[0]
 
 
-def _applicable(settings: Study, run: str | None, clinical: bool) -> tuple[list[RunConfig], list[str]]:
-    """Runs that new exams can be shown, and a sentence about the others."""
+def _applicable(
+    settings: Study, run: str | None, clinical: bool, brought: Collection[str]
+) -> tuple[list[RunConfig], list[str]]:  # fmt: skip
+    """Runs that new exams can be shown, and a sentence about the others; `brought` are tables that come with them."""
     names = [one.name for one in settings.runs]
     if run is not None and run not in names:
         raise RunError(f"run {unknown_name(run, names)}")
     if is_leaky(settings):
         raise RunError("the study splits slices to show leakage (LEAKY), so its networks are not applied to new exams")
     asked = [config for config in resolved(settings) if run is None or config.name in _fitted(settings, run)]
-    own = {name for name, block in settings.features.items() if block.table}
+    own = {name for name, block in settings.features.items() if block.table} - set(brought)
     waited = {member for members in standardised(settings).values() for member in members}
     kept, notes = [], []
     for config in asked:
         read = config.model.options.get("features", ())
         if own & set(read):
-            notes.append(f"{config.name} is skipped: it reads a table of features, which new exams do not have.")
+            why = "it reads a table of features, which new exams do not have; --study names a study that brings one"
+            notes.append(f"{config.name} is skipped: {why}.")
         elif reads_images(config) or read or clinical or config.name in waited:
             kept.append(config)
         else:
@@ -303,7 +307,8 @@ def _check_roles(given: Cohort, rules: Cohort, needed: set[str], file: str | Pat
 
 def _folder(run_dir: Path, roots: list[Path], out: str | Path | None, hidden: bool) -> Path:
     # a folder may be called as its patient is
-    name = f"exams-{value_hash([str(r) for r in roots])[:6]}" if hidden else roots[0].name or "scans"
+    called = roots[0].name if roots else "tables"
+    name = f"exams-{value_hash([str(r) for r in roots])[:6]}" if hidden else called or "scans"
     folder = Path(out) if out is not None else run_dir / "apply" / name
     if any(folder.resolve().is_relative_to(root) for root in roots):
         raise RunError(f"{folder} lies among the scans, and would be taken for scans next time. Name another with -o.")

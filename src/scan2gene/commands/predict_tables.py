@@ -8,11 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from scan2gene.cohorts.feature_table import joined_to_exams, read_feature_table
+from scan2gene.cohorts.flow import Flow
 from scan2gene.cohorts.unlabelled import HIDDEN_REASON, Found
 from scan2gene.commands.predict_exams import prediction_table, without_roles
 from scan2gene.core.errors import RunError
 from scan2gene.core.rundir import RunDirectory
+from scan2gene.core.study_features import Features
+from scan2gene.core.tables import EXCLUSION_COLUMNS
 from scan2gene.core.text import listed
+from scan2gene.imaging.rows import SERIES_COLUMNS
 from scan2gene.preprocess.recipe import roles_seen
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.run_config import RunConfig
@@ -21,24 +26,57 @@ FAR = 5.0  # standard deviations from the training mean
 MOST_FAR = 0.1  # share of an exam's numbers that may lie so far
 
 
-def features_of_exams(configs: Sequence[RunConfig], found: Found, out: RunDirectory) -> dict[str, pd.DataFrame]:
-    """Tables of features that the runs read, of the new exams; each exam is read once."""
+def exams_of_tables(tables: Mapping[str, Features], out: RunDirectory) -> Found:
+    """New exams of a study without scans: one for each patient whom a table of features has."""
+    flow = Flow()
+    numbers = [read_feature_table(block, name, flow=flow) for name, block in tables.items()]
+    patients = sorted({str(patient) for table in numbers for patient in table.index})
+    exams = pd.DataFrame({"patient_id": patients, "exam_id": patients})
+    series = pd.DataFrame(columns=list(SERIES_COLUMNS), dtype=str)
+    out.series.write(series)
+    out.exclusions.write(pd.DataFrame(flow.exclusions, columns=list(EXCLUSION_COLUMNS)))
+    return Found(exams, series, {}, {}, exams.assign(site=None))
+
+
+def features_of_exams(
+    configs: Sequence[RunConfig], found: Found, out: RunDirectory, brought: Mapping[str, Features],
+    trained: RunDirectory,
+) -> dict[str, pd.DataFrame]:  # fmt: skip
+    """Tables of features that the runs read, of the new exams; each exam is read once.
+
+    Args:
+        configs: The runs.
+        found: The new exams.
+        out: Keeps the tables.
+        brought: Tables that come with the new exams, by the names that they have in the run's study.
+        trained: The run, whose columns of such tables are read.
+
+    Raises:
+        RunError: Such a table lacks a column that the run has.
+    """
     from scan2gene.features.compute import Wanted, compute
 
     names = list(dict.fromkeys(n for config in configs for n in config.model.options.get("features", ())))
-    own = [n for n in names if configs[0].features[n].table]
-    if own:
-        raise RunError(f"the features {listed(own)} came as a table, which new exams do not have")
     if not names or not len(found.exams):
         return {n: pd.DataFrame(columns=["patient_id", "exam_id", "status", "reason"]) for n in names}
     config = configs[0]
-    wanted = [Wanted(n, config.features[n], config.cohort_roles) for n in names]
+    computed = [n for n in names if not config.features[n].table]
+    wanted = [Wanted(n, config.features[n], config.cohort_roles) for n in computed]
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
     unfinished = out.features("").path.parent / "unfinished.jsonl"
-    tables = compute(wanted, found.exams, found.paths, unfinished, hide)
+    tables = compute(wanted, found.exams, found.paths, unfinished, hide) if wanted else {}
+    unfinished.unlink(missing_ok=True)
+    for name in [n for n in names if n not in computed]:
+        columns = list(trained.features(name).read().columns[4:])
+        numbers = read_feature_table(brought[name].model_copy(update={"columns": []}), name)
+        lacking = [column for column in columns if column not in numbers]
+        if lacking:
+            raise RunError(
+                f"features.{name}: the table lacks numbers in {listed(lacking, most=5)}, which the run reads"
+            )
+        tables[name] = joined_to_exams(numbers[columns], found.exams, name)
     for name, table in tables.items():
         out.features(name).write(table)
-    unfinished.unlink(missing_ok=True)
     return tables
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.cohorts.clinical_values import of_table
-from scan2gene.cohorts.feature_table import FEWEST, VERSION, copies_of_labels, read_feature_table, row_numbers
+from scan2gene.cohorts.feature_table import (
+    FEWEST,
+    VERSION,
+    copies_of_labels,
+    joined_to_exams,
+    read_feature_table,
+    row_numbers,
+)
 from scan2gene.core.console import say
 from scan2gene.core.errors import CohortError
 from scan2gene.core.files import file_hash
@@ -70,13 +77,8 @@ def _read_own(job: Job, name: str) -> None:
         return
     numbers = read_feature_table(block, name, label_columns(job.study), job.study.cohort.decimal)
     numbers = without_leaks(job, name, numbers)
-    exams = job.out.cohort.read()[["patient_id", "exam_id"]]
-    listed = exams["patient_id"].isin(numbers.index)
-    table = exams.assign(status="ok", reason="")
-    table.loc[~listed, ["status", "reason"]] = "failed", f"patient is not in the features {name}"
-    values = numbers.reindex(exams["patient_id"]).set_axis(exams.index)
-    table.loc[listed & values.isna().all(axis=1), ["status", "reason"]] = "failed", f"no number in the features {name}"
-    job.out.features(name).write(pd.concat([table, values], axis=1))
+    table = joined_to_exams(numbers, job.out.cohort.read(), name)
+    job.out.features(name).write(table)
     job.done(f"features/{name}", key, [job.out.features(name)])
 
 
