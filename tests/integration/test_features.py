@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scan2gene.cohorts.draft import draft
 from scan2gene.commands.apply import apply
 from scan2gene.commands.external import external
 from scan2gene.core.rundir import RunDirectory
@@ -111,3 +112,17 @@ def test_another_hospital_gets_scores_of_image_and_best(finished, new, tmp_path)
     assert scores["prob"].notna().all() and set(scores["y_true"]) == {0.0, 1.0}
     outside = {t.run: t.outside.value for t in found.transfers}
     assert outside["image"] > 0.8
+
+
+def test_a_table_beside_scans_comes_on_top_of_planned_features(tmp_path):
+    write_lesions(tmp_path, 12)
+    ids, rng = [f"P{n:03d}" for n in range(12)], np.random.default_rng(0)
+    pd.DataFrame({"patient_id": ids, "methylation": rng.normal(size=12)}).to_csv(tmp_path / "genomics.csv", index=False)
+    text, _ = draft(
+        tmp_path / "scans", tmp_path / "labels.csv", tmp_path / "mine.yaml", ["gene"], [tmp_path / "genomics.csv"]
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    study = RunDirectory(run(tmp_path / "mine.yaml", tmp_path / "run", until="plan")).study()
+    assert {"lesion", "radiomics", "genomics"} <= set(study.features)
+    assert {"clinical", "lesion", "genomics", "image", "best"} <= {run.name for run in study.runs}
+    assert study.features["genomics"].table == str(tmp_path / "genomics.csv")

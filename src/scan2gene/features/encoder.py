@@ -104,10 +104,12 @@ def _loaded(weights: str, weights_dir: str) -> Encoder:
 
 
 def at_hand(weights: str = DEFAULT, weights_dir: str = "") -> bool:
-    """True where the weights of that name are on this machine."""
-    from scan2gene.models import efficientnet_lite0
-    from scan2gene.models.fetch import locate, weights_folder
-
+    """True where the weights of that name are on this machine, and what runs networks."""
+    try:
+        from scan2gene.models import efficientnet_lite0
+        from scan2gene.models.fetch import locate, weights_folder
+    except ModuleNotFoundError:  # a plan can be made without torch
+        return False
     if weights == DEFAULT:
         return efficientnet_lite0.weights_file() is not None
     return locate(weights, weights_folder(weights_dir or None)) is not None

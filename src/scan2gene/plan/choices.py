@@ -25,7 +25,7 @@ from scan2gene.core.study_features import Features
 from scan2gene.core.study_runs import Data, Predict, Run, Split, Train
 from scan2gene.core.text import dimensions, file_size
 from scan2gene.imaging.index import read_volume
-from scan2gene.plan.portfolio import Portfolio, feature_steps, portfolio
+from scan2gene.plan.portfolio import Portfolio, computes, feature_steps, portfolio
 from scan2gene.plan.training import is_fixed, seeds_of, training
 from scan2gene.preprocess.recipe import apply_recipe
 from scan2gene.preprocess.resample import like
@@ -110,7 +110,7 @@ def choose(
             chosen["splits"], why["splits"] = _splits(labels, fixed)
         _add_training(study, patients, 0, chosen, why)
         return {"chosen": chosen, "why": why, "fingerprint": {}, "machine": machine if chosen else ""}
-    measured = {"preprocess", "data.augment"} | (set() if study.features else {"runs"})
+    measured = {"preprocess", "data.augment"} | (set() if computes(study) else {"runs"})
     found = _fingerprint(study, cohort, paths, hide) if measured & set(keys) else None
     lesion: list[dict[str, Any]] = []
     voxels = VOXELS[machine]
@@ -177,7 +177,8 @@ def with_choices(study: Study, chosen: Mapping[str, Any]) -> Study:
         if key in chosen:
             changed[key] = [kind.model_validate(value) for value in chosen[key]]
     if "features" in chosen:
-        changed["features"] = {n: Features.model_validate(value) for n, value in chosen["features"].items()}
+        planned = {n: Features.model_validate(value) for n, value in chosen["features"].items()}
+        changed["features"] = planned | study.features
     if chosen.get("data.augment"):  # a frozen encoder sees every exam once, unchanged
         changed["runs"] = [
             r.model_copy(update={"data": {"augment": [], **r.data}}) if r.weights and r.weights.probes else r

@@ -36,7 +36,7 @@ def portfolio(
     """Clinical columns, features, networks, and their means.
 
     Args:
-        study: With roles and clinical columns; its own features are used where it has any.
+        study: With roles and clinical columns; its own features are used where it computes any, its tables always.
         steps: That prepare an exam for features.
         believed: Whether the slice distance in the files can be true.
         networks: Planned networks, each from several seeds and last their mean.
@@ -47,7 +47,7 @@ def portfolio(
         made.runs.append(_run("clinical", "clinical", columns=list(study.cohort.clinical)))
         made.why.append("what the scans must beat: clinical columns")
     blocks = []
-    for name, block in (study.features or made.features).items():
+    for name, block in (made.features | study.features).items():
         kind = block["name"] if isinstance(block, dict) else block.name
         made.runs.append(_run(name, "ridge" if kind == "encoder" else "mean", features=[name]))
         blocks.append(name)
@@ -76,7 +76,7 @@ def _place(patients: int) -> str:
 def _features(study: Study, steps: Sequence[dict[str, Any]], believed: bool) -> dict[str, Any]:
     """Features of the lesion where there is a mask, else of the body; none where targets have sides."""
     roles = input_roles(study)
-    if study.features or not roles or any(is_sided(study, target) for target in study.targets):
+    if computes(study) or not roles or any(is_sided(study, target) for target in study.targets):
         return {}
     mask = next((n for n, role in study.cohort.roles.items() if role.kind == "label"), None)
     common = {"roles": roles} | ({"mask": mask} if mask else {})
@@ -89,7 +89,15 @@ def _features(study: Study, steps: Sequence[dict[str, Any]], believed: bool) -> 
     if at_hand():
         kinds["encoder"] = {}
     prepared = list(steps)
-    return {n: {"name": n, "options": common | options, "preprocess": prepared} for n, options in kinds.items()}
+    return {
+        n: {"name": n, "options": common | options, "preprocess": prepared}
+        for n, options in kinds.items() if n not in study.features
+    }  # fmt: skip
+
+
+def computes(study: Study) -> bool:
+    """Whether the study itself says which features are computed; tables that it brings come on top of planned ones."""
+    return any(block.name for block in study.features.values())
 
 
 def feature_steps(
