@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from scan2gene.cohorts.draft import draft
 from scan2gene.commands.apply import apply
@@ -60,6 +61,42 @@ def test_a_bad_exam_is_set_aside_with_its_reason_and_stops_nobody(finished):
     assert set(lost["status"]) == {"failed"} and (lost["reason"] == lost["patient_id"].map(reasons)).all()
     assert set(rows.loc[rows["run_id"] == "clinical", "status"]) == {"ok"}
     assert not (finished.path / "features" / "unfinished.jsonl").exists()
+
+
+def test_models_on_features_and_means_answer_on_altered_copies(finished):
+    rows = finished.variants.read()
+    assert set(rows["run_id"]) == {"lesion", "image", "best"} and set(rows["part"]) == {"test"}
+    assert set(rows["variant"]) == {"erased", "background", "only_lesion", "noise"}
+    assert rows["logit"].notna().all() and not {"P003", "P004"} & set(rows["patient_id"])
+    scored = rows[rows["run_id"] == "image"].groupby("variant")[["prob", "y_true"]]
+    auroc = {name: roc_auc_score(own["y_true"], own["prob"]) for name, own in scored}
+    assert min(auroc.values()) > 0.8  # size tells the gene, and the mask stays
+    original = finished.features("lesion").read().set_index("exam_id")
+    copies = dict(list(finished.altered_features("lesion").read().set_index("exam_id").groupby("variant")))
+    for table in copies.values():
+        assert table["volume_cm3"].equals(original["volume_cm3"].reindex(table.index))
+    assert copies["erased"]["t1_minus_surroundings"].max() < original["t1_minus_surroundings"].min()
+    assert rows.groupby(["run_id", "variant"])["patient_id"].nunique().eq(PATIENTS - 2).all()
+
+
+def test_skill_by_size_is_no_shortcut_of_features_from_inside_a_mask(finished):
+    run(finished.path.parent / "study.yaml", finished.path, until="audit")
+    verdict = finished.verdicts.read()[0]
+    assert verdict["run"] == "best" and verdict["kind"] != "shortcut"
+    assert verdict["sentences"][1].startswith(
+        ("The scan is shown to add to age:", "The scan is not shown to add to age:")
+    )
+    assert "its mask kept" in " ".join(verdict["sentences"])
+
+
+def test_altered_copies_are_measured_once(finished, monkeypatch):
+    study = finished.path.parent / "study.yaml"
+    monkeypatch.setattr("scan2gene.features.compute._of_exam", None)  # nothing is measured again
+    for stamp in (*finished.path.glob("stages/variants__lesion*"), finished.path / "stages" / "predict.json"):
+        stamp.unlink()
+    before = finished.variants.hash()
+    run(study, finished.path, until="predict")
+    assert finished.variants.hash() == before
 
 
 def test_without_an_age_best_is_not_available_and_image_answers(finished, new, tmp_path):

@@ -219,13 +219,18 @@ def mean_of_runs(name: str, members: list[str]) -> dict[str, Any]:
     return {"name": name, "model": {"name": MEAN_OF_RUNS, "options": {"members": members}}}
 
 
-CLINICAL = "clinical"  # the planned run on what the clinic knows
 IMAGE, BEST = "image", "best"  # planned means: of what reads the images, and of that with what the clinic knows
 
 
 def headline(study: Study) -> str:
     """The run that was fixed beforehand as the study's answer; empty where the study names its models itself."""
     return BEST if BEST in standardised(study) else ""
+
+
+def clinical_half(study: Study) -> str:
+    """The run on clinical columns that is a member of the headline: what scans must add to; empty where none is."""
+    members = standardised(study).get(headline(study), ())
+    return next((run.name for run in study.runs if run.name in members and run.model.name == "clinical"), "")
 
 
 def headline_first(study: Study) -> list[Run]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import CLINICAL, Study, headline, standardised
+from scan2gene.core.study import Study, clinical_half, headline
 from scan2gene.core.text import capitalised, difference_text, listed, number_text, p_text
 from scan2gene.evaluate.baselines import clinical_table, in_units, metadata_table, scored
 from scan2gene.evaluate.domain_shift import Shift, shifts
@@ -151,12 +151,12 @@ def _of_target(
 
 def _added(study: Study, own: pd.DataFrame, where: tuple[str, str]) -> Iterator[Figure]:
     """What a fixed answer has above the planned run on clinical columns, where that is one of its members."""
-    fixed, runs = headline(study), dict(list(own.groupby("run_id")))
-    if CLINICAL not in standardised(study).get(fixed, ()) or not {fixed, CLINICAL} <= set(runs):
+    fixed, half, runs = headline(study), clinical_half(study), dict(list(own.groupby("run_id")))
+    if not {fixed, half} <= set(runs):
         return
-    columns = next(run.model.options.get("columns", ()) for run in study.runs if run.name == CLINICAL)
-    base = measured("added", (*where, fixed), runs[CLINICAL], _draws(study), study.seed, listed(columns))
-    beside = against(base, runs[fixed], runs[CLINICAL], _draws(study), study.seed)
+    columns = next(run.model.options.get("columns", ()) for run in study.runs if run.name == half)
+    base = measured("added", (*where, fixed), runs[half], _draws(study), study.seed, listed(columns))
+    beside = against(base, runs[fixed], runs[half], _draws(study), study.seed)
     yield replace(beside, told=_told_against(beside))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
-from scan2gene.core.study import CLINICAL, IMAGE, Study, headline, standardised
+from scan2gene.core.study import IMAGE, Study, clinical_half, headline, standardised
 from scan2gene.core.tables import EXTERNAL
 from scan2gene.evaluate.audit import Tables, tested_rows
 from scan2gene.evaluate.domain_shift import Shift, differences
@@ -99,9 +99,9 @@ def _facts(
     """What is known of one run on one target; `judged` are the figures that it was taken from."""
     fixed, kinds = headline(study), {s.name: s.kind for s in study.splits}
     # what the answer owes to the pictures is asked of the part of it that sees them
-    seeing = IMAGE if best.run == fixed else best.run
     members = tuple(standardised(study).get(fixed, ())) if best.run == fixed else ()
-    added = _against(figures, best, "added") if CLINICAL in members else None
+    seeing = IMAGE if IMAGE in members else best.run
+    added = _against(figures, best, "added")
     learner, learned = _learner(tables, best, bool(members))
     here = [f for f in figures if (f.split, f.target, f.run) == (best.split, best.target, seeing)]
     by_kind = {f.kind: f for f in here if f.kind not in ("subgroup", "gap")}
@@ -156,7 +156,7 @@ def _healthy(study: Study, tables: Tables, best: Figure) -> tuple[str, ...]:
     """Runs that see the pictures and answered for nearly all patients; none where one of them did not."""
     rows = tables.predictions
     rows = rows[(rows["split"] == best.split) & (rows["target"] == best.target) & (rows["part"] == "test")]
-    rows = rows[(rows["variant"] == "original") & (rows["run_id"] != CLINICAL)]
+    rows = rows[(rows["variant"] == "original") & (rows["run_id"] != clinical_half(study))]
     means = standardised(study)
     shares = rows[~rows["run_id"].isin(means)].groupby("run_id", sort=False)["prob"].apply(lambda p: p.notna().mean())
     return tuple(map(str, shares.index)) if len(shares) and (shares >= HEALTHY).all() else ()

@@ -117,9 +117,8 @@ def compute(
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
-    numbers = table.columns[4:]
-    table[numbers] = table[numbers].astype(float).replace([np.inf, -np.inf], np.nan)
-    return table
+    numbers = table.iloc[:, 4:].astype(float).replace([np.inf, -np.inf], np.nan)
+    return pd.concat([table.iloc[:, :4], numbers], axis=1)
 
 
 def _read_unfinished(path: Path) -> dict[str, tuple[dict[str, float], str]]:

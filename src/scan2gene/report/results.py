@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from scan2gene.core.study import CLINICAL, headline, headline_first
+from scan2gene.core.study import clinical_half, headline, headline_first
 from scan2gene.core.study_runs import Run
 from scan2gene.core.tables import SLICE_LEVEL
 from scan2gene.core.text import counted, listed, number_text
@@ -95,12 +95,12 @@ def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
 
 def _added(inputs: Inputs, split: str) -> list[dict[str, Any]]:
     """What the study's answer has above clinical columns, target by target; no row where none are known."""
-    table = inputs.comparisons
-    own = table[(table["split"] == split) & (table["metric"] == "auroc") & (table["run_id"] == CLINICAL)]
+    table, base = inputs.comparisons, clinical_half(inputs.study)
+    own = table[(table["split"] == split) & (table["metric"] == "auroc") & (table["run_id"] == base)]
     apart = own[own["best"] == headline(inputs.study)].set_index("target")[["difference", "low", "high", "reason"]]
     rows = apart.rename(columns={"difference": "value"}).to_dict("index")
     cells = [estimate_of(rows[target]) if target in rows else None for target in inputs.questions]
-    what = f"{headline(inputs.study)} − {CLINICAL}"
+    what = f"{headline(inputs.study)} − {base}"
     return [{"run": what, "model": "what the scan adds", "cells": [], "differences": cells}] if rows else []
 
 

@@ -55,10 +55,10 @@ def alter_features(job: Job) -> None:
     unfinished = job.out.altered_features("unfinished").path.with_suffix(".jsonl")
     tables = compute(copies, exams, job.paths(), unfinished, job.pseudonymiser or str)
     for want in left:
-        own = [tables[copy.name].assign(variant=copy.name.partition("/")[2]) for copy in copies
-               if copy.name.partition("/")[0] == want.name]  # fmt: skip
+        own = {copy.name.partition("/")[2]: tables[copy.name] for copy in copies if copy.block is want.block}
+        table = pd.concat(own, names=["variant"]).reset_index("variant").reset_index(drop=True)
         file = job.out.altered_features(want.name)
-        file.write(pd.concat(own, ignore_index=True))
+        file.write(table)
         job.out.mark_done(f"altered_features/{want.name}", keys[want.name], [file], **watch.stamp())
     unfinished.unlink(missing_ok=True)
 

@@ -180,7 +180,9 @@ def leakage(job: Job) -> list[Check]:
 def _composition(job: Job) -> list[Check]:
     """Whether means of runs are made as planned; no check where the study names its runs itself."""
     runs = job.out.plan.read({}).get("chosen", {}).get("runs", [])
-    planned = {run.name: run.members for run in map(Run.model_validate, runs) if run.members}
+    out = job.out.budget.read({}).get("left_out", {})  # decided before training
+    planned = {run.name: [m for m in run.members if m not in out] for run in map(Run.model_validate, runs)}
+    planned = {name: members for name, members in planned.items() if members and name not in out}
     if not planned:
         return []
     scales = job.out.scales.read()
