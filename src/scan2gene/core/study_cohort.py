@@ -43,7 +43,7 @@ class Role(Section):
     def _of_a_mask(self) -> Role:
         if self.threshold is not None and self.kind != "label":
             raise ValueError("threshold goes with kind: label")
-        if bool(self.match) == bool(self.boxes):
+        if ("match" in self.model_fields_set) == bool(self.boxes) and (self.match or not self.boxes):
             raise ValueError("a role needs match, the patterns of its series, or boxes, a table; one of them")
         if bool(self.boxes) != bool(self.of):
             raise ValueError("boxes and of go together: of is the role in whose voxels the boxes are")
