@@ -145,16 +145,25 @@ def altered_features_fit(job: Job, fit: Fit) -> FitDirectory | None:
     key = stage_key("variants", fit=fit.key, tables={name: file.hash() for name, file in files.items()})
     if job.out.is_done(stage, key):
         return folder
-    tables = {name: file.read() for name, file in files.items()}
-    cohort, altered = job.out.cohort.read(), dict[str, dict[str, np.ndarray]]()
+    tables = {name: _as_exams(file.read()) for name, file in files.items()}
+    cohort = job.out.cohort.read()
     tested = cohort[cohort["patient_id"].map(fit.parts) == "test"]
-    for variant in tables[blocks[0]]["variant"].unique():
-        own = {name: table[table["variant"] == variant].drop(columns="variant") for name, table in tables.items()}
-        some = tested[tested["exam_id"].isin(own[blocks[0]]["exam_id"])].reset_index(drop=True)
-        data = samples_of(fit.config, some, np.full((len(some), len(fit.config.output_names)), np.nan), own)
-        if len(data.table):
-            logits = predict_fold(fit, data).logits["original"]
-            altered[variant] = dict(zip(data.table["exam_id"], logits, strict=True))
+    copies = tables[blocks[0]][["variant", "copy_of", "exam_id"]]
+    some = tested.merge(copies, left_on="exam_id", right_on="copy_of", suffixes=("_of", "")).drop(columns="exam_id_of")
+    unknown = np.full((len(some), len(fit.config.output_names)), np.nan)
+    data = samples_of(fit.config, some, unknown, {n: t.drop(columns=["variant", "copy_of"]) for n, t in tables.items()})
+    altered: dict[str, dict[str, np.ndarray]] = {}
+    if len(data.table):  # all copies at once: loading a model takes longer than its answers
+        logits = predict_fold(fit, data).logits["original"]
+        for variant, exam, own in zip(data.table["variant"], data.table["copy_of"], logits, strict=True):
+            altered.setdefault(variant, {})[exam] = own
     folder.variants.write(variant_rows(job, fit, altered))
     job.out.mark_done(stage, key, [folder.variants])
     return folder
+
+
+def _as_exams(table: pd.DataFrame) -> pd.DataFrame:
+    """Altered copies as if each were an exam; column copy_of has the exam that it was made from."""
+    identity = table["variant"] + " of " + table["exam_id"]
+    return pd.concat([table.drop(columns="exam_id"), table["exam_id"].rename("copy_of"), identity.rename("exam_id")],
+                     axis=1)  # fmt: skip

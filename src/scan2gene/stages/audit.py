@@ -47,7 +47,8 @@ def audit_run(job: Job) -> str:
     """Look for leakage and shortcuts, and judge every target."""
     out = job.out
     inputs = [out.cohort, out.series, out.labels, out.split, out.predictions, out.variants, out.embeddings,
-              out.thresholds, out.plan, out.scales, *(store.manifest for _, store in run_stores(job))]  # fmt: skip
+              out.thresholds, out.plan, out.budget, out.scales,
+              *(store.manifest for _, store in run_stores(job))]  # fmt: skip
     key = stage_key(
         "audit", files=[f.hash() for f in inputs if f.exists()],
         draws=job.study.evaluate.bootstrap, seed=job.study.seed,
