@@ -140,6 +140,13 @@ def planted_and_null() -> None:
     seeds.main(list(seeds.EFFECTS))
 
 
+def null_tables() -> None:
+    """Tables of features that tell nothing, through the planned models and means."""
+    import null_tables as of_tables
+
+    of_tables.main()
+
+
 def intervals() -> None:
     """How often reported intervals hold the truth."""
     import interval_coverage
@@ -191,6 +198,7 @@ def schedules() -> None:
 
 if __name__ == "__main__":
     intervals()
+    null_tables()
     planted_and_null()  # synthetic, so before the real data is asked for
     brca()
     gbm()
