@@ -84,7 +84,9 @@ def one_table(model: str, seed: int) -> dict[str, str]:
     series = pd.DataFrame({"series_id": ids})
     table = pd.concat([table, means], ignore_index=True)
     tables = Tables(cohort, series, labels, split, table, table[:0], pd.DataFrame())
-    found = {v.target: str(v.kind) for v in verdicts(study, tables, shortcut_figures(study, tables, ["best", "image"]), [])}
+    found = {
+        v.target: str(v.kind) for v in verdicts(study, tables, shortcut_figures(study, tables, ["best", "image"]), [])
+    }
     write_json(kept, found)
     return found
 

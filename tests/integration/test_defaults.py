@@ -63,7 +63,7 @@ def _trained(tmp_path, patients=79, **changes):
     roles = {"t1": {"match": {"path": "t1"}}}
     study = {"name": "s", "cohort": {"scans": ["."], "labels": "labels.csv", "roles": roles}, "targets": {"gene": {}},
              "preprocess": [{"name": "zscore"}],
-             "features": {"mine": {"table": "features.csv"}}, "data": {"augment": [], "batch_size": 8}}  # fmt: skip
+             "features": {"body": {"name": "subregions"}}, "data": {"augment": [], "batch_size": 8}}  # fmt: skip
     study |= changes
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     cohort = pd.DataFrame({"patient_id": range(patients), "role:t1": "x"})

@@ -83,7 +83,7 @@ def test_maps_are_scored_against_the_mask_of_the_store(study):
     measures = {"energy", "lesion_fraction", "energy_ratio", "energy_ratio_random", "pointing", "rank_correlation"}
     assert set(scores["measure"]) == measures
     steps = scores.loc[scores["measure"] == "rank_correlation", "step"].tolist()
-    assert steps[0] == "1 of 11" and steps[-1] == "11 of 11"
+    assert steps[0] == "1 of 12" and steps[-1] == "12 of 12"
 
 
 def test_a_second_run_makes_nothing_and_a_lost_map_is_made_again(study):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from scan2gene.core.tables import SLICE_LEVEL
-from scan2gene.core.text import estimate_text
+from scan2gene.core.text import difference_text, estimate_text
 from scan2gene.report.cases import COLUMNS as CASE_COLUMNS
 from scan2gene.report.flow import ANALYSED
 from scan2gene.report.inputs import Inputs, fitting_patients
@@ -66,7 +66,7 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
     metrics = metrics.assign(reason=metrics["reason"].map(inputs.hide, na_action="ignore"))
     found = [Table("metrics", "Every metric of every run", metrics)]
     for table in page["answer"]["tables"]:
-        rows = [[r["run"], *[estimate_text(c.estimate if c else None) for c in r["cells"]]] for r in table["rows"]]
+        rows = [[r["run"], *_cells(r)] for r in table["rows"]]
         of_split = metrics[(metrics["split"] == table["split"]) & (metrics["metric"] == "auroc")]
         caption = f"AUROC with 95 % interval, test patients of {table['split']} ({table['what']})"
         shown = pd.DataFrame(rows, columns=["run", *table["targets"]])
@@ -102,6 +102,13 @@ def _metrics(inputs: Inputs, page: dict[str, Any]) -> list[Table]:
         Table("fusion-weights", "Weights of late fusion, from validation patients", fusion_weights(inputs)),
         Table("thresholds", f"Decision thresholds, chosen on {fitting_patients(inputs.study)}", cuts),
     ]
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """AUROC of each target in words; of a row of differences these."""
+    if row["differences"]:
+        return ["" if d is None else difference_text(d) for d in row["differences"]]
+    return [estimate_text(cell.estimate if cell else None) for cell in row["cells"]]
 
 
 def _curves(panels: Sequence[dict[str, Any]]) -> list[Table]:

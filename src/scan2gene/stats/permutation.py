@@ -11,13 +11,19 @@ from scan2gene.stats.resampling import Sample
 PERMUTATIONS = 9_999  # so that P values are multiples of 1 / 10 000
 _AT_ONCE = 2_000_000  # labels in memory
 
+CROSSED = 2**0.5  # see `p_chance_of_mean`
 
-def p_chance(sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0) -> float | None:
+
+def p_chance(
+    sample: Sample, permutations: int = PERMUTATIONS, seed: int = 0, crossed: bool = False
+) -> float | None:  # fmt: skip
     """Two-sided P value of the within-fold AUROC against 0.5; see `p_chance_of_mean`."""
-    return p_chance_of_mean([sample], permutations, seed)
+    return p_chance_of_mean([sample], permutations, seed, crossed)
 
 
-def p_chance_of_mean(samples: Sequence[Sample], permutations: int = PERMUTATIONS, seed: int = 0) -> float | None:
+def p_chance_of_mean(
+    samples: Sequence[Sample], permutations: int = PERMUTATIONS, seed: int = 0, crossed: bool = False
+) -> float | None:  # fmt: skip
     """Two-sided P value against 0.5 of the mean of within-fold AUROCs, such as those of each class against the rest.
 
     A patient's labels (of both sides together) go to another patient who has the same sides in
@@ -33,6 +39,9 @@ def p_chance_of_mean(samples: Sequence[Sample], permutations: int = PERMUTATIONS
         samples: Scored rows of one run; the same patients and folds in the same order in each.
         permutations: m.
         seed: Of the permutations; draws follow the order of patients' ids, not of rows.
+        crossed: The scores are those of models on tables, cross-validated: the label of one patient moves the score of
+            another in another fold, and the other's label his. Exchanged labels with fixed scores do not show that;
+            at most it doubles the variance where nothing can be learned, so the deviations are widened by its root.
 
     Returns:
         In (0, 1]; None where the AUROC is undefined.
@@ -63,7 +72,8 @@ def p_chance_of_mean(samples: Sequence[Sample], permutations: int = PERMUTATIONS
             _aurocs(s.columns["prob"], repeat, fold, own[order[:, patient], side])
             for own, s in zip(labels, samples, strict=True)
         ], axis=0)  # fmt: skip
-        far += int((~(np.abs(values - 0.5) < abs(observed - 0.5) - 1e-12)).sum())  # undefined ones count as far
+        away = np.abs(values - 0.5) * (CROSSED if crossed else 1.0)
+        far += int((~(away < abs(observed - 0.5) - 1e-12)).sum())  # undefined ones count as far
         left -= some
     return (far + 1) / (permutations + 1)
 
