@@ -1,4 +1,4 @@
-"""The training loop: masked loss, stopping, going on after a kill."""
+"""The training loop: stopping, going on after a kill, and what it leaves in its folder."""
 
 from __future__ import annotations
 
@@ -13,60 +13,17 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from tests.bare_fit import bare_fit
+from tiny_fits import Started, tiny_cohort, tiny_fit
 from torch import nn
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_runs import Data, Train
-from scan2gene.data.samples import Samples
 from scan2gene.forward.logits import forward
 from scan2gene.models import MODELS
 from scan2gene.tasks.outputs import Output
 from scan2gene.train.loop import fit_network
-from scan2gene.train.loss import balanced_shares, label_weights, masked_loss
-from scan2gene.train.schedules import SCHEDULES
-
-
-def _cohort(n: int = 20) -> Samples:
-    generator = torch.Generator().manual_seed(3)
-    y = (torch.arange(n) % 2).float()
-    images = torch.randint(0, 200, (n, 1, 8, 8, 8), generator=generator).float()
-    images[y == 1, :, 2:6, 2:6, 2:6] += 55  # easily learned
-    targets = torch.stack([y, 1 - y], dim=1)
-    targets[::5, 1] = torch.nan
-    exams = pd.DataFrame({"patient_id": [f"P{i}" for i in range(n)], "exam_id": [f"E{i}" for i in range(n)]})
-    return Samples(exams, images.clamp(0, 255).byte(), torch.ones(n, 1), targets, {})
-
-
-def _fit(folder: Path, build=None, **settings) -> pd.DataFrame:
-    data = _cohort()
-    parts = settings.pop("parts", (np.arange(14), np.arange(14, 20)))
-    view = Data(batch_size=4, augment=[Plugin(name="flip"), Plugin(name="pad_and_crop", options={"voxels": 1})])
-    train = Train(**({"epochs": 6, "device": "cpu"} | settings))
-    build = build or (lambda: MODELS["light_cnn"](1, 2))
-    fit_network(bare_fit(folder, view, train, 5), build, data, *parts)
-    return pd.read_csv(folder / "history.csv")
-
-
-def test_missing_labels_carry_no_loss_and_no_gradient():
-    logits = torch.tensor([[0.3, -1.2], [2.0, 0.7]], requires_grad=True)
-    targets = torch.tensor([[1.0, torch.nan], [0.0, 1.0]])
-    loss = masked_loss(logits, targets)
-    p = torch.sigmoid(logits.detach())
-    wanted = -(torch.log(p[0, 0]) + torch.log(1 - p[1, 0]) + torch.log(p[1, 1])) / 3
-    torch.testing.assert_close(loss, wanted)
-    loss.backward()
-    assert logits.grad is not None
-    assert logits.grad[0, 1] == 0
-    assert (logits.grad != 0).sum() == 3
-
-
-def test_a_batch_without_labels_gives_zero_not_nan():
-    logits = torch.zeros(2, 1, requires_grad=True)
-    loss = masked_loss(logits, torch.full((2, 1), torch.nan))
-    loss.backward()
-    assert loss == 0
-    assert torch.equal(logits.grad, torch.zeros(2, 1))
+from scan2gene.train.loss import masked_loss
 
 
 class _Interrupted(nn.Module):
@@ -86,10 +43,10 @@ class _Interrupted(nn.Module):
 
 @pytest.mark.parametrize("passes", [3, 9, 17, 23])
 def test_going_on_after_an_interruption_equals_an_unbroken_run(passes, tmp_path):
-    unbroken = _fit(tmp_path / "a", build=lambda: _Interrupted(10**9))
+    unbroken = tiny_fit(tmp_path / "a", build=lambda: _Interrupted(10**9))
     with pytest.raises(KeyboardInterrupt):
-        _fit(tmp_path / "b", build=lambda: _Interrupted(passes))
-    resumed = _fit(tmp_path / "b", build=lambda: _Interrupted(10**9))
+        tiny_fit(tmp_path / "b", build=lambda: _Interrupted(passes))
+    resumed = tiny_fit(tmp_path / "b", build=lambda: _Interrupted(10**9))
     columns = [c for c in unbroken.columns if not c.startswith("seconds")]
     pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
     one, two = (torch.load(tmp_path / d / "best.pt", weights_only=True) for d in "ab")
@@ -99,7 +56,7 @@ def test_going_on_after_an_interruption_equals_an_unbroken_run(passes, tmp_path)
 
 def test_stopped_before_any_file_is_in_place_it_ends_the_same(tmp_path, monkeypatch):
     """Files change by renaming only, so these are all the states that a kill can leave behind."""
-    unbroken = _fit(tmp_path / "whole", epochs=3)
+    unbroken = tiny_fit(tmp_path / "whole", epochs=3)
     columns = [c for c in unbroken.columns if not c.startswith("seconds")]
     renamed, replace = [0, 0], Path.replace
 
@@ -114,9 +71,9 @@ def test_stopped_before_any_file_is_in_place_it_ends_the_same(tmp_path, monkeypa
         renamed[:] = 0, strike
         folder = tmp_path / str(strike)
         try:
-            _fit(folder, epochs=3)
+            tiny_fit(folder, epochs=3)
         except KeyboardInterrupt:
-            resumed = _fit(folder, epochs=3)
+            resumed = tiny_fit(folder, epochs=3)
             pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
             one, two = (torch.load(d / "best.pt", weights_only=True) for d in (tmp_path / "whole", folder))
             assert all(torch.equal(one[k], two[k]) for k in one)
@@ -126,26 +83,26 @@ def test_stopped_before_any_file_is_in_place_it_ends_the_same(tmp_path, monkeypa
 
 
 def test_best_checkpoint_is_the_one_of_the_lowest_validation_loss(tmp_path):
-    history = _fit(tmp_path, epochs=8)
+    history = tiny_fit(tmp_path, epochs=8)
     best = history.loc[history["validation_loss"].idxmin()]
     assert history[history["best"] == 1]["epoch"].max() == best["epoch"]
     model = MODELS["light_cnn"](1, 2)
     model.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
-    data = _cohort()
+    data = tiny_cohort()
     logits = forward(model, data, range(14, 20), 4)
     loss = masked_loss(torch.from_numpy(logits), data.targets[14:].double())
     assert float(loss) == pytest.approx(best["validation_loss"], abs=1e-6)
 
 
 def test_stops_after_patience_epochs_without_a_better_loss(tmp_path):
-    history = _fit(tmp_path, epochs=100, patience=3, learning_rate=0.05)
+    history = tiny_fit(tmp_path, epochs=100, patience=3, learning_rate=0.05)
     assert len(history) < 100
     assert len(history) - history[history["best"] == 1]["epoch"].max() == 3
 
 
 @pytest.mark.parametrize("batch", [1, 13])
 def test_a_batch_of_one_exam_trains_a_normalised_head(batch, tmp_path):
-    data = _cohort()
+    data = tiny_cohort()
     settings = Train(epochs=3, device="cpu", patience=None, schedule=Plugin(name="one_cycle"))
     for rows in (np.arange(14), np.arange(2)):
         folder = tmp_path / str(len(rows))
@@ -165,12 +122,12 @@ def test_divergence_is_said_plainly(tmp_path):
             return torch.full((len(x), 2), torch.nan) * self.w
 
     with pytest.raises(RunError, match=r"diverged in epoch 1.*learning_rate"):
-        _fit(tmp_path, build=Broken)
+        tiny_fit(tmp_path, build=Broken)
 
 
 def test_forward_does_not_depend_on_batch_size():
     model = MODELS["light_cnn"](1, 2)
-    data = _cohort()
+    data = tiny_cohort()
     np.testing.assert_allclose(forward(model, data, range(20), 3), forward(model, data, range(20), 20), atol=1e-6)
 
 
@@ -196,10 +153,10 @@ EXTRAS = {
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_every_option_goes_on_bit_equal_after_an_interruption(extra, tmp_path):
-    unbroken = _fit(tmp_path / "a", build=lambda: _Interrupted(10**9), **EXTRAS[extra])
+    unbroken = tiny_fit(tmp_path / "a", build=lambda: _Interrupted(10**9), **EXTRAS[extra])
     with pytest.raises(KeyboardInterrupt):
-        _fit(tmp_path / "b", build=lambda: _Interrupted(14), **EXTRAS[extra])
-    resumed = _fit(tmp_path / "b", build=lambda: _Interrupted(10**9), **EXTRAS[extra])
+        tiny_fit(tmp_path / "b", build=lambda: _Interrupted(14), **EXTRAS[extra])
+    resumed = tiny_fit(tmp_path / "b", build=lambda: _Interrupted(10**9), **EXTRAS[extra])
     columns = [c for c in unbroken.columns if not c.startswith("seconds")]
     pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
     one, two = (torch.load(tmp_path / d / "best.pt", weights_only=True) for d in "ab")
@@ -208,7 +165,7 @@ def test_every_option_goes_on_bit_equal_after_an_interruption(extra, tmp_path):
 
 def _plain_fit(folder: Path, batch: int, **settings) -> dict:
     """Weights after two epochs without augmentation and dropout, by plain gradient descent."""
-    data = _cohort(17)
+    data = tiny_cohort(17)
     train = Train(
         epochs=2, device="cpu", optimizer="sgd", learning_rate=0.05, schedule=Plugin(name="constant"), **settings
     )
@@ -233,55 +190,6 @@ def test_two_devices_equal_one(tmp_path):
         torch.testing.assert_close(one[key], two[key], rtol=1e-4, atol=1e-5)
     told = [pd.read_csv(tmp_path / n / "history.csv").filter(regex="^train_(auroc|accuracy)") for n in "ab"]
     pd.testing.assert_frame_equal(*told)
-
-
-def test_class_weights_make_both_classes_weigh_the_same():
-    targets = torch.tensor([[1.0, 1.0], [0.0, torch.nan], [0.0, 0.0], [0.0, 0.0]])
-    weights = label_weights(targets, True, torch.tensor([1.0, 2.0]))
-    positive, negative = targets == 1, targets == 0
-    total = lambda mask, row: (mask * weights.binary[row]).sum(0)  # noqa: E731
-    torch.testing.assert_close(total(positive, 1), total(negative, 0))
-    torch.testing.assert_close(total(positive, 1) + total(negative, 0), torch.tensor([4.0, 6.0]))
-
-
-def test_balanced_shares_draw_both_classes_equally_often():
-    targets = torch.tensor([[1.0]] * 3 + [[0.0]] * 17 + [[torch.nan]] * 2)
-    shares = balanced_shares(targets)
-    assert float(shares[:3].sum()) == pytest.approx(0.5)
-    assert float(shares[20:].sum()) == 0
-    assert torch.allclose(balanced_shares(torch.full((4, 1), torch.nan)), torch.full((4,), 0.25, dtype=torch.float64))
-
-
-def _rates(name: str, epochs: int, losses=None, **options) -> list[float]:
-    parameter = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
-    schedule = SCHEDULES[name](optimizer, epochs, 1, **options)
-    rates = []
-    for epoch in range(epochs):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step(*([losses[epoch]] if losses else []))
-    return rates
-
-
-def test_schedules_do_what_they_say():
-    assert _rates("constant", 3) == [1, 1, 1]
-    one = _rates("one_cycle", 20, rise_share=0.25, start_share=0.1, final_share=0.01)
-    np.testing.assert_allclose([one[0], max(one), one[-1]], [0.1, 1, 0.01], atol=1e-9)
-    assert one.index(max(one)) == 4
-    assert _rates("multistep", 5, milestones=[2, 4], factor=0.5) == [1, 1, 0.5, 0.5, 0.25]
-    np.testing.assert_allclose(
-        _rates("plateau", 6, [1, 2, 2, 2, 2, 2], factor=0.1, patience=1), [1, 1, 1, 0.1, 0.1, 0.01]
-    )
-    cosine = _rates("cosine", 20, warmup_epochs=4, final_share=0.0)
-    np.testing.assert_allclose(cosine[:5], [0.2, 0.4, 0.6, 0.8, 1.0])
-    np.testing.assert_allclose(cosine[5:], 0.5 * (1 + np.cos(np.pi * np.arange(1, 16) / 15)), atol=1e-6)
-    np.testing.assert_allclose(_rates("cyclic", 5, lowest_share=0.2, period_epochs=4), [0.2, 0.6, 1.0, 0.6, 0.2])
-
-
-def test_label_smoothing_bounds_confidence(tmp_path):
-    plain, smooth = (_fit(tmp_path / str(s), epochs=30, label_smoothing=s) for s in (0.0, 0.4))
-    assert smooth["train_loss"].min() > 0.45 > plain["train_loss"].min()  # entropy of 0.2 is 0.50
 
 
 def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
@@ -315,78 +223,21 @@ def test_images_that_do_not_fit_stay_on_disk_and_train_the_same(tmp_path):
     assert first.equals(second)
 
 
-class _Started(nn.Module):
-    """A network of which the first block is frozen and the others start from weights."""
-
-    def __init__(self):
-        super().__init__()
-        self.frozen = nn.Sequential(nn.Conv3d(1, 4, 3, 2, padding=1), nn.BatchNorm3d(4))
-        self.old = nn.Sequential(nn.Conv3d(4, 4, 3, 2, padding=1), nn.BatchNorm3d(4), nn.ReLU())
-        self.new = nn.Linear(4, 2)
-        self.frozen.requires_grad_(False)
-        for parameter in [*self.frozen.parameters(), *self.old.parameters()]:
-            parameter.pretrained = True
-
-    def forward(self, x, present=None):
-        return self.new(self.old(self.frozen(x)).mean(dim=(2, 3, 4)))
-
-
-SCHEDULED = {
-    "plateau": {},
-    "one_cycle": {},
-    "cosine": {"warmup_epochs": 2},
-    "multistep": {"milestones": [2], "factor": 0.5},
-    "cyclic": {"period_epochs": 4},
-    "constant": {},
-}
-
-
-@pytest.mark.parametrize("name", SCHEDULED)
-def test_pretrained_layers_keep_their_share_of_the_rate(name, tmp_path, monkeypatch):
-    """Plain gradient descent: the share shows in how far the weights move in a first step."""
-    from scan2gene.train import loop
-
-    seen = []
-    real = loop.run_epoch
-    monkeypatch.setattr(
-        loop,
-        "run_epoch",
-        lambda state, *rest: (seen.append([g["lr"] for g in state.optimizer.param_groups]), real(state, *rest))[1],
-    )
-    plugin = Plugin(name=name, options=SCHEDULED[name])
-    history = _fit(tmp_path, build=_Started, schedule=plugin, pretrained_rate=0.1)
-    assert history["learning_rate"].tolist() == [rates[0] for rates in seen]
-    np.testing.assert_allclose([rates[1] / rates[0] for rates in seen], 0.1)
-    assert len(seen) > 3
-    assert len(set(history["learning_rate"])) > 1 or name in ("plateau", "constant")
-
-
-@pytest.mark.parametrize("name", ["one_cycle", "cosine"])
-def test_a_schedule_of_steps_ends_with_the_training(name, tmp_path):
-    schedule = Plugin(name=name, options={"final_share": 0.01})
-    settings = {"epochs": 7, "accumulate": 2, "patience": None, "learning_rate": 0.1}
-    history = _fit(tmp_path, build=_Started, schedule=schedule, pretrained_rate=0.1, **settings)
-    assert history["steps"].tolist() == [2 * epoch for epoch in range(1, 8)]  # four batches, two and two
-    assert history["last_rate"].iloc[-1] == pytest.approx(0.001)
-    assert history["last_rate"].max() > 0.08
-    assert (history["learning_rate"] != history["last_rate"]).all()
-
-
 def test_without_early_stopping_the_last_weights_are_kept(tmp_path):
-    history = _fit(tmp_path, epochs=5, patience=None, learning_rate=0.05, schedule=Plugin(name="constant"))
+    history = tiny_fit(tmp_path, epochs=5, patience=None, learning_rate=0.05, schedule=Plugin(name="constant"))
     assert history["best"].tolist() == [0, 0, 0, 0, 1]
     model = MODELS["light_cnn"](1, 2)
     model.load_state_dict(torch.load(tmp_path / "best.pt", weights_only=True))
-    logits = forward(model, _cohort(), range(14, 20), 4)
-    loss = masked_loss(torch.from_numpy(logits), _cohort().targets[14:].double())
+    logits = forward(model, tiny_cohort(), range(14, 20), 4)
+    loss = masked_loss(torch.from_numpy(logits), tiny_cohort().targets[14:].double())
     assert float(loss) == pytest.approx(history["validation_loss"].iloc[-1], abs=1e-6)
 
 
 def test_a_tiny_planted_cohort_is_learned_as_evaluation_sees_it(tmp_path):
     """Also without a validation part, whose cells in history.csv are empty then."""
-    data, train = _cohort(), np.arange(20)
+    data, train = tiny_cohort(), np.arange(20)
     settings = {"epochs": 30, "patience": None, "optimizer": "adamw", "schedule": Plugin(name="one_cycle")}
-    history = _fit(tmp_path, parts=(train, train[:0]), **settings)
+    history = tiny_fit(tmp_path, parts=(train, train[:0]), **settings)
     assert history.filter(like="validation").isna().all(axis=None)
     assert history["final_train_auroc"].isna().tolist() == [True] * 29 + [False]
     assert history["final_train_auroc"].iloc[-1] == 1.0
@@ -397,15 +248,15 @@ def test_a_tiny_planted_cohort_is_learned_as_evaluation_sees_it(tmp_path):
 
 def test_frozen_layers_and_their_batch_statistics_stay(tmp_path):
     torch.manual_seed(5)
-    before = {k: v.clone() for k, v in _Started().state_dict().items()}
-    _fit(tmp_path, build=_Started, pretrained_rate=0.5, weight_decay=0.1)
+    before = {k: v.clone() for k, v in Started().state_dict().items()}
+    tiny_fit(tmp_path, build=Started, pretrained_rate=0.5, weight_decay=0.1)
     after = torch.load(tmp_path / "best.pt", weights_only=True)
     for name, value in before.items():
         assert torch.equal(value, after[name]) == name.startswith("frozen"), name
 
 
 def test_a_started_network_goes_on_bit_equal_after_an_interruption(tmp_path):
-    class Stopped(_Started):
+    class Stopped(Started):
         left = 10**9
 
         def forward(self, x, present=None):
@@ -415,12 +266,12 @@ def test_a_started_network_goes_on_bit_equal_after_an_interruption(tmp_path):
             return super().forward(x, present)
 
     settings = {"pretrained_rate": 0.1, "schedule": Plugin(name="cosine", options={"warmup_epochs": 2})}
-    unbroken = _fit(tmp_path / "a", build=Stopped, **settings)
+    unbroken = tiny_fit(tmp_path / "a", build=Stopped, **settings)
     Stopped.left = 14
     with pytest.raises(KeyboardInterrupt):
-        _fit(tmp_path / "b", build=Stopped, **settings)
+        tiny_fit(tmp_path / "b", build=Stopped, **settings)
     Stopped.left = 10**9
-    resumed = _fit(tmp_path / "b", build=Stopped, **settings)
+    resumed = tiny_fit(tmp_path / "b", build=Stopped, **settings)
     columns = [c for c in unbroken.columns if not c.startswith("seconds")]
     pd.testing.assert_frame_equal(unbroken[columns], resumed[columns], check_exact=True)
 
@@ -428,7 +279,7 @@ def test_a_started_network_goes_on_bit_equal_after_an_interruption(tmp_path):
 def test_history_has_the_accuracy_of_training_and_of_each_target(tmp_path):
     torch.manual_seed(1)
     plain = Linear()
-    data = replace(_cohort(), names=("a", "b"))
+    data = replace(tiny_cohort(), names=("a", "b"))
     train, validation = np.arange(14), np.arange(14, 20)
     settings = Train(epochs=1, device="cpu", learning_rate=1e-12, label_smoothing=0.2)
     fit_network(bare_fit(tmp_path, Data(batch_size=4), settings, 5), lambda: plain, data, train, validation)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss, roc_auc_score
-from test_loop import _cohort
 from tests.bare_fit import bare_fit
+from tiny_fits import tiny_cohort
 
 from scan2gene.core.errors import CohortError, StudyError
 from scan2gene.core.study_runs import Data, Train
@@ -62,7 +62,7 @@ def test_unknown_metrics_and_targets_are_named_with_the_valid_ones(name, word):
 
 
 def _fit(folder: Path, epochs: int, monitor: str, **settings: object) -> pd.DataFrame:
-    data = _cohort()
+    data = tiny_cohort()
     data = type(data)(**(vars(data) | {"names": ("malignant.L", "malignant.R")}))
     train = Train(epochs=epochs, patience=20, device="cpu", monitor=monitor, **settings)
     fit = bare_fit(folder, Data(batch_size=4), train, 5)
@@ -83,7 +83,7 @@ def test_the_epoch_kept_is_the_best_by_the_metric_and_goes_on_after_a_stop(tmp_p
 
 
 def test_validation_of_one_class_is_refused_with_what_to_change(tmp_path):
-    data = _cohort()
+    data = tiny_cohort()
     rows = np.flatnonzero(data.targets[:, 0].numpy() == 1)
     data = type(data)(**(vars(data) | {"names": ("idh", "rare")}))
     train = Train(epochs=1, device="cpu", monitor="auroc:idh")
