@@ -96,6 +96,22 @@ def shell(monkeypatch: pytest.MonkeyPatch, *words: object) -> str:
     return "" if stop.value.code in (0, None) else str(stop.value.code)
 
 
+def _models_and_ensembles(name: str, model: dict) -> dict:
+    """Keys of a study of one model on features, a clinical model on age, and both as an ensemble, in three folds."""
+    return {
+        "splits": [{"name": "cv", "kind": "kfold", "folds": 3}],
+        "evaluate": {"bootstrap": 100, "shuffles": 0},
+        "runs": [
+            {"name": "clinical", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
+            {"name": name, "model": model},
+        ],
+        "ensembles": {
+            "image": {"members": [name], "method": "standardised"},
+            "best": {"members": ["clinical", "image"], "method": "standardised"},
+        },
+    }
+
+
 def table_study(folder: Path, patients: int = 60, effect: float = 4.0, seed: int = 0, **changes) -> Path:
     """A study without scans: one signal among ten numbers, ages that know a little; returns the study file."""
     rng = np.random.default_rng(seed)
@@ -110,17 +126,7 @@ def table_study(folder: Path, patients: int = 60, effect: float = 4.0, seed: int
         "cohort": {"labels": "labels.csv", "clinical": ["age"]},
         "targets": {"gene": {}},
         "features": {"radiomics": {"table": "radiomics.csv"}},
-        "splits": [{"name": "cv", "kind": "kfold", "folds": 3}],
-        "evaluate": {"bootstrap": 100, "shuffles": 0},
-        "runs": [
-            {"name": "clinical", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
-            {"name": "ridge", "model": {"name": "ridge", "options": {"features": ["radiomics"]}}},
-        ],
-        "ensembles": {
-            "image": {"members": ["ridge"], "method": "standardised"},
-            "best": {"members": ["clinical", "image"], "method": "standardised"},
-        },
-    }
+    } | _models_and_ensembles("ridge", {"name": "ridge", "options": {"features": ["radiomics"]}})
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
     return path
@@ -163,17 +169,7 @@ def lesion_study(folder: Path, **changes) -> Path:
         "targets": {"gene": {}},
         "preprocess": steps,
         "features": {"lesion": {"name": "lesion", "preprocess": steps}},
-        "splits": [{"name": "cv", "kind": "kfold", "folds": 3}],
-        "evaluate": {"bootstrap": 100, "shuffles": 0},
-        "runs": [
-            {"name": "clinical", "model": {"name": "clinical", "options": {"columns": ["age"]}}},
-            {"name": "lesion", "model": mean},
-        ],
-        "ensembles": {
-            "image": {"members": ["lesion"], "method": "standardised"},
-            "best": {"members": ["clinical", "image"], "method": "standardised"},
-        },
-    }
+    } | _models_and_ensembles("lesion", mean)
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study | changes, sort_keys=False))
     return path

@@ -1,4 +1,4 @@
-"""Runs that start from weights: fine-tuned, partly frozen, probed, and taken from a run of one's own."""
+"""Runs that start from a file of weights: fine-tuned, partly frozen and probed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import scan2gene
-from scan2gene.core.errors import CohortError, StudyError, WeightsError
+from scan2gene.core.errors import WeightsError
 from scan2gene.core.tables import LABEL_COLUMNS, read_csv
 from scan2gene.data.load import load_samples
 from scan2gene.data.samples import sampling_of
@@ -25,11 +25,11 @@ from scan2gene.models.start import described
 from scan2gene.models.weights import WEIGHTS
 from tests.bare_fit import bare_fit
 from tests.integration.road import edit, fit_of, nifti_study, shell
+from tests.integration.starts import FOLD, best_of, record_of, run_of
 from tests.stand_in import accept, write_stand_in
 
 NAME = "medicalnet-resnet10"
 pytestmark = pytest.mark.usefixtures("no_pictures")
-FOLD = "holdout-r0-f0"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,19 +49,15 @@ def shelf(tmp_path_factory) -> Path:
     return folder
 
 
-def _run(name: str, model: str = "resnet10", **keys) -> dict:
-    return {"name": name, "model": {"name": model}, **keys}
-
-
 @pytest.fixture(scope="module")
 def out(shelf, tmp_path_factory) -> Path:
     """Fine-tuning, partly frozen, and two heads on the frozen encoder, in one study."""
     folder = tmp_path_factory.mktemp("study")
     runs = [
-        _run("tuned", weights={"name": NAME}, train={"pretrained_rate": 0.1}),
-        _run("part", weights={"name": NAME, "freeze": ["conv1", "bn1", "layer1", "layer2.0.conv1"]}),
-        _run("probe", weights={"name": NAME, "freeze": "all"}),
-        _run("mlp", weights={"name": NAME, "freeze": "all", "head": {"hidden": 8, "dropout": 0.1}}),
+        run_of("tuned", weights={"name": NAME}, train={"pretrained_rate": 0.1}),
+        run_of("part", weights={"name": NAME, "freeze": ["conv1", "bn1", "layer1", "layer2.0.conv1"]}),
+        run_of("probe", weights={"name": NAME, "freeze": "all"}),
+        run_of("mlp", weights={"name": NAME, "freeze": "all", "head": {"hidden": 8, "dropout": 0.1}}),
     ]
     study = nifti_study(
         folder, runs=runs, weights_dir=str(shelf), train={"epochs": 1, "learning_rate": 0.01}, explain={"exams": 0}
@@ -69,17 +65,9 @@ def out(shelf, tmp_path_factory) -> Path:
     return scan2gene.run(study, folder / "run")
 
 
-def _best(out: Path, run: str) -> dict[str, torch.Tensor]:
-    return torch.load(out / "experiments" / run / FOLD / "best.pt", weights_only=True)
-
-
-def _record(out: Path, run: str) -> dict:
-    return json.loads((out / "experiments" / run / FOLD / "weights.json").read_text())
-
-
 def test_every_fit_says_what_it_started_from(out):
     for run in ("tuned", "part", "probe", "mlp"):
-        record = _record(out, run)
+        record = record_of(out, run)
         assert (record["weights"], record["licence"]) == (NAME, "MIT")
         assert record["tensors"] == record["tensors_wanted"] == 60
         assert record["options"]["geometry"] == "medicalnet"
@@ -89,7 +77,7 @@ def test_every_fit_says_what_it_started_from(out):
 
 def test_frozen_layers_and_their_statistics_stay_and_others_move(out, shelf):
     file = read_checkpoint(shelf / "resnet_10_23dataset.pth")
-    part, tuned = _best(out, "part"), _best(out, "tuned")
+    part, tuned = best_of(out, "part"), best_of(out, "tuned")
     for name, value in file.items():
         frozen = name.startswith(("conv1.", "bn1.", "layer1.", "layer2.0.conv1."))
         assert torch.equal(part[name], value) == frozen, name
@@ -102,8 +90,8 @@ def test_an_exam_is_embedded_once_for_all_heads(out):
     table = pd.read_parquet(files[0])
     assert len(table) == 24
     assert len(table["embedding"][0]) == 512
-    assert set(_best(out, "probe")) == {"mean", "deviation", "head.linear.weight", "head.linear.bias"}
-    assert _best(out, "mlp")["hidden.0.weight"].shape == (8, 512)
+    assert set(best_of(out, "probe")) == {"mean", "deviation", "head.linear.weight", "head.linear.bias"}
+    assert best_of(out, "mlp")["hidden.0.weight"].shape == (8, 512)
 
 
 @pytest.mark.parametrize("run", ["tuned", "probe", "mlp"])
@@ -128,7 +116,7 @@ def test_standardisation_comes_from_the_training_part_only(out):
     table = pd.read_parquet(next((out / "embeddings").glob("*.parquet")))
     rows = table["exam_id"].map(cohort["patient_id"]).isin(train)
     wanted = np.stack(table.loc[rows, "embedding"].to_list()).mean(axis=0)
-    np.testing.assert_allclose(_best(out, "probe")["mean"].numpy(), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(best_of(out, "probe")["mean"].numpy(), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_the_report_gives_away_no_folder(out, shelf):
@@ -140,24 +128,24 @@ def test_the_report_gives_away_no_folder(out, shelf):
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (_run("a", weights={"name": "medicalnet-resnet11"}), "Did you mean 'medicalnet-resnet"),
-        (_run("a", "resnet18", weights={"name": NAME}), "are of a resnet10, its model is resnet18"),
-        (_run("a", weights={"name": NAME, "file": "x.pth"}), "one of name, file and run"),
-        (_run("a", weights={"freeze": "all"}), "one of name, file and run"),
-        (_run("a", weights={"name": NAME, "geometry": "standard"}), "geometry and channels go with file"),
-        (_run("a", weights={"name": NAME, "fold": "cv-r0-f0"}), "go with run"),
-        (_run("a", weights={"name": NAME, "head": {"hidden": 8}}), "head goes with freeze: all"),
-        (_run("a", weights={"name": NAME, "freeze": ["layer5"]}), "no layer 'layer5'; layers are conv1, bn1, layer1"),
-        (_run("a", weights={"file": "x.pth", "geometry": "medicalnett"}), "Did you mean 'medicalnet"),
-        (_run("a", "vit3d", weights={"name": "m3d-clip-vision"}) | {
+        (run_of("a", weights={"name": "medicalnet-resnet11"}), "Did you mean 'medicalnet-resnet"),
+        (run_of("a", "resnet18", weights={"name": NAME}), "are of a resnet10, its model is resnet18"),
+        (run_of("a", weights={"name": NAME, "file": "x.pth"}), "one of name, file and run"),
+        (run_of("a", weights={"freeze": "all"}), "one of name, file and run"),
+        (run_of("a", weights={"name": NAME, "geometry": "standard"}), "geometry and channels go with file"),
+        (run_of("a", weights={"name": NAME, "fold": "cv-r0-f0"}), "go with run"),
+        (run_of("a", weights={"name": NAME, "head": {"hidden": 8}}), "head goes with freeze: all"),
+        (run_of("a", weights={"name": NAME, "freeze": ["layer5"]}), "no layer 'layer5'; layers are conv1, bn1, layer1"),
+        (run_of("a", weights={"file": "x.pth", "geometry": "medicalnett"}), "Did you mean 'medicalnet"),
+        (run_of("a", "vit3d", weights={"name": "m3d-clip-vision"}) | {
             "model": {"name": "vit3d", "options": {"vector": "projected"}}}, "need vector 'cls'"),
         ({"name": "a", "model": {"name": "clinical", "options": {"columns": ["age"]}}, "weights": {"name": NAME}},
          "has no weights to start from"),
-        (_run("a", weights={"name": NAME, "freeze": "all"}, data={"augment": [{"name": "flip"}]}),
+        (run_of("a", weights={"name": NAME, "freeze": "all"}, data={"augment": [{"name": "flip"}]}),
          "augmentation would change nothing"),
-        (_run("a", weights={"name": NAME}), "is not in"),
-        (_run("a", weights={"file": "x.pth"}), "there is no file of weights"),
-        (_run("a", weights={"run": "nowhere"}), "is no run directory"),
+        (run_of("a", weights={"name": NAME}), "is not in"),
+        (run_of("a", weights={"file": "x.pth"}), "there is no file of weights"),
+        (run_of("a", weights={"run": "nowhere"}), "is no run directory"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_said_before_any_work(run, said, tmp_path, monkeypatch):
@@ -194,7 +182,7 @@ def _plain(folder: Path, model, name: str = "own.pth", **options) -> Path:
 )
 def test_a_file_that_is_not_of_this_network_is_one_clear_line(file, weights, said, tmp_path, monkeypatch):
     path = _plain(tmp_path, **file)
-    study = nifti_study(tmp_path, 2, runs=[_run("a", weights={"file": path.name, **weights})])
+    study = nifti_study(tmp_path, 2, runs=[run_of("a", weights={"file": path.name, **weights})])
     message = shell(monkeypatch, "run", study, "-o", tmp_path / "run")
     assert message.startswith("error: ")
     assert said in message
@@ -215,8 +203,8 @@ def test_an_unknown_file_loads_with_its_geometry_and_adapted_channels(tmp_path):
     path = _plain(tmp_path, "resnet10", channels=3, geometry="kinetics")
     geometry = {"stem_stride": [1, 2, 2]}
     weights = {"file": path.name, "geometry": geometry, "channels": "adapt"}
-    study = nifti_study(tmp_path, 12, runs=[_run("a", weights=weights)], train={"epochs": 1})
-    record = _record(scan2gene.run(study, tmp_path / "run", until="train"), "a")
+    study = nifti_study(tmp_path, 12, runs=[run_of("a", weights=weights)], train={"epochs": 1})
+    record = record_of(scan2gene.run(study, tmp_path / "run", until="train"), "a")
     assert (record["channels"], record["options"]) == ("3 -> 1", {"geometry": geometry})
 
 
@@ -224,9 +212,9 @@ def test_eight_bit_images_are_mapped_to_what_the_weights_saw(tmp_path):
     """Kinetics saw 0 to 1 less its mean, over its deviation; stored bytes reach networks as -1 to 1."""
     write_stand_in("kinetics-resnet18", tmp_path / "r3d18_K_200ep.pth")
     steps = [{"name": "crop_or_pad", "options": {"shape": [8, 8, 8]}}, {"name": "min_max_uint8"}]
-    runs = [_run("a", "resnet18", weights={"name": "kinetics-resnet18", "freeze": "all"})]
+    runs = [run_of("a", "resnet18", weights={"name": "kinetics-resnet18", "freeze": "all"})]
     study = nifti_study(tmp_path, 12, runs=runs, preprocess=steps, weights_dir=".", train={"epochs": 1})
-    record = _record(scan2gene.run(study, tmp_path / "run", until="train"), "a")
+    record = record_of(scan2gene.run(study, tmp_path / "run", until="train"), "a")
     scale, shift = record["options"]["input_map"]
     for byte in (0, 100, 255):
         seen = (byte / 127.5 - 1) * scale + shift
@@ -235,128 +223,8 @@ def test_eight_bit_images_are_mapped_to_what_the_weights_saw(tmp_path):
     assert "mapped" in record["given_intensities"]
 
 
-# ---- a run of one's own -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("first")
-    return scan2gene.run(nifti_study(folder, runs=[_run("light", "light_cnn")]), folder / "run", until="predict")
-
-
-def _second(folder: Path, first: Path, others: bool = True, **changes) -> Path:
-    """A study whose patients have other ids than the first one's, unless told."""
-    weights = {"run": str(first)} | changes.pop("weights", {})
-    study = nifti_study(folder, runs=[_run("next", changes.pop("model", "light_cnn"), weights=weights)], **changes)
-    if others:
-        for path in sorted((folder / "scans").iterdir()):
-            path.rename(path.with_name(path.name.replace("P", "Q")))
-        (folder / "labels.csv").write_text((folder / "labels.csv").read_text().replace("\nP", "\nQ"))
-        values = yaml.safe_load(study.read_text())
-        edit(study, cohort=values["cohort"] | {"patient_pattern": r"(Q\d+)"})
-    return study
-
-
-def test_another_cohort_starts_from_the_run_and_keeps_its_head_for_the_same_targets(first, tmp_path):
-    study = _second(tmp_path, first, train={"epochs": 1, "learning_rate": 1e-9})
-    out = scan2gene.run(study, tmp_path / "run", until="train")
-    record = _record(out, "next")
-    assert record["head"] == "kept"
-    assert record["weights"] == "light of tiny"
-    one, two = _best(first, "light"), _best(out, "next")
-    assert list(one) == list(two)
-    assert two["head.norm.num_batches_tracked"] > one["head.norm.num_batches_tracked"]  # its statistics went on
-    for name in (n for n in one if not n.startswith(("head.norm.running", "head.norm.num"))):
-        torch.testing.assert_close(two[name], one[name], rtol=0, atol=1e-6)
-
-
-def test_other_targets_get_a_new_head(first, tmp_path):
-    study = _second(tmp_path, first, train={"epochs": 1, "learning_rate": 1e-9}, targets={"other": {"column": "gene"}})
-    out = scan2gene.run(study, tmp_path / "run", until="train")
-    assert _record(out, "next")["head"] == "new"
-    one, two = _best(first, "light"), _best(out, "next")
-    assert not torch.equal(one["head.linear.weight"], two["head.linear.weight"])
-    torch.testing.assert_close(one["blocks.0.0.weight"], two["blocks.0.0.weight"], rtol=0, atol=1e-6)
-
-
-def test_patients_that_the_start_has_seen_are_not_tested_on(first, tmp_path):
-    study = _second(tmp_path, first, others=False, seed=99)
-    with pytest.raises(
-        CohortError, match=r"(\d+) of 8 test patients were seen by the network that it starts from"
-    ) as stop:
-        scan2gene.run(study, tmp_path / "run")
-    tested = pd.read_csv(tmp_path / "run" / "split.csv").query("part == 'test'")["patient_id"]
-    seen = pd.read_csv(first / "split.csv").query("part != 'test'")["patient_id"]
-    assert f"{len(set(tested) & set(seen))} of 8" in str(stop.value)
-    edit(study, runs=[_run("next", "light_cnn", weights={"run": str(first), "other_patients": True})])
-    scan2gene.run(study, tmp_path / "run", until="train")
-
-
-def test_the_same_split_may_start_from_itself(first, tmp_path):
-    """Nobody who is tested was seen: the same seed gives the same parts."""
-    study = _second(tmp_path, first, others=False, train={"epochs": 1})
-    scan2gene.run(study, tmp_path / "run", until="train")
-
-
-def test_what_a_start_saw_through_its_own_start_counts(first, tmp_path):
-    second = scan2gene.run(_second(tmp_path / "b", first, train={"epochs": 1}), tmp_path / "b" / "run", until="train")
-    study = _second(tmp_path / "c", second, others=False, seed=99)  # patients of the first study
-    with pytest.raises(CohortError, match="test patients were seen"):
-        scan2gene.run(study, tmp_path / "c" / "run")
-
-
-def test_pseudonyms_make_it_unknowable_and_that_is_said(first, tmp_path, capsys):
-    folder = tmp_path / "veiled"
-    study = nifti_study(folder, runs=[_run("light", "light_cnn")], train={"epochs": 1})
-    cohort = yaml.safe_load(study.read_text())["cohort"]
-    edit(study, cohort=cohort | {"pseudonyms": "../key/key.csv"})
-    veiled = scan2gene.run(study, folder / "run", until="train")
-    capsys.readouterr()
-    scan2gene.run(
-        _second(tmp_path / "open", veiled, others=False, train={"epochs": 1}), tmp_path / "open" / "run", until="train"
-    )
-    assert "cannot be known" in capsys.readouterr().out
-    edit(study, runs=[_run("light", "light_cnn", weights={"run": str(first)})], seed=99)
-    with pytest.raises(CohortError, match="test patients were seen"):  # true ids there, and ours are known
-        scan2gene.run(study, folder / "second")
-    assert str(first) not in "".join(p.read_text() for p in (folder / "second").rglob("*.json"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"model": "resnet10"}, "is a light_cnn, and this run's model is resnet10"),
-        ({"weights": {"name": "light2"}}, "'light2' is not known; valid: light"),
-        ({"weights": {"fold": "cv-r0-f0"}}, "choose one with fold:, out of ['holdout-r0-f0']"),
-        ({"cohort": 2}, "was trained on 1 channel, ['t1'], and this run has 2"),
-    ],
-)
-def test_a_run_that_does_not_fit_is_refused(changes, said, first, tmp_path, monkeypatch):
-    two = changes.pop("cohort", None)
-    study = _second(tmp_path, first, others=False, **changes)
-    if two:
-        cohort = yaml.safe_load(study.read_text())["cohort"]
-        edit(study, cohort=cohort | {"roles": {"t1": {"match": {"path": "t1"}}, "t2": {"match": {"path": "t2"}}}})
-    assert said in shell(monkeypatch, "run", study, "-o", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_whose_network_has_another_geometry_is_refused(tmp_path):
-    study = nifti_study(tmp_path / "a", 12, runs=[_run("net")], train={"epochs": 1})
-    out = scan2gene.run(study, tmp_path / "a" / "run", until="train")
-    runs = [
-        {
-            "name": "b",
-            "model": {"name": "resnet10", "options": {"geometry": "medicalnet"}},
-            "weights": {"run": str(out)},
-        }
-    ]
-    with pytest.raises(StudyError, match="weights need geometry 'standard'"):
-        scan2gene.run(nifti_study(tmp_path / "b", 12, runs=runs), tmp_path / "b" / "run")
-
-
 def test_a_head_on_a_frozen_encoder_is_no_start(out, tmp_path):
-    study = nifti_study(tmp_path, 12, runs=[_run("a", weights={"run": str(out), "name": "probe"})])
+    study = nifti_study(tmp_path, 12, runs=[run_of("a", weights={"run": str(out), "name": "probe"})])
     with pytest.raises(WeightsError, match=f"is a head on a frozen encoder, {NAME}; start from that instead"):
         scan2gene.run(study, tmp_path / "run")
 
