@@ -35,13 +35,13 @@ def of_table(rules: Cohort, columns: Sequence[str], table: str | Path | None = N
 
 def of_headers(series: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Age in years and sex (female 0, male 1) as DICOM headers have them, for columns that are named so."""
-    found = {}
+    values = {}
     for column in columns:
         if is_age(column) and "PatientAge" in series:
-            found[column] = series["PatientAge"].fillna("").map(_years)
+            values[column] = series["PatientAge"].fillna("").map(_years)
         elif is_sex(column) and "PatientSex" in series:
-            found[column] = series["PatientSex"].fillna("").str.strip().str.lower().map(SEXES).astype(float)
-    table = pd.DataFrame(found, index=series.index).assign(patient_id=series["patient_id"])
+            values[column] = series["PatientSex"].fillna("").str.strip().str.lower().map(SEXES).astype(float)
+    table = pd.DataFrame(values, index=series.index).assign(patient_id=series["patient_id"])
     return table.groupby("patient_id").first()
 
 

@@ -162,13 +162,13 @@ def _applicable(
         raise RunError(f"run {unknown_name(run, names)}")
     if is_leaky(settings):
         raise RunError("the study splits slices to show leakage (LEAKY), so its networks are not applied to new exams")
-    asked = [config for config in resolved(settings) if run is None or config.name in _fitted(settings, run)]
-    own = {name for name, block in settings.features.items() if block.table} - set(brought)
+    candidates = [config for config in resolved(settings) if run is None or config.name in _fitted(settings, run)]
+    absent = {name for name, block in settings.features.items() if block.table} - set(brought)
     waited = {member for members in standardised(settings).values() for member in members}
     kept, notes = [], []
-    for config in asked:
+    for config in candidates:
         read = config.model.options.get("features", ())
-        if own & set(read):
+        if absent & set(read):
             why = "it reads a table of features, which new exams do not have; --study names a study that brings one"
             notes.append(f"{config.name} is skipped: {why}.")
         elif reads_images(config) or read or clinical or config.name in waited:
@@ -177,7 +177,7 @@ def _applicable(
             notes.append(f"{config.name} is skipped: it needs columns of the label table; give --clinical TABLE.")
     if not kept:
         raise RunError(
-            f"{listed(c.name for c in asked)}: a model on a table, which new exams do not have. Only networks "
+            f"{listed(c.name for c in candidates)}: a model on a table, which new exams do not have. Only networks "
             "and features of images can be applied; to columns of the label table --clinical TABLE gives the values."
         )
     return kept, notes

@@ -63,7 +63,7 @@ def features_of_exams(
     computed = [n for n in names if not config.features[n].table]
     wanted = [Wanted(n, config.features[n], config.cohort_roles) for n in computed]
     hide = (lambda _: HIDDEN_REASON) if found.hidden else str
-    unfinished = out.features("").path.parent / "unfinished.jsonl"
+    unfinished = out.unfinished_features.path
     tables = compute(wanted, found.exams, found.paths, unfinished, hide) if wanted else {}
     unfinished.unlink(missing_ok=True)
     for name in [n for n in names if n not in computed]:

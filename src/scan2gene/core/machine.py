@@ -14,6 +14,13 @@ def has_gpu() -> bool:
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
 
 
+def cpus() -> int:
+    """Processors that this process may use, which on a shared machine are fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def available_memory() -> int:
     """Bytes that can be taken without pushing others out; limits of a container and of the process count."""
     free = _meminfo()

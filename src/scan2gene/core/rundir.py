@@ -115,6 +115,7 @@ class RunDirectory:
     leaky = File("LEAKY.txt")
 
     unfinished_index = File("series.progress")
+    unfinished_features = File("features/unfinished.jsonl")
     series = Csv("series.csv")
     cohort = Csv("cohort.csv")
     labels = Csv("labels.csv", LABEL_COLUMNS)

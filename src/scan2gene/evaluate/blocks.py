@@ -17,7 +17,7 @@ from scipy.special import log_expit
 
 from scan2gene.core.tables import PREDICTION_COLUMNS
 from scan2gene.evaluate.ensemble import answers
-from scan2gene.stats.linear import ridge_logistic, sigmoid
+from scan2gene.stats.linear import calibration_line, sigmoid
 from scan2gene.tasks.multiclass import softmax_log_odds
 
 SCALE_COLUMNS = (
@@ -27,8 +27,6 @@ SCALE_COLUMNS = (
 # whose scores place a member, the best first
 KINDS = INNER, VALIDATION, OTHERS, TRAINING = "inner folds", "validation", "other folds", "training"
 FEWEST = 10  # exams of these; below, the next kind is taken
-SLOPE = 0.05  # at least: what fails within the training part is not turned round
-PULL = 10.0  # inverse of the ridge penalty on that slope
 _WORST = ("failed", "refused", "ok")
 _FOLD = ["split", "repeat", "fold"]
 _QUESTION = ["target", "side", "label"]
@@ -55,23 +53,27 @@ def standardised_means(
     Returns:
         Rows as of one run, of variant "original"; and what places the members, columns `SCALE_COLUMNS`.
     """
-    own = answers(predictions)
-    tested = own[own["part"] == "test"]
-    known, references = {}, {}
-    for (run, *fold), rows in own.groupby(["run_id", *_FOLD], sort=False):
-        known[run, *fold] = rows
-        mine = inner[(inner[["run_id", *_FOLD]] == [run, *fold]).all(axis=1)] if len(inner) else inner
-        references[run, *fold] = _reference(rows, mine, _tested_elsewhere(tested, run, fold))
+    rows_of_runs = answers(predictions)
+    tested = rows_of_runs[rows_of_runs["part"] == "test"]
+    answered, references = {}, {}
+    for (run, *fold), rows in rows_of_runs.groupby(["run_id", *_FOLD], sort=False):
+        answered[run, *fold] = rows
+        of_fit = inner[(inner[["run_id", *_FOLD]] == [run, *fold]).all(axis=1)] if len(inner) else inner
+        references[run, *fold] = _reference(rows, of_fit, _tested_elsewhere(tested, run, fold))
     tables, scales = [], []
     for name in ordered(members):
-        for fold in [key[1:] for key in known if key[0] == members[name][0]]:
-            parts = [(m, known[m, *fold], *references[m, *fold]) for m in members[name]]
-            rows, scale, reference = _mean(name, fold, parts)
-            known[name, *fold], references[name, *fold] = rows, reference
+        for fold in [key[1:] for key in answered if key[0] == members[name][0]]:
+            parts = [(member, *references[member, *fold]) for member in members[name]]
+            questions = answered[members[name][0], *fold][_QUESTION].drop_duplicates()
+            scale, reference = _scales(name, fold, parts, questions)
+            rows = _answer(name, {member: answered[member, *fold] for member in members[name]}, scale)
+            answered[name, *fold] = rows
+            references[name, *fold] = reference, str(scale["patients"].iloc[0])
             tables.append(rows)
             scales.append(scale)
-    empty = pd.DataFrame(columns=list(PREDICTION_COLUMNS)), pd.DataFrame(columns=list(SCALE_COLUMNS))
-    return (_concat(tables), _concat(scales)) if tables else empty
+    if not tables:
+        return pd.DataFrame(columns=list(PREDICTION_COLUMNS)), pd.DataFrame(columns=list(SCALE_COLUMNS))
+    return _concat(tables), _concat(scales)
 
 
 def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -97,31 +99,52 @@ def _reference(rows: pd.DataFrame, inner: pd.DataFrame, elsewhere: pd.DataFrame)
     return rows[rows["part"].isin(["train", "validation"])].dropna(subset=["logit"]), TRAINING
 
 
-def _mean(
-    name: str, fold: Sequence, members: Sequence[tuple[str, pd.DataFrame, pd.DataFrame, str]]
-) -> tuple[pd.DataFrame, pd.DataFrame, tuple[pd.DataFrame, str]]:  # fmt: skip
-    """Rows of one fold, what places the members, and the mean's own reference."""
-    scores = _wide({m: rows for m, rows, _, _ in members})
-    reference = _wide({m: rows for m, _, rows, _ in members}).dropna()
-    truth = pd.concat([r for _, _, r, _ in members]).drop_duplicates(_UNIT).set_index(_UNIT)["y_true"]
+def _scales(
+    name: str, fold: Sequence, members: Sequence[tuple[str, pd.DataFrame, str]], questions: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """What places the members of a mean in one fold, question by question; and the mean's own reference.
+
+    Args:
+        name: Of the mean.
+        fold: Split, repeat, fold.
+        members: Name, reference rows and whose these are, of each.
+        questions: Target, side and label of every answer.
+    """
+    wide = _wide({member: rows for member, rows, _ in members}).dropna()
+    truth = pd.concat([rows for _, rows, _ in members]).drop_duplicates(_UNIT).set_index(_UNIT)["y_true"]
     weakest = max((kind for *_, kind in members), key=KINDS.index)
-    log_odds, back = pd.Series(np.nan, scores.index), pd.Series(np.nan, reference.index)
-    scale = []
-    for question in scores.index.droplevel(["patient_id", "exam_id"]).unique():
-        here, there = (t.xs(question, level=_QUESTION, drop_level=False) if len(t) else t for t in (scores, reference))
-        at, width = there.mean(), there.std(ddof=0)
-        width = width.where(width > 1e-9, 1.0).fillna(1.0)
-        z, z_there = ((t - at.fillna(0)) / width for t in (here, there))
-        z, z_there = z.mean(axis=1, skipna=False), z_there.mean(axis=1)
-        y = truth.reindex(z_there.index).to_numpy(float)
-        slope, intercept = _line(z_there.to_numpy(float), y)
-        log_odds[z.index], back[z_there.index] = slope * z + intercept, slope * z_there + intercept
-        scale += [
-            (name, *fold, *question, m, at[m], width[m], slope, intercept, len(there), weakest) for m in scores.columns
-        ]
-    rows = _rows(name, [rows for _, rows, _, _ in members], _of_classes(log_odds))
-    own = back.rename("logit").reset_index().assign(y_true=truth.reindex(back.index).to_numpy(float))
-    return rows, pd.DataFrame(scale, columns=list(SCALE_COLUMNS)), (own, weakest)
+    scale, log_odds = [], pd.Series(np.nan, wide.index)
+    of_question = dict(list(wide.groupby(level=_QUESTION, dropna=False)))
+    for question in questions.itertuples(index=False, name=None):
+        rows = of_question.get(question, wide.iloc[:0])
+        middle, spread = rows.mean().fillna(0.0), rows.std(ddof=0)
+        spread = spread.where(spread > 1e-9, 1.0)
+        z = ((rows - middle) / spread).mean(axis=1)
+        slope, intercept = calibration_line(z.to_numpy(float), truth.reindex(z.index).to_numpy(float))
+        log_odds[z.index] = slope * z + intercept
+        scale += [(name, *fold, *question, m, middle[m], spread[m], slope, intercept, len(rows), weakest) for m in wide]
+    reference = log_odds.rename("logit").reset_index().assign(y_true=truth.reindex(wide.index).to_numpy(float))
+    return pd.DataFrame(scale, columns=list(SCALE_COLUMNS)), reference
+
+
+def _answer(name: str, members: Mapping[str, pd.DataFrame], scale: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a mean in one fold.
+
+    Args:
+        name: Of the mean.
+        members: Name -> rows.
+        scale: Rows of `SCALE_COLUMNS` of this mean and fold.
+    """
+    scores = _wide(members)
+    of = pd.MultiIndex.from_frame(scores.index.to_frame()[_QUESTION])
+    placed = scale.pivot_table(index=_QUESTION, columns="member", values=["mean", "sd", "slope", "intercept"])
+    placed = placed.reindex(of)
+    z = sum(
+        (scores[m] - placed["mean", m].to_numpy()) / placed["sd", m].to_numpy() for m in scores
+    ) / scores.shape[1]  # fmt: skip
+    first = scores.columns[0]
+    log_odds = placed["slope", first].to_numpy() * z + placed["intercept", first].to_numpy()
+    return _rows(name, list(members.values()), _of_classes(log_odds))
 
 
 def _wide(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -131,25 +154,16 @@ def _wide(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def _line(z: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept from a mean of standardised scores to log odds."""
-    told = ~np.isnan(y) & ~np.isnan(z)
-    if len(np.unique(y[told])) < 2:
-        return 1.0, 0.0
-    slope, intercept = ridge_logistic(z[told, None], y[told], PULL)
-    return max(float(slope[0]), SLOPE), float(intercept)
-
-
 def _of_classes(log_odds: pd.Series) -> pd.Series:
     """Of several classes log odds whose probabilities add up to 1."""
-    made = log_odds.copy()
-    for _, own in log_odds.groupby(level="target", sort=False):
-        labels = own.index.get_level_values("label").unique()
+    adjusted = log_odds.copy()
+    for _, of_target in log_odds.groupby(level="target", sort=False):
+        labels = of_target.index.get_level_values("label").unique()
         if len(labels) > 1:
-            wide = own.unstack("label")[labels]
+            wide = of_target.unstack("label")[labels]
             wide.loc[:, :] = softmax_log_odds(log_expit(wide.to_numpy(float)))
-            made[own.index] = wide.stack(future_stack=True).reorder_levels(_UNIT).reindex(own.index)
-    return made
+            adjusted[of_target.index] = wide.stack(future_stack=True).reorder_levels(_UNIT).reindex(of_target.index)
+    return adjusted
 
 
 def _rows(name: str, members: Sequence[pd.DataFrame], log_odds: pd.Series) -> pd.DataFrame:
@@ -176,26 +190,17 @@ def applied_means(
         members: Name -> names of runs or of other means.
         scales: From `standardised_means`.
     """
-    known = dict(list(predictions.groupby(["run_id", *_FOLD], sort=False)))
+    answered = dict(list(predictions.groupby(["run_id", *_FOLD], sort=False)))
     numbers = dict.fromkeys(("mean", "sd", "slope", "intercept"), float)
-    keyed = scales.assign(side=scales["side"].fillna("")).astype(numbers).set_index(["run_id", *_FOLD])
+    scales = scales.assign(side=scales["side"].fillna("")).astype(numbers)
+    of_fold = dict(list(scales.groupby(["run_id", *_FOLD], sort=False)))
     tables = []
     for name in ordered(members):
-        for key in [k for k in list(known) if k[0] == members[name][0]]:
-            parts = [known.get((m, *key[1:])) for m in members[name]]
-            if any(part is None for part in parts):
+        for fold in [key[1:] for key in answered if key[0] == members[name][0]]:
+            parts = {member: answered.get((member, *fold)) for member in members[name]}
+            if any(part is None for part in parts.values()):
                 continue
-            own = keyed.loc[[(name, *key[1:])]].set_index([*_QUESTION, "member"])
-            scores = _wide(dict(zip(members[name], parts, strict=True)))
-            of = scores.index.droplevel(["patient_id", "exam_id"])
-            z = sum(
-                (scores[m] - own.xs(m, level="member")["mean"].reindex(of).to_numpy())
-                / own.xs(m, level="member")["sd"].reindex(of).to_numpy()
-                for m in scores.columns
-            ) / scores.shape[1]  # fmt: skip
-            line = own.xs(members[name][0], level="member")[["slope", "intercept"]].reindex(of)
-            log_odds = pd.Series(line["slope"].to_numpy() * z + line["intercept"].to_numpy(), scores.index)
-            rows = _rows(name, parts, _of_classes(log_odds))
-            known[name, *key[1:]] = rows
+            rows = _answer(name, {m: part for m, part in parts.items() if part is not None}, of_fold[name, *fold])
+            answered[name, *fold] = rows
             tables.append(rows)
     return _concat(tables) if tables else predictions[:0]

@@ -39,14 +39,14 @@ def fitted_inside(
     for fold, model in fitted:
         rows = split[(split[FOLD] == [fold[c] for c in FOLD]).all(axis=1) & (split["part"] == "train")]
         columns, kept = list(model["columns"]), np.array(model["median"], float)
-        own = table.loc[table["patient_id"].isin(rows["patient_id"]), columns].median().to_numpy()
+        inside = table.loc[table["patient_id"].isin(rows["patient_id"]), columns].median().to_numpy()
         every = everyone[columns].to_numpy()
-        same = np.isclose(own, kept, rtol=1e-6)
+        same = np.isclose(inside, kept, rtol=1e-6)
         agree += int(same.sum())
-        for n in np.flatnonzero(np.isfinite(own) & ~same & np.isclose(every, kept, rtol=1e-6)):
+        for n in np.flatnonzero(np.isfinite(inside) & ~same & np.isclose(every, kept, rtol=1e-6)):
             cases.append({c: fold[c] for c in FOLD} | {
                 "what": f"the median of {columns[n]} is that of all patients, {every[n]:g}; the training part has "
-                f"{own[n]:g}"
+                f"{inside[n]:g}"
             })  # fmt: skip
     if cases:
         return outcome(name, cases, f"{len(cases)} statistics are not those of the training part.", "")

@@ -147,9 +147,9 @@ def _learner(tables: Tables, best: Figure, fixed: bool) -> tuple[str, float | No
     """The network whose fit to its training patients is told, and this; of a fixed mean the study's weakest network."""
     if not fixed:
         return "", tables.learned.get((best.run, best.split, best.target))
-    own = [(value, run) for (run, split, target), value in tables.learned.items()
+    learned = [(value, run) for (run, split, target), value in tables.learned.items()
            if (split, target) == (best.split, best.target)]  # fmt: skip
-    return (min(own)[1], min(own)[0]) if own else ("", None)
+    return (min(learned)[1], min(learned)[0]) if learned else ("", None)
 
 
 def _healthy(study: Study, tables: Tables, best: Figure) -> tuple[str, ...]:

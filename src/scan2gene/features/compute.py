@@ -16,6 +16,7 @@ import pandas as pd
 from scan2gene.core.console import track
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
 from scan2gene.core.files import value_hash
+from scan2gene.core.machine import cpus
 from scan2gene.core.section import Plugin, check_plugin, options_of, version_of
 from scan2gene.core.study_cohort import Role
 from scan2gene.core.study_features import Features
@@ -25,7 +26,6 @@ from scan2gene.features.exam import Exam
 from scan2gene.imaging.index import fingerprint
 from scan2gene.preprocess.recipe import apply_recipe, check_recipe, recipe_hash
 from scan2gene.preprocess.store import read_roles
-from scan2gene.preprocess.threads import cpus
 
 VERSION = 2
 NOMINAL = "nominal_spacing"  # the step that puts a slice distance in place of one that is not real
@@ -55,8 +55,8 @@ class Wanted:
         """Hash of everything that decides the numbers of an exam, but for its scans."""
         kind = KINDS[self.block.name]
         kinds = {n: (r.kind, r.threshold) for n, r in self.roles.items()}
-        own = [VERSION, self.block.name, version_of(kind), self.block.options, self.recipe, kinds]
-        return value_hash([*own, self.altered] if self.altered else own)
+        parts = [VERSION, self.block.name, version_of(kind), self.block.options, self.recipe, kinds]
+        return value_hash([*parts, self.altered] if self.altered else parts)
 
     @property
     def recipe(self) -> str:
@@ -85,7 +85,7 @@ def compute(
         wanted: The tables.
         exams: Rows of cohort.csv.
         paths: series_id -> what `read_volume` opens.
-        unfinished: File that keeps what is done; deleted at the end.
+        unfinished: File that keeps what is done; whoever keeps the tables deletes it.
         hide: Takes out of a reason what the study does not show.
 
     Returns:
@@ -112,7 +112,7 @@ def compute(
                     )
     finally:
         pool.shutdown(cancel_futures=True)
-    return {name: _table(own) for name, own in rows.items()}
+    return {name: _table(of_exams) for name, of_exams in rows.items()}
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:

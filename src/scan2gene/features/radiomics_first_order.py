@@ -25,8 +25,8 @@ def first_order(values: np.ndarray, voxels: np.ndarray, voxel_mm3: float, shift:
     """
     p10, p25, median, p75, p90 = np.percentile(values, (10, 25, 50, 75, 90)).tolist()
     mean = float(values.mean())
-    apart = values - mean
-    squares = apart * apart
+    deviations = values - mean
+    squares = deviations * deviations
     variance = float(squares.mean())
     middle = values[(values >= p10) & (values <= p90)]
     energy = float(((values + shift) ** 2).sum())
@@ -40,14 +40,14 @@ def first_order(values: np.ndarray, voxels: np.ndarray, voxel_mm3: float, shift:
         "InterquartileRange": p75 - p25,
         "Kurtosis": float((squares * squares).mean()) / variance**2 if variance else 0.0,
         "Maximum": high,
-        "MeanAbsoluteDeviation": float(np.abs(apart).mean()),
+        "MeanAbsoluteDeviation": float(np.abs(deviations).mean()),
         "Mean": mean,
         "Median": median,
         "Minimum": low,
         "Range": high - low,
         "RobustMeanAbsoluteDeviation": float(np.abs(middle - middle.mean()).mean()) if middle.size else np.nan,
         "RootMeanSquared": float(np.sqrt(energy / values.size)),
-        "Skewness": float((squares * apart).mean()) / variance**1.5 if variance else 0.0,
+        "Skewness": float((squares * deviations).mean()) / variance**1.5 if variance else 0.0,
         "TotalEnergy": energy * voxel_mm3,
         "Uniformity": float((shares * shares).sum()),
         "Variance": variance,

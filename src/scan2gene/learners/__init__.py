@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from scan2gene.stats.table_models import MODELS
 from scan2gene.tasks.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
 LEARNERS: dict[str, tuple[str, ...]] = {  # file -> its models, where these read no images
     "network": (),
     "probe": (),
-    "tabular": (
-        "clinical", "ridge", "elastic_net", "pca_logistic", "svm", "random_forest", "extra_trees", "boosting", "mean",
-    ),
-}  # fmt: skip
+    "tabular": ("clinical", *MODELS),
+}
 
 
 def learner(name: str) -> Learner:

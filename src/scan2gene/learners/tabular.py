@@ -20,9 +20,9 @@ from scan2gene.evaluate.stability import Features
 from scan2gene.forward.logits import NetworkOutput
 from scan2gene.learners.clinical import clinical, clinical_columns, fit_clinical, linear_logits
 from scan2gene.learners.feature_rows import numbers_of
-from scan2gene.learners.table_models import MODELS as TABLE_MODELS
-from scan2gene.learners.table_models import SEVEN, TableModel, fit_table_model, inner_folds
 from scan2gene.stats.linear import logistic_scores, ridge_scores
+from scan2gene.stats.table_models import MODELS as TABLE_MODELS
+from scan2gene.stats.table_models import SINGLE, TableModel, fit_table_model, inner_folds
 from scan2gene.tasks.fit import Fit
 from scan2gene.tasks.outputs import Output, output_values
 from scan2gene.tasks.run_config import RunConfig
@@ -54,8 +54,8 @@ def check(config: RunConfig) -> None:
         if name not in config.features:
             raise StudyError(f"{place}: features {unknown_name(name, config.features)}")
     for name in options.get("models", ()):
-        if name not in SEVEN:
-            raise StudyError(f"{place}: models {unknown_name(name, SEVEN)}")
+        if name not in SINGLE:
+            raise StudyError(f"{place}: models {unknown_name(name, SINGLE)}")
 
 
 def table_of(config: RunConfig, cohort: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> tuple[list[str], np.ndarray]:
@@ -146,15 +146,15 @@ def _fit_clinical(fit: Fit, table: Table) -> np.ndarray:
     fit.folder.model.write(fitted(table.values, table.targets, fit.config.outputs))
     scores, start = np.full(table.targets.shape, np.nan), 0
     for output in fit.config.outputs:
-        own = slice(start, start := start + len(output.names))
-        rows = np.flatnonzero(~np.isnan(table.targets[:, own]).any(axis=1))
-        values, targets = table.values[rows], table.targets[rows, own]
+        columns = slice(start, start := start + len(output.names))
+        rows = np.flatnonzero(~np.isnan(table.targets[:, columns]).any(axis=1))
+        values, targets = table.values[rows], table.targets[rows, columns]
         classes = targets.argmax(axis=1) if len(output.names) > 1 else targets[:, 0]
         level = linear_logits(fitted(values, targets, [output]), values).mean(axis=0)
         for learn, left_out in inner_folds(classes, table.patients[rows], fit.seed):
             logits = linear_logits(fitted(values[learn], targets[learn], [output]), values)
             # where more positives were left out, the intercept is lower: scores are taken from the model's own mean
-            scores[rows[left_out], own] = level + logits[left_out] - logits[learn].mean(axis=0)
+            scores[rows[left_out], columns] = level + logits[left_out] - logits[learn].mean(axis=0)
     return scores
 
 

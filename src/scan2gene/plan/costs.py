@@ -86,28 +86,28 @@ def time_runs(
     """
     folds = len(counts[["split", "repeat", "fold"]].drop_duplicates())
     configs = resolved(study)
-    fits = {one.name: folds * (one.search.trials if one.search else 1) for one in configs}
-    found = {one.name: Cost(one.name, fits=folds) for one in configs if not reads_images(one)}
-    waiting = sorted((one.name for one in configs if one.name not in found), key=_slowness(study))
+    fits = {config.name: folds * (config.search.trials if config.search else 1) for config in configs}
+    costs = {config.name: Cost(config.name, fits=folds) for config in configs if not reads_images(config)}
+    waiting = sorted((config.name for config in configs if config.name not in costs), key=_slowness(study))
     began, about = time.monotonic(), ("", "")
     if waiting:
         say("", f"  timing {len(waiting)} runs, {limit:.0f} s at most (--limit SECONDS gives more)")
         for line in _lines((study, waiting, cohort, labels, paths, counts), began + limit):
             if "cost" in line:
                 cost = Cost(**line["cost"] | {"grid": tuple(line["cost"]["grid"])})
-                found[cost.run], about = cost, ("", "")
+                costs[cost.run], about = cost, ("", "")
             elif "overfit" in line:
-                found[line["run"]] = replace(found[line["run"]], overfit=tuple(line["overfit"]))
+                costs[line["run"]] = replace(costs[line["run"]], overfit=tuple(line["overfit"]))
             elif "about" in line:
                 about = (line["run"], line["about"])
                 say("", f"  {line['run']}: {line['about']} ({duration(time.monotonic() - began)})")
             else:
                 about = (about[0], line["stopped"])
                 break
-    for name in (n for n in waiting if n not in found):
+    for name in (n for n in waiting if n not in costs):
         what = f"{about[1]} did not end" if name == about[0] else "it was not begun"
-        found[name] = Cost(name, fits=fits[name], reason=f"{what} in the {limit:.0f} s for all runs; try --limit 600")
-    return [found[one.name] for one in configs]
+        costs[name] = Cost(name, fits=fits[name], reason=f"{what} in the {limit:.0f} s for all runs; try --limit 600")
+    return [costs[config.name] for config in configs]
 
 
 def _slowness(study: Study) -> Callable[[str], int]:

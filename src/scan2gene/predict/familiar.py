@@ -16,13 +16,13 @@ import pandas as pd
 
 from scan2gene.core.errors import RunError
 from scan2gene.core.files import value_hash
+from scan2gene.core.machine import cpus
 from scan2gene.core.run_files import Json
 from scan2gene.core.rundir import RunDirectory, StoreDirectory
 from scan2gene.core.study_cohort import Role
 from scan2gene.evaluate.ood import GREY_MEASURES, LEAST_EXAMS, NUMBERS, Ranges, judge, learn
 from scan2gene.imaging.measures import geometry_measures, grey_measures, reduced
 from scan2gene.imaging.nifti import read_nifti
-from scan2gene.preprocess.threads import cpus
 from scan2gene.tasks.run_config import RunConfig
 
 VERSION = 1  # raised when a measure changes

@@ -77,9 +77,9 @@ def inner_rows(fit: Fit, cohort: pd.DataFrame, labels: pd.DataFrame) -> pd.DataF
     if not fit.folder.inner.exists():
         return pd.DataFrame(columns=list(PREDICTION_COLUMNS))
     scores = fit.folder.inner.read().set_index("exam_id")
-    own = cohort[cohort["exam_id"].isin(scores.index)]
+    exams = cohort[cohort["exam_id"].isin(scores.index)]
     logits = dict(zip(scores.index, scores[fit.config.output_names].to_numpy(float), strict=True))
-    return prediction_rows(fit, own, labels, logits).dropna(subset=["logit", "y_true"])
+    return prediction_rows(fit, exams, labels, logits).dropna(subset=["logit", "y_true"])
 
 
 def _by_output(logits: Sequence[np.ndarray], answers: Sequence[Output]) -> list[list[np.ndarray]]:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from scan2gene.core.files import atomic_path
+from scan2gene.core.machine import cpus
 from scan2gene.imaging.nifti import read_nifti
 from scan2gene.imaging.twins import GRID, alike, candidates, print_of
-from scan2gene.preprocess.threads import cpus
 
 VERSION = 1  # raised when prints are made or kept otherwise
 PAIR_COLUMNS = ("role", "one", "two", "likeness", "flip")

@@ -17,6 +17,7 @@ import pandas as pd
 from scan2gene.core.console import track
 from scan2gene.core.errors import RunError, Scan2GeneError, ScanError
 from scan2gene.core.files import atomic_path, file_hash, value_hash
+from scan2gene.core.machine import cpus
 from scan2gene.core.rundir import StoreDirectory
 from scan2gene.core.section import Plugin
 from scan2gene.core.study_cohort import Role
@@ -26,7 +27,6 @@ from scan2gene.imaging import nifti
 from scan2gene.imaging.index import fingerprint, read_volume
 from scan2gene.preprocess.notes import SEPARATOR, collected, note
 from scan2gene.preprocess.recipe import apply_recipe, recipe_hash
-from scan2gene.preprocess.threads import cpus
 
 MANIFEST_COLUMNS = (
     "patient_id", "exam_id", "role", "file", "shape", "spacing_mm", "dtype", "checksum", "status", "reason",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -10,12 +9,7 @@ from typing import Any
 
 import numpy as np
 
-
-def cpus() -> int:
-    """Processors that this process may use, which on a shared machine are fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from scan2gene.core.machine import cpus
 
 
 def in_slabs(work: Callable[[int, int], Any], length: int) -> list[Any]:

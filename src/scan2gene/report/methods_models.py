@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from scan2gene.core.started import RANDOM, started
@@ -12,6 +12,7 @@ from scan2gene.core.tables import PARTS
 from scan2gene.core.text import count_range, counted, listed, percent
 from scan2gene.report.inputs import Inputs, baseline_columns, monitor_text
 from scan2gene.report.statements import Statement
+from scan2gene.stats.table_models import MODELS as TABLE_MODELS
 from scan2gene.tasks.run_config import resolve
 
 # model -> what it is, and what it cites
@@ -33,14 +34,6 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "vision_lstm": ("bidirectional LSTM layers over patches", ()),
     "vil": ("a Vision-LSTM", ("Alkin2024",)),
     "vit2d": ("a vision transformer", ("Dosovitskiy2021",)),
-    "ridge": ("a logistic regression with a ridge penalty", ()),
-    "elastic_net": ("a logistic regression with an elastic-net penalty", ()),
-    "pca_logistic": ("a logistic regression on principal components", ()),
-    "svm": ("a support vector machine with radial basis functions", ()),
-    "random_forest": ("a random forest", ()),
-    "extra_trees": ("extremely randomised trees", ()),
-    "boosting": ("gradient boosting of small trees", ()),
-    "mean": ("the mean of standardised scores of several models, none of which was chosen", ()),
 }
 OPTIMIZERS = {
     "adam": ("Adam", ("Kingma2015",)),
@@ -68,14 +61,15 @@ def networks(inputs: Inputs) -> Iterator[Statement]:
                 "study.yaml, runs; ensembles.csv",
             )
             continue
-        words, cites = MODELS[run.model.name]
         tables = run.model.options.get("features", ())
         read = [*(f"the features {name}" for name in tables), *run.model.options.get("columns", ())]
         if read:
+            words = first_clause(TABLE_MODELS[run.model.name])
             yield Statement(
-                "model", f"The run {run.name} was {words} on {inputs.hide(listed(read))}.", "study.yaml, runs", cites
+                "model", f"The run {run.name} read {inputs.hide(listed(read))}: {words}.", "study.yaml, runs"
             )
             continue
+        words, cites = MODELS[run.model.name]
         begun = started(inputs.files, run.name, inputs.study.splits[0].name)
         options = _options(run.model.options)
         size = f", {begun.parameters:,} parameters" if begun.parameters is not None else ""
@@ -86,6 +80,12 @@ def networks(inputs: Inputs) -> Iterator[Statement]:
             cites,
         )
     yield from _starts(inputs)
+
+
+def first_clause(model: Callable[..., Any]) -> str:
+    """What a model on tables is, from the first words of its docstring."""
+    words = str(model.__doc__).partition("\n")[0].partition(";")[0].partition(",")[0].rstrip(".")
+    return words[0].lower() + words[1:]
 
 
 def _options(options: dict[str, Any]) -> str:

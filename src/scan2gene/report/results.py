@@ -96,9 +96,11 @@ def _auroc_table(inputs: Inputs, found: Scores, split: str) -> dict[str, Any]:
 def _added(inputs: Inputs, split: str) -> list[dict[str, Any]]:
     """What the study's answer has above clinical columns, target by target; no row where none are known."""
     table, base = inputs.comparisons, clinical_half(inputs.study)
-    own = table[(table["split"] == split) & (table["metric"] == "auroc") & (table["run_id"] == base)]
-    apart = own[own["best"] == headline(inputs.study)].set_index("target")[["difference", "low", "high", "reason"]]
-    rows = apart.rename(columns={"difference": "value"}).to_dict("index")
+    of_clinical = table[(table["split"] == split) & (table["metric"] == "auroc") & (table["run_id"] == base)]
+    differences = of_clinical[of_clinical["best"] == headline(inputs.study)].set_index("target")[
+        ["difference", "low", "high", "reason"]
+    ]
+    rows = differences.rename(columns={"difference": "value"}).to_dict("index")
     cells = [estimate_of(rows[target]) if target in rows else None for target in inputs.questions]
     what = f"{headline(inputs.study)} − {base}"
     return [{"run": what, "model": "what the scan adds", "cells": [], "differences": cells}] if rows else []

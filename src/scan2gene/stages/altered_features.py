@@ -52,11 +52,11 @@ def alter_features(job: Job) -> None:
     watch = Stopwatch()
     variants = list(altered.VARIANTS) if mask else ["noise"]
     copies = [copy for variant in variants for copy in _copies(job, left, exams, variant)]
-    unfinished = job.out.altered_features("unfinished").path.with_suffix(".jsonl")
+    unfinished = job.out.unfinished_features.path
     tables = compute(copies, exams, job.paths(), unfinished, job.pseudonymiser or str)
     for want in left:
-        own = {copy.name.partition("/")[2]: tables[copy.name] for copy in copies if copy.block is want.block}
-        table = pd.concat(own, names=["variant"]).reset_index("variant").reset_index(drop=True)
+        by_variant = {copy.name.partition("/")[2]: tables[copy.name] for copy in copies if copy.block is want.block}
+        table = pd.concat(by_variant, names=["variant"]).reset_index("variant").reset_index(drop=True)
         file = job.out.altered_features(want.name)
         file.write(table)
         job.out.mark_done(f"altered_features/{want.name}", keys[want.name], [file], **watch.stamp())
@@ -155,8 +155,8 @@ def altered_features_fit(job: Job, fit: Fit) -> FitDirectory | None:
     altered: dict[str, dict[str, np.ndarray]] = {}
     if len(data.table):  # all copies at once: loading a model takes longer than its answers
         logits = predict_fold(fit, data).logits["original"]
-        for variant, exam, own in zip(data.table["variant"], data.table["copy_of"], logits, strict=True):
-            altered.setdefault(variant, {})[exam] = own
+        for variant, exam, of_copy in zip(data.table["variant"], data.table["copy_of"], logits, strict=True):
+            altered.setdefault(variant, {})[exam] = of_copy
     folder.variants.write(variant_rows(job, fit, altered))
     job.out.mark_done(stage, key, [folder.variants])
     return folder

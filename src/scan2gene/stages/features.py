@@ -22,8 +22,6 @@ from scan2gene.core.files import file_hash
 from scan2gene.core.study import Study
 from scan2gene.stages.job import Job, stage_key
 
-UNFINISHED = "unfinished.jsonl"
-
 
 def compute_features(job: Job) -> str:
     """Write features/<name>.parquet of every table that a run reads: ids, status, reason and numbers of each exam."""
@@ -32,16 +30,16 @@ def compute_features(job: Job) -> str:
     names = read_by_runs(job)
     if not names:
         return "no run reads features"
-    own = [name for name in names if job.study.features[name].table]
-    for name in own:
+    brought = [name for name in names if job.study.features[name].table]
+    for name in brought:
         _read_own(job, name)
     wanted, scans = [], (job.out.stamp("index") or {}).get("key")
-    for want in wanted_tables(job.study, [name for name in names if name not in own]):
+    for want in wanted_tables(job.study, [name for name in names if name not in brought]):
         key = stage_key("features", table=want.key, cohort=job.out.cohort.hash(), scans=scans)
         if not job.is_done(f"features/{want.name}", key):
             wanted.append((want, key))
     if wanted:
-        unfinished = job.out.features("").path.parent / UNFINISHED
+        unfinished = job.out.unfinished_features.path
         tables = compute(
             [w for w, _ in wanted], job.out.cohort.read(), job.paths(), unfinished, job.pseudonymiser or str
         )
@@ -110,12 +108,12 @@ def copies_of_numbers(study: Study, numbers: pd.DataFrame) -> dict[str, str]:
     """Column -> target, of columns that repeat the number which a target cuts in two."""
     cut = {name: target.column or name for name, target in study.targets.items() if target.above is not None}
     values = of_table(study.cohort, list(cut.values())) if cut else pd.DataFrame()
-    found: dict[str, str] = {}
+    copies: dict[str, str] = {}
     for name, column in cut.items():
         both = numbers.index.intersection(values.index)
         alike = np.isclose(numbers.loc[both], values.loc[both, [column]])
-        found |= dict.fromkeys(numbers.columns[alike.sum(axis=0) >= max(FEWEST, len(both) / 2)], name)
-    return found
+        copies |= dict.fromkeys(numbers.columns[alike.sum(axis=0) >= max(FEWEST, len(both) / 2)], name)
+    return copies
 
 
 def target_columns(study: Study) -> set[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 Array = np.ndarray
 RIDGE = 1.0  # penalty of `ridge_scores`, as a share of the columns' mean sum of squares
+LEAST_SLOPE, LINE_STRENGTH = 0.05, 10.0  # of `calibration_line`; the latter is the inverse of its ridge penalty
 _STEPS, _CLOSE = 60, 1e-9  # of Newton's method: at most so many, until none is larger
 
 
@@ -81,6 +82,22 @@ def ridge_logistic(x: Array, y: Array, strength: float) -> tuple[Array, Array]:
     beta = logistic_regression(columns, y, penalty)
     beta = np.where(np.abs(beta) < _CLOSE, 0.0, beta)  # rounding noise would order patients who are alike
     return beta[:-1], beta[-1]
+
+
+def calibration_line(scores: Array, y: Array) -> tuple[float, float]:
+    """Slope and intercept from scores (N,) to log odds, by patients who were left out of what gave the scores.
+
+    The slope is never below `LEAST_SLOPE`: what fails within the training part is not turned round.
+
+    Args:
+        scores: In units of their spread; NaN where there is none.
+        y: (N,) 0, 1 or NaN. Of one class alone the scores are taken as they are.
+    """
+    both = ~np.isnan(y) & ~np.isnan(scores)
+    if len(np.unique(y[both])) < 2:
+        return 1.0, 0.0
+    slope, intercept = ridge_logistic(scores[both, None], y[both], LINE_STRENGTH)
+    return max(float(slope[0]), LEAST_SLOPE), float(intercept)
 
 
 def column_scale(values: Array) -> tuple[Array, Array, Array]:

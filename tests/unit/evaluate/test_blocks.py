@@ -9,7 +9,8 @@ from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 
 from scan2gene.core.tables import PREDICTION_COLUMNS
-from scan2gene.evaluate.blocks import PULL, SLOPE, applied_means, ordered, standardised_means
+from scan2gene.evaluate.blocks import applied_means, ordered, standardised_means
+from scan2gene.stats.linear import LEAST_SLOPE, LINE_STRENGTH
 
 MEMBERS = {"best": ["age", "image"], "image": ["texture", "form"]}
 RUNS = ("age", "texture", "form")
@@ -48,7 +49,7 @@ def logistic(z: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     def loss(b: np.ndarray) -> float:
         eta = b[0] * z + b[1]
-        return float((np.logaddexp(0, eta) - y * eta).sum() + b[0] ** 2 / PULL / 2)
+        return float((np.logaddexp(0, eta) - y * eta).sum() + b[0] ** 2 / LINE_STRENGTH / 2)
 
     return minimize(loss, np.zeros(2), method="BFGS", options={"gtol": 1e-9}).x
 
@@ -58,7 +59,7 @@ def by_hand(wide: dict[str, np.ndarray], inner: dict[str, np.ndarray], y: np.nda
     z = np.mean([(wide[m] - inner[m].mean()) / inner[m].std() for m in wide], axis=0)
     back = np.mean([(inner[m] - inner[m].mean()) / inner[m].std() for m in wide], axis=0)
     slope, intercept = logistic(back, y)
-    return max(slope, SLOPE) * z + intercept, max(slope, SLOPE) * back + intercept
+    return max(slope, LEAST_SLOPE) * z + intercept, max(slope, LEAST_SLOPE) * back + intercept
 
 
 def test_means_and_a_mean_of_means_are_those_of_a_computation_by_hand():
@@ -167,7 +168,7 @@ def test_a_mean_is_better_than_its_members_and_one_without_signal_is_not_turned_
     assert auroc["image"] > max(auroc["texture"], auroc["form"]) and auroc["best"] > auroc["age"]
     turned = inner.assign(y_true=1 - inner["y_true"])
     found, scales = standardised_means(predictions, turned, MEMBERS)
-    assert (scales["slope"] >= SLOPE).all()
+    assert (scales["slope"] >= LEAST_SLOPE).all()
     tested = found[(found["part"] == "test") & (found["run_id"] == "image")]
     assert roc_auc_score(tested["y_true"], tested["logit"]) > 0.7
 

@@ -225,12 +225,11 @@ def test_every_number_is_in_the_run(inputs):
 
 
 def test_lists_name_every_step_and_network():
-    from scan2gene.learners.table_models import MODELS as TABLE_MODELS
     from scan2gene.models import MODELS as NETWORKS
     from scan2gene.preprocess import STEPS
 
     assert set(WORDS) == set(STEPS)
-    assert set(MODELS) == {*NETWORKS, *TABLE_MODELS}
+    assert set(MODELS) == set(NETWORKS)
     assert {key for _, cites in [*WORDS.values(), *MODELS.values()] for key in cites} <= set(REFERENCES)
 
 

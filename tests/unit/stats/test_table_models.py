@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from scan2gene.learners.table_models import MODELS, SEVEN, TableModel, fit_table_model, inner_folds
+from scan2gene.stats.table_models import MODELS, SINGLE, TableModel, fit_table_model, inner_folds
 
 FAST = {"random_forest": {"trees": 30}, "extra_trees": {"trees": 30}, "boosting": {"trees": 30}}
 
@@ -28,7 +28,7 @@ def fitted(name: str, x: np.ndarray, y: np.ndarray, ids: np.ndarray, seed: int =
     return fit_table_model(x, y[:, None] if y.ndim == 1 else y, ids, estimators(name, seed), seed)
 
 
-@pytest.mark.parametrize("name", SEVEN)
+@pytest.mark.parametrize("name", SINGLE)
 def test_each_model_finds_a_planted_signal_and_none_in_noise(name):
     x, y, ids = planted()
     new, truth, _ = planted(400, seed=1)
@@ -107,7 +107,7 @@ def test_one_class_or_no_column_that_varies_gives_the_share_of_positives():
     assert np.allclose(model.logits(x[:, :3]), np.log((y.sum() + 0.5) / (80.5 - y.sum())))
 
 
-@pytest.mark.parametrize("name", SEVEN)
+@pytest.mark.parametrize("name", SINGLE)
 def test_columns_that_hold_nothing_change_no_score(name):
     x, y, ids = planted(60, columns=4)
     odd = np.c_[x, np.full(60, np.nan), np.full(60, 0.1), np.full(60, 1e12), 3 - 2 * x[:, 1]]

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn import clone
 
-from scan2gene.preprocess.threads import cpus
-from scan2gene.stats.linear import column_scale, logit, ridge_logistic, scaled
+from scan2gene.core.machine import cpus
+from scan2gene.stats.linear import calibration_line, column_scale, logit, scaled
 from scan2gene.stats.matrices import uncorrelated
 
 VERSION = 2
@@ -26,9 +25,6 @@ REACH = 10.0  # distances between the quartiles; what lies further beyond them d
 CORRELATED = 0.95  # of two columns that agree so far the second goes
 INNER_FOLDS = 5
 TREES = 100
-SLOPE = 0.05  # at least: a model that fails within the training part is not turned round
-PULL = 10.0  # inverse of the ridge penalty on that slope
-SEVEN = ("ridge", "elastic_net", "pca_logistic", "svm", "random_forest", "extra_trees", "boosting")
 
 Estimators = dict[str, Any]  # name -> scikit-learn estimator
 
@@ -116,13 +112,13 @@ def boosting(
 
 
 def mean(
-    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), models: Sequence[str] = SEVEN
+    seed: int, *, features: Sequence[str] = (), columns: Sequence[str] = (), models: Sequence[str] = ()
 ) -> Estimators:
-    """The mean of several models' standardised scores: none is chosen, so nothing is fitted to chance."""
-    return {name: estimator for model in models for name, estimator in MODELS[model](seed).items()}
+    """Mean of the standardised scores of several models, of which none is chosen; default: of all others here."""
+    return {name: estimator for model in models or SINGLE for name, estimator in SINGLE[model](seed).items()}
 
 
-MODELS: dict[str, Callable[..., Estimators]] = {
+SINGLE: dict[str, Callable[..., Estimators]] = {
     "ridge": ridge,
     "elastic_net": elastic_net,
     "pca_logistic": pca_logistic,
@@ -130,8 +126,8 @@ MODELS: dict[str, Callable[..., Estimators]] = {
     "random_forest": random_forest,
     "extra_trees": extra_trees,
     "boosting": boosting,
-    "mean": mean,
 }
+MODELS = {**SINGLE, "mean": mean}
 
 
 @dataclass(frozen=True)
@@ -181,6 +177,7 @@ def fit_table_model(
     Returns:
         The model, and log odds (N, T) of training rows by inner folds that left them out; NaN where there are none.
     """
+    from sklearn import clone
     from sklearn.exceptions import ConvergenceWarning
 
     scale = column_scale(_within_reach(values))
@@ -188,13 +185,13 @@ def fit_table_model(
     varied = np.flatnonzero(scale[2] > 0)
     kept = varied[uncorrelated(x[:, varied], CORRELATED)]
     x = x[:, kept]
-    known = [np.flatnonzero(~np.isnan(column)) for column in targets.T]
-    answers = [targets[rows, column].astype(int) for column, rows in enumerate(known)]
+    labelled = [np.flatnonzero(~np.isnan(column)) for column in targets.T]
+    answers = [targets[rows, column].astype(int) for column, rows in enumerate(labelled)]
     both = [bool(len(kept)) and len(np.unique(y)) == 2 for y in answers]
     tasks = [(column, name) for column, trained in enumerate(both) for name in estimators if trained]
 
     def work(task: tuple[int, str]) -> tuple[np.ndarray, Any]:
-        rows, y, estimator = known[task[0]], answers[task[0]], estimators[task[1]]
+        rows, y, estimator = labelled[task[0]], answers[task[0]], estimators[task[1]]
         fitted = clone(estimator).fit(x[rows], y)
         level = _score(fitted, x[rows]).mean()
         return level + _inner_scores(estimator, x[rows], y, patients[rows], seed), fitted
@@ -214,9 +211,8 @@ def fit_table_model(
         fitted[column] = {name: done[column, name][1] for name in estimators}
         placed[column] = {n: (float(s.mean()), max(float(s.std()), 1e-9)) for n, s in scores.items()}
         z = _mean(scores, placed[column])
-        slope, intercept = ridge_logistic(z[:, None], y.astype(float), PULL)
-        lines[column] = max(float(slope[0]), SLOPE), float(intercept)
-        inner[known[column], column] = lines[column, 0] * z + lines[column, 1]
+        lines[column] = calibration_line(z, y.astype(float))
+        inner[labelled[column], column] = lines[column, 0] * z + lines[column, 1]
     return TableModel(*scale, kept, fitted, placed, lines), inner
 
 
@@ -270,6 +266,7 @@ def _inner_scores(estimator: Any, x: np.ndarray, y: np.ndarray, patients: np.nda
     A model's scores are taken from their mean over the rows that it learned from: where more positives were left out,
     the intercept is lower, and scores of several folds together would otherwise be worse than chance.
     """
+    from sklearn import clone
 
     def centred(learn: np.ndarray, rows: np.ndarray) -> np.ndarray:
         fitted = clone(estimator).fit(x[learn], y[learn])
