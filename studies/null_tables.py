@@ -27,8 +27,8 @@ from scan2gene.evaluate.audit import Tables, shortcut_figures
 from scan2gene.evaluate.blocks import standardised_means
 from scan2gene.evaluate.verdicts import verdicts
 from scan2gene.learners.clinical import fit_clinical, linear_logits
-from scan2gene.stats.table_models import MODELS, fit_table_model, inner_folds
 from scan2gene.stats.linear import sigmoid
+from scan2gene.stats.table_models import MODELS, fit_table_model, inner_folds
 from scan2gene.tasks.run_config import resolved
 
 ROOT = Path(__file__).resolve().parents[1]
